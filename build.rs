@@ -1,0 +1,17 @@
+//! Declares the crate's own cfgs and refuses systems without io_uring.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    // `loom` swaps the words shared with the kernel for a model checker's.
+    println!("cargo::rustc-check-cfg=cfg(loom)");
+
+    let system = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    if system != "linux" {
+        println!(
+            "cargo::error=rustix-uring drives io_uring, which only Linux has: \
+             the target system is `{system}`; build for a `*-linux-*` target."
+        );
+    }
+}

@@ -1,0 +1,375 @@
+//! Setting up a ring: flags, the system call, memory.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use rustix::fd::{OwnedFd, RawFd};
+use rustix::io::{self, Errno};
+
+use crate::local::{Handle, Local};
+use crate::memory::{Memory, Shape, sizes, zeroed_params};
+use crate::sys::io_uring_params;
+use crate::syscall;
+use crate::{IoUring, Parameters, SetupFlags, cqueue, squeue};
+
+/// How a ring is to be set up.
+///
+/// The kinds of queue follow from the types: they set `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`
+/// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in`](Self::build_in), and `REGISTERED_FD_ONLY`
+/// from [`build_registered_in`](Self::build_registered_in). Every other flag has a method here. The
+/// kernel refuses what it does not know, or what does not go together, with EINVAL.
+#[derive(Debug)]
+pub struct Builder<S: squeue::EntryMarker = squeue::Entry, C: cqueue::EntryMarker = cqueue::Entry> {
+    flags: SetupFlags,
+    cq_entries: u32,
+    sq_thread_cpu: u32,
+    sq_thread_idle: u32,
+    wq_fd: RawFd,
+    sqarray: bool,
+    posting_pads: bool,
+    dontfork: bool,
+    kinds: PhantomData<fn() -> (S, C)>,
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Clone for Builder<S, C> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
+    fn default() -> Self {
+        Self {
+            flags: S::SETUP | C::SETUP,
+            cq_entries: 0,
+            sq_thread_cpu: 0,
+            sq_thread_idle: 0,
+            wq_fd: 0,
+            sqarray: false,
+            posting_pads: false,
+            dontfork: false,
+            kinds: PhantomData,
+        }
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
+    fn set(&mut self, flags: SetupFlags) -> &mut Self {
+        self.flags |= flags;
+        self
+    }
+
+    /// Leaves the ring's memory out of forked children (`MADV_DONTFORK`), where touching it would
+    /// disturb the parent's ring. Memory that the caller brings is the caller's to leave out.
+    pub fn dontfork(&mut self) -> &mut Self {
+        self.dontfork = true;
+        self
+    }
+
+    /// Polls for completions instead of waiting for interrupts (`IORING_SETUP_IOPOLL`).
+    ///
+    /// Only for files open with `O_DIRECT` on devices that poll; anything else completes with
+    /// -EOPNOTSUPP, operations that do not poll with -EINVAL before Linux 7.1. Completions are
+    /// there when somebody enters and asks for them. Since Linux 5.1.
+    pub fn setup_iopoll(&mut self) -> &mut Self {
+        self.set(SetupFlags::IOPOLL)
+    }
+
+    /// Sleeps for a while before polling (`IORING_SETUP_HYBRID_IOPOLL`), which spares most of the
+    /// processor time. With [`setup_iopoll`](Self::setup_iopoll). Since Linux 6.13.
+    pub fn setup_hybrid_iopoll(&mut self) -> &mut Self {
+        self.set(SetupFlags::HYBRID_IOPOLL)
+    }
+
+    /// Has a kernel thread take the submissions (`IORING_SETUP_SQPOLL`), so that submitting needs
+    /// no system call while it is awake. It sleeps after `idle` milliseconds without work, 0 for
+    /// the kernel's second, and `submit` wakes it.
+    ///
+    /// It keeps a processor busy meanwhile: worth it on a machine with processors to spare, and
+    /// nowhere else. Since Linux 5.1, on files that are not registered and without privilege since
+    /// 5.11.
+    pub fn setup_sqpoll(&mut self, idle: u32) -> &mut Self {
+        self.sq_thread_idle = idle;
+        self.set(SetupFlags::SQPOLL)
+    }
+
+    /// Binds the SQPOLL thread to a processor (`IORING_SETUP_SQ_AFF`). With
+    /// [`setup_sqpoll`](Self::setup_sqpoll). Since Linux 5.1.
+    pub fn setup_sqpoll_cpu(&mut self, cpu: u32) -> &mut Self {
+        self.sq_thread_cpu = cpu;
+        self.set(SetupFlags::SQ_AFF)
+    }
+
+    /// Gives the completion queue this many places (`IORING_SETUP_CQSIZE`), rounded up to a power
+    /// of two, and not fewer than the submission queue has. Without it, it has twice as many.
+    ///
+    /// It is worth being generous where requests are multishot. Since Linux 5.5.
+    pub fn setup_cqsize(&mut self, entries: u32) -> &mut Self {
+        self.cq_entries = entries;
+        self.set(SetupFlags::CQSIZE)
+    }
+
+    /// Brings sizes above the kernel's limits (32768 and twice that) down to them, instead of
+    /// failing with EINVAL (`IORING_SETUP_CLAMP`). Since Linux 5.6.
+    pub fn setup_clamp(&mut self) -> &mut Self {
+        self.set(SetupFlags::CLAMP)
+    }
+
+    /// Shares the worker threads, and an SQPOLL thread, of another ring
+    /// (`IORING_SETUP_ATTACH_WQ`), whose descriptor is open until the ring is built.
+    /// Since Linux 5.6.
+    pub fn setup_attach_wq(&mut self, fd: RawFd) -> &mut Self {
+        self.wq_fd = fd;
+        self.set(SetupFlags::ATTACH_WQ)
+    }
+
+    /// Makes a ring that submits nothing (EBADFD) until it is enabled with
+    /// [`register_enable_rings`](crate::Submitter::register_enable_rings)
+    /// (`IORING_SETUP_R_DISABLED`), so that restrictions can be registered first. Since Linux 5.10.
+    pub fn setup_r_disabled(&mut self) -> &mut Self {
+        self.set(SetupFlags::R_DISABLED)
+    }
+
+    /// Goes on submitting behind an entry that is refused (`IORING_SETUP_SUBMIT_ALL`); it gets a
+    /// completion that says why either way. Since Linux 5.18.
+    pub fn setup_submit_all(&mut self) -> &mut Self {
+        self.set(SetupFlags::SUBMIT_ALL)
+    }
+
+    /// Does not interrupt the task when something completes (`IORING_SETUP_COOP_TASKRUN`): it is
+    /// seen to at the next system call. For tasks that enter often anyway. Since Linux 5.19.
+    pub fn setup_coop_taskrun(&mut self) -> &mut Self {
+        self.set(SetupFlags::COOP_TASKRUN)
+    }
+
+    /// Shows in a flag that completions wait for the task to enter
+    /// (`IORING_SETUP_TASKRUN_FLAG`), so that `submit` enters for them. With
+    /// [`setup_coop_taskrun`](Self::setup_coop_taskrun) or
+    /// [`setup_defer_taskrun`](Self::setup_defer_taskrun). Since Linux 5.19.
+    pub fn setup_taskrun_flag(&mut self) -> &mut Self {
+        self.set(SetupFlags::TASKRUN_FLAG)
+    }
+
+    /// Promises that only one task submits (`IORING_SETUP_SINGLE_ISSUER`): the one that made the
+    /// ring, or that enabled it if it [started disabled](Self::setup_r_disabled). Others get
+    /// EEXIST. Since Linux 6.0.
+    pub fn setup_single_issuer(&mut self) -> &mut Self {
+        self.set(SetupFlags::SINGLE_ISSUER)
+    }
+
+    /// Posts completions only when the task asks for events
+    /// (`IORING_SETUP_DEFER_TASKRUN`), all at once and on warm caches. A loop that waits does ask;
+    /// one that does not, sees none without [`get_events`](crate::Submitter::get_events). With
+    /// [`setup_single_issuer`](Self::setup_single_issuer), without SQPOLL. Since Linux 6.1.
+    pub fn setup_defer_taskrun(&mut self) -> &mut Self {
+        self.set(SetupFlags::DEFER_TASKRUN)
+    }
+
+    /// Insists on a ring without an index array (`IORING_SETUP_NO_SQARRAY`).
+    ///
+    /// Every ring is set up without one where the kernel allows; with this, it fails with EINVAL
+    /// where it does not. Since Linux 6.6.
+    pub fn setup_no_sqarray(&mut self) -> &mut Self {
+        self.set(SetupFlags::NO_SQARRAY)
+    }
+
+    /// Keeps the index array that older kernels cannot do without, for comparing with them.
+    pub fn sqarray(&mut self) -> &mut Self {
+        self.sqarray = true;
+        self
+    }
+
+    /// Has the pads of a [`Mixed`](squeue::Mixed) submission queue complete as other entries do,
+    /// under the user data [`squeue::PAD`]. For rings that drain
+    /// ([`IO_DRAIN`](squeue::Flags::IO_DRAIN)), which a silent pad would put an end to.
+    pub fn posting_pads(&mut self) -> &mut Self {
+        self.posting_pads = true;
+        self
+    }
+
+    /// Sets the ring up. Each queue has a power of two of places, the submission queue at least
+    /// `entries`.
+    ///
+    /// # Errors
+    ///
+    /// | errno | because | do |
+    /// |---|---|---|
+    /// | EINVAL | `entries` is 0 or above 32768; the kernel does not know a flag; flags do not go together | leave out what is optional |
+    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single place | ask for two |
+    /// | ENOSYS, EPERM | there is no io_uring here, or not for us | see [`availability`](crate::availability) |
+    /// | ENOMEM | before Linux 5.12 rings count against `RLIMIT_MEMLOCK`; else memory is short | raise the limit, ask for less |
+    /// | EMFILE, ENFILE | too many open files | close some |
+    /// | ENXIO, EBADF, EINVAL | [`setup_attach_wq`](Self::setup_attach_wq) got no ring | |
+    pub fn build(&self, entries: u32) -> io::Result<IoUring<S, C>> {
+        let mut params = self.params();
+        // SAFETY: there are no addresses in the parameters.
+        let fd = self.setup(&mut params, |params| unsafe { syscall::setup(entries, params) })?;
+        let memory = Memory::map(&params, Shape::of::<S, C>(), &fd, self.dontfork)?;
+        self.ring(params, memory, fd)
+    }
+
+    /// Sets the ring up in memory of the caller's (`IORING_SETUP_NO_MMAP`): huge pages, say. Since
+    /// Linux 6.5; before 6.10 or so, the memory must be contiguous, that is, one huge page.
+    ///
+    /// # Errors
+    ///
+    /// As of [`build`](Self::build); and EINVAL if `memory` does not begin a page, or is shorter
+    /// than [`memory_size`](Self::memory_size); EFAULT if it is not all there.
+    ///
+    /// # Safety
+    ///
+    /// The memory is valid and nobody else uses it while the ring exists, and after that, until every
+    /// operation has completed: the kernel writes completions there at any time. (Memory that is
+    /// unmapped, instead of being used for something else, may go with the ring.)
+    pub unsafe fn build_in(
+        &self,
+        entries: u32,
+        memory: NonNull<[u8]>,
+    ) -> io::Result<IoUring<S, C>> {
+        // SAFETY: the caller vouches for the memory.
+        let (mut params, memory) = unsafe { self.params_in(entries, memory, SetupFlags::NO_MMAP) }?;
+        // SAFETY: `params_in` has put the memory in, which the caller vouches for.
+        let fd = self.setup(&mut params, |params| unsafe { syscall::setup(entries, params) })?;
+        self.ring(params, memory, fd)
+    }
+
+    /// Sets the ring up in memory of the caller's, and without a descriptor
+    /// (`IORING_SETUP_REGISTERED_FD_ONLY`): it has only the index that it is registered by in this
+    /// task. Since Linux 6.5.
+    ///
+    /// # Errors
+    ///
+    /// As of [`build_in`](Self::build_in); and EBUSY if all of the task's 16 indices are taken.
+    ///
+    /// # Safety
+    ///
+    /// As for [`build_in`](Self::build_in).
+    pub unsafe fn build_registered_in(
+        &self,
+        entries: u32,
+        memory: NonNull<[u8]>,
+    ) -> io::Result<IoUring<S, C, Local>> {
+        let flags = SetupFlags::NO_MMAP | SetupFlags::REGISTERED_FD_ONLY;
+        // SAFETY: the caller vouches for the memory.
+        let (mut params, memory) = unsafe { self.params_in(entries, memory, flags) }?;
+        let index = self.setup(&mut params, |params| {
+            // SAFETY: `params_in` has put the memory in, which the caller vouches for.
+            unsafe { syscall::setup_registered(entries, params) }
+        })?;
+        self.ring(params, memory, Local::without_descriptor(index))
+    }
+
+    /// How much memory [`build_in`](Self::build_in) needs, in bytes: whole pages.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL where the sizes are none that the kernel takes.
+    pub fn memory_size(&self, entries: u32) -> io::Result<usize> {
+        let (sq, cq) = self.sizes(entries)?;
+        Ok(Shape::of::<S, C>().in_pages(sq, cq).total())
+    }
+
+    /// The sizes that the kernel makes of what was asked for.
+    fn sizes(&self, entries: u32) -> io::Result<(u32, u32)> {
+        let cq = self.flags.contains(SetupFlags::CQSIZE).then_some(self.cq_entries);
+        sizes(entries, cq, self.flags.contains(SetupFlags::CLAMP))
+    }
+
+    /// The parameters to ask the kernel with.
+    fn params(&self) -> io_uring_params {
+        let without_sqarray =
+            if self.sqarray { SetupFlags::empty() } else { SetupFlags::NO_SQARRAY };
+        io_uring_params {
+            flags: (self.flags | without_sqarray).bits(),
+            cq_entries: self.cq_entries,
+            sq_thread_cpu: self.sq_thread_cpu,
+            sq_thread_idle: self.sq_thread_idle,
+            wq_fd: self.wq_fd as u32,
+            ..zeroed_params()
+        }
+    }
+
+    /// The parameters to ask the kernel with for a ring in this memory.
+    ///
+    /// # Safety
+    ///
+    /// As for [`build_in`](Self::build_in).
+    unsafe fn params_in(
+        &self,
+        entries: u32,
+        memory: NonNull<[u8]>,
+        flags: SetupFlags,
+    ) -> io::Result<(io_uring_params, Memory)> {
+        let (sq, cq) = self.sizes(entries)?;
+        let mut params = self.params();
+        params.flags |= flags.bits();
+        // SAFETY: our callers were promised that the memory is ours.
+        let memory =
+            unsafe { Memory::callers(Shape::of::<S, C>().in_pages(sq, cq), memory, &mut params) }?;
+        Ok((params, memory))
+    }
+
+    /// Asks the kernel, and asks once more for a ring with an index array where it refuses one
+    /// without, unless that was asked for by name.
+    fn setup<T>(
+        &self,
+        params: &mut io_uring_params,
+        ask: impl Fn(&mut io_uring_params) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let fresh = *params;
+        match ask(params) {
+            Err(Errno::INVAL) if !self.sqarray && !self.flags.contains(SetupFlags::NO_SQARRAY) => {
+                *params = fresh;
+                params.flags &= !SetupFlags::NO_SQARRAY.bits();
+                ask(params)
+            }
+            answer => answer,
+        }
+    }
+
+    /// The ring over its memory.
+    fn ring<H: Handle>(
+        &self,
+        params: io_uring_params,
+        memory: Memory,
+        handle: H,
+    ) -> io::Result<IoUring<S, C, H>> {
+        // SAFETY: the memory was set up with these parameters, and nobody else looks at it.
+        let (sq, cq) = unsafe { memory.queues(&params, self.posting_pads) }?;
+        let params = Parameters(params);
+        Ok(IoUring { sq, cq, params, memory, handle, kinds: PhantomData, sharing: PhantomData })
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
+    /// A ring that was set up elsewhere, by another process, say, which has handed on its
+    /// descriptor and its parameters.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the parameters are those of another kind of ring than `S` and `C` say, of one in
+    /// its maker's own memory, or of none; else those of `mmap(2)`. The descriptor is closed.
+    ///
+    /// # Safety
+    ///
+    /// The descriptor is an io_uring's, `params` is what the kernel filled in when it was made, and
+    /// nobody else uses the queues while the result exists.
+    pub unsafe fn from_fd(fd: OwnedFd, params: Parameters) -> io::Result<Self> {
+        let kinds = SetupFlags::SQE128
+            | SetupFlags::SQE_MIXED
+            | SetupFlags::SQ_REWIND
+            | SetupFlags::CQE32
+            | SetupFlags::CQE_MIXED;
+        let asked = S::SETUP.union(C::SETUP).intersection(kinds);
+        let flags = params.setup_flags();
+        let entries = [params.sq_entries(), params.cq_entries()];
+        if flags.intersection(kinds) != asked
+            || flags.contains(SetupFlags::NO_MMAP)
+            || !entries.iter().all(|entries| entries.is_power_of_two())
+        {
+            return Err(Errno::INVAL);
+        }
+        let memory = Memory::map(&params.0, Shape::of::<S, C>(), &fd, false)?;
+        Builder::<S, C>::default().ring(params.0, memory, fd)
+    }
+}

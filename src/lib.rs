@@ -1,0 +1,267 @@
+//! The low-level io_uring interface for Rust: no `std`, no libc, no allocation.
+//!
+//! A ring is two queues that the program shares with the kernel. Submissions go into the one: each
+//! an operation with its arguments, built by [`opcode`], pushed into the
+//! [`SubmissionQueue`]. Completions come back through the other: each a result, and the number
+//! (`user_data`) that the submission was given. In between, [`submit`](IoUring::submit) and its kin
+//! tell the kernel to look.
+//!
+//! ```
+//! use std::fs::File;
+//! use std::os::fd::AsRawFd;
+//! use rustix_uring::{IoUring, opcode, types};
+//!
+//! let mut ring = IoUring::new(8)?;
+//!
+//! let file = File::open("README.md")?;
+//! let mut buf = vec![0; 1024];
+//! let read_e = opcode::Read::new(types::Fd(file.as_raw_fd()), buf.as_mut_ptr(), buf.len() as _)
+//!     .build()
+//!     .user_data(0x42);
+//!
+//! // SAFETY: `file` and `buf` outlive the operation, whose completion is awaited below.
+//! unsafe { ring.submission().push(&read_e)? };
+//! ring.submit_and_wait(1)?;
+//!
+//! let cqe = ring.completion().next().expect("the wait was for one");
+//! assert_eq!(cqe.user_data(), 0x42);
+//! let read = cqe.to_result()?;
+//! assert!(buf[..read as usize].starts_with(b"# rustix-uring"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to go
+//!
+//! - [`IoUring`] is the ring, [`Builder`] sets one up, [`Parameters`] says what the kernel made of
+//!   it; [`availability`] says whether there is io_uring at all.
+//! - [`squeue`] and [`cqueue`] are the queues. [The contract](squeue#the-contract) of a pushed entry
+//!   stands there.
+//! - [`Submitter`] enters the kernel: to submit, to wait, to register.
+//! - [`opcode`] has the operations, [`types`] what they are given.
+//! - [`IoUring::drain`] comes to the end of what is in flight. Dropping a ring does not.
+//! - [`sys`] has the kernel's own names, for what has no builder here.
+//!
+//! # Features
+//!
+//! `std`, on by default, has errors convert into `std::io::Error`, and descriptors be std's own.
+//! Everything works without it.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod availability;
+mod builder;
+pub mod cqueue;
+mod drain;
+mod local;
+mod memory;
+mod mmap;
+pub mod opcode;
+mod params;
+#[cfg(all(test, not(loom)))]
+mod pretend;
+mod probe;
+mod register;
+mod shared;
+mod sqe;
+pub mod squeue;
+mod submit;
+pub mod sys;
+mod syscall;
+pub mod types;
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use memory::Memory;
+use types::SubmitArgs;
+
+pub use availability::{Availability, availability};
+pub use builder::Builder;
+pub use cqueue::CompletionQueue;
+pub use local::{Handle, Local};
+pub use params::{Features, Parameters, SetupFlags};
+pub use probe::Probe;
+pub use rustix::io::{Errno, Result};
+pub use squeue::SubmissionQueue;
+pub use submit::{EnterFlags, Submitter};
+
+/// A ring.
+///
+/// `S` is the kind of its submission queue: [`squeue::Entry`], [`squeue::Entry128`],
+/// [`squeue::Mixed`], or [`squeue::Rewind`] of one of them. `C` is the kind of its completion
+/// queue: [`cqueue::Entry`], [`cqueue::Entry32`] or [`cqueue::Mixed`]. `H` is what holds it open:
+/// an [`OwnedFd`], or [`Local`] for rings that stay in one task.
+///
+/// # Dropping it
+///
+/// closes it, and nothing else. Operations in flight go on: some the kernel cancels, at some later
+/// time, others it completes, and **it writes to their memory until then**. Whoever has handed
+/// memory to operations comes to their end first, with [`drain`](Self::drain).
+///
+/// What a ring holds in the kernel (pinned memory, for one) is also given back at some later time.
+/// Programs that make many rings in a row unregister first.
+pub struct IoUring<
+    S: squeue::EntryMarker = squeue::Entry,
+    C: cqueue::EntryMarker = cqueue::Entry,
+    H: Handle = OwnedFd,
+> {
+    // In this order: the queues lie in the memory, which is unmapped before the ring is closed.
+    sq: squeue::Sq,
+    cq: cqueue::Cq,
+    params: Parameters,
+    memory: Memory,
+    handle: H,
+    kinds: PhantomData<fn() -> (S, C)>,
+    sharing: PhantomData<<S as squeue::sealed::Sealed>::Sharing>,
+}
+
+impl IoUring {
+    /// A ring with at least `entries` places for submissions, and twice as many for completions.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Builder::build`].
+    pub fn new(entries: u32) -> Result<Self> {
+        Self::builder().build(entries)
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
+    /// What a ring of any kind, with whichever flags, is set up by.
+    #[must_use]
+    pub fn builder() -> Builder<S, C> {
+        Builder::default()
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
+    /// What the ring was set up with.
+    #[inline]
+    pub fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    /// Enters the kernel for the ring: to submit, to wait, to register.
+    #[inline]
+    pub fn submitter(&self) -> Submitter<'_, H> {
+        Submitter { sq: &self.sq, params: &self.params, handle: &self.handle }
+    }
+
+    /// Submits what was pushed. See [`Submitter::submit`], errors above all.
+    #[inline]
+    pub fn submit(&self) -> Result<usize> {
+        if S::REWIND {
+            return self.submit_rewound(0, None);
+        }
+        self.submitter().submit()
+    }
+
+    /// Submits what was pushed, and waits until `want` completions are there. See
+    /// [`Submitter::submit_and_wait`].
+    #[inline]
+    pub fn submit_and_wait(&self, want: usize) -> Result<usize> {
+        if S::REWIND {
+            return self.submit_rewound(want, None);
+        }
+        self.submitter().submit_and_wait(want)
+    }
+
+    /// Submits what was pushed, and waits until `want` completions are there, or as `args` says.
+    /// See [`Submitter::submit_with_args`].
+    #[inline]
+    pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> Result<usize> {
+        if S::REWIND {
+            return self.submit_rewound(want, Some(args));
+        }
+        self.submitter().submit_with_args(want, args)
+    }
+
+    fn submit_rewound(&self, want: usize, args: Option<&SubmitArgs<'_>>) -> Result<usize> {
+        // SAFETY: a rewound ring is not `Sync`, so we are alone; a view of `submission_shared` is
+        // promised not to exist now.
+        let mut queue = unsafe { self.submission_shared() };
+        queue.submit_own(&self.submitter(), want, args)
+    }
+
+    /// The ring's three parts, to be used independently, also from different threads.
+    ///
+    /// What is pushed must be [published](SubmissionQueue::sync) before it is submitted, and the
+    /// views must be synced to see what has happened since.
+    #[inline]
+    pub fn split(&mut self) -> (Submitter<'_, H>, SubmissionQueue<'_, S>, CompletionQueue<'_, C>) {
+        // SAFETY: the ring is borrowed mutably, so there are no other views.
+        let (sq, cq) = unsafe { (SubmissionQueue::new(&self.sq), CompletionQueue::new(&self.cq)) };
+        (self.submitter(), sq, cq)
+    }
+
+    /// A view of the submission queue.
+    #[inline]
+    pub fn submission(&mut self) -> SubmissionQueue<'_, S> {
+        // SAFETY: the ring is borrowed mutably, so there is no other view.
+        unsafe { SubmissionQueue::new(&self.sq) }
+    }
+
+    /// A view of the submission queue, of a ring that is shared.
+    ///
+    /// # Safety
+    ///
+    /// No other view of the submission queue exists while this one does. On a
+    /// [rewound](squeue::Rewind) ring, nor is any of the ring's submit methods called.
+    #[inline]
+    pub unsafe fn submission_shared(&self) -> SubmissionQueue<'_, S> {
+        // SAFETY: the caller promises that there is no other view.
+        unsafe { SubmissionQueue::new(&self.sq) }
+    }
+
+    /// A view of the completion queue.
+    #[inline]
+    pub fn completion(&mut self) -> CompletionQueue<'_, C> {
+        // SAFETY: the ring is borrowed mutably, so there is no other view.
+        unsafe { CompletionQueue::new(&self.cq) }
+    }
+
+    /// A view of the completion queue, of a ring that is shared.
+    ///
+    /// # Safety
+    ///
+    /// No other view of the completion queue exists while this one does.
+    #[inline]
+    pub unsafe fn completion_shared(&self) -> CompletionQueue<'_, C> {
+        // SAFETY: the caller promises that there is no other view.
+        unsafe { CompletionQueue::new(&self.cq) }
+    }
+
+    /// A handle that tells how full the completion queue is, without a view of it.
+    #[inline]
+    pub fn status(&self) -> cqueue::Status<'_> {
+        cqueue::Status::new(&self.cq)
+    }
+
+    /// The same ring, held open otherwise.
+    fn with_handle<T: Handle>(self, to: impl FnOnce(H) -> T) -> IoUring<S, C, T> {
+        let Self { sq, cq, params, memory, handle, kinds, sharing } = self;
+        IoUring { sq, cq, params, memory, handle: to(handle), kinds, sharing }
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsFd for IoUring<S, C> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsRawFd for IoUring<S, C> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.handle.as_raw_fd()
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> fmt::Debug for IoUring<S, C, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoUring").field("params", &self.params).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! Rings that stay in one task, and are named by a registered index there.
+
+use core::ffi::c_void;
+use core::marker::PhantomData;
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::{self, Errno};
+
+use crate::sys::{io_uring_register_op as op, io_uring_rsrc_update};
+use crate::syscall::{self, RingName};
+use crate::{IoUring, cqueue, squeue};
+
+mod sealed {
+    use super::*;
+
+    pub trait Sealed {
+        /// How enter calls name the ring.
+        fn name(&self) -> RingName;
+
+        /// How register calls do. By the descriptor while there is one: kernels before 6.3 know
+        /// no other way.
+        fn register_name(&self) -> RingName;
+
+        /// The ring's descriptor, if it has one.
+        fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    }
+}
+
+/// What holds a ring open: an [`OwnedFd`], or [`Local`].
+pub trait Handle: sealed::Sealed {}
+
+impl sealed::Sealed for OwnedFd {
+    #[inline(always)]
+    fn name(&self) -> RingName {
+        RingName::descriptor(self.as_raw_fd())
+    }
+
+    fn register_name(&self) -> RingName {
+        self.name()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+impl Handle for OwnedFd {}
+
+/// What holds a ring open that stays in one task.
+///
+/// A task can register its rings, and from then on name them by an index that spares the kernel
+/// the look-up of a descriptor at each call. The index belongs to the *task*: in another one, the
+/// same number may name another ring. So a ring that has one cannot leave its task: it is neither
+/// `Send` nor `Sync`.
+///
+/// ```compile_fail
+/// let ring = rustix_uring::IoUring::new(8).unwrap().into_local();
+/// std::thread::spawn(move || drop(ring));
+/// ```
+///
+/// Dropping it gives the index back.
+#[derive(Debug)]
+pub struct Local {
+    name: RingName,
+    index: Option<u32>,
+    /// `None` for rings that have no descriptor.
+    fd: Option<OwnedFd>,
+    /// The index is the task's.
+    stays: PhantomData<*const ()>,
+}
+
+impl sealed::Sealed for Local {
+    #[inline(always)]
+    fn name(&self) -> RingName {
+        self.name
+    }
+
+    fn register_name(&self) -> RingName {
+        self.fd.as_ref().map_or(self.name, sealed::Sealed::name)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+}
+impl Handle for Local {}
+
+impl Local {
+    /// The handle of a ring that has an index and no descriptor.
+    pub(crate) fn without_descriptor(index: u32) -> Self {
+        Self { name: RingName::registered(index), index: Some(index), fd: None, stays: PhantomData }
+    }
+}
+
+impl From<OwnedFd> for Local {
+    fn from(fd: OwnedFd) -> Self {
+        Self {
+            name: RingName::descriptor(fd.as_raw_fd()),
+            index: None,
+            fd: Some(fd),
+            stays: PhantomData,
+        }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Some(index) = self.index {
+            // Nothing can be done about an error; the index goes with the task at the latest.
+            let _ = unregister(sealed::Sealed::register_name(self), index);
+        }
+    }
+}
+
+/// Gives an index back.
+fn unregister(ring: RingName, index: u32) -> io::Result<()> {
+    let mut update = io_uring_rsrc_update { offset: index, resv: 0, data: 0 };
+    // SAFETY: the kernel reads one update, and keeps nothing.
+    let done = unsafe {
+        let arg = (&raw mut update).cast::<c_void>();
+        syscall::register(ring, op::IORING_UNREGISTER_RING_FDS as u32, arg, 1)
+    }?;
+    if done == 1 { Ok(()) } else { Err(Errno::INVAL) }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
+    /// The same ring, bound to stay in this task, where it can
+    /// [register its descriptor](IoUring::register_ring_fd).
+    pub fn into_local(self) -> IoUring<S, C, Local> {
+        self.with_handle(Local::from)
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
+    /// Registers the ring's descriptor with this task (`IORING_REGISTER_RING_FDS`), so that
+    /// entering costs no look-up of a descriptor. Since Linux 5.18.
+    ///
+    /// Where the ring is registered already, this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL on older kernels: the ring goes on by its descriptor. EBUSY if all of the task's 16
+    /// indices are taken.
+    pub fn register_ring_fd(&mut self) -> io::Result<()> {
+        let local = &mut self.handle;
+        let (None, Some(fd)) = (local.index, &local.fd) else { return Ok(()) };
+        let mut update =
+            io_uring_rsrc_update { offset: u32::MAX, resv: 0, data: fd.as_raw_fd() as u64 };
+        // SAFETY: the kernel reads one update, writes the index into it, and keeps nothing.
+        let done = unsafe {
+            let arg = (&raw mut update).cast::<c_void>();
+            syscall::register(local.name, op::IORING_REGISTER_RING_FDS as u32, arg, 1)
+        }?;
+        if done != 1 {
+            return Err(Errno::INVAL);
+        }
+        local.index = Some(update.offset);
+        local.name = RingName::registered(update.offset);
+        Ok(())
+    }
+
+    /// Gives the registered index back (`IORING_UNREGISTER_RING_FDS`); the ring goes on by its
+    /// descriptor. Where it is not registered, this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the ring has no descriptor: it would be gone.
+    pub fn unregister_ring_fd(&mut self) -> io::Result<()> {
+        let local = &mut self.handle;
+        let Some(index) = local.index else { return Ok(()) };
+        let Some(fd) = &local.fd else { return Err(Errno::INVAL) };
+        let name = RingName::descriptor(fd.as_raw_fd());
+        unregister(name, index)?;
+        local.index = None;
+        local.name = name;
+        Ok(())
+    }
+
+    /// The index by which this task names the ring, if it is registered.
+    ///
+    /// It is not a descriptor, although it looks like one.
+    pub fn registered_index(&self) -> Option<u32> {
+        self.handle.index
+    }
+
+    /// The same ring, free to leave this task: its index is given back.
+    ///
+    /// # Errors
+    ///
+    /// Gives the ring back as it was if it has no descriptor.
+    #[allow(clippy::result_large_err, reason = "what is given back is the ring itself")]
+    pub fn into_shared(mut self) -> Result<IoUring<S, C>, Self> {
+        if self.unregister_ring_fd().is_err() {
+            return Err(self);
+        }
+        match self.handle.fd.take() {
+            Some(fd) => Ok(self.with_handle(|_| fd)),
+            None => Err(self),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The entries: 64 and 128 bytes.
+
+use bitflags::bitflags;
+
+use crate::sqe::Sqe;
+use crate::sys::{io_uring_sqe_flags_bit::*, iosqe};
+
+bitflags! {
+    /// How the kernel treats an entry, whatever its operation: the `IOSQE_*` flags.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct Flags: u8 {
+        /// The file is a registered slot. [`types::Fixed`](crate::types::Fixed) sets it by itself.
+        /// Since Linux 5.1.
+        const FIXED_FILE = iosqe(IOSQE_FIXED_FILE_BIT);
+
+        /// Start when everything submitted before has completed, and let nothing submitted after
+        /// start before this has. EOPNOTSUPP once the ring has seen
+        /// [`SKIP_SUCCESS`](Self::SKIP_SUCCESS). Since Linux 5.2.
+        const IO_DRAIN = iosqe(IOSQE_IO_DRAIN_BIT);
+
+        /// The next entry starts when this one has succeeded; if it fails, or a read or write is
+        /// short, the rest of the chain completes with -ECANCELED. A chain ends where a submission
+        /// ends. Since Linux 5.3.
+        const IO_LINK = iosqe(IOSQE_IO_LINK_BIT);
+
+        /// As [`IO_LINK`](Self::IO_LINK), but the chain goes on after a failed result; an entry
+        /// that the kernel refuses to start severs it all the same. Since Linux 5.5.
+        const IO_HARDLINK = iosqe(IOSQE_IO_HARDLINK_BIT);
+
+        /// Start in a worker thread, without trying first whether it would have to wait. Since
+        /// Linux 5.6.
+        const ASYNC = iosqe(IOSQE_ASYNC_BIT);
+
+        /// Take the buffer from the entry's group when there is something to put into it. The
+        /// completion says which it was
+        /// ([`buffer_select`](crate::cqueue::Entry::buffer_select)); -ENOBUFS if the group is
+        /// empty. Since Linux 5.7.
+        const BUFFER_SELECT = iosqe(IOSQE_BUFFER_SELECT_BIT);
+
+        /// Post no completion if it succeeds. Not for operations that use memory: nobody could
+        /// know when they are done with it. The first one ends
+        /// [`IO_DRAIN`](Self::IO_DRAIN) on this ring. Since Linux 5.17.
+        const SKIP_SUCCESS = iosqe(IOSQE_CQE_SKIP_SUCCESS_BIT);
+
+        const _ = !0;
+    }
+}
+
+/// A submission of 64 bytes, as the builders of [`opcode`](crate::opcode) make it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Entry(Sqe);
+
+/// A submission of 128 bytes: an [`Entry`] and 64 more bytes, which only commands use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Entry128(Entry, [u8; 64]);
+
+impl Entry {
+    /// The entry with these bytes.
+    #[inline]
+    pub const fn from_raw(sqe: Sqe) -> Self {
+        Self(sqe)
+    }
+
+    /// The entry's bytes.
+    #[inline]
+    pub const fn into_raw(self) -> Sqe {
+        self.0
+    }
+}
+
+impl Entry128 {
+    /// The entry with these bytes: the fields, and what follows them.
+    ///
+    /// The 80 bytes of a command begin in the last 16 bytes of `sqe`.
+    #[inline]
+    pub const fn from_raw(sqe: Sqe, rest: [u8; 64]) -> Self {
+        Self(Entry(sqe), rest)
+    }
+
+    /// The entry's bytes: the fields, and what follows them.
+    #[inline]
+    pub const fn into_raw(self) -> (Sqe, [u8; 64]) {
+        (self.0.0, self.1)
+    }
+}
+
+impl From<Entry> for Entry128 {
+    #[inline]
+    fn from(entry: Entry) -> Self {
+        Self(entry, [0; 64])
+    }
+}
+
+/// What both sizes have in common.
+macro_rules! common {
+    ($($Entry:ident: $($sqe:tt).+;)*) => { $(
+        impl $Entry {
+            /// The fields, to read.
+            #[inline]
+            pub const fn as_raw(&self) -> &Sqe {
+                &self.$($sqe).+
+            }
+
+            /// The fields, to write what no builder can express.
+            #[inline]
+            pub const fn as_raw_mut(&mut self) -> &mut Sqe {
+                &mut self.$($sqe).+
+            }
+
+            /// Sets flags, beside those that are set already.
+            #[must_use]
+            #[inline]
+            pub const fn flags(mut self, flags: Flags) -> Self {
+                self.$($sqe).+.flags |= flags.bits();
+                self
+            }
+
+            /// Clears all flags, [`Flags::FIXED_FILE`] included.
+            #[must_use]
+            #[inline]
+            pub const fn clear_flags(mut self) -> Self {
+                self.$($sqe).+.flags = 0;
+                self
+            }
+
+            /// The flags that are set.
+            #[inline]
+            pub const fn get_flags(&self) -> Flags {
+                Flags::from_bits_retain(self.$($sqe).+.flags)
+            }
+
+            /// Sets the number that comes back in the completion.
+            #[must_use]
+            #[inline]
+            pub const fn user_data(mut self, user_data: u64) -> Self {
+                self.$($sqe).+.user_data = user_data;
+                self
+            }
+
+            /// Sets the number that comes back in the completion, in place.
+            #[inline]
+            pub const fn set_user_data(&mut self, user_data: u64) {
+                self.$($sqe).+.user_data = user_data;
+            }
+
+            /// The number that comes back in the completion.
+            #[inline]
+            pub const fn get_user_data(&self) -> u64 {
+                self.$($sqe).+.user_data
+            }
+
+            /// The operation's number.
+            #[inline]
+            pub const fn get_opcode(&self) -> u32 {
+                self.$($sqe).+.opcode as u32
+            }
+
+            /// Sets the registered credentials to act with; 0 stands for the task's own.
+            #[must_use]
+            #[inline]
+            pub const fn personality(mut self, personality: u16) -> Self {
+                self.$($sqe).+.personality = personality;
+                self
+            }
+        }
+    )* };
+}
+common! {
+    Entry: 0;
+    Entry128: 0.0;
+}

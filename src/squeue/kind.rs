@@ -1,0 +1,124 @@
+//! The kinds of submission queue.
+
+use core::cell::Cell;
+use core::fmt::Debug;
+use core::marker::PhantomData;
+
+use super::{Entry, Entry128};
+use crate::SetupFlags;
+
+/// A queue that takes entries of both sizes, each in its own. Since Linux 6.19.
+///
+/// Places have 64 bytes, and every count is in places; an [`Entry128`] fills two. It must be an
+/// operation that the kernel knows to have 128 bytes (NOP128, URING_CMD128): of any other, it would
+/// take the second half for an entry of its own.
+///
+/// An entry of two places never wraps around the end of the queue. Where only the last place is
+/// left before the end, the queue fills it with a NOP, the *pad*, of which the program sees nothing
+/// but the place that it takes, with two exceptions:
+///
+/// - A pad in a chain of links carries the link on. Where the chain breaks, the kernel completes
+///   the pad with -ECANCELED, under the user data [`PAD`](super::PAD);
+///   [`is_pad`](crate::cqueue::Entry::is_pad) tells it.
+/// - A pad is silent by [`Flags::SKIP_SUCCESS`](super::Flags::SKIP_SUCCESS), and the first such
+///   entry ends [`Flags::IO_DRAIN`](super::Flags::IO_DRAIN) on the ring. Programs that drain ask
+///   for pads that complete as other entries do, with
+///   [`Builder::posting_pads`](crate::Builder::posting_pads).
+#[derive(Clone, Copy, Debug)]
+pub enum Mixed {}
+
+/// A queue of kind `S` in which every submission starts at the first place. Since Linux 7.0.
+///
+/// There is no head and no tail to share with the kernel: it is told how many entries there are,
+/// and takes them from the first place on. So the view itself submits
+/// ([`submit`](super::SubmissionQueue::submit) and its kin), and moves to the front what the kernel
+/// has left; [`IoUring::submit`](crate::IoUring::submit) and its kin do so too. A
+/// [`Submitter`](crate::Submitter) cannot: it waits, and never submits.
+///
+/// The ring is `Send`, not `Sync`: of two submissions at once, both would run what lies in the
+/// first place.
+#[derive(Clone, Copy, Debug)]
+pub struct Rewind<S = Entry>(PhantomData<S>, core::convert::Infallible);
+
+pub(crate) mod sealed {
+    use super::SetupFlags;
+
+    pub trait Sealed {
+        /// `()`, or a type that is not `Sync`, for the ring to be as it is.
+        type Sharing: Send;
+        /// What asks the kernel for such a queue.
+        const SETUP: SetupFlags;
+        /// Entries may take two places.
+        const MIXED: bool = false;
+        /// Every submission starts at the first place.
+        const REWIND: bool = false;
+    }
+
+    pub trait Fits<E> {
+        /// How many places an entry takes.
+        const PLACES: u32 = 1;
+    }
+}
+use sealed::{Fits, Sealed};
+
+/// A kind of submission queue: [`Entry`], [`Entry128`], [`Mixed`], or [`Rewind`] of one of them.
+pub trait EntryMarker: Sealed + Takes<Entry> + 'static {
+    /// What lies in one place: an entry of the queue's size; on mixed queues an [`Entry`], or one
+    /// half of an [`Entry128`].
+    type Place: Copy + Debug;
+}
+
+/// A kind of submission queue whose entries all have one size: all but [`Mixed`].
+pub trait Uniform: EntryMarker {}
+impl Uniform for Entry {}
+impl Uniform for Entry128 {}
+impl<S: Uniform> Uniform for Rewind<S> {}
+
+/// Queues of this kind take entries of type `E`. Every kind takes [`Entry`].
+pub trait Takes<E>: Fits<E> {}
+impl<S: Fits<E>, E> Takes<E> for S {}
+
+impl Sealed for Entry {
+    type Sharing = ();
+    const SETUP: SetupFlags = SetupFlags::empty();
+}
+impl EntryMarker for Entry {
+    type Place = Entry;
+}
+impl Fits<Entry> for Entry {}
+
+impl Sealed for Entry128 {
+    type Sharing = ();
+    const SETUP: SetupFlags = SetupFlags::SQE128;
+}
+impl EntryMarker for Entry128 {
+    type Place = Entry128;
+}
+impl Fits<Entry> for Entry128 {}
+impl Fits<Entry128> for Entry128 {}
+
+impl Sealed for Mixed {
+    type Sharing = ();
+    const SETUP: SetupFlags = SetupFlags::SQE_MIXED;
+    const MIXED: bool = true;
+}
+impl EntryMarker for Mixed {
+    type Place = Entry;
+}
+impl Fits<Entry> for Mixed {}
+impl Fits<Entry128> for Mixed {
+    const PLACES: u32 = 2;
+}
+
+impl<S: Sealed> Sealed for Rewind<S> {
+    type Sharing = Cell<()>;
+    const SETUP: SetupFlags = S::SETUP.union(SetupFlags::SQ_REWIND).union(SetupFlags::NO_SQARRAY);
+    const MIXED: bool = S::MIXED;
+    const REWIND: bool = true;
+}
+impl<S: EntryMarker> EntryMarker for Rewind<S> {
+    type Place = S::Place;
+}
+impl<S: Fits<E>, E> Fits<E> for Rewind<S> {
+    const PLACES: u32 = S::PLACES;
+}

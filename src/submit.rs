@@ -1,0 +1,340 @@
+//! Entering the kernel: to submit, to wait, or both.
+
+use bitflags::bitflags;
+use rustix::io::{self, Errno};
+
+use crate::local::Handle;
+use crate::params::{Parameters, SetupFlags};
+use crate::shared::wakeup_fence;
+use crate::squeue::Sq;
+use crate::sys;
+use crate::syscall::{self, EnterArg};
+use crate::types::SubmitArgs;
+
+bitflags! {
+    /// The `IORING_ENTER_*` flags of a raw [`enter`](Submitter::enter).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct EnterFlags: u32 {
+        /// Wait for completions, and see to what only a waiter sees to: deferred task work, polled
+        /// I/O, completions that found the queue full.
+        const GETEVENTS = sys::IORING_ENTER_GETEVENTS;
+        /// Wake the SQPOLL thread.
+        const SQ_WAKEUP = sys::IORING_ENTER_SQ_WAKEUP;
+        /// Wait until the SQPOLL thread has made room in the submission queue. Since Linux 5.10.
+        const SQ_WAIT = sys::IORING_ENTER_SQ_WAIT;
+        /// There is an extended argument. Set by itself. Since Linux 5.11.
+        const EXT_ARG = sys::IORING_ENTER_EXT_ARG;
+        /// The ring is named by its registered index. Set by itself. Since Linux 5.18.
+        const REGISTERED_RING = sys::IORING_ENTER_REGISTERED_RING;
+        /// The timeout is a point on the ring's clock. Since Linux 6.12.
+        const ABS_TIMER = sys::IORING_ENTER_ABS_TIMER;
+        /// The extended argument lies in a registered region. Since Linux 6.13.
+        const EXT_ARG_REG = sys::IORING_ENTER_EXT_ARG_REG;
+        /// The wait does not count as waiting for I/O. Since Linux 6.15.
+        const NO_IOWAIT = sys::IORING_ENTER_NO_IOWAIT;
+
+        const _ = !0;
+    }
+}
+
+/// Enters the kernel for a ring: to submit what its queue holds, to wait, to register.
+pub struct Submitter<'a, H: Handle = rustix::fd::OwnedFd> {
+    pub(crate) sq: &'a Sq,
+    pub(crate) params: &'a Parameters,
+    pub(crate) handle: &'a H,
+}
+
+impl<H: Handle> Clone for Submitter<'_, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H: Handle> Copy for Submitter<'_, H> {}
+
+impl<H: Handle> core::fmt::Debug for Submitter<'_, H> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Submitter").field("params", self.params).finish_non_exhaustive()
+    }
+}
+
+/// The flags of an enter call, or `None` if none is due. Every path into the kernel asks here.
+///
+/// `sq_flags` is the queue's flag word; on SQPOLL rings it was read behind
+/// [`wakeup_fence`]. `events` is whether the caller wants completions, be it none in particular.
+#[inline(always)]
+const fn enter_flags(
+    setup: SetupFlags,
+    sq_flags: u32,
+    to_submit: u32,
+    events: bool,
+) -> Option<EnterFlags> {
+    let sqpoll = setup.contains(SetupFlags::SQPOLL);
+    let mut flags = EnterFlags::empty();
+    // Completions that found no room, or that wait for this task, come with GETEVENTS only; polled
+    // I/O is reaped by nobody else, unless there is a thread for it.
+    let waiting = sq_flags & (sys::IORING_SQ_CQ_OVERFLOW | sys::IORING_SQ_TASKRUN) != 0;
+    if events || waiting || (setup.contains(SetupFlags::IOPOLL) && !sqpoll) {
+        flags = flags.union(EnterFlags::GETEVENTS);
+    }
+    if sqpoll && sq_flags & sys::IORING_SQ_NEED_WAKEUP != 0 {
+        flags = flags.union(EnterFlags::SQ_WAKEUP);
+    }
+    // The thread submits, so that submitting alone is no reason to enter.
+    let submits = to_submit > 0 && !sqpoll;
+    if submits || !flags.is_empty() { Some(flags) } else { None }
+}
+
+impl<H: Handle> Submitter<'_, H> {
+    /// Submits everything that the queue's view has published.
+    ///
+    /// Makes no system call where none is needed: with nothing to submit and no completion that
+    /// waits for one, or where the SQPOLL thread is awake.
+    ///
+    /// # Result
+    ///
+    /// How many places of the queue the kernel has taken. Fewer than there were is no error: it
+    /// stops behind an entry that it refuses, which gets a completion that says why (unless the
+    /// ring has [`setup_submit_all`](crate::Builder::setup_submit_all)). On SQPOLL rings, where
+    /// the thread takes them, it is how many there were, and may count some twice between calls.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel had not taken **is still queued, and runs with the next submit**; see
+    /// [`SubmissionQueue::truncate`](crate::SubmissionQueue::truncate) for taking it back.
+    ///
+    /// | errno | because | do |
+    /// |---|---|---|
+    /// | EAGAIN | no memory for requests | reap, and submit again |
+    /// | EBUSY | too many completions wait for room (older kernels) | reap, and submit again |
+    /// | EINTR | a signal came while waiting | submit again |
+    /// | EEXIST | the ring has [`setup_single_issuer`](crate::Builder::setup_single_issuer) and belongs to another task | submit there |
+    /// | EBADFD | the ring is disabled | enable it first |
+    /// | EOWNERDEAD | the SQPOLL thread is gone | make a new ring |
+    /// | EBADR | completions are lost for want of memory, [`overflow`](crate::CompletionQueue::overflow) many | they will not come |
+    #[inline]
+    pub fn submit(&self) -> io::Result<usize> {
+        self.enter_for(self.queued() as usize, 0, None)
+    }
+
+    /// Submits everything that the queue's view has published, and waits until `want` completions
+    /// are there.
+    ///
+    /// Completions that are there already count, those of earlier submissions included, until they
+    /// are [given back](crate::cqueue). If the kernel takes fewer entries than there were, it does
+    /// not wait at all.
+    ///
+    /// # Result and errors
+    ///
+    /// As of [`submit`](Self::submit). Where anything was submitted, an error of the wait (a
+    /// signal, say) is not reported: the count is, and the completions may be fewer than wanted.
+    #[inline]
+    pub fn submit_and_wait(&self, want: usize) -> io::Result<usize> {
+        self.enter_for(self.queued() as usize, want, None)
+    }
+
+    /// Submits everything that the queue's view has published, and waits until `want` completions
+    /// are there, or as [`SubmitArgs`] says.
+    ///
+    /// # Result and errors
+    ///
+    /// As of [`submit_and_wait`](Self::submit_and_wait); so a count of at least one can hide that
+    /// the time ran out. With nothing to submit:
+    ///
+    /// | errno | because |
+    /// |---|---|
+    /// | ETIME | the time ran out, and nothing is there |
+    /// | EOPNOTSUPP | a time was given, and the kernel knows none here ([`is_feature_ext_arg`](crate::Parameters::is_feature_ext_arg)): push a [`Timeout`](crate::opcode::Timeout) instead |
+    /// | EINVAL | the time is not one, or the kernel lacks [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
+    #[inline]
+    pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> io::Result<usize> {
+        self.enter_for(self.queued() as usize, want, Some(args))
+    }
+
+    /// Waits until `want` completions are there, and submits nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [`submit`](Self::submit).
+    #[inline]
+    pub fn wait(&self, want: usize) -> io::Result<()> {
+        self.enter_for(0, want, None).map(drop)
+    }
+
+    /// Waits until `want` completions are there, or as [`SubmitArgs`] says, and submits nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [`submit_with_args`](Self::submit_with_args) with nothing to submit.
+    #[inline]
+    pub fn wait_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> io::Result<()> {
+        self.enter_for(0, want, Some(args)).map(drop)
+    }
+
+    /// Gets completions posted that wait for somebody to ask, without waiting for more: deferred
+    /// task work, polled I/O, completions that found the queue full.
+    ///
+    /// On rings with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and without
+    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag) nothing shows that any wait: a
+    /// loop that never waits calls this, or sees no completion.
+    ///
+    /// # Errors
+    ///
+    /// As of [`submit`](Self::submit).
+    #[inline]
+    pub fn get_events(&self) -> io::Result<()> {
+        // SAFETY: nothing is submitted.
+        unsafe { self.enter(0, 0, EnterFlags::GETEVENTS, None) }.map(drop)
+    }
+
+    /// Waits until the SQPOLL thread has made room in the submission queue. On other rings there
+    /// is nothing to wait for, and it returns at once. Since Linux 5.10.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL on older kernels; else as of [`submit`](Self::submit).
+    #[inline]
+    pub fn squeue_wait(&self) -> io::Result<usize> {
+        // The thread may have gone to sleep over what fills the queue.
+        wakeup_fence();
+        let asleep = self.sq.flags.relaxed() & sys::IORING_SQ_NEED_WAKEUP != 0;
+        let wakeup = if asleep { EnterFlags::SQ_WAKEUP } else { EnterFlags::empty() };
+        // SAFETY: nothing is submitted that the thread would not take by itself.
+        unsafe { self.enter(0, 0, EnterFlags::SQ_WAIT | wakeup, None) }
+    }
+
+    /// `io_uring_enter(2)` as it is.
+    ///
+    /// Flags that follow from the ring or from `args` are added; everything else is as given.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, unchanged; and EOPNOTSUPP as in [`submit_with_args`](Self::submit_with_args).
+    ///
+    /// # Safety
+    ///
+    /// [The contract](crate::squeue#the-contract) holds for every entry that this submits. On a
+    /// rewound ring, these are the first `to_submit` places, again on each call.
+    #[inline]
+    pub unsafe fn enter(
+        &self,
+        to_submit: u32,
+        min_complete: u32,
+        flags: EnterFlags,
+        args: Option<&SubmitArgs<'_>>,
+    ) -> io::Result<usize> {
+        let (flags, arg) = match args {
+            None => (flags, EnterArg::Nothing),
+            Some(args) if self.params.is_feature_ext_arg() => {
+                (flags | args.flags | EnterFlags::EXT_ARG, EnterArg::Extended(&args.arg))
+            }
+            Some(args) if args.is_plain() => {
+                (flags | args.flags, args.sigmask.map_or(EnterArg::Nothing, EnterArg::Sigmask))
+            }
+            Some(_) => return Err(Errno::OPNOTSUPP),
+        };
+        // SAFETY: the caller vouches for the entries; `args` borrows what it points to.
+        let taken = unsafe {
+            syscall::enter(self.handle.name(), to_submit, min_complete, flags.bits(), arg)
+        }?;
+        Ok(taken as usize)
+    }
+
+    /// How many places of the queue are published and not taken.
+    ///
+    /// None on a rewound ring: only the queue's own view knows.
+    #[inline(always)]
+    fn queued(&self) -> u32 {
+        if self.params.setup_flags().contains(SetupFlags::SQ_REWIND) {
+            return 0;
+        }
+        self.sq.tail.own().wrapping_sub(self.sq.head.acquire())
+    }
+
+    /// The one way into the kernel of everything that submits or waits.
+    #[inline]
+    pub(crate) fn enter_for(
+        &self,
+        to_submit: usize,
+        want: usize,
+        args: Option<&SubmitArgs<'_>>,
+    ) -> io::Result<usize> {
+        let setup = self.params.setup_flags();
+        if setup.contains(SetupFlags::SQPOLL) {
+            wakeup_fence();
+        }
+        let submits = to_submit as u32;
+        let Some(flags) = enter_flags(setup, self.sq.flags.relaxed(), submits, want > 0) else {
+            return Ok(to_submit);
+        };
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        // SAFETY: every entry was pushed under the contract; on a rewound ring, only its view
+        // comes here with anything to submit.
+        unsafe { self.enter(submits, want, flags, args) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: u32 = sys::IORING_ENTER_GETEVENTS;
+    const WAKE: u32 = sys::IORING_ENTER_SQ_WAKEUP;
+    const NEED_WAKEUP: u32 = sys::IORING_SQ_NEED_WAKEUP;
+    const OVERFLOW: u32 = sys::IORING_SQ_CQ_OVERFLOW;
+    const TASKRUN: u32 = sys::IORING_SQ_TASKRUN;
+
+    /// USERS.md D5, D7: the paths that peers forget are rows of one table.
+    #[test]
+    fn enter_flags_as_a_table() {
+        let plain = SetupFlags::empty();
+        let defer = SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN;
+        let defer_flag = defer | SetupFlags::TASKRUN_FLAG;
+        let (sqpoll, iopoll) = (SetupFlags::SQPOLL, SetupFlags::IOPOLL);
+        let both = sqpoll | iopoll;
+        let none = None;
+        #[rustfmt::skip]
+        let table = [
+            // setup      flag word               submit want   enter with
+            (plain,      0,                       0, false,  none),
+            (plain,      0,                       1, false,  Some(0)),
+            (plain,      0,                       0, true,   Some(GET)),
+            (plain,      0,                       1, true,   Some(GET)),
+            (plain,      OVERFLOW,                0, false,  Some(GET)),
+            (plain,      OVERFLOW,                1, false,  Some(GET)),
+            (plain,      TASKRUN,                 0, false,  Some(GET)),
+            // nobody but an SQPOLL thread sleeps
+            (plain,      NEED_WAKEUP,             0, false,  none),
+            // without the taskrun flag there is nothing to see: only who wants events gets them
+            (defer,      0,                       0, false,  none),
+            (defer,      0,                       1, false,  Some(0)),
+            (defer,      0,                       0, true,   Some(GET)),
+            (defer_flag, TASKRUN,                 0, false,  Some(GET)),
+            (defer_flag, TASKRUN,                 1, false,  Some(GET)),
+            (defer_flag, TASKRUN | OVERFLOW,      0, true,   Some(GET)),
+            // the SQPOLL thread submits
+            (sqpoll,     0,                       1, false,  none),
+            (sqpoll,     NEED_WAKEUP,             1, false,  Some(WAKE)),
+            (sqpoll,     NEED_WAKEUP,             0, false,  Some(WAKE)),
+            (sqpoll,     0,                       0, true,   Some(GET)),
+            (sqpoll,     0,                       1, true,   Some(GET)),
+            (sqpoll,     NEED_WAKEUP,             1, true,   Some(GET | WAKE)),
+            (sqpoll,     OVERFLOW,                0, false,  Some(GET)),
+            (sqpoll,     OVERFLOW | NEED_WAKEUP,  1, false,  Some(GET | WAKE)),
+            (sqpoll,     TASKRUN,                 1, false,  Some(GET)),
+            // polled I/O is reaped by whoever enters
+            (iopoll,     0,                       0, false,  Some(GET)),
+            (iopoll,     0,                       1, false,  Some(GET)),
+            (iopoll,     0,                       1, true,   Some(GET)),
+            // unless the thread does
+            (both,       0,                       1, false,  none),
+            (both,       NEED_WAKEUP,             1, false,  Some(WAKE)),
+            (both,       0,                       0, true,   Some(GET)),
+        ];
+        for (setup, word, to_submit, want, expected) in table {
+            let flags = enter_flags(setup, word, to_submit, want).map(|flags| flags.bits());
+            assert_eq!(flags, expected, "{setup:?} {word:#x} submit {to_submit} want {want}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The three system calls.
+
+use core::ffi::c_void;
+
+use rustix::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::io;
+use rustix::io_uring::{
+    IoringEnterFlags, IoringRegisterFlags, IoringRegisterOp, KernelSigSet, io_uring_enter,
+    io_uring_enter_arg, io_uring_enter_sigmask, io_uring_getevents_arg, io_uring_register_with,
+    io_uring_setup,
+};
+
+use crate::sys::{IORING_ENTER_REGISTERED_RING, io_uring_params, io_uring_register_op};
+
+/// How a system call names the ring it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingName {
+    /// A descriptor, or an index into the rings that the calling task has registered.
+    number: RawFd,
+    registered: bool,
+}
+
+impl RingName {
+    #[inline]
+    pub(crate) const fn descriptor(number: RawFd) -> Self {
+        Self { number, registered: false }
+    }
+
+    #[inline]
+    pub(crate) const fn registered(index: u32) -> Self {
+        Self { number: index as RawFd, registered: true }
+    }
+
+    /// The number in the form that rustix takes.
+    #[inline(always)]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: for a descriptor, the ring that this name was made from keeps it open. For an
+        // index (0..16, so never the forbidden -1), rustix does nothing with the number but pass
+        // it to the one system call that this module makes with it, together with the flag that
+        // says that it is an index; the result never leaves this module.
+        unsafe { BorrowedFd::borrow_raw(self.number) }
+    }
+}
+
+/// What an enter call carries beside its numbers.
+#[derive(Clone, Copy)]
+pub(crate) enum EnterArg<'a> {
+    Nothing,
+    /// A signal mask alone, which every kernel takes.
+    Sigmask(&'a KernelSigSet),
+    /// The extended argument; the flags have EXT_ARG.
+    Extended(&'a io_uring_getevents_arg),
+}
+
+/// `io_uring_enter(2)`.
+///
+/// # Safety
+///
+/// Every entry that this makes the kernel take keeps the contract of a pushed entry, and every
+/// pointer inside `arg` is null or valid for the duration of the call.
+#[inline(always)]
+pub(crate) unsafe fn enter(
+    ring: RingName,
+    to_submit: u32,
+    min_complete: u32,
+    flags: u32,
+    arg: EnterArg<'_>,
+) -> io::Result<u32> {
+    let registered = if ring.registered { IORING_ENTER_REGISTERED_RING } else { 0 };
+    let flags = IoringEnterFlags::from_bits_retain(flags | registered);
+    let fd = ring.as_fd();
+    // SAFETY: the caller vouches for the entries and for what `arg` points to.
+    unsafe {
+        match arg {
+            EnterArg::Nothing => io_uring_enter(fd, to_submit, min_complete, flags),
+            EnterArg::Sigmask(mask) => {
+                io_uring_enter_sigmask(fd, to_submit, min_complete, flags, Some(mask))
+            }
+            EnterArg::Extended(arg) => {
+                io_uring_enter_arg(fd, to_submit, min_complete, flags, Some(arg))
+            }
+        }
+    }
+}
+
+/// `io_uring_setup(2)`: makes a ring that has a descriptor.
+///
+/// # Safety
+///
+/// Addresses of memory inside `params`, if any, are valid as `IORING_SETUP_NO_MMAP` asks.
+pub(crate) unsafe fn setup(entries: u32, params: &mut io_uring_params) -> io::Result<OwnedFd> {
+    const {
+        assert!(size_of::<io_uring_params>() == size_of::<rustix::io_uring::io_uring_params>());
+        assert!(align_of::<io_uring_params>() >= align_of::<rustix::io_uring::io_uring_params>());
+    }
+    // SAFETY: both types are `repr(C)` integers (and one pointer, which has no invalid value) in
+    // the layout of the kernel's struct; the caller vouches for the addresses.
+    unsafe { io_uring_setup(entries, &mut *core::ptr::from_mut(params).cast()) }
+}
+
+/// `io_uring_setup(2)` with `IORING_SETUP_REGISTERED_FD_ONLY`: makes a ring that has only an index.
+///
+/// # Safety
+///
+/// As for [`setup`]; `params.flags` has the flag.
+pub(crate) unsafe fn setup_registered(
+    entries: u32,
+    params: &mut io_uring_params,
+) -> io::Result<u32> {
+    // The index comes back dressed as a descriptor. It must not be dropped as one: that would
+    // close whatever descriptor has its number, standard input for the first ring.
+    // SAFETY: as for `setup`.
+    let index = unsafe { setup(entries, params) }?.into_raw_fd();
+    Ok(index as u32)
+}
+
+/// `io_uring_register(2)`.
+///
+/// rustix's list of operations is closed and older than ours. Its flags argument keeps unknown
+/// bits and is or-ed to the operation, so that operation 0 with the real number as "flags" makes
+/// any call.
+///
+/// # Safety
+///
+/// `arg` and `nr_args` are what the kernel expects for `op`: everything it reads or writes is
+/// valid for the call, and what it keeps stays valid for as long as it keeps it.
+pub(crate) unsafe fn register(
+    ring: RingName,
+    op: u32,
+    arg: *const c_void,
+    nr_args: u32,
+) -> io::Result<u32> {
+    const { assert!(IoringRegisterOp::RegisterBuffers as u32 == 0) }
+    let registered = if ring.registered {
+        io_uring_register_op::IORING_REGISTER_USE_REGISTERED_RING as u32
+    } else {
+        0
+    };
+    let op = IoringRegisterFlags::from_bits_retain(op | registered);
+    // SAFETY: the caller vouches for `arg`.
+    unsafe {
+        io_uring_register_with(ring.as_fd(), IoringRegisterOp::RegisterBuffers, op, arg, nr_args)
+    }
+}

@@ -1,0 +1,72 @@
+//! What operations are given: descriptors, flags, and the structures that they point to.
+
+mod fs;
+mod ring;
+mod slot;
+mod timeout;
+
+pub use fs::{CURRENT_POSITION, FsyncFlags, RwFlags};
+pub use ring::{AsyncCancelFlags, CancelBuilder, SubmitArgs};
+pub use slot::DestinationSlot;
+pub use timeout::{TimeoutFlags, Timespec};
+
+pub use core::ffi::c_char;
+pub use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
+pub use rustix::io_uring::{KernelSigSet, Signal, iovec};
+
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use crate::squeue::Flags;
+
+/// An open descriptor, by its number.
+///
+/// It must stay open until the kernel has taken the entry; for entries later in a chain of links,
+/// until the chain has come to them. [`BorrowedFd`] and `&OwnedFd` are taken in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Fd(pub RawFd);
+
+impl Fd {
+    /// The current directory, where an operation wants a directory: `AT_FDCWD`.
+    pub const CWD: Self = Self(linux_raw_sys::general::AT_FDCWD);
+}
+
+/// A slot of the ring's table of registered files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Fixed(pub u32);
+
+mod sealed {
+    pub trait Sealed {
+        fn number_and_flag(self) -> (i32, u8);
+    }
+}
+use sealed::Sealed;
+
+/// A file that an operation works on: an open descriptor, or a registered slot.
+pub trait Target: Sealed {}
+
+/// An open descriptor, for operations that take no registered slot.
+pub trait Descriptor: Target {}
+
+macro_rules! target {
+    ($($Target:ty: |$target:ident| $number:expr, $flag:expr;)*) => { $(
+        impl Sealed for $Target {
+            #[inline(always)]
+            fn number_and_flag(self) -> (i32, u8) {
+                let $target = self;
+                ($number, $flag)
+            }
+        }
+        impl Target for $Target {}
+    )* };
+}
+target! {
+    Fd: |fd| fd.0, 0;
+    BorrowedFd<'_>: |fd| fd.as_raw_fd(), 0;
+    &OwnedFd: |fd| fd.as_raw_fd(), 0;
+    Fixed: |slot| slot.0 as i32, Flags::FIXED_FILE.bits();
+}
+impl Descriptor for Fd {}
+impl Descriptor for BorrowedFd<'_> {}
+impl Descriptor for &OwnedFd {}

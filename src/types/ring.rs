@@ -1,0 +1,194 @@
+//! The ring itself: how to wait, what to cancel.
+
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use core::ptr;
+
+use bitflags::bitflags;
+use rustix::io_uring::{KernelSigSet, io_uring_getevents_arg, io_uring_ptr};
+
+use super::{Target, Timespec};
+use crate::EnterFlags;
+use crate::sys;
+
+/// How long, and with which signals blocked, a
+/// [`submit_with_args`](crate::Submitter::submit_with_args) waits.
+///
+/// Everything it refers to is only read during the call.
+///
+/// ```
+/// use rustix_uring::types::{SubmitArgs, Timespec};
+///
+/// let half_a_second = Timespec::new().nsec(500_000_000);
+/// let args = SubmitArgs::new().timespec(&half_a_second);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct SubmitArgs<'a> {
+    pub(crate) arg: io_uring_getevents_arg,
+    pub(crate) flags: EnterFlags,
+    pub(crate) sigmask: Option<&'a KernelSigSet>,
+    timespec: PhantomData<&'a Timespec>,
+}
+
+// SAFETY: the pointers inside stand for shared references to `Sync` types that live for 'a.
+unsafe impl Send for SubmitArgs<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SubmitArgs<'_> {}
+
+impl Default for SubmitArgs<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a> SubmitArgs<'a> {
+    /// Waits without end, signals as they are.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            arg: io_uring_getevents_arg {
+                sigmask: io_uring_ptr::null(),
+                sigmask_sz: 0,
+                min_wait_usec: 0,
+                ts: io_uring_ptr::null(),
+            },
+            flags: EnterFlags::empty(),
+            sigmask: None,
+            timespec: PhantomData,
+        }
+    }
+
+    /// Waits at most this long. Since Linux 5.11, and in the stable updates of 5.10
+    /// ([`is_feature_ext_arg`](crate::Parameters::is_feature_ext_arg)).
+    #[must_use]
+    #[inline]
+    pub fn timespec(mut self, timespec: &'a Timespec) -> Self {
+        self.arg.ts = shared(timespec);
+        self.flags.remove(EnterFlags::ABS_TIMER);
+        self
+    }
+
+    /// Waits at most until this point of the ring's clock, which is `CLOCK_MONOTONIC` unless
+    /// another was registered. Since Linux 6.12.
+    #[must_use]
+    #[inline]
+    pub fn deadline(mut self, deadline: &'a Timespec) -> Self {
+        self.arg.ts = shared(deadline);
+        self.flags.insert(EnterFlags::ABS_TIMER);
+        self
+    }
+
+    /// Blocks these signals, and no others, while it waits.
+    #[must_use]
+    #[inline]
+    pub fn sigmask(mut self, sigmask: &'a KernelSigSet) -> Self {
+        self.arg.sigmask = shared(sigmask);
+        self.arg.sigmask_sz = size_of::<KernelSigSet>() as u32;
+        self.sigmask = Some(sigmask);
+        self
+    }
+
+    /// Goes on waiting for all that was wanted for this many microseconds; after that, a single
+    /// completion is enough. Since Linux 6.12
+    /// ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout)); before, the kernel
+    /// answers EINVAL.
+    #[must_use]
+    #[inline]
+    pub const fn min_wait_usec(mut self, microseconds: u32) -> Self {
+        self.arg.min_wait_usec = microseconds;
+        self
+    }
+
+    /// Does not count the wait as the processor waiting for I/O, which otherwise shows in the
+    /// system's `iowait` and keeps its frequency up. Since Linux 6.15
+    /// ([`is_feature_no_iowait`](crate::Parameters::is_feature_no_iowait)); before, the kernel
+    /// answers EINVAL.
+    #[must_use]
+    #[inline]
+    pub fn no_iowait(mut self) -> Self {
+        self.flags.insert(EnterFlags::NO_IOWAIT);
+        self
+    }
+
+    /// Whether there is nothing in it but what every kernel takes: a signal mask, flags.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.arg.ts.ptr.is_null() && self.arg.min_wait_usec == 0
+    }
+}
+
+/// The kernel reads through it, during one call.
+#[inline(always)]
+fn shared<T>(value: &T) -> io_uring_ptr {
+    io_uring_ptr::new(ptr::from_ref(value).cast_mut().cast::<c_void>())
+}
+
+bitflags! {
+    /// What a cancellation goes by: the `IORING_ASYNC_CANCEL_*` flags.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct AsyncCancelFlags: u32 {
+        /// Cancel all that match, not the first only. Since Linux 5.19.
+        const ALL = sys::IORING_ASYNC_CANCEL_ALL;
+        /// Match by descriptor. Since Linux 5.19.
+        const FD = sys::IORING_ASYNC_CANCEL_FD;
+        /// Match everything. Since Linux 5.19.
+        const ANY = sys::IORING_ASYNC_CANCEL_ANY;
+        /// The descriptor is a registered slot. Since Linux 6.0.
+        const FD_FIXED = sys::IORING_ASYNC_CANCEL_FD_FIXED;
+        /// Match by user data as well as by what else is given. Since Linux 6.6.
+        const USERDATA = sys::IORING_ASYNC_CANCEL_USERDATA;
+        /// Match by operation. Since Linux 6.6.
+        const OP = sys::IORING_ASYNC_CANCEL_OP;
+
+        const _ = !0;
+    }
+}
+
+/// Which of the requests in flight to cancel.
+///
+/// ```
+/// use rustix_uring::types::{CancelBuilder, Fd, Fixed};
+///
+/// CancelBuilder::user_data(42); // the first with this user data
+/// CancelBuilder::user_data(42).all(); // all of them
+/// CancelBuilder::fd(Fd(3)).all(); // all on this descriptor
+/// CancelBuilder::fd(Fixed(3)); // the first on this registered slot
+/// CancelBuilder::any(); // whatever is in flight
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct CancelBuilder {
+    pub(crate) flags: AsyncCancelFlags,
+    pub(crate) user_data: u64,
+    pub(crate) fd: i32,
+}
+
+impl CancelBuilder {
+    const fn matching(flags: AsyncCancelFlags, user_data: u64, fd: i32) -> Self {
+        Self { flags, user_data, fd }
+    }
+
+    /// Every request of the ring. Since Linux 5.19.
+    pub const fn any() -> Self {
+        Self::matching(AsyncCancelFlags::ANY, 0, -1)
+    }
+
+    /// The first request with this user data.
+    pub const fn user_data(user_data: u64) -> Self {
+        Self::matching(AsyncCancelFlags::empty(), user_data, -1)
+    }
+
+    /// The first request on this file. Since Linux 5.19, for a registered slot since 6.0.
+    pub fn fd(fd: impl Target) -> Self {
+        let (number, slot) = fd.number_and_flag();
+        let fixed = if slot == 0 { AsyncCancelFlags::empty() } else { AsyncCancelFlags::FD_FIXED };
+        Self::matching(AsyncCancelFlags::FD.union(fixed), 0, number)
+    }
+
+    /// All that match, not the first only. Since Linux 5.19.
+    #[must_use]
+    pub const fn all(mut self) -> Self {
+        self.flags = self.flags.union(AsyncCancelFlags::ALL);
+        self
+    }
+}

@@ -1,0 +1,79 @@
+//! Time.
+
+use core::time::Duration;
+
+use bitflags::bitflags;
+
+use crate::sys;
+
+/// A time: seconds and nanoseconds, 64 bits each on every architecture.
+///
+/// This is the kernel's `struct __kernel_timespec`, not C's `struct timespec`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Timespec {
+    sec: i64,
+    nsec: i64,
+}
+
+impl Timespec {
+    /// Zero.
+    #[inline]
+    pub const fn new() -> Self {
+        Self { sec: 0, nsec: 0 }
+    }
+
+    /// Sets the seconds.
+    #[must_use]
+    #[inline]
+    pub const fn sec(mut self, sec: u64) -> Self {
+        self.sec = sec as i64;
+        self
+    }
+
+    /// Sets the nanoseconds, below 1,000,000,000; the kernel answers EINVAL to more.
+    #[must_use]
+    #[inline]
+    pub const fn nsec(mut self, nsec: u32) -> Self {
+        self.nsec = nsec as i64;
+        self
+    }
+}
+
+impl From<Duration> for Timespec {
+    #[inline]
+    fn from(duration: Duration) -> Self {
+        Self::new().sec(duration.as_secs().min(i64::MAX as u64)).nsec(duration.subsec_nanos())
+    }
+}
+
+impl From<rustix::fs::Timespec> for Timespec {
+    #[inline]
+    fn from(time: rustix::fs::Timespec) -> Self {
+        #[allow(clippy::unnecessary_cast, reason = "some targets have 32-bit nanoseconds")]
+        Self { sec: time.tv_sec, nsec: time.tv_nsec as i64 }
+    }
+}
+
+bitflags! {
+    /// Flags of the timeouts.
+    ///
+    /// Without a clock flag the clock is `CLOCK_MONOTONIC`; of the two, at most one may be given.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct TimeoutFlags: u32 {
+        /// The time is a point on the clock, not a span from now.
+        const ABS = sys::IORING_TIMEOUT_ABS;
+        /// Use `CLOCK_BOOTTIME`, which goes on while the machine is suspended. Since Linux 5.15.
+        const BOOTTIME = sys::IORING_TIMEOUT_BOOTTIME;
+        /// Use `CLOCK_REALTIME`, the wall clock. Since Linux 5.15.
+        const REALTIME = sys::IORING_TIMEOUT_REALTIME;
+        /// Running out is success as far as links are concerned: the chain goes on, although the
+        /// result is still -ETIME. Since Linux 5.16.
+        const ETIME_SUCCESS = sys::IORING_TIMEOUT_ETIME_SUCCESS;
+        /// Run out again and again, each time with a completion. Since Linux 6.4.
+        const MULTISHOT = sys::IORING_TIMEOUT_MULTISHOT;
+
+        const _ = !0;
+    }
+}
