@@ -57,9 +57,11 @@ mod drain;
 mod local;
 mod memory;
 mod mmap;
+#[cfg(all(test, rustix_uring_loom))]
+mod model;
 pub mod opcode;
 mod params;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(rustix_uring_loom)))]
 mod pretend;
 mod probe;
 mod register;

@@ -33,6 +33,7 @@
 
 mod entry;
 mod kind;
+#[cfg(not(rustix_uring_loom))]
 mod reserve;
 
 use core::cell::UnsafeCell;
@@ -51,6 +52,7 @@ pub use crate::sqe::Sqe;
 pub use entry::{Entry, Entry128, Flags};
 pub(crate) use kind::sealed;
 pub use kind::{EntryMarker, Mixed, Rewind, Takes, Uniform};
+#[cfg(not(rustix_uring_loom))]
 pub use reserve::{Filled, Vacant};
 
 /// The user data of the pads that a [`Mixed`] queue puts in.
@@ -360,7 +362,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// # Errors
     ///
     /// [`PushError`] if the queue is full, as far as [`sync`](Self::sync) has seen.
-    #[cfg(not(loom))]
+    #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn reserve<E: Copy>(&mut self) -> Result<Vacant<'_, E>, PushError>
     where
@@ -472,7 +474,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
 
     /// What the kernel has not taken, as far as [`sync`](Self::sync) has seen, oldest first: up to
     /// the end of the memory, and from its start.
-    #[cfg(not(loom))]
+    #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn as_slices(&self) -> (&[S::Place], &[S::Place]) {
         let first = self.head() & (self.capacity - 1);
@@ -604,7 +606,7 @@ impl<S: EntryMarker> Drop for SubmissionQueue<'_, S> {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(rustix_uring_loom))]
 impl<S: EntryMarker> fmt::Debug for SubmissionQueue<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (older, newer) = self.as_slices();
@@ -628,5 +630,5 @@ impl Local {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(rustix_uring_loom)))]
 mod tests;

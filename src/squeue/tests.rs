@@ -360,6 +360,13 @@ fn a_pad_looks_at_the_newest_entry_whatever_lay_there_before() {
         push(queue, linked(3)).unwrap();
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
+    // It was written in its place.
+    let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
+        let entry = queue.reserve().unwrap().write(wide(1).flags(Flags::IO_LINK));
+        // SAFETY: nobody runs the entry.
+        unsafe { entry.commit() };
+    });
+    assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
     // It was pushed by an earlier view.
     let mut ring = ring::<Mixed>(8, 5);
     push(&mut ring.submission::<Mixed>(), wide(1).flags(Flags::IO_LINK)).unwrap();
