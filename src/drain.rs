@@ -64,7 +64,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         let a_while = self.params().is_feature_ext_arg().then_some(&a_while);
         let mut targets = Targets::Anything;
         let mut left = targets.count(user_data);
-        let mut in_flight = 0;
+        let mut in_flight: usize = 0;
         loop {
             for cqe in self.completion() {
                 let entry: cqueue::Entry = cqe.into();
