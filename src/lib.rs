@@ -267,3 +267,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> fmt::Debug for I
         f.debug_struct("IoUring").field("params", &self.params).finish_non_exhaustive()
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
