@@ -12,6 +12,7 @@ mod harness;
 mod kind;
 mod memory;
 mod opcode;
+mod squeue;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,6 +39,10 @@ const FILES: &[(&str, &[Case])] = &[
     ("kind", kind::CASES),
     ("builder", builder::CASES),
     ("memory", memory::CASES),
+    ("squeue", squeue::CASES),
+    ("squeue::flags", squeue::flags::CASES),
+    ("squeue::mixed", squeue::mixed::CASES),
+    ("squeue::rewind", squeue::rewind::CASES),
     ("opcode::rw", opcode::rw::CASES),
 ];
 
