@@ -8,6 +8,7 @@
 //! the reason is printed. Cases are named after their files.
 
 mod builder;
+mod cqueue;
 mod harness;
 mod kind;
 mod memory;
@@ -43,6 +44,7 @@ const FILES: &[(&str, &[Case])] = &[
     ("squeue::flags", squeue::flags::CASES),
     ("squeue::mixed", squeue::mixed::CASES),
     ("squeue::rewind", squeue::rewind::CASES),
+    ("cqueue", cqueue::CASES),
     ("opcode::rw", opcode::rw::CASES),
 ];
 

@@ -29,6 +29,9 @@ pub(crate) trait Ring {
 
     /// Everything that is ready.
     fn reap(&mut self) -> Vec<Completion>;
+
+    /// How many completions are lost.
+    fn lost(&mut self) -> u32;
 }
 
 /// What the kinds of completion have in common.
@@ -199,5 +202,9 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
 
     fn reap(&mut self) -> Vec<Completion> {
         self.ring.completion().map(Into::into).collect()
+    }
+
+    fn lost(&mut self) -> u32 {
+        self.ring.completion().overflow()
     }
 }
