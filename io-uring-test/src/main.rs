@@ -14,6 +14,7 @@ mod kind;
 mod memory;
 mod opcode;
 mod squeue;
+mod submit;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,6 +46,11 @@ const FILES: &[(&str, &[Case])] = &[
     ("squeue::mixed", squeue::mixed::CASES),
     ("squeue::rewind", squeue::rewind::CASES),
     ("cqueue", cqueue::CASES),
+    ("submit", submit::CASES),
+    ("submit::args", submit::args::CASES),
+    ("submit::sqpoll", submit::sqpoll::CASES),
+    ("submit::iopoll", submit::iopoll::CASES),
+    ("submit::taskrun", submit::taskrun::CASES),
     ("opcode::rw", opcode::rw::CASES),
 ];
 
