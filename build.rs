@@ -4,8 +4,9 @@ use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // `loom` swaps the words shared with the kernel for a model checker's.
-    println!("cargo::rustc-check-cfg=cfg(loom)");
+    // Swaps the words shared with the kernel for a model checker's. Not plain `loom`: programs set
+    // that for tests of their own, and it reaches every crate that they build.
+    println!("cargo::rustc-check-cfg=cfg(rustix_uring_loom)");
 
     let system = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     if system != "linux" {

@@ -288,7 +288,7 @@ impl<'a, C: EntryMarker> CompletionQueue<'a, C> {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(rustix_uring_loom))]
 impl<C: Uniform> CompletionQueue<'_, C> {
     /// What is ready, oldest first, without a copy: up to the end of the memory, and from its
     /// start. [`consume`](Self::consume) goes past it.
@@ -405,5 +405,5 @@ impl<'a> Status<'a> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(rustix_uring_loom)))]
 mod tests;

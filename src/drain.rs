@@ -64,12 +64,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         let a_while = self.params().is_feature_ext_arg().then_some(&a_while);
         let mut targets = Targets::Anything;
         let mut left = targets.count(user_data);
-        let mut in_flight = 0;
+        let mut in_flight: usize = 0;
         loop {
             for cqe in self.completion() {
                 let entry: cqueue::Entry = cqe.into();
                 if entry.user_data() == CANCEL {
-                    in_flight -= 1;
+                    in_flight = in_flight.saturating_sub(1);
                     if targets == Targets::Anything && entry.to_result() == Err(Errno::INVAL) {
                         targets = Targets::UserData;
                         left = targets.count(user_data);

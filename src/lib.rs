@@ -57,9 +57,11 @@ mod drain;
 mod local;
 mod memory;
 mod mmap;
+#[cfg(all(test, rustix_uring_loom))]
+mod model;
 pub mod opcode;
 mod params;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(rustix_uring_loom)))]
 mod pretend;
 mod probe;
 mod register;
@@ -199,6 +201,15 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     }
 
     /// A view of the submission queue.
+    ///
+    /// What is pushed is published when the view goes, so the ring cannot submit while it is there:
+    ///
+    /// ```compile_fail
+    /// # let mut ring = rustix_uring::IoUring::new(8).unwrap();
+    /// let mut queue = ring.submission();
+    /// ring.submit();
+    /// queue.sync();
+    /// ```
     #[inline]
     pub fn submission(&mut self) -> SubmissionQueue<'_, S> {
         // SAFETY: the ring is borrowed mutably, so there is no other view.
@@ -265,3 +276,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> fmt::Debug for I
         f.debug_struct("IoUring").field("params", &self.params).finish_non_exhaustive()
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

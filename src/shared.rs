@@ -6,12 +6,12 @@
 //! taking is an acquire load before it is read. The one place where that is too little, the
 //! wake-up of a sleeping SQPOLL thread, is explained at [`wakeup_fence`].
 //!
-//! Under `cfg(loom)` the words and places are the model checker's, so that the same queues run
-//! against a pretend kernel.
+//! Under `cfg(rustix_uring_loom)` the words and places are the model checker's, so that the same
+//! queues run against a pretend kernel in every order.
 
 use core::ptr::NonNull;
 
-#[cfg(not(loom))]
+#[cfg(not(rustix_uring_loom))]
 mod word {
     pub(crate) use core::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -41,7 +41,7 @@ mod word {
     }
 }
 
-#[cfg(loom)]
+#[cfg(rustix_uring_loom)]
 mod word {
     pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
 

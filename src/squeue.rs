@@ -33,6 +33,7 @@
 
 mod entry;
 mod kind;
+#[cfg(not(rustix_uring_loom))]
 mod reserve;
 
 use core::cell::UnsafeCell;
@@ -51,6 +52,7 @@ pub use crate::sqe::Sqe;
 pub use entry::{Entry, Entry128, Flags};
 pub(crate) use kind::sealed;
 pub use kind::{EntryMarker, Mixed, Rewind, Takes, Uniform};
+#[cfg(not(rustix_uring_loom))]
 pub use reserve::{Filled, Vacant};
 
 /// The user data of the pads that a [`Mixed`] queue puts in.
@@ -125,6 +127,7 @@ pub struct SubmissionQueue<'a, S: EntryMarker = Entry> {
 struct Local {
     tail: u32,
     /// The tail once the reserved entry is committed.
+    #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's places cannot be lent"))]
     next: u32,
     /// The position after the newest entry of two places, on mixed queues.
     wide_end: u32,
@@ -360,7 +363,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// # Errors
     ///
     /// [`PushError`] if the queue is full, as far as [`sync`](Self::sync) has seen.
-    #[cfg(not(loom))]
+    #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn reserve<E: Copy>(&mut self) -> Result<Vacant<'_, E>, PushError>
     where
@@ -472,7 +475,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
 
     /// What the kernel has not taken, as far as [`sync`](Self::sync) has seen, oldest first: up to
     /// the end of the memory, and from its start.
-    #[cfg(not(loom))]
+    #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn as_slices(&self) -> (&[S::Place], &[S::Place]) {
         let first = self.head() & (self.capacity - 1);
@@ -604,7 +607,7 @@ impl<S: EntryMarker> Drop for SubmissionQueue<'_, S> {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(rustix_uring_loom))]
 impl<S: EntryMarker> fmt::Debug for SubmissionQueue<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (older, newer) = self.as_slices();
@@ -628,5 +631,5 @@ impl Local {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(rustix_uring_loom)))]
 mod tests;

@@ -1,1 +1,194 @@
+use core::mem::MaybeUninit;
+use std::collections::VecDeque;
+use std::vec::Vec;
 
+use super::*;
+use crate::pretend::Pretend;
+use crate::squeue;
+
+const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
+
+fn ring<C: EntryMarker>(entries: u32, start: u32) -> Pretend {
+    Pretend::new::<squeue::Entry, C>(entries, start)
+}
+
+fn big(user_data: u64) -> [u64; 2] {
+    [user_data << 8, !user_data]
+}
+
+/// Posts `n` completions with increasing numbers, each big where `is_big` says so, while reaping
+/// now and then.
+fn all_arrive<C: EntryMarker>(start: u32, is_big: fn(u64) -> bool, check: impl Fn(&C)) {
+    let mut ring = ring::<C>(8, start);
+    let (mut queue, mut kernel) = ring.split_cq::<C>();
+    let (mut posted, mut seen) = (VecDeque::new(), 0);
+    let mut next = 0;
+    for round in 0..2000_u64 {
+        queue.sync();
+        for _ in 0..round * 7 % 5 {
+            if kernel.post(next, is_big(next).then(|| big(next))) {
+                posted.push_back(next);
+                next += 1;
+            } else {
+                assert!(posted.len() >= 3, "refused although there was room");
+            }
+        }
+        queue.sync();
+        for _ in 0..round * 11 % 6 {
+            let peeked = queue.peek().map(|cqe| cqe.user_data());
+            let reaped = queue.next();
+            assert_eq!(peeked, reaped.map(|cqe| cqe.user_data()));
+            assert_eq!(peeked, posted.pop_front());
+            if let Some(cqe) = reaped {
+                check(&cqe);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 1000);
+}
+
+#[test]
+fn completions_arrive_in_order_across_the_wrap() {
+    for start in STARTS {
+        all_arrive::<Entry>(start, |_| false, |_| {});
+        all_arrive::<Entry32>(
+            start,
+            |_| true,
+            |cqe| assert_eq!(*cqe.big_cqe(), big(cqe.user_data())),
+        );
+    }
+}
+
+#[test]
+fn both_sizes_arrive_and_filler_does_not() {
+    for start in STARTS {
+        all_arrive::<Mixed>(
+            start,
+            |n| n.wrapping_mul(0x9E37_79B9).count_ones() % 2 == 0,
+            |cqe| {
+                let is_big = cqe.user_data().wrapping_mul(0x9E37_79B9).count_ones() % 2 == 0;
+                assert_eq!(cqe.big_cqe().copied(), is_big.then(|| big(cqe.user_data())));
+            },
+        );
+    }
+}
+
+/// An unreleased completion would satisfy the next wait at once.
+#[test]
+fn the_end_gives_everything_back() {
+    for start in STARTS {
+        let mut ring = ring::<Entry>(8, start);
+        let (mut queue, mut kernel) = ring.split_cq::<Entry>();
+        for n in 0..3 {
+            assert!(kernel.post(n, None));
+        }
+        queue.sync();
+        for _ in 0..3 {
+            queue.next();
+        }
+        assert_eq!(kernel.cq_head(), start, "given back before the end was reached");
+        assert_eq!(queue.next(), None);
+        assert_eq!(kernel.cq_head(), start.wrapping_add(3));
+        // The view goes on after a sync.
+        assert!(kernel.post(7, None));
+        assert_eq!(queue.next(), None);
+        queue.sync();
+        assert_eq!(queue.next().map(|cqe| cqe.user_data()), Some(7));
+        drop(queue);
+        assert_eq!(kernel.cq_head(), start.wrapping_add(4));
+    }
+}
+
+/// Filler alone at the end is gone past as well.
+#[test]
+fn filler_alone_is_given_back() {
+    let mut ring = ring::<Mixed>(4, 3);
+    let (mut queue, mut kernel) = ring.split_cq::<Mixed>();
+    assert!(kernel.post(1, Some(big(1))));
+    queue.sync();
+    assert_eq!((queue.len(), queue.size_hint()), (3, (1, Some(3))));
+    assert_eq!(queue.next().map(|cqe| cqe.user_data()), Some(1));
+    assert_eq!(queue.next(), None);
+    assert_eq!(kernel.cq_head(), 6);
+}
+
+#[test]
+fn slices_show_what_is_ready_and_consume_goes_past_it() {
+    for start in STARTS {
+        let mut ring = ring::<Entry>(8, start);
+        let (mut queue, mut kernel) = ring.split_cq::<Entry>();
+        let mut next = 0;
+        for _ in 0..100 {
+            while kernel.post(next, None) {
+                next += 1;
+            }
+            queue.sync();
+            let (older, newer) = queue.as_slices();
+            let seen: Vec<u64> = older.iter().chain(newer).map(|cqe| cqe.user_data()).collect();
+            assert!(seen.iter().copied().eq(next - 8..next));
+            assert!(queue.is_full());
+            queue.consume(3);
+            assert_eq!((queue.len(), queue.peek().unwrap().user_data()), (5, next - 5));
+            queue.sync();
+        }
+        queue.consume(usize::MAX);
+        assert!(queue.is_empty());
+        assert_eq!(kernel.cq_head(), start.wrapping_add(next as u32));
+    }
+}
+
+#[test]
+fn fill_takes_what_fits() {
+    let mut ring = ring::<Entry>(8, u32::MAX - 1);
+    let (mut queue, mut kernel) = ring.split_cq::<Entry>();
+    for n in 0..5 {
+        assert!(kernel.post(n, None));
+    }
+    queue.sync();
+    let mut room = [MaybeUninit::uninit(); 3];
+    assert!(queue.fill(&mut room).iter().map(|cqe| cqe.user_data()).eq(0..3));
+    assert!(queue.fill(&mut room).iter().map(|cqe| cqe.user_data()).eq(3..5));
+    assert!(queue.fill(&mut room).is_empty());
+    assert_eq!(kernel.cq_head(), 3);
+}
+
+#[test]
+fn status_tells_without_a_view() {
+    let mut ring = ring::<Entry>(8, u32::MAX);
+    let (mut queue, mut kernel) = ring.split_cq::<Entry>();
+    let status = queue.status();
+    assert!(status.is_empty());
+    assert!(kernel.post(1, None) && kernel.post(2, None));
+    assert_eq!((status.ready(), status.overflow()), (2, 0));
+    queue.sync();
+    queue.next();
+    queue.sync();
+    assert_eq!(status.ready(), 1);
+}
+
+#[test]
+fn the_eventfd_bit_is_switched_alone() {
+    let mut new = ring::<Entry>(8, 0);
+    let queue = new.completion::<Entry>();
+    assert!(!queue.eventfd_disabled());
+    queue.disable_eventfd();
+    assert!(queue.eventfd_disabled());
+    queue.enable_eventfd();
+    assert!(!queue.eventfd_disabled());
+    drop(queue);
+
+    // Kernels before 5.8 have no such word.
+    let mut ring = ring::<Entry>(8, 0).without_cq_flags();
+    let queue = ring.completion::<Entry>();
+    queue.disable_eventfd();
+    assert!(!queue.eventfd_disabled());
+}
+
+/// USERS.md D1: an all-zero completion is valid, and so is every other.
+#[test]
+fn every_byte_is_a_valid_completion() {
+    // SAFETY: that is what is tested: nothing but integers.
+    let zero: Entry32 = unsafe { core::mem::zeroed() };
+    assert_eq!((zero.result(), zero.flags(), zero.big_cqe()), (0, 0, &[0, 0]));
+}

@@ -1,6 +1,5 @@
 //! Entries written in their place.
 
-#[cfg(not(loom))]
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
@@ -65,7 +64,6 @@ impl<E> Filled<'_, E> {
     }
 }
 
-#[cfg(not(loom))]
 impl<E> Deref for Filled<'_, E> {
     type Target = E;
 
@@ -76,7 +74,6 @@ impl<E> Deref for Filled<'_, E> {
     }
 }
 
-#[cfg(not(loom))]
 impl<E> DerefMut for Filled<'_, E> {
     #[inline]
     fn deref_mut(&mut self) -> &mut E {

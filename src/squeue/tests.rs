@@ -1,1 +1,445 @@
+use core::panic::AssertUnwindSafe;
+use std::collections::VecDeque;
+use std::vec::Vec;
 
+use super::*;
+use crate::cqueue;
+use crate::pretend::{Kernel, Pretend};
+
+/// Where positions are interesting: at the start, and where they wrap or change sign.
+const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
+
+fn ring<S: EntryMarker>(entries: u32, start: u32) -> Pretend {
+    Pretend::new::<S, cqueue::Entry>(entries, start)
+}
+
+fn numbered(user_data: u64) -> Entry {
+    Entry::from_raw(Sqe { opcode: 1, ..Sqe::ZERO }).user_data(user_data)
+}
+
+fn wide(user_data: u64) -> Entry128 {
+    let sqe = Sqe { opcode: sys::IORING_OP_NOP128, ..Sqe::ZERO };
+    Entry128::from_raw(sqe, [7; 64]).user_data(user_data)
+}
+
+fn is_wide(opcode: u8) -> bool {
+    opcode >= sys::IORING_OP_NOP128
+}
+
+fn push<S: Takes<E> + EntryMarker, E: Copy>(
+    queue: &mut SubmissionQueue<'_, S>,
+    entry: E,
+) -> Result<(), PushError> {
+    // SAFETY: nobody runs the entry.
+    unsafe { queue.push(&entry) }
+}
+
+fn take(kernel: &mut Kernel<'_>) -> Option<u64> {
+    kernel.take(is_wide).map(|(sqe, _)| sqe.user_data)
+}
+
+/// Numbers that look random.
+struct Dice(u32);
+
+impl Dice {
+    fn below(&mut self, n: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 16) % n
+    }
+}
+
+fn in_order_across_the_wrap<S: EntryMarker>() {
+    for start in STARTS {
+        let mut ring = ring::<S>(8, start);
+        let (mut queue, mut kernel) = ring.split_sq::<S>();
+        let (mut queued, mut next, mut dice) = (VecDeque::new(), 0, Dice(start));
+        for _ in 0..2000 {
+            for _ in 0..dice.below(6) {
+                assert_eq!(queue.len(), queued.len());
+                assert_eq!(queue.is_full(), queued.len() == 8);
+                assert_eq!(queue.is_empty(), queued.is_empty());
+                let pushed = push(&mut queue, numbered(next));
+                assert_eq!(pushed.is_ok(), queued.len() < 8);
+                if pushed.is_ok() {
+                    queued.push_back(next);
+                    next += 1;
+                }
+            }
+            queue.sync();
+            for _ in 0..dice.below(6) {
+                assert_eq!(take(&mut kernel), queued.pop_front());
+            }
+            queue.sync();
+        }
+        assert!(next > 1000);
+    }
+}
+
+#[test]
+fn entries_arrive_in_order_across_the_wrap() {
+    in_order_across_the_wrap::<Entry>();
+    in_order_across_the_wrap::<Entry128>();
+    in_order_across_the_wrap::<Mixed>();
+}
+
+#[test]
+fn a_short_entry_in_a_long_place_ends_in_zeros() {
+    let mut ring = ring::<Entry128>(2, 0);
+    let (mut queue, mut kernel) = ring.split_sq::<Entry128>();
+    for round in 0..3 {
+        push(&mut queue, wide(round)).unwrap();
+        let reserved = queue.reserve::<Entry>().unwrap().write(numbered(round));
+        // SAFETY: nobody runs the entry.
+        unsafe { reserved.commit() };
+        queue.sync();
+        let seven = Entry::from_raw(kernel.take(is_wide).unwrap().1.unwrap());
+        assert_eq!(seven.get_user_data(), u64::from_ne_bytes([7; 8]));
+        assert_eq!(kernel.take(is_wide).unwrap().1, Some(Sqe::ZERO));
+        // In the other order, so that each place sees both.
+        queue.sync();
+        push(&mut queue, numbered(round)).unwrap();
+        queue.sync();
+        assert_eq!(kernel.take(is_wide).unwrap().1, Some(Sqe::ZERO));
+        queue.sync();
+    }
+}
+
+#[test]
+fn nothing_is_published_before_sync_or_drop() {
+    let mut ring = ring::<Entry>(4, u32::MAX);
+    let (mut queue, kernel) = ring.split_sq::<Entry>();
+    push(&mut queue, numbered(1)).unwrap();
+    assert_eq!(kernel.published(), 0);
+    queue.sync();
+    assert_eq!(kernel.published(), 1);
+    push(&mut queue, numbered(2)).unwrap();
+    drop(queue);
+    assert_eq!(kernel.published(), 2);
+
+    let mut queue = ring.submission::<Entry>();
+    push(&mut queue, numbered(3)).unwrap();
+    core::mem::forget(queue);
+    assert_eq!(ring.kernel().published(), 2);
+    assert_eq!(ring.submission::<Entry>().len(), 2);
+}
+
+#[test]
+fn several_or_none() {
+    for start in STARTS {
+        let mut ring = ring::<Entry>(4, start);
+        let mut queue = ring.submission::<Entry>();
+        push(&mut queue, numbered(0)).unwrap();
+        let four = [1, 2, 3, 4].map(numbered);
+        // SAFETY: nobody runs the entries.
+        unsafe {
+            assert_eq!(queue.push_multiple(&four), Err(PushError));
+            assert_eq!(queue.push_each(usize::MAX, |_| -> Entry { panic!() }), Err(PushError));
+            assert_eq!(queue.push_multiple(&four[..3]), Ok(()));
+            assert_eq!(queue.push_multiple(&four[..1]), Err(PushError));
+            assert_eq!(queue.push_multiple::<Entry>(&[]), Ok(()));
+        }
+        drop(queue);
+        let mut kernel = ring.kernel();
+        assert_eq!([(); 5].map(|()| take(&mut kernel)), [Some(0), Some(1), Some(2), Some(3), None]);
+    }
+}
+
+#[test]
+fn a_panic_while_entries_are_made_pushes_none() {
+    let mut ring = ring::<Entry>(4, u32::MAX - 1);
+    let mut queue = ring.submission::<Entry>();
+    let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: nobody runs the entries.
+        unsafe { queue.push_each(3, |i| if i < 2 { numbered(9) } else { panic!("on purpose") }) }
+    }));
+    assert!(made.is_err());
+    assert!(queue.is_empty());
+    drop(queue);
+    assert_eq!(ring.kernel().published(), 0);
+}
+
+#[test]
+fn a_reserved_place_counts_once_committed() {
+    let mut ring = ring::<Entry>(2, u32::MAX);
+    let mut queue = ring.submission::<Entry>();
+    drop(queue.reserve::<Entry>().unwrap());
+    drop(queue.reserve().unwrap().write(numbered(1)));
+    assert!(queue.is_empty());
+    for user_data in [2, 3] {
+        let mut entry = queue.reserve().unwrap().write(numbered(1));
+        assert_eq!(entry.get_user_data(), 1);
+        entry.set_user_data(user_data);
+        // SAFETY: nobody runs the entry.
+        unsafe { entry.commit() };
+    }
+    assert_eq!(queue.reserve::<Entry>().map(drop), Err(PushError));
+    drop(queue);
+    let mut kernel = ring.kernel();
+    assert_eq!([(); 3].map(|()| take(&mut kernel)), [Some(2), Some(3), None]);
+}
+
+#[test]
+fn what_is_left_is_seen_and_taken_back() {
+    for start in STARTS {
+        let mut ring = ring::<Entry>(8, start);
+        let (mut queue, mut kernel) = ring.split_sq::<Entry>();
+        for user_data in 0..6 {
+            push(&mut queue, numbered(user_data)).unwrap();
+        }
+        queue.sync();
+        assert_eq!([take(&mut kernel), take(&mut kernel)], [Some(0), Some(1)]);
+        queue.sync();
+        let seen = |queue: &SubmissionQueue<'_, Entry>| -> Vec<u64> {
+            let (older, newer) = queue.as_slices();
+            older.iter().chain(newer).map(Entry::get_user_data).collect()
+        };
+        assert_eq!(seen(&queue), [2, 3, 4, 5]);
+        // SAFETY: the kernel looks only when it is called, here.
+        unsafe { queue.truncate(9) };
+        assert_eq!(queue.len(), 4);
+        // SAFETY: as above.
+        unsafe { queue.truncate(1) };
+        assert_eq!((seen(&queue), kernel.published()), (std::vec![2], 1));
+        push(&mut queue, numbered(7)).unwrap();
+        queue.sync();
+        assert_eq!([(); 3].map(|()| take(&mut kernel)), [Some(2), Some(7), None]);
+        push(&mut queue, numbered(8)).unwrap();
+        // SAFETY: as above.
+        unsafe { queue.clear() };
+        assert_eq!((queue.len(), kernel.published()), (0, 0));
+    }
+}
+
+/// Both sizes in any order, against a model that knows what the kernel expects.
+#[test]
+fn both_sizes_interleave_across_the_wrap() {
+    for start in STARTS {
+        let mut ring = ring::<Mixed>(8, start);
+        let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
+        let (mut queued, mut next, mut dice) = (VecDeque::new(), 0, Dice(start));
+        let (mut pads, mut refused) = (0, 0);
+        for _ in 0..4000 {
+            let before = queue.len();
+            let (pushed, places) = if dice.below(2) == 0 {
+                (push(&mut queue, wide(next)), 2)
+            } else {
+                (push(&mut queue, numbered(next)), 1)
+            };
+            if pushed.is_ok() {
+                queued.push_back(next);
+                next += 1;
+                pads += queue.len() - before - places;
+            } else {
+                refused += 1;
+                assert!(queue.len() + places + 1 > 8, "refused although there was room");
+                assert_eq!(queue.len(), before);
+            }
+            if dice.below(3) == 0 {
+                queue.sync();
+                for _ in 0..dice.below(5) {
+                    match take(&mut kernel) {
+                        Some(PAD) => pads -= 1,
+                        taken => assert_eq!(taken, queued.pop_front()),
+                    }
+                }
+                queue.sync();
+            }
+        }
+        assert!(next > 1000 && refused > 10, "{next} {refused}");
+        queue.sync();
+        while let Some(taken) = take(&mut kernel) {
+            match taken {
+                PAD => pads -= 1,
+                taken => assert_eq!(Some(taken), queued.pop_front()),
+            }
+        }
+        assert_eq!((pads, queued.len()), (0, 0));
+    }
+}
+
+#[test]
+fn several_wide_entries_or_none() {
+    for at in 0..8 {
+        for n in 0..=5 {
+            let mut ring = ring::<Mixed>(8, u32::MAX - 3 - at);
+            let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
+            // SAFETY: nobody runs the entries.
+            let pushed = unsafe { queue.push_each(n, |i| wide(i as u64)) };
+            drop(queue);
+            let mut taken = Vec::new();
+            while let Some(user_data) = take(&mut kernel) {
+                if user_data != PAD {
+                    taken.push(user_data);
+                }
+            }
+            let fits = match n {
+                0..=3 => true,
+                // The pad that an odd start needs leaves room for three.
+                4 => (u32::MAX - 3 - at) % 2 == 0,
+                _ => false,
+            };
+            assert_eq!(pushed.is_ok(), fits, "{n} at {at}");
+            assert_eq!(taken, if fits { (0..n as u64).collect() } else { Vec::new() });
+        }
+    }
+}
+
+/// The pad that a wide entry at the last place brings with it.
+fn pad_behind(
+    ring: &mut Pretend,
+    before: impl FnOnce(&mut SubmissionQueue<'_, Mixed>, &mut Kernel<'_>),
+) -> Sqe {
+    let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
+    before(&mut queue, &mut kernel);
+    push(&mut queue, wide(99)).unwrap();
+    queue.sync();
+    loop {
+        let (sqe, _) = kernel.take(is_wide).unwrap();
+        if sqe.user_data == PAD {
+            return sqe;
+        }
+    }
+}
+
+const SILENT: Flags = Flags::SKIP_SUCCESS;
+
+#[test]
+fn a_pad_carries_on_the_link_before_it() {
+    for link in [Flags::IO_LINK, Flags::IO_HARDLINK, Flags::IO_LINK | Flags::IO_HARDLINK] {
+        // A short entry before the last place.
+        let pad = pad_behind(&mut ring::<Mixed>(8, 6), |queue, _| {
+            push(queue, numbered(1).flags(link | Flags::ASYNC)).unwrap();
+        });
+        assert_eq!(Flags::from_bits_retain(pad.flags), link | SILENT);
+        // A wide one; what lies in its second half are no flags.
+        let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
+            push(queue, wide(1).flags(link)).unwrap();
+        });
+        assert_eq!(Flags::from_bits_retain(pad.flags), link | SILENT);
+    }
+    let pad = pad_behind(&mut ring::<Mixed>(8, 6), |queue, _| {
+        push(queue, numbered(1).flags(Flags::ASYNC)).unwrap();
+    });
+    assert_eq!((pad.opcode, pad.fd, Flags::from_bits_retain(pad.flags)), (0, -1, SILENT));
+}
+
+#[test]
+fn a_pad_carries_on_no_chain_that_was_submitted_or_taken_back() {
+    let linked = numbered(1).flags(Flags::IO_LINK);
+    // Taken by the kernel, although the view has not seen it.
+    let pad = pad_behind(&mut ring::<Mixed>(8, 6), |queue, kernel| {
+        push(queue, linked).unwrap();
+        queue.sync();
+        take(kernel).unwrap();
+    });
+    assert_eq!(Flags::from_bits_retain(pad.flags), SILENT);
+    // Taken back.
+    let pad = pad_behind(&mut ring::<Mixed>(8, 7), |queue, _| {
+        push(queue, linked).unwrap();
+        // SAFETY: the kernel looks only when it is called.
+        unsafe { queue.clear() };
+    });
+    assert_eq!(Flags::from_bits_retain(pad.flags), SILENT);
+    // Reserved and given up.
+    let pad = pad_behind(&mut ring::<Mixed>(8, 7), |queue, _| {
+        drop(queue.reserve().unwrap().write(linked));
+    });
+    assert_eq!(Flags::from_bits_retain(pad.flags), SILENT);
+}
+
+/// What was wide once is not wide for ever: the same positions come again.
+#[test]
+fn a_pad_looks_at_the_newest_entry_whatever_lay_there_before() {
+    let linked = |user_data| numbered(user_data).flags(Flags::IO_LINK);
+    // A wide entry ended where the short ones do now, but was taken back.
+    let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
+        push(queue, wide(1)).unwrap();
+        // SAFETY: the kernel looks only when it is called.
+        unsafe { queue.clear() };
+        push(queue, numbered(2)).unwrap();
+        push(queue, linked(3)).unwrap();
+    });
+    assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
+    // It was written in its place.
+    let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
+        let entry = queue.reserve().unwrap().write(wide(1).flags(Flags::IO_LINK));
+        // SAFETY: nobody runs the entry.
+        unsafe { entry.commit() };
+    });
+    assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
+    // It was pushed by an earlier view.
+    let mut ring = ring::<Mixed>(8, 5);
+    push(&mut ring.submission::<Mixed>(), wide(1).flags(Flags::IO_LINK)).unwrap();
+    let pad = pad_behind(&mut ring, |_, _| {});
+    assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
+}
+
+#[test]
+fn a_wide_end_is_forgotten_before_positions_come_around() {
+    let mut ring = ring::<Mixed>(8, 5);
+    let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
+    push(&mut queue, wide(1)).unwrap();
+    queue.sync();
+    for _ in 0..20 {
+        while take(&mut kernel).is_some() {}
+        queue.sync();
+        push(&mut queue, numbered(2)).unwrap();
+        queue.sync();
+    }
+    assert!(queue.local.tail.wrapping_sub(queue.local.wide_end) <= 9);
+    assert_ne!(queue.local.tail, queue.local.wide_end);
+}
+
+#[test]
+fn pads_complete_where_asked_to() {
+    let pad = pad_behind(&mut ring::<Mixed>(8, 6).posting_pads(), |queue, _| {
+        push(queue, numbered(1).flags(Flags::IO_LINK)).unwrap();
+    });
+    assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK);
+}
+
+#[test]
+fn a_rewound_queue_keeps_its_entries_from_view_to_view() {
+    let mut ring = ring::<Rewind<Mixed>>(4, 0);
+    for user_data in 0..3 {
+        push(&mut ring.submission::<Rewind<Mixed>>(), numbered(user_data)).unwrap();
+    }
+    // Neither head nor tail is shared with the kernel.
+    assert_eq!(ring.kernel().published(), 0);
+    let mut queue = ring.submission::<Rewind<Mixed>>();
+    assert_eq!(queue.len(), 3);
+    // A wide entry does not wrap here either, and there is no pad: the queue starts over anyway.
+    assert_eq!(push(&mut queue, wide(9)), Err(PushError));
+    assert_eq!(push(&mut queue, numbered(3)), Ok(()));
+    assert!(queue.is_full());
+    let (entries, rest) = queue.as_slices();
+    assert!(entries.iter().map(Entry::get_user_data).eq(0..4) && rest.is_empty());
+}
+
+#[test]
+fn the_kernels_flags_are_told_apart() {
+    let mut ring = ring::<Entry>(2, 0);
+    let (queue, kernel) = ring.split_sq::<Entry>();
+    let seen = |flags| {
+        kernel.set_sq_flags(flags);
+        (queue.need_wakeup(), queue.cq_overflow(), queue.taskrun())
+    };
+    assert_eq!(seen(0), (false, false, false));
+    assert_eq!(seen(1), (true, false, false));
+    assert_eq!(seen(2), (false, true, false));
+    assert_eq!(seen(4), (false, false, true));
+}
+
+#[test]
+fn the_parts_may_go_to_other_threads() {
+    fn sends<T: Send>() {}
+    fn shares<T: Sync>() {}
+    sends::<SubmissionQueue<'_, Mixed>>();
+    sends::<Vacant<'_, Entry128>>();
+    sends::<crate::IoUring<Entry128, cqueue::Mixed>>();
+    shares::<crate::IoUring<Entry128, cqueue::Mixed>>();
+    sends::<crate::IoUring<Rewind<Mixed>>>();
+    sends::<crate::Submitter<'_>>();
+    sends::<crate::CompletionQueue<'_>>();
+    sends::<cqueue::Status<'_>>();
+}
