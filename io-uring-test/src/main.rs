@@ -8,8 +8,10 @@
 //! the reason is printed. Cases are named after their files.
 
 mod builder;
+mod drain;
 mod harness;
 mod kind;
+mod local;
 mod memory;
 mod opcode;
 mod squeue;
@@ -38,6 +40,8 @@ struct Args {
 const FILES: &[(&str, &[Case])] = &[
     ("kind", kind::CASES),
     ("builder", builder::CASES),
+    ("drain", drain::CASES),
+    ("local", local::CASES),
     ("memory", memory::CASES),
     ("squeue", squeue::CASES),
     ("squeue::flags", squeue::flags::CASES),
