@@ -47,7 +47,9 @@ const FILES: &[(&str, &[Case])] = &[
     ("squeue::flags", squeue::flags::CASES),
     ("squeue::mixed", squeue::mixed::CASES),
     ("squeue::rewind", squeue::rewind::CASES),
+    ("opcode::ring", opcode::ring::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("opcode::timeout", opcode::timeout::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.
