@@ -31,7 +31,7 @@ impl Timespec {
         self
     }
 
-    /// Sets the nanoseconds, below 1,000,000,000; the kernel answers EINVAL to more.
+    /// Sets the nanoseconds. (The kernel takes a second and more of them, and adds it up.)
     #[must_use]
     #[inline]
     pub const fn nsec(mut self, nsec: u32) -> Self {
