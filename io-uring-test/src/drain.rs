@@ -173,13 +173,13 @@ const DIRECT_IO: Need = Trial {
     refusal: Errno::INVAL,
     call: || {
         const TMPFS: i64 = 0x0102_1994;
-        let file = tempfile::NamedTempFile::new().map_err(|_| Errno::IO)?;
+        let file = tempfile::NamedTempFile::new()?;
         // It takes the flag, and has no device.
         #[allow(clippy::unnecessary_cast, reason = "its width differs between targets")]
         if statfs(file.path())?.f_type as i64 == TMPFS {
-            return Err(Errno::INVAL);
+            return Err(Errno::INVAL.into());
         }
-        open(file.path(), OFlags::RDONLY | OFlags::DIRECT, Mode::empty()).map(drop)
+        Ok(open(file.path(), OFlags::RDONLY | OFlags::DIRECT, Mode::empty()).map(drop)?)
     },
 };
 
@@ -189,7 +189,7 @@ const CANCEL_ANY: Need = Trial {
     call: || {
         let mut ring = IoUring::new(1)?;
         cancel_everything(&mut ring)?;
-        ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))
+        Ok(ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))?)
     },
 };
 

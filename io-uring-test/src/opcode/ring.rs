@@ -33,7 +33,7 @@ const CANCEL_BY: Need = Trial {
         // SAFETY: a cancellation points to nothing.
         unsafe { ring.submission().push(&cancel) }.map_err(|_| Errno::BUSY)?;
         ring.submit_and_wait(1)?;
-        ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))
+        Ok(ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))?)
     },
 };
 
