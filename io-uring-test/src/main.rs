@@ -7,12 +7,15 @@
 //! `cargo test --workspace` runs it too. Nothing but what a case names as its need may skip it, and
 //! the reason is printed. Cases are named after their files.
 
+mod availability;
 mod builder;
 mod cqueue;
 mod harness;
 mod kind;
+mod local;
 mod memory;
 mod opcode;
+mod register;
 mod squeue;
 mod submit;
 
@@ -38,6 +41,7 @@ struct Args {
 
 /// Every file of cases, and its name.
 const FILES: &[(&str, &[Case])] = &[
+    ("availability", availability::CASES),
     ("kind", kind::CASES),
     ("builder", builder::CASES),
     ("memory", memory::CASES),
@@ -51,6 +55,9 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::sqpoll", submit::sqpoll::CASES),
     ("submit::iopoll", submit::iopoll::CASES),
     ("submit::taskrun", submit::taskrun::CASES),
+    ("local", local::CASES),
+    ("register::probe", register::probe::CASES),
+    ("register::ring", register::ring::CASES),
     ("opcode::rw", opcode::rw::CASES),
 ];
 
