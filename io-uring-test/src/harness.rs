@@ -32,6 +32,7 @@ mod need;
 mod queue;
 mod ring;
 mod run;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
 
 use case::Run;

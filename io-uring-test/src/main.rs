@@ -7,6 +7,7 @@
 //! `cargo test --workspace` runs it too. Nothing but what a case names as its need may skip it, and
 //! the reason is printed. Cases are named after their files.
 
+mod availability;
 mod builder;
 mod cqueue;
 mod drain;
@@ -15,6 +16,7 @@ mod kind;
 mod local;
 mod memory;
 mod opcode;
+mod register;
 mod squeue;
 mod submit;
 
@@ -40,6 +42,7 @@ struct Args {
 
 /// Every file of cases, and its name.
 const FILES: &[(&str, &[Case])] = &[
+    ("availability", availability::CASES),
     ("kind", kind::CASES),
     ("builder", builder::CASES),
     ("drain", drain::CASES),
@@ -55,6 +58,8 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::sqpoll", submit::sqpoll::CASES),
     ("submit::iopoll", submit::iopoll::CASES),
     ("submit::taskrun", submit::taskrun::CASES),
+    ("register::probe", register::probe::CASES),
+    ("register::ring", register::ring::CASES),
     ("opcode::ring", opcode::ring::CASES),
     ("opcode::rw", opcode::rw::CASES),
     ("opcode::timeout", opcode::timeout::CASES),

@@ -1,7 +1,7 @@
 //! One face for the rings of all kinds, so that a case is compiled once.
 
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr::NonNull;
 
 use anyhow::{Context, ensure};
 use rustix_uring::squeue::{Entry, EntryMarker, Flags, PushError};
@@ -15,7 +15,6 @@ use super::{Kind, Result};
 pub(crate) trait Ring {
     fn kind(&self) -> &'static Kind;
     fn params(&self) -> &Parameters;
-    fn as_fd(&self) -> BorrowedFd<'_>;
 
     /// For register calls, and for waiting.
     fn submitter(&self) -> Submitter<'_>;
@@ -32,6 +31,18 @@ pub(crate) trait Ring {
 
     /// How many completions are lost.
     fn lost(&mut self) -> u32;
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
+
+    /// # Safety
+    ///
+    /// That of [`IoUring::resize_in`].
+    unsafe fn resize_in(
+        &mut self,
+        entries: u32,
+        cq_entries: Option<u32>,
+        memory: NonNull<[u8]>,
+    ) -> Result<(), Errno>;
 }
 
 /// What the kinds of completion have in common.
@@ -176,10 +187,6 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
         self.ring.params()
     }
 
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
-    }
-
     fn submitter(&self) -> Submitter<'_> {
         self.ring.submitter()
     }
@@ -206,5 +213,19 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
 
     fn lost(&mut self) -> u32 {
         self.ring.completion().overflow()
+    }
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno> {
+        self.ring.resize(entries, cq_entries)
+    }
+
+    unsafe fn resize_in(
+        &mut self,
+        entries: u32,
+        cq_entries: Option<u32>,
+        memory: NonNull<[u8]>,
+    ) -> Result<(), Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { self.ring.resize_in(entries, cq_entries, memory) }
     }
 }

@@ -1,0 +1,4 @@
+//! The register operations, in files named like those of the crate.
+
+pub(crate) mod probe;
+pub(crate) mod ring;
