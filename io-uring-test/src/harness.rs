@@ -33,6 +33,7 @@ mod queue;
 mod ring;
 mod run;
 pub(crate) mod signal;
+mod table;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
@@ -43,3 +44,4 @@ pub(crate) use need::Need;
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;
+pub(crate) use table::*;

@@ -51,7 +51,13 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::sqpoll", submit::sqpoll::CASES),
     ("submit::iopoll", submit::iopoll::CASES),
     ("submit::taskrun", submit::taskrun::CASES),
+    ("opcode::buffer", opcode::buffer::CASES),
+    ("opcode::futex", opcode::futex::CASES),
+    ("opcode::pipe", opcode::pipe::CASES),
+    ("opcode::poll", opcode::poll::CASES),
+    ("opcode::process", opcode::process::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("opcode::slot", opcode::slot::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.
