@@ -34,6 +34,7 @@ mod ring;
 mod run;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
+mod table;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
@@ -44,3 +45,4 @@ pub(crate) use need::Need;
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;
+pub(crate) use table::*;

@@ -60,8 +60,14 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::taskrun", submit::taskrun::CASES),
     ("register::probe", register::probe::CASES),
     ("register::ring", register::ring::CASES),
+    ("opcode::buffer", opcode::buffer::CASES),
+    ("opcode::futex", opcode::futex::CASES),
+    ("opcode::pipe", opcode::pipe::CASES),
+    ("opcode::poll", opcode::poll::CASES),
+    ("opcode::process", opcode::process::CASES),
     ("opcode::ring", opcode::ring::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("opcode::slot", opcode::slot::CASES),
     ("opcode::timeout", opcode::timeout::CASES),
 ];
 
