@@ -64,6 +64,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         let a_while = self.params().is_feature_ext_arg().then_some(&a_while);
         let mut targets = Targets::Anything;
         let mut left = targets.count(user_data);
+        // Below zero where cancellations complete that a drain has left behind which failed.
         let mut in_flight = 0;
         loop {
             for cqe in self.completion() {
@@ -78,7 +79,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
                     *outstanding = outstanding.saturating_sub(1);
                 }
             }
-            if *outstanding == 0 && in_flight == 0 {
+            if *outstanding == 0 && in_flight <= 0 {
                 return Ok(());
             }
             while *outstanding > 0 && left > 0 && self.push_cancellation(targets, user_data, left) {
@@ -91,7 +92,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
             };
             match entered {
                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
-                Err(Errno::TIME) if in_flight == 0 => left = targets.count(user_data),
+                Err(Errno::TIME) if in_flight <= 0 => left = targets.count(user_data),
                 Err(Errno::TIME) => {}
                 Err(errno) => return Err(errno),
             }
