@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use rustix_uring::Errno;
 
-use super::coverage::{self, Coverage};
+use super::coverage::{self, Coverage, State};
 use super::kind::{available, with};
 use super::{Case, Kind, Result, Ring, Run, Setup, descriptors};
 
@@ -48,25 +48,28 @@ pub(crate) fn run<'c>(
     for (name, case) in cases {
         let end = run_case(&name, case, &watchdog);
         let mut totals = lock(&totals);
-        match end {
+        let state = match end {
             Ok(End::Passed { kinds }) => {
                 totals.passed += 1;
-                coverage.add(case.needs);
                 match kinds {
                     None => println!("ok   {name}"),
                     Some(1) => println!("ok   {name} (1 kind)"),
                     Some(n) => println!("ok   {name} ({n} kinds)"),
                 }
+                State::Passed
             }
             Ok(End::Skipped { reason }) => {
                 totals.skipped += 1;
                 println!("skip {name}: {reason}");
+                State::Skipped { reason }
             }
             Err(cause) => {
                 totals.failed += 1;
                 println!("FAIL {name}: {cause:#}");
+                State::Failed { cause: format!("{cause:#}") }
             }
-        }
+        };
+        coverage.add(&name, case.needs, &state);
     }
     let totals = *lock(&totals);
     (totals, coverage)
