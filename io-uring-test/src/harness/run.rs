@@ -6,10 +6,10 @@ use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use rustix_uring::Errno;
+use rustix_uring::{Errno, SetupFlags};
 
 use super::coverage::{self, Coverage, State};
 use super::kind::{available, with};
@@ -144,6 +144,13 @@ fn run_on(
 /// Nothing is queued, and nothing has completed that the case has not looked at.
 fn nothing_left(ring: &mut dyn Ring) -> Result {
     ring.submitter().get_events().ok();
+    if ring.params().setup_flags().contains(SetupFlags::SQPOLL) {
+        // The polling thread gives places back after the completions of what was in them.
+        let start = Instant::now();
+        while ring.queued() != 0 && start.elapsed() < Duration::from_secs(1) {
+            thread::yield_now();
+        }
+    }
     let (queued, completed) = (ring.queued(), ring.reap());
     ensure!(queued == 0, "{queued} places of the queue left behind");
     ensure!(completed.is_empty(), "completions left behind: {completed:?}");
