@@ -146,7 +146,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// |---|---|
     /// | ETIME | the time ran out, and nothing is there |
     /// | EOPNOTSUPP | a time was given, and the kernel knows none here ([`is_feature_ext_arg`](crate::Parameters::is_feature_ext_arg)): push a [`Timeout`](crate::opcode::Timeout) instead |
-    /// | EINVAL | the time is not one, or the kernel lacks [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
+    /// | EINVAL | the kernel lacks [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
     #[inline]
     pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> io::Result<usize> {
         self.enter_for(self.queued() as usize, want, Some(args))
@@ -190,6 +190,8 @@ impl<H: Handle> Submitter<'_, H> {
 
     /// Waits until the SQPOLL thread has made room in the submission queue. On other rings there
     /// is nothing to wait for, and it returns at once. Since Linux 5.10.
+    ///
+    /// Most kernels return a moment before the room shows: where the push still fails, wait again.
     ///
     /// # Errors
     ///

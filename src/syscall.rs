@@ -10,7 +10,10 @@ use rustix::io_uring::{
     io_uring_setup,
 };
 
-use crate::sys::{IORING_ENTER_REGISTERED_RING, io_uring_params, io_uring_register_op};
+use crate::sys::{
+    IORING_ENTER_EXT_ARG, IORING_ENTER_EXT_ARG_REG, IORING_ENTER_REGISTERED_RING, io_uring_params,
+    io_uring_register_op,
+};
 
 /// How a system call names the ring it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,13 @@ pub(crate) unsafe fn enter(
     flags: u32,
     arg: EnterArg<'_>,
 ) -> io::Result<u32> {
+    // The flags must announce just the argument that there is: rustix insists by a debug
+    // assertion, and the kernel refuses the rest too where it waits.
+    let announced = flags & (IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG);
+    let there = if matches!(arg, EnterArg::Extended(_)) { IORING_ENTER_EXT_ARG } else { 0 };
+    if announced != there {
+        return Err(io::Errno::INVAL);
+    }
     let registered = if ring.registered { IORING_ENTER_REGISTERED_RING } else { 0 };
     let flags = IoringEnterFlags::from_bits_retain(flags | registered);
     let fd = ring.as_fd();

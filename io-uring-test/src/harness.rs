@@ -29,8 +29,10 @@ mod files;
 mod kind;
 mod memory;
 mod need;
+mod queue;
 mod ring;
 mod run;
+pub(crate) mod signal;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
@@ -38,5 +40,6 @@ pub(crate) use files::*;
 pub(crate) use kind::{KINDS, Kind, Setup};
 pub(crate) use memory::*;
 pub(crate) use need::Need;
+pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;

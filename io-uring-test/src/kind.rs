@@ -31,13 +31,13 @@ fn round_and_round(ring: &mut dyn Ring) -> Result {
         let narrow = 1 + round % 5;
         ring.push_nops(next..next + narrow, Flags::empty())?;
         next += narrow;
-        if ring.takes_wide() {
+        if ring.queue().takes_wide() {
             let mut wide = nop(next).into_raw();
             if kind.contains(SetupFlags::SQE_MIXED) {
                 wide.opcode = sys::IORING_OP_NOP128;
             }
             // SAFETY: a NOP uses no memory and no descriptor.
-            unsafe { ring.push_wide(&Entry128::from_raw(wide, [0xff; 64])) }?;
+            unsafe { ring.queue().push_wide(&Entry128::from_raw(wide, [0xff; 64])) }?;
             next += 1;
             expect(ring, narrow as usize + 1)?;
         } else {

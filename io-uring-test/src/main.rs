@@ -8,10 +8,13 @@
 //! the reason is printed. Cases are named after their files.
 
 mod builder;
+mod cqueue;
 mod harness;
 mod kind;
 mod memory;
 mod opcode;
+mod squeue;
+mod submit;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -43,6 +46,16 @@ const FILES: &[(&str, &[Case])] = &[
     ("kind", kind::CASES),
     ("builder", builder::CASES),
     ("memory", memory::CASES),
+    ("squeue", squeue::CASES),
+    ("squeue::flags", squeue::flags::CASES),
+    ("squeue::mixed", squeue::mixed::CASES),
+    ("squeue::rewind", squeue::rewind::CASES),
+    ("cqueue", cqueue::CASES),
+    ("submit", submit::CASES),
+    ("submit::args", submit::args::CASES),
+    ("submit::sqpoll", submit::sqpoll::CASES),
+    ("submit::iopoll", submit::iopoll::CASES),
+    ("submit::taskrun", submit::taskrun::CASES),
     ("opcode::rw", opcode::rw::CASES),
 ];
 

@@ -22,9 +22,10 @@ const NO_MMAP: Need = Need::Trial {
     refusal: Errno::INVAL,
     call: || {
         let builder = <IoUring>::builder();
-        let pages = Pages::new(builder.memory_size(4)?).map_err(|_| Errno::NOMEM)?;
+        let pages = Pages::new(builder.memory_size(4)?)?;
         // SAFETY: the pages outlive the ring, which has no operation.
-        unsafe { builder.build_in(4, pages.all()) }.map(drop)
+        unsafe { builder.build_in(4, pages.all()) }?;
+        Ok(())
     },
 };
 

@@ -69,7 +69,8 @@ class Kernel:
             data = content(index[name])
             for group in re.findall(rb"(?:^|\0)softdep=pre: ?([^\0]*)", data):
                 for dep in group.decode().split("post:")[0].split():
-                    # crc32c, for one, is what several modules provide.
+                    # crypto-crc32c, for one, is what several modules provide.
+                    dep = dep.removeprefix("crypto-")
                     visit(dep, False)
                     visit(dep + "_generic", False)
             for group in re.findall(rb"(?:^|\0)depends=([^\0]+)", data):

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use rustix_uring::squeue::{self, Rewind};
 use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue};
 
-use super::ring::{Kinded, Wide};
+use super::queue::QueueKind;
+use super::ring::Kinded;
 use super::{Completion, Result, Ring};
 
 /// How a ring is set up, whatever its kind.
@@ -154,7 +155,7 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "rewindmixed": Rewind<squeue::Mixed>, SQE_MIXED | SQ_REWIND;
 };
 
-fn build<S: Wide, C>(kind: &'static Kind, setup: &Setup) -> Result<Box<dyn Ring>, Errno>
+fn build<S: QueueKind, C>(kind: &'static Kind, setup: &Setup) -> Result<Box<dyn Ring>, Errno>
 where
     C: cqueue::EntryMarker + Into<Completion>,
 {
@@ -165,7 +166,7 @@ where
 /// # Safety
 ///
 /// That of [`Builder::build_in`].
-unsafe fn build_in<S: Wide, C>(
+unsafe fn build_in<S: QueueKind, C>(
     kind: &'static Kind,
     setup: &Setup,
     memory: NonNull<[u8]>,

@@ -1,6 +1,6 @@
 //! What a case may need, and how that is found out: by asking or trying, never by a version.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
@@ -24,10 +24,10 @@ pub(crate) enum Need {
     RingWith(SetupFlags),
     /// A privilege of the process.
     Capability(CapabilitySet),
-    /// A device that can be opened for reading and writing.
+    /// A device that can be opened.
     Device(&'static str),
     /// A call that fails with just this errno where something is missing.
-    Trial { what: &'static str, refusal: Errno, call: fn() -> rustix_uring::Result<()> },
+    Trial { what: &'static str, refusal: Errno, call: fn() -> Result },
 }
 
 impl Need {
@@ -51,7 +51,7 @@ impl Need {
                 (format!("{capability:?}"), (!effective.contains(capability)).then_some("capget"))
             }
             Self::Device(path) => {
-                let opened = OpenOptions::new().read(true).write(true).open(path);
+                let opened = File::open(path);
                 return match opened {
                     Ok(_) => Ok(None),
                     Err(e) => Ok(Some(format!("{path}: {e}"))),
@@ -60,7 +60,9 @@ impl Need {
             Self::Trial { what, refusal, call } => {
                 return match call() {
                     Ok(()) => Ok(None),
-                    Err(e) if e == refusal => Ok(Some(format!("{what}: {e}"))),
+                    Err(e) if e.downcast_ref() == Some(&refusal) => {
+                        Ok(Some(format!("{what}: {e}")))
+                    }
                     Err(e) => Err(e).context(what),
                 };
             }

@@ -4,13 +4,11 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, ensure};
-use rustix_uring::squeue::{Entry, Entry128, EntryMarker, Flags, PushError, Rewind, Takes};
+use rustix_uring::squeue::{Entry, EntryMarker, Flags, PushError};
 use rustix_uring::types::SubmitArgs;
-use rustix_uring::{
-    Errno, Handle, IoUring, Parameters, SubmissionQueue, Submitter, cqueue, opcode, squeue,
-};
+use rustix_uring::{Errno, Handle, IoUring, Parameters, Submitter, cqueue, opcode};
 
-use super::coverage::submits;
+use super::queue::{Queue, QueueKind};
 use super::{Kind, Result};
 
 /// A ring of some kind.
@@ -22,43 +20,18 @@ pub(crate) trait Ring {
     /// For register calls, and for waiting.
     fn submitter(&self) -> Submitter<'_>;
 
-    /// Pushes all or none.
-    ///
-    /// # Safety
-    ///
-    /// The contract of a pushed entry holds for each.
-    unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError>;
-
-    /// Pushes an entry of 128 bytes, on kinds that [take](Self::takes_wide) it.
-    ///
-    /// # Safety
-    ///
-    /// The contract of a pushed entry holds for it.
-    unsafe fn push_wide(&mut self, entry: &Entry128) -> Result<(), PushError>;
-
-    /// Whether entries of 128 bytes can be pushed.
-    fn takes_wide(&self) -> bool;
+    /// A view of the submission queue.
+    fn queue(&mut self) -> Box<dyn Queue + '_>;
 
     fn submit(&mut self) -> Result<usize, Errno>;
     fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno>;
     fn submit_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<usize, Errno>;
 
-    /// How many places of the submission queue are taken.
-    fn queued(&mut self) -> usize;
-
-    /// Takes back what the kernel has not taken.
-    ///
-    /// # Safety
-    ///
-    /// That of [`SubmissionQueue::clear`].
-    unsafe fn clear(&mut self);
-
-    /// The flags that the kernel raises: overflow, taskrun.
-    fn cq_overflow(&mut self) -> bool;
-    fn taskrun(&mut self) -> bool;
-
     /// Everything that is ready.
     fn reap(&mut self) -> Vec<Completion>;
+
+    /// How many completions are lost.
+    fn lost(&mut self) -> u32;
 }
 
 /// What the kinds of completion have in common.
@@ -102,6 +75,16 @@ pub(crate) fn nop(user_data: u64) -> Entry {
 
 /// What cases do with a ring of whichever kind.
 impl dyn Ring + '_ {
+    /// Queues all or none.
+    ///
+    /// # Safety
+    ///
+    /// The contract of a pushed entry holds for each.
+    pub(crate) unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.queue().push(entries) }
+    }
+
     /// Submits one operation and waits for its only completion.
     ///
     /// # Safety
@@ -179,12 +162,12 @@ where
 }
 
 /// A ring, and the name of its kind.
-pub(super) struct Kinded<S: Wide, C: cqueue::EntryMarker> {
+pub(super) struct Kinded<S: QueueKind, C: cqueue::EntryMarker> {
     pub(super) kind: &'static Kind,
     pub(super) ring: IoUring<S, C>,
 }
 
-impl<S: Wide, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S, C> {
+impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S, C> {
     fn kind(&self) -> &'static Kind {
         self.kind
     }
@@ -201,20 +184,8 @@ impl<S: Wide, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S, C> {
         self.ring.submitter()
     }
 
-    unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError> {
-        entries.iter().for_each(|entry| submits(entry.get_opcode() as u8));
-        // SAFETY: the caller vouches for the entries.
-        unsafe { self.ring.submission().push_multiple(entries) }
-    }
-
-    unsafe fn push_wide(&mut self, entry: &Entry128) -> Result<(), PushError> {
-        submits(entry.get_opcode() as u8);
-        // SAFETY: the caller vouches for the entry.
-        unsafe { S::push_wide(&mut self.ring.submission(), entry) }
-    }
-
-    fn takes_wide(&self) -> bool {
-        S::TAKES_WIDE
+    fn queue(&mut self) -> Box<dyn Queue + '_> {
+        Box::new(self.ring.submission())
     }
 
     fn submit(&mut self) -> Result<usize, Errno> {
@@ -229,68 +200,11 @@ impl<S: Wide, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S, C> {
         self.ring.submit_with_args(want, args)
     }
 
-    fn queued(&mut self) -> usize {
-        self.ring.submission().len()
-    }
-
-    unsafe fn clear(&mut self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.ring.submission().clear() }
-    }
-
-    fn cq_overflow(&mut self) -> bool {
-        self.ring.submission().cq_overflow()
-    }
-
-    fn taskrun(&mut self) -> bool {
-        self.ring.submission().taskrun()
-    }
-
     fn reap(&mut self) -> Vec<Completion> {
         self.ring.completion().map(Into::into).collect()
     }
+
+    fn lost(&mut self) -> u32 {
+        self.ring.completion().overflow()
+    }
 }
-
-/// A kind of submission queue that may take entries of 128 bytes.
-pub(super) trait Wide: EntryMarker {
-    const TAKES_WIDE: bool;
-
-    /// # Safety
-    ///
-    /// The contract of a pushed entry holds for it.
-    unsafe fn push_wide(
-        queue: &mut SubmissionQueue<'_, Self>,
-        entry: &Entry128,
-    ) -> Result<(), PushError>
-    where
-        Self: Sized;
-}
-
-macro_rules! narrow {
-    ($($S:ty)*) => { $(
-        impl Wide for $S {
-            const TAKES_WIDE: bool = false;
-
-            unsafe fn push_wide(_: &mut SubmissionQueue<'_, Self>, _: &Entry128) -> Result<(), PushError> {
-                panic!("this kind takes no entries of 128 bytes")
-            }
-        }
-    )* };
-}
-macro_rules! wide {
-    ($($S:ty)*) => { $(
-        impl Wide for $S where $S: Takes<Entry128> {
-            const TAKES_WIDE: bool = true;
-
-            unsafe fn push_wide(
-                queue: &mut SubmissionQueue<'_, Self>,
-                entry: &Entry128,
-            ) -> Result<(), PushError> {
-                // SAFETY: the caller vouches for the entry.
-                unsafe { queue.push(entry) }
-            }
-        }
-    )* };
-}
-narrow! { Entry Rewind<Entry> }
-wide! { Entry128 squeue::Mixed Rewind<Entry128> Rewind<squeue::Mixed> }

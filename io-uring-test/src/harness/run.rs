@@ -147,11 +147,12 @@ fn nothing_left(ring: &mut dyn Ring) -> Result {
     if ring.params().setup_flags().contains(SetupFlags::SQPOLL) {
         // The polling thread gives places back after the completions of what was in them.
         let start = Instant::now();
-        while ring.queued() != 0 && start.elapsed() < Duration::from_secs(1) {
+        while ring.queue().len() != 0 && start.elapsed() < Duration::from_secs(1) {
             thread::yield_now();
         }
     }
-    let (queued, completed) = (ring.queued(), ring.reap());
+    let queued = ring.queue().len();
+    let completed = ring.reap();
     ensure!(queued == 0, "{queued} places of the queue left behind");
     ensure!(completed.is_empty(), "completions left behind: {completed:?}");
     Ok(())

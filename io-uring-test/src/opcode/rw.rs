@@ -5,6 +5,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
+use anyhow::Context;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{ReadWriteFlags, preadv2};
 use rustix::pipe::pipe;
@@ -86,8 +87,9 @@ const NOWAIT: Need = Trial {
         let (empty, _writer) = pipe()?;
         let mut buf = [0];
         let buf = &mut [IoSliceMut::new(&mut buf)];
-        let read = preadv2(&empty, buf, CURRENT_POSITION, ReadWriteFlags::NOWAIT);
-        if read == Err(Errno::AGAIN) { Ok(()) } else { read.map(drop) }
+        let refusal = preadv2(&empty, buf, CURRENT_POSITION, ReadWriteFlags::NOWAIT).err();
+        let refusal = refusal.context("something was read from an empty pipe")?;
+        if refusal == Errno::AGAIN { Ok(()) } else { Err(refusal.into()) }
     },
 };
 
