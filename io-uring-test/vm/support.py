@@ -46,7 +46,7 @@ def table(head, rows):
     return "\n".join(lines) + "\n"
 
 
-def support(results):
+def support(results, compiled):
     """The whole text of the table's file."""
     mine = columns(results)
     series = [r.entry.kernel for r in mine]
@@ -62,6 +62,10 @@ def support(results):
         "–" if said == "skipped" else said for said in (cell(r, "case", kind) for r in mine)
     )] for kind in kinds]
     parts += [table(["Submissions x completions", *series], rows)]
+    parts += ["\n## Targets\n\nThe crate compiles, without its features, for all Linux targets that rustix does:\n\n"]
+    parts += ["- `%s`\n" % triple for triple, crate in compiled.items() if crate is None]
+    parts += ["\nIt does not where one of its dependencies does not:\n\n"]
+    parts += ["- `%s`: %s\n" % item for item in compiled.items() if item[1]]
     return "".join(parts)
 
 
@@ -96,8 +100,8 @@ def readme(results):
     return text + "\n" + table(["Target", "Linux", "Unit tests and live tests"], rows)
 
 
-def write(results):
-    TABLE.write_text(support(results))
+def write(results, compiled):
+    TABLE.write_text(support(results, compiled))
     before, begin, rest = README.read_text().partition(BEGIN)
     old, end, after = rest.partition(END)
     if not begin or not end:
