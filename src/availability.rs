@@ -31,8 +31,8 @@ impl fmt::Display for Availability {
             Self::Available => f.write_str("io_uring is available"),
             Self::Absent => f.write_str("this kernel has no io_uring (ENOSYS): it needs Linux 5.1"),
             Self::Forbidden => f.write_str(
-                "io_uring is forbidden here (EPERM): by a seccomp filter, as in a container, or by \
-                 the sysctl kernel.io_uring_disabled",
+                "io_uring is forbidden here (EPERM, EACCES): by a seccomp filter, as in a container, \
+                 or by the sysctl kernel.io_uring_disabled",
             ),
             Self::OutOfMemory => f.write_str(
                 "no memory for a ring (ENOMEM): before Linux 5.12, raise RLIMIT_MEMLOCK",

@@ -14,6 +14,10 @@ use crate::{IoUring, Parameters, SetupFlags, cqueue, squeue};
 
 /// How a ring is to be set up.
 ///
+/// [`IoUring::builder`] makes one. It leaves the kinds of queue open; where nothing else tells them,
+/// `<IoUring>::builder()` stands for the default ones, and `IoUring::<squeue::Entry128,
+/// cqueue::Entry>::builder()` for others.
+///
 /// The kinds of queue follow from the types: they set `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`
 /// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in`](Self::build_in), and `REGISTERED_FD_ONLY`
 /// from [`build_registered_in`](Self::build_registered_in). Every other flag has a method here. The
@@ -257,6 +261,55 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             unsafe { syscall::setup_registered(entries, params) }
         })?;
         self.ring(params, memory, Local::without_descriptor(index))
+    }
+
+    /// Sets up a ring for a loop that stays in one task, thread per core say, with what makes that
+    /// fast as far as the kernel has it: completions [deferred](Self::setup_defer_taskrun) to when
+    /// the loop asks for them, [no other submitter](Self::setup_single_issuer), no index array, and
+    /// a [registered descriptor](IoUring::register_ring_fd).
+    ///
+    /// It asks for all of it first and for less where the kernel answers EINVAL, down to nothing,
+    /// in at most five attempts. [`setup_flags`](Parameters::setup_flags) and
+    /// [`registered_index`](IoUring::registered_index) say what came of it: everything from Linux
+    /// 6.6 on, nothing before 5.18.
+    ///
+    /// ```
+    /// use rustix_uring::{IoUring, Local};
+    ///
+    /// let mut ring: IoUring<_, _, Local> = <IoUring>::builder().build_local(64)?;
+    /// ring.submit_and_wait(0)?;
+    /// # Ok::<(), rustix_uring::Errno>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As of [`build`](Self::build).
+    pub fn build_local(&self, entries: u32) -> io::Result<IoUring<S, C, Local>> {
+        const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
+        const COOP: SetupFlags = SetupFlags::COOP_TASKRUN;
+        // Newest first, and each asked for by name, so that a refusal costs one call.
+        let ladder = [
+            DEFER | SetupFlags::NO_SQARRAY,
+            DEFER,
+            COOP | SetupFlags::SINGLE_ISSUER,
+            COOP,
+            SetupFlags::empty(),
+        ];
+        for flags in ladder {
+            let mut builder = self.clone();
+            builder.set(flags).sqarray();
+            match builder.build(entries) {
+                Err(Errno::INVAL) => {}
+                Err(errno) => return Err(errno),
+                Ok(ring) => {
+                    let mut ring = ring.into_local();
+                    // Where there is no index to be had, the descriptor serves.
+                    let _ = ring.register_ring_fd();
+                    return Ok(ring);
+                }
+            }
+        }
+        Err(Errno::INVAL)
     }
 
     /// How much memory [`build_in`](Self::build_in) needs, in bytes: whole pages.

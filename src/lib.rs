@@ -201,6 +201,15 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     }
 
     /// A view of the submission queue.
+    ///
+    /// What is pushed is published when the view goes, so the ring cannot submit while it is there:
+    ///
+    /// ```compile_fail
+    /// # let mut ring = rustix_uring::IoUring::new(8).unwrap();
+    /// let mut queue = ring.submission();
+    /// ring.submit();
+    /// queue.sync();
+    /// ```
     #[inline]
     pub fn submission(&mut self) -> SubmissionQueue<'_, S> {
         // SAFETY: the ring is borrowed mutably, so there is no other view.

@@ -175,6 +175,22 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
         Ok(())
     }
 
+    /// Closes the ring's descriptor, which the registered index makes dispensable: one fewer of
+    /// those that `RLIMIT_NOFILE` allows. Where it is closed already, this does nothing. Since
+    /// Linux 6.3.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the ring is not registered, or the kernel cannot register by an index
+    /// ([`is_feature_reg_reg_ring`](crate::Parameters::is_feature_reg_reg_ring)).
+    pub fn close_ring_fd(&mut self) -> io::Result<()> {
+        if self.handle.index.is_none() || !self.params.is_feature_reg_reg_ring() {
+            return Err(Errno::INVAL);
+        }
+        self.handle.fd = None;
+        Ok(())
+    }
+
     /// The index by which this task names the ring, if it is registered.
     ///
     /// It is not a descriptor, although it looks like one.

@@ -1,8 +1,9 @@
 //! Coming to the end of what is in flight.
 
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
@@ -172,13 +173,13 @@ const DIRECT_IO: Need = Trial {
     refusal: Errno::INVAL,
     call: || {
         const TMPFS: i64 = 0x0102_1994;
-        let file = tempfile::NamedTempFile::new().map_err(|_| Errno::IO)?;
+        let file = tempfile::NamedTempFile::new()?;
         // It takes the flag, and has no device.
         #[allow(clippy::unnecessary_cast, reason = "its width differs between targets")]
         if statfs(file.path())?.f_type as i64 == TMPFS {
-            return Err(Errno::INVAL);
+            return Err(Errno::INVAL.into());
         }
-        open(file.path(), OFlags::RDONLY | OFlags::DIRECT, Mode::empty()).map(drop)
+        Ok(open(file.path(), OFlags::RDONLY | OFlags::DIRECT, Mode::empty()).map(drop)?)
     },
 };
 
@@ -188,7 +189,7 @@ const CANCEL_ANY: Need = Trial {
     call: || {
         let mut ring = IoUring::new(1)?;
         cancel_everything(&mut ring)?;
-        ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))
+        Ok(ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))?)
     },
 };
 
@@ -204,18 +205,16 @@ fn cancel_everything(ring: &mut IoUring) -> rustix_uring::Result<()> {
 /// invisible to it, and goes on writing to its memory. Only the completion is its end.
 fn direct_io_is_not_found() -> Result {
     const LEN: usize = 64 << 20;
-    const BLOCK: [u8; 1 << 20] = [0x5a; 1 << 20];
-    let file = tempfile::NamedTempFile::new()?;
-    for offset in (0..LEN).step_by(BLOCK.len()) {
-        file.as_file().write_all_at(&BLOCK, offset as u64)?;
-    }
+    const BYTE: u8 = 0x5a;
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&vec![BYTE; LEN])?;
     file.as_file().sync_all()?;
     let direct = OFlags::DIRECT.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(direct).open(file.path())?;
     let pages = Pages::new(LEN)?;
     let memory: NonNull<u8> = pages.all().cast();
     // SAFETY: a byte of the pages, which the kernel may be writing.
-    let written = |at: usize| unsafe { memory.add(at).read_volatile() } == BLOCK[0];
+    let written = |at: usize| unsafe { memory.add(at).read_volatile() } == BYTE;
 
     for _ in 0..50 {
         // SAFETY: the pages are ours, and nothing is in flight.

@@ -30,7 +30,7 @@ const REGISTERED: &[Need] = &[
     Trial {
         what: "register_ring_fd",
         refusal: Errno::INVAL,
-        call: || IoUring::new(1)?.into_local().register_ring_fd(),
+        call: || Ok(IoUring::new(1)?.into_local().register_ring_fd()?),
     },
 ];
 const CLOSED: &[Need] = &[Feature(Features::REG_REG_RING)];

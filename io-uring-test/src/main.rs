@@ -9,8 +9,10 @@
 
 mod builder;
 mod cqueue;
+mod drain;
 mod harness;
 mod kind;
+mod local;
 mod memory;
 mod opcode;
 mod squeue;
@@ -45,6 +47,8 @@ struct Args {
 const FILES: &[(&str, &[Case])] = &[
     ("kind", kind::CASES),
     ("builder", builder::CASES),
+    ("drain", drain::CASES),
+    ("local", local::CASES),
     ("memory", memory::CASES),
     ("squeue", squeue::CASES),
     ("squeue::flags", squeue::flags::CASES),
@@ -56,7 +60,9 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::sqpoll", submit::sqpoll::CASES),
     ("submit::iopoll", submit::iopoll::CASES),
     ("submit::taskrun", submit::taskrun::CASES),
+    ("opcode::ring", opcode::ring::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("opcode::timeout", opcode::timeout::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.

@@ -38,15 +38,18 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// | errno | because |
     /// |---|---|
-    /// | EINVAL | an older kernel; sizes that no ring can have; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), or its memory is its caller's |
+    /// | EINVAL | an older kernel; sizes that no ring can have; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), or its memory is its caller's; it has no descriptor to map from |
     /// | EOVERFLOW | what is in the queues does not fit the new sizes |
     /// | EBUSY | the kernel moves entries of 64 bytes and completions of 16 only, and this ring has others: submit and reap first |
     /// | EEXIST | the ring is another task's |
     /// | ENOMEM | no memory for the new queues |
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
         let (sq, cq) = sizes(entries, cq_entries, false)?;
-        // Room for the new mappings comes first: from the moment that the kernel has resized, the
-        // old ones are dead.
+        // What can fail comes first: from the moment that the kernel has resized, the old mappings
+        // are dead.
+        if self.handle.descriptor().is_none() {
+            return Err(Errno::INVAL);
+        }
         let reserved = self.memory.reserve(Shape::of::<S, C>(), sq, cq)?;
         let params = self.register_resize(params_for(sq, cq))?;
         let fd = self.handle.descriptor().ok_or(Errno::INVAL)?;

@@ -37,6 +37,12 @@ pub enum Mixed {}
 ///
 /// The ring is `Send`, not `Sync`: of two submissions at once, both would run what lies in the
 /// first place.
+///
+/// ```compile_fail
+/// # use rustix_uring::{IoUring, cqueue, squeue};
+/// fn share<T: Sync>(_: T) {}
+/// share(IoUring::<squeue::Rewind, cqueue::Entry>::builder().build(8).unwrap());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Rewind<S = Entry>(PhantomData<S>, core::convert::Infallible);
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use rustix_uring::opcode::{AsyncCancel, Nop, Timeout};
+use rustix_uring::opcode::{AsyncCancel, Timeout};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{TimeoutFlags, Timespec};
 use rustix_uring::{Errno, IoUring};
@@ -41,17 +41,17 @@ fn takes(flags: TimeoutFlags) -> rustix_uring::Result<()> {
 const CLOCKS: Need = Trial {
     what: "a timeout by CLOCK_BOOTTIME",
     refusal: Errno::INVAL,
-    call: || takes(TimeoutFlags::BOOTTIME),
+    call: || Ok(takes(TimeoutFlags::BOOTTIME)?),
 };
 const ETIME_SUCCESS: Need = Trial {
     what: "a timeout with ETIME_SUCCESS",
     refusal: Errno::INVAL,
-    call: || takes(TimeoutFlags::ETIME_SUCCESS),
+    call: || Ok(takes(TimeoutFlags::ETIME_SUCCESS)?),
 };
 const MULTISHOT: Need = Trial {
     what: "a timeout that goes on",
     refusal: Errno::INVAL,
-    call: || takes(TimeoutFlags::MULTISHOT),
+    call: || Ok(takes(TimeoutFlags::MULTISHOT)?),
 };
 
 /// Runs a timeout, and says how it ended and after how long.
@@ -189,9 +189,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
         unsafe { ring.run(entry) }.map(|done| done.to_result().expect_err("it was taken"))
     };
     let moment = Timespec::from(MOMENT);
-    let negative = Timespec::new().sec(u64::MAX);
     assert_eq!(refused(Timeout::new(std::ptr::null()).build())?, Errno::FAULT);
-    assert_eq!(refused(Timeout::new(&negative).build())?, Errno::INVAL);
     let unknown = TimeoutFlags::from_bits_retain(1 << 30);
     assert_eq!(refused(Timeout::new(&moment).flags(unknown).build())?, Errno::INVAL);
     let mut two = Timeout::new(&moment).build();
