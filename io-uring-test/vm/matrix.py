@@ -160,14 +160,18 @@ def outcome(result):
     return "; ".join(words)
 
 
+def failures(result):
+    """What the tests printed of failures, of cases that never ended too."""
+    text = result.log.read_text(errors="replace") if result.log else ""
+    return re.findall(r"^(?:FAIL .*|test .* FAILED)$", text, re.M)
+
+
 def summary(results):
     """A line for each result, and for each case that failed."""
     lines = []
     for result in results:
         lines.append("%-16s %-10s %5.0f s  %s" % (result.entry, result.version, result.seconds, outcome(result)))
-        for (group, name), row in result.rows.items():
-            if group == "case" and row.state == "failed":
-                lines.append("    %s: %s" % (name, row.reason))
+        lines += ["    " + line for line in failures(result)]
         if result.warning:
             lines.append("    the kernel says: " + result.warning)
         if not result.passed() and result.log:
