@@ -48,8 +48,8 @@ def boot(arch, kernel, work, logs, timeout, progress):
         drives["nvme"] = "nvme,serial=rustix-uring,drive=nvme"
         sparse(work / "nvme", NVME)
     append = (
-        "console=%s panic=-1 oops=panic loglevel=5 random.trust_cpu=on nvme.poll_queues=1 hugepages=%d"
-        % (arch.console, HUGE_PAGES)
+        "console=%s panic=-1 oops=panic loglevel=5 random.trust_cpu=on nvme.poll_queues=1 hugepages=%d %s"
+        % (arch.console, HUGE_PAGES, arch.append)
     )
     argv = [
         # The emulator is not to outlive us.
