@@ -20,6 +20,8 @@ mod register;
 mod squeue;
 mod submit;
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,6 +37,9 @@ struct Args {
     /// Name the cases, and run none.
     #[arg(long)]
     list: bool,
+    /// Write what became of every operation and every case to this file, a line each.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// After how many seconds a case counts as hanging.
     #[arg(long, default_value_t = 60)]
     timeout: u64,
@@ -101,9 +106,16 @@ fn main() -> ExitCode {
         }
     }
     let (totals, coverage) = harness::run(cases, Duration::from_secs(args.timeout));
-    match coverage.report() {
-        Ok(report) => println!("{report}"),
+    match coverage.summary() {
+        Ok(summary) => println!("{summary}"),
         Err(e) => println!("what was not exercised is not known: {e:#}"),
+    }
+    if let Some(path) = args.report {
+        let written = File::create(&path).map_err(Into::into);
+        if let Err(e) = written.and_then(|mut file| coverage.write(&mut file)) {
+            eprintln!("{}: {e:#}", path.display());
+            return ExitCode::FAILURE;
+        }
     }
     totals.print();
     if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

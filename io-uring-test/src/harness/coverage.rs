@@ -1,21 +1,27 @@
 //! Which operations the cases have exercised, and which of the kernel's they have not.
 
-use std::collections::BTreeSet;
-use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::c_void;
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{fmt, ptr};
 
-use anyhow::bail;
-use rustix::fs::{Mode, OFlags, open};
+use anyhow::{Context, bail};
 use rustix::io_uring::{IoringRegisterFlags, IoringRegisterOp, io_uring_register_with};
-use rustix_uring::Errno;
 use rustix_uring::sys::{IORING_OP_NOP128, IORING_OP_URING_CMD128};
-use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*};
+use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*, *};
+use rustix_uring::{Errno, IoUring};
 
 use super::{Need, Result, need::probe};
 
 macro_rules! named {
     ($($name:ident)*) => { &[$(($name as u32, stringify!($name))),*] };
 }
+
+/// Newer than linux-raw-sys.
+const IORING_REGISTER_QUERY: u32 = 35;
+const IORING_REGISTER_ZCRX_CTRL: u32 = 36;
+const IORING_REGISTER_BPF_FILTER: u32 = 37;
 
 /// Numbers and names; a number that is missing here prints as a number.
 const OPCODES: &[(u32, &str)] = named! {
@@ -48,14 +54,19 @@ const REGISTER_OPS: &[(u32, &str)] = named! {
     IORING_REGISTER_SYNC_CANCEL IORING_REGISTER_FILE_ALLOC_RANGE IORING_REGISTER_PBUF_STATUS
     IORING_REGISTER_NAPI IORING_UNREGISTER_NAPI IORING_REGISTER_CLOCK
     IORING_REGISTER_CLONE_BUFFERS IORING_REGISTER_SEND_MSG_RING IORING_REGISTER_ZCRX_IFQ
-    IORING_REGISTER_RESIZE_RINGS IORING_REGISTER_MEM_REGION
+    IORING_REGISTER_RESIZE_RINGS IORING_REGISTER_MEM_REGION IORING_REGISTER_QUERY
+    IORING_REGISTER_ZCRX_CTRL IORING_REGISTER_BPF_FILTER
 };
 
 fn name(names: &[(u32, &str)], number: u32) -> String {
     match names.iter().find(|(n, _)| *n == number) {
-        Some((_, name)) => name.trim_start_matches("IORING_").to_owned(),
+        Some((_, name)) => short(name).to_owned(),
         None => number.to_string(),
     }
+}
+
+fn short(name: &str) -> &str {
+    name.trim_start_matches("IORING_")
 }
 
 pub(super) fn opcode_name(code: u8) -> String {
@@ -96,36 +107,46 @@ pub(super) fn check(needs: &[Need]) -> Result {
     Ok(())
 }
 
-/// What passing cases have exercised.
+/// How cases have ended that need an operation: the greatest counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum State {
+    Skipped { reason: String },
+    Passed,
+    Failed { cause: String },
+}
+
+/// What the cases say of the kernel's operations.
 #[derive(Default)]
 pub(crate) struct Coverage {
-    opcodes: BTreeSet<u8>,
-    register_ops: BTreeSet<u32>,
+    opcodes: BTreeMap<u8, State>,
+    register_ops: BTreeMap<u32, State>,
+    cases: Vec<(String, State)>,
 }
 
 impl Coverage {
-    pub(super) fn add(&mut self, needs: &[Need]) {
+    pub(super) fn add(&mut self, case: &str, needs: &[Need], state: &State) {
         for need in needs {
-            match need {
-                Need::Opcode(code) => drop(self.opcodes.insert(*code)),
-                Need::Register(op) => drop(self.register_ops.insert(*op)),
-                _ => {}
+            let known = match need {
+                Need::Opcode(code) => self.opcodes.entry(*code).or_insert_with(|| state.clone()),
+                Need::Register(op) => self.register_ops.entry(*op).or_insert_with(|| state.clone()),
+                _ => continue,
+            };
+            if *state > *known {
+                known.clone_from(state);
             }
         }
+        self.cases.push((case.to_owned(), state.clone()));
     }
 
     /// Names what the kernel has and no passing case has exercised.
-    pub(crate) fn report(&self) -> Result<String> {
-        let probe = probe()?;
-        let codes = (0..=probe.last_op()).filter(|&code| probe.is_supported(code));
-        let ops = 0..=last_register_op()?.unwrap_or(REGISTER_OPS.len() as u32 - 1);
-        let opcodes: Vec<_> =
-            codes.filter(|code| !self.opcodes.contains(code)).map(opcode_name).collect();
-        let register_ops: Vec<_> =
-            ops.filter(|op| !self.register_ops.contains(op)).map(register_op_name).collect();
-        let list = |names: Vec<String>| match names.is_empty() {
-            true => "none".to_owned(),
-            false => names.join(" "),
+    pub(crate) fn summary(&self) -> Result<String> {
+        let (opcodes, register_ops) = self.operations()?;
+        let list = |rows: Vec<Row>| {
+            let gaps = rows.iter().filter(|row| !matches!(row.state, "passed" | "absent"));
+            match gaps.map(|row| row.name).collect::<Vec<_>>() {
+                gaps if gaps.is_empty() => "none".to_owned(),
+                gaps => gaps.join(" "),
+            }
         };
         Ok(format!(
             "opcodes not exercised: {}\nregister operations not exercised: {}",
@@ -133,24 +154,102 @@ impl Coverage {
             list(register_ops)
         ))
     }
+
+    /// Writes a line for every operation and every case: what it is, its name, how it ended
+    /// (`passed`, `failed`, `skipped`; operations also `absent` and `untried`), and why; with tabs
+    /// between.
+    pub(crate) fn write(&self, to: &mut impl Write) -> Result {
+        let (opcodes, register_ops) = self.operations()?;
+        for (group, rows) in [("opcode", opcodes), ("register", register_ops)] {
+            for row in rows {
+                writeln!(to, "{group}\t{}", row)?;
+            }
+        }
+        for (name, state) in &self.cases {
+            writeln!(to, "case\t{}", Row::new(name, Some(state)))?;
+        }
+        Ok(())
+    }
+
+    fn operations(&self) -> Result<(Vec<Row<'_>>, Vec<Row<'_>>)> {
+        let probe = probe()?;
+        let opcode = |&(code, name): &(u32, &'static str)| {
+            let code = code as u8;
+            match probe.is_supported(code) {
+                true => Row::new(name, self.opcodes.get(&code)),
+                false => Row::absent(name, "the probe"),
+            }
+        };
+        let last = last_register_op()?;
+        let register_op = |&(op, name): &(u32, &'static str)| match last {
+            Some(last) if op > last => Row::absent(name, RESTRICTED),
+            _ => Row::new(name, self.register_ops.get(&op)),
+        };
+        Ok((OPCODES.iter().map(opcode).collect(), REGISTER_OPS.iter().map(register_op).collect()))
+    }
 }
 
-/// The highest register operation that the kernel has, if it tells: since Linux 6.3, it refuses
-/// unknown ones with EINVAL before it looks at the descriptor, which is no ring here.
-pub(super) fn last_register_op() -> Result<Option<u32>> {
-    let no_ring = open("/dev/null", OFlags::RDONLY, Mode::empty())?;
-    let known = |op: u32| {
-        // SAFETY: what is no ring registers nothing.
-        let answer = unsafe {
-            let (zero, op) =
-                (IoringRegisterOp::RegisterBuffers, IoringRegisterFlags::from_bits_retain(op));
-            io_uring_register_with(&no_ring, zero, op, ptr::null(), 0)
-        };
-        answer != Err(Errno::INVAL)
-    };
-    const NONE: u32 = 1 << 16;
-    if known(NONE) {
-        return Ok(None);
+/// A line of the report.
+struct Row<'r> {
+    name: &'r str,
+    state: &'static str,
+    reason: &'r str,
+}
+
+impl<'r> Row<'r> {
+    fn absent(name: &'r str, reason: &'r str) -> Self {
+        Self { name: short(name), state: "absent", reason }
     }
-    Ok((0..NONE).rfind(|&op| known(op)))
+
+    fn new(name: &'r str, state: Option<&'r State>) -> Self {
+        let (state, reason) = match state {
+            None => ("untried", "no case needs it"),
+            Some(State::Skipped { reason }) => ("skipped", &reason[..]),
+            Some(State::Passed) => ("passed", ""),
+            Some(State::Failed { cause }) => ("failed", &cause[..]),
+        };
+        Self { name: short(name), state, reason }
+    }
+}
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason.replace(['\t', '\n'], " ");
+        write!(f, "{}\t{}\t{reason}", self.name, self.state)
+    }
+}
+
+/// What tells that a register operation is not there.
+pub(super) const RESTRICTED: &str = "EINVAL from a restricted ring";
+
+/// The highest register operation that the kernel has, if it tells: since Linux 5.10, a restricted
+/// ring answers EACCES to those that it knows, and EINVAL to others.
+pub(super) fn last_register_op() -> Result<Option<u32>> {
+    static LAST: OnceLock<Option<u32>> = OnceLock::new();
+    if let Some(last) = LAST.get() {
+        return Ok(*last);
+    }
+    let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
+    let register = |op: u32, arg: *const c_void, len: u32| {
+        let (zero, op) =
+            (IoringRegisterOp::RegisterBuffers, IoringRegisterFlags::from_bits_retain(op));
+        // SAFETY: the one operation that is made with an argument reads it, and keeps nothing.
+        unsafe { io_uring_register_with(&ring, zero, op, arg, len) }
+    };
+    let allowed = io_uring_restriction {
+        opcode: io_uring_register_restriction_op::IORING_RESTRICTION_REGISTER_OP as u16,
+        __bindgen_anon_1: io_uring_restriction__bindgen_ty_1 {
+            register_op: IORING_REGISTER_PROBE as u8,
+        },
+        resv: 0,
+        resv2: [0; 3],
+    };
+    match register(IORING_REGISTER_RESTRICTIONS as u32, (&raw const allowed).cast(), 1) {
+        Err(Errno::INVAL) => return Ok(*LAST.get_or_init(|| None)),
+        done => done.context("IORING_REGISTER_RESTRICTIONS")?,
+    };
+    ring.submitter().register_enable_rings()?;
+    let mut refused = (0..).filter(|&op| op != IORING_REGISTER_PROBE as u32);
+    let unknown = refused.find(|&op| register(op, ptr::null(), 0) == Err(Errno::INVAL));
+    Ok(*LAST.get_or_init(|| unknown.and_then(|op| op.checked_sub(1))))
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use rustix::thread::{CapabilitySet, capabilities};
 use rustix_uring::{Errno, Features, IoUring, Probe, SetupFlags};
 
-use super::coverage::{last_register_op, opcode_name, register_op_name};
+use super::coverage::{RESTRICTED, last_register_op, opcode_name, register_op_name};
 use super::kind::{OF_KIND, with};
 use super::{KINDS, Result, Setup};
 
@@ -15,8 +15,7 @@ use super::{KINDS, Result, Setup};
 pub(crate) enum Need {
     /// An operation, as the probe tells. The case is to submit it.
     Opcode(u8),
-    /// A register operation, an `IORING_REGISTER_*` number. Kernels before 6.3 do not tell which
-    /// they have: there, a case whose operation came later has a [`Trial`](Self::Trial) too.
+    /// A register operation, an `IORING_REGISTER_*` number, as a restricted ring tells.
     Register(u32),
     /// A feature, as the setup of a ring tells.
     Feature(Features),
@@ -40,7 +39,7 @@ impl Need {
             }
             Self::Register(op) => {
                 let absent = last_register_op()?.is_some_and(|last| op > last);
-                (register_op_name(op), absent.then_some("EINVAL without a ring"))
+                (register_op_name(op), absent.then_some(RESTRICTED))
             }
             Self::Feature(feature) => {
                 let features = IoUring::new(1)?.params().features();

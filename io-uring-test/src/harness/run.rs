@@ -6,12 +6,12 @@ use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use rustix_uring::Errno;
+use rustix_uring::{Errno, SetupFlags};
 
-use super::coverage::{self, Coverage};
+use super::coverage::{self, Coverage, State};
 use super::kind::{available, with};
 use super::{Case, Kind, Result, Ring, Run, Setup, descriptors};
 
@@ -48,25 +48,28 @@ pub(crate) fn run<'c>(
     for (name, case) in cases {
         let end = run_case(&name, case, &watchdog);
         let mut totals = lock(&totals);
-        match end {
+        let state = match end {
             Ok(End::Passed { kinds }) => {
                 totals.passed += 1;
-                coverage.add(case.needs);
                 match kinds {
                     None => println!("ok   {name}"),
                     Some(1) => println!("ok   {name} (1 kind)"),
                     Some(n) => println!("ok   {name} ({n} kinds)"),
                 }
+                State::Passed
             }
             Ok(End::Skipped { reason }) => {
                 totals.skipped += 1;
                 println!("skip {name}: {reason}");
+                State::Skipped { reason }
             }
             Err(cause) => {
                 totals.failed += 1;
                 println!("FAIL {name}: {cause:#}");
+                State::Failed { cause: format!("{cause:#}") }
             }
-        }
+        };
+        coverage.add(&name, case.needs, &state);
     }
     let totals = *lock(&totals);
     (totals, coverage)
@@ -141,6 +144,13 @@ fn run_on(
 /// Nothing is queued, and nothing has completed that the case has not looked at.
 fn nothing_left(ring: &mut dyn Ring) -> Result {
     ring.submitter().get_events().ok();
+    if ring.params().setup_flags().contains(SetupFlags::SQPOLL) {
+        // The polling thread gives places back after the completions of what was in them.
+        let start = Instant::now();
+        while ring.queue().len() != 0 && start.elapsed() < Duration::from_secs(1) {
+            thread::yield_now();
+        }
+    }
     let queued = ring.queue().len();
     let completed = ring.reap();
     ensure!(queued == 0, "{queued} places of the queue left behind");

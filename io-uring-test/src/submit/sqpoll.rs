@@ -41,11 +41,8 @@ fn wakes_up() -> Result {
 /// While the thread is awake, publishing is enough.
 fn submits_by_itself() -> Result {
     let mut ring = <IoUring>::builder().setup_sqpoll(60_000).build(8)?;
-    // Some kernels' threads begin asleep.
-    ring.submit()?;
-    while ring.submission().need_wakeup() {
-        nap();
-    }
+    // The thread goes to sleep at once, sooner or later, until it has had something to do.
+    works(&mut ring, 1)?;
     for n in 0..50 {
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe { ring.submission().push(&nop(n)) }?;
