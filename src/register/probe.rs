@@ -20,7 +20,6 @@ impl<H: Handle> Submitter<'_, H> {
         *probe = Probe::new();
         // SAFETY: the kernel writes a header and up to `OPS` operations, all within `probe`, and
         // keeps nothing.
-        unsafe { self.register(IORING_REGISTER_PROBE, (&raw mut *probe).cast(), OPS as u32) }
-            .map(drop)
+        unsafe { self.register_struct(IORING_REGISTER_PROBE, probe, OPS as u32) }.map(drop)
     }
 }

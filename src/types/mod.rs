@@ -1,18 +1,23 @@
 //! What operations are given: descriptors, flags, and the structures that they point to.
 
 mod fs;
+mod napi;
 mod ring;
 mod slot;
 mod timeout;
 
 pub use fs::{CURRENT_POSITION, FsyncFlags, RwFlags};
+pub use napi::{Napi, NapiTracking};
 pub use ring::{AsyncCancelFlags, CancelBuilder, SubmitArgs};
 pub use slot::DestinationSlot;
 pub use timeout::{TimeoutFlags, Timespec};
 
+pub use crate::register::{CloneBuffersFlags, SKIP_FILE};
+
 pub use core::ffi::c_char;
 pub use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
-pub use rustix::io_uring::{KernelSigSet, Signal, iovec};
+pub use rustix::io_uring::{ClockId, KernelSigSet, Signal, iovec};
+pub use rustix::thread::CpuSet;
 
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
