@@ -51,6 +51,7 @@
 extern crate std;
 
 mod availability;
+mod buf_ring;
 mod builder;
 pub mod cqueue;
 mod drain;
@@ -83,6 +84,7 @@ use memory::Memory;
 use types::SubmitArgs;
 
 pub use availability::{Availability, availability};
+pub use buf_ring::{BufRing, BufRingFlags, BufUse, Span, Spans};
 pub use builder::Builder;
 pub use cqueue::CompletionQueue;
 pub use local::{Handle, Local};

@@ -21,7 +21,7 @@ unsafe impl Sync for Mmap {}
 
 impl Mmap {
     /// Maps `len` bytes of a ring, from one of the `IORING_OFF_*` on.
-    pub(crate) fn new(ring: impl AsFd, offset: u32, len: usize) -> io::Result<Self> {
+    pub(crate) fn new(ring: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
         Self::map(ptr::null_mut(), MapFlags::empty(), ring, offset, len)
     }
 
@@ -35,7 +35,7 @@ impl Mmap {
     }
 
     /// Maps the ring's memory into the reserved addresses.
-    pub(crate) fn fill(self, ring: impl AsFd, offset: u32) -> io::Result<Self> {
+    pub(crate) fn fill(self, ring: impl AsFd, offset: u64) -> io::Result<Self> {
         let (start, len) = (self.start.as_ptr().cast(), self.len);
         let filled = Self::map(start, MapFlags::FIXED, ring, offset, len)?;
         // The new mapping has taken the place of the reserved one, which must not be unmapped.
@@ -47,14 +47,14 @@ impl Mmap {
         at: *mut c_void,
         flags: MapFlags,
         ring: impl AsFd,
-        offset: u32,
+        offset: u64,
         len: usize,
     ) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = flags | MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: either the kernel chooses addresses that nobody uses, or they are those of a
         // reservation of the same length, which `fill` owns and nobody refers to.
-        let start = unsafe { mmap(at, len, protection, flags, ring, u64::from(offset)) }?;
+        let start = unsafe { mmap(at, len, protection, flags, ring, offset) }?;
         Self::from_raw(start, len)
     }
 

@@ -48,7 +48,8 @@ impl Restriction {
 
 impl fmt::Debug for Restriction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [&str; 4] = ["register_op", "sqe_op", "sqe_flags_allowed", "sqe_flags_required"];
+        const NAMES: [&str; 4] =
+            ["register_op", "sqe_op", "sqe_flags_allowed", "sqe_flags_required"];
         let name = NAMES.get(usize::from(self.opcode)).unwrap_or(&"unknown");
         write!(f, "Restriction::{name}({:#x})", self.what)
     }

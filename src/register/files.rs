@@ -6,9 +6,7 @@ use rustix::io;
 use super::{address, length};
 use crate::local::Handle;
 use crate::submit::Submitter;
-use crate::sys::{
-    self, io_uring_file_index_range, io_uring_files_update, io_uring_register_op::*,
-};
+use crate::sys::{self, io_uring_file_index_range, io_uring_files_update, io_uring_register_op::*};
 
 /// Stands for a descriptor in [`register_files_update`](Submitter::register_files_update): this
 /// slot stays as it is. `IORING_REGISTER_FILES_SKIP`, since Linux 5.12.
@@ -68,9 +66,8 @@ impl<H: Handle> Submitter<'_, H> {
     pub fn register_files_update(&self, offset: u32, fds: &[RawFd]) -> io::Result<usize> {
         let mut arg = io_uring_files_update { offset, resv: 0, fds: address(fds) };
         // SAFETY: the kernel reads the struct and, through it, as many descriptors as we say.
-        let updated = unsafe {
-            self.register_struct(IORING_REGISTER_FILES_UPDATE, &mut arg, length(fds)?)
-        }?;
+        let updated =
+            unsafe { self.register_struct(IORING_REGISTER_FILES_UPDATE, &mut arg, length(fds)?) }?;
         Ok(updated as usize)
     }
 

@@ -45,6 +45,7 @@
 //! | `REGISTER_ZCRX_CTRL` | net | yes | | | `&mut` |
 //! | `REGISTER_BPF_FILTER` | restrict | the size, ours | | the program, borrowed | |
 
+mod buf_ring;
 mod buffers;
 mod eventfd;
 mod files;

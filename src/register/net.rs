@@ -4,8 +4,8 @@ use rustix::io;
 
 use crate::local::Handle;
 use crate::submit::Submitter;
-use crate::sys::io_uring_register_op::*;
 use crate::sys::io_uring_napi_op::{self, *};
+use crate::sys::io_uring_register_op::*;
 use crate::types::Napi;
 
 /// # Busy polling

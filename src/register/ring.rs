@@ -107,9 +107,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         }
         // SAFETY: the kernel reads and fills one struct of parameters; addresses in it are those of
         // memory that the caller of `resize_in` has promised.
-        unsafe {
-            self.submitter().register_struct(IORING_REGISTER_RESIZE_RINGS, &mut params, 1)
-        }?;
+        unsafe { self.submitter().register_struct(IORING_REGISTER_RESIZE_RINGS, &mut params, 1) }?;
         Ok(params)
     }
 

@@ -17,10 +17,8 @@ impl<H: Handle> Submitter<'_, H> {
     pub fn register_iowq_aff(&self, cpus: &CpuSet) -> io::Result<()> {
         let mask = (&raw const *cpus).cast_mut().cast();
         // SAFETY: a `CpuSet` is the kernel's mask, which it reads; here it wants its length in bytes.
-        unsafe {
-            self.register(IORING_REGISTER_IOWQ_AFF as u32, mask, size_of::<CpuSet>() as u32)
-        }
-        .map(drop)
+        unsafe { self.register(IORING_REGISTER_IOWQ_AFF as u32, mask, size_of::<CpuSet>() as u32) }
+            .map(drop)
     }
 
     /// Lets worker threads run where the kernel sees fit, as they do from the start

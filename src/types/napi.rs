@@ -79,7 +79,11 @@ impl Napi {
     }
 
     /// What the struct asks for, and with which parameter if not the tracking.
-    pub(crate) const fn set_operation(&mut self, operation: io_uring_napi_op, parameter: Option<u32>) {
+    pub(crate) const fn set_operation(
+        &mut self,
+        operation: io_uring_napi_op,
+        parameter: Option<u32>,
+    ) {
         self.0.opcode = operation as u8;
         if let Some(parameter) = parameter {
             self.0.op_param = parameter;

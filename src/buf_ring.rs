@@ -1,0 +1,277 @@
+//! Rings of provided buffers: memory that the kernel fills when data arrives.
+//!
+//! A group of buffers is handed to the kernel ahead of time, through a ring of its own; an entry
+//! with [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) and the group's number takes
+//! one from there when there is something to put into it. The completion says which
+//! ([`buffer_select`](crate::cqueue::Entry::buffer_select)). Buffers are taken in the order in which
+//! they were added.
+
+use core::fmt;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+
+use bitflags::bitflags;
+use rustix::io;
+
+use crate::local::Handle;
+use crate::mmap::Mmap;
+use crate::shared::KernelU16;
+use crate::submit::Submitter;
+use crate::{CompletionQueue, cqueue, sys};
+
+bitflags! {
+    /// How a ring of provided buffers is registered: the `IOU_PBUF_RING_*` flags.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct BufRingFlags: u16 {
+        /// The memory of the ring is the kernel's. Set by itself. Since Linux 6.4.
+        const MMAP = 1;
+        /// A buffer goes on being filled where the last completion has stopped, until it is full;
+        /// until then, completions have
+        /// [`buffer_more`](crate::cqueue::Entry::buffer_more). Since Linux 6.12.
+        const INC = 2;
+
+        const _ = !0;
+    }
+}
+
+/// One buffer in the ring: `struct io_uring_buf`. The last two bytes of the first one are the
+/// ring's tail, so it is written field by field.
+#[repr(C)]
+pub(crate) struct Buf {
+    addr: u64,
+    len: u32,
+    bid: u16,
+    tail: u16,
+}
+
+const _: () = assert!(size_of::<Buf>() == size_of::<sys::io_uring_buf>());
+
+/// A ring of provided buffers.
+///
+/// Made by [`register_buf_ring`](Submitter::register_buf_ring), over memory of the caller's, or by
+/// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap), over memory of the kernel's. It
+/// owns none of the buffers, and has no policy: what is added is the kernel's until a completion
+/// gives it back.
+///
+/// Dropping it does not unregister it: the kernel goes on using the ring until
+/// [`unregister`](Self::unregister) or the end of the ring that it belongs to. Memory of the
+/// kernel's is merely unmapped; memory of the caller's stays promised.
+pub struct BufRing {
+    bufs: NonNull<Buf>,
+    tail: KernelU16,
+    /// Our position, ahead of the published one by what was added since.
+    next: u16,
+    mask: u16,
+    bgid: u16,
+    /// Memory of the kernel's, for as long as it is to be mapped.
+    mapping: Option<Mmap>,
+}
+
+// SAFETY: the tail is an atomic, buffers are written only through `&mut`, and which thread does so
+// makes no difference.
+unsafe impl Send for BufRing {}
+// SAFETY: a shared ring only reads what it has written itself.
+unsafe impl Sync for BufRing {}
+
+impl BufRing {
+    /// How much memory [`register_buf_ring`](Submitter::register_buf_ring) needs, in bytes.
+    pub const fn memory_size(entries: u16) -> usize {
+        entries as usize * size_of::<Buf>()
+    }
+
+    /// # Safety
+    ///
+    /// The memory was registered as a ring of `entries` buffers, and is nobody else's.
+    pub(crate) unsafe fn new(
+        memory: NonNull<u8>,
+        entries: u16,
+        bgid: u16,
+        mapping: Option<Mmap>,
+    ) -> Self {
+        // SAFETY: the ring has at least one place, and lives as long as we do.
+        let tail = unsafe { KernelU16::at(memory, offset_of!(Buf, tail) as u32) };
+        Self { bufs: memory.cast(), tail, next: tail.own(), mask: entries - 1, bgid, mapping }
+    }
+
+    /// The number of the group, for entries to name it.
+    pub const fn group(&self) -> u16 {
+        self.bgid
+    }
+
+    /// How many places there are.
+    pub const fn capacity(&self) -> usize {
+        self.mask as usize + 1
+    }
+
+    fn place(&self, position: u16) -> NonNull<Buf> {
+        // SAFETY: the mask keeps the index inside the ring.
+        unsafe { self.bufs.add(usize::from(position & self.mask)) }
+    }
+
+    /// Adds a buffer, which the kernel sees when it is [published](Self::publish).
+    ///
+    /// There must not be more buffers in the ring than places: what is added then takes the place
+    /// of a buffer that the kernel has not come to, and that one is lost.
+    ///
+    /// # Safety
+    ///
+    /// From when it is published, the buffer is the kernel's to write: valid, and neither read nor
+    /// written by anybody else, until a completion gives it back, or the ring is unregistered and
+    /// every operation that takes buffers from it has completed.
+    #[inline]
+    pub unsafe fn add(&mut self, buf: *mut u8, len: u32, bid: u16) {
+        let place = self.place(self.next).as_ptr();
+        // SAFETY: the place is within the ring, and the kernel does not look there before it is
+        // published. Never the whole entry: the end of the first one is the tail.
+        unsafe {
+            (&raw mut (*place).addr).write(buf.expose_provenance() as u64);
+            (&raw mut (*place).len).write(len);
+            (&raw mut (*place).bid).write(bid);
+        }
+        self.next = self.next.wrapping_add(1);
+    }
+
+    /// Lets the kernel see all buffers that were added.
+    #[inline]
+    pub fn publish(&mut self) {
+        self.tail.release(self.next);
+    }
+
+    /// Lets the kernel see all buffers that were added, and gives back the completions that were
+    /// gone past, as [`CompletionQueue::sync`] does.
+    #[inline]
+    pub fn publish_with_cq<C: cqueue::EntryMarker>(&mut self, queue: &mut CompletionQueue<'_, C>) {
+        self.publish();
+        queue.sync();
+    }
+
+    /// How many published buffers the kernel has left (`IORING_REGISTER_PBUF_STATUS`). Since Linux
+    /// 6.8.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL on older kernels; ENOENT if the group is not registered with that ring.
+    pub fn available<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<u16> {
+        let head = submitter.buf_ring_head(self.bgid)?;
+        Ok(self.tail.own().wrapping_sub(head))
+    }
+
+    /// Unregisters the ring from the one that it belongs to: its memory is the caller's again, or
+    /// is unmapped. (The buffers are the caller's again when the operations that have taken one
+    /// have completed.)
+    ///
+    /// # Errors
+    ///
+    /// ENOENT if it is not registered with that ring.
+    pub fn unregister<H: Handle>(self, submitter: &Submitter<'_, H>) -> io::Result<()> {
+        submitter.unregister_buf_ring(self.bgid)
+    }
+
+    /// The id of the buffer that was added behind this one, if one was.
+    fn bid_behind(&self, bid: u16) -> Option<u16> {
+        // A buffer in use was added once since it was last ours: its newest place is the one.
+        let behind = (1..=self.mask.wrapping_add(1))
+            .find(|&back| self.bid_at(self.next.wrapping_sub(back)) == bid)?;
+        (behind > 1).then(|| self.bid_at(self.next.wrapping_sub(behind - 1)))
+    }
+
+    fn bid_at(&self, position: u16) -> u16 {
+        // SAFETY: the place is within the ring; the kernel writes to addresses and lengths in some
+        // rings, and never to the id.
+        unsafe { (&raw const (*self.place(position).as_ptr()).bid).read() }
+    }
+}
+
+impl fmt::Debug for BufRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufRing")
+            .field("group", &self.bgid)
+            .field("capacity", &self.capacity())
+            .field("kernel_memory", &self.mapping.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which bytes of which buffers a completion has filled. See [`BufUse::spans`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The buffer.
+    pub bid: u16,
+    /// Where in it the bytes begin.
+    pub offset: u32,
+    /// How many there are.
+    pub len: u32,
+    /// Whether the kernel is done with the buffer, so that it may be added again. If not, more
+    /// bytes will follow behind these.
+    pub done: bool,
+}
+
+/// Keeps account of how far the buffers of one group are used up.
+///
+/// One algorithm serves plain rings, [incremental](BufRingFlags::INC) ones, bundles, and bundles
+/// on incremental rings. It wants to see every completion that has taken a buffer of the group,
+/// failures included, in the order in which they came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BufUse {
+    /// The buffer that is partly used, and how far.
+    partial: Option<(u16, u32)>,
+}
+
+impl BufUse {
+    /// Nothing is used.
+    pub const fn new() -> Self {
+        Self { partial: None }
+    }
+
+    /// The bytes that a completion has filled, buffer by buffer; none if it has taken no buffer.
+    ///
+    /// `len` says how long a buffer is, as it was added. Every span is to be taken from the
+    /// iterator, and no buffer added meanwhile.
+    pub fn spans<'a, L: Fn(u16) -> u32>(
+        &'a mut self,
+        ring: &'a BufRing,
+        cqe: &cqueue::Entry,
+        len: L,
+    ) -> Spans<'a, L> {
+        let offset = |bid| self.partial.filter(|(partial, _)| *partial == bid).map_or(0, |p| p.1);
+        Spans {
+            next: cqe.buffer_select().map(|bid| (bid, offset(bid))),
+            // A failed operation has taken the buffer and filled nothing.
+            left: cqe.result().max(0) as u32,
+            goes_on: cqe.buffer_more(),
+            account: self,
+            ring,
+            len,
+        }
+    }
+}
+
+/// The spans of one completion. See [`BufUse::spans`].
+#[derive(Debug)]
+pub struct Spans<'a, L> {
+    /// The buffer to come, and where in it.
+    next: Option<(u16, u32)>,
+    left: u32,
+    goes_on: bool,
+    account: &'a mut BufUse,
+    ring: &'a BufRing,
+    len: L,
+}
+
+impl<L: Fn(u16) -> u32> Iterator for Spans<'_, L> {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        let (bid, offset) = self.next.take()?;
+        let len = (self.len)(bid).saturating_sub(offset).min(self.left);
+        self.left -= len;
+        let is_last = self.left == 0;
+        let done = !(is_last && self.goes_on);
+        self.account.partial = (!done).then(|| (bid, offset.saturating_add(len)));
+        if !is_last {
+            self.next = self.ring.bid_behind(bid).map(|behind| (behind, 0));
+        }
+        Some(Span { bid, offset, len, done })
+    }
+}
