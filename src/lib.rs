@@ -65,6 +65,7 @@ mod params;
 #[cfg(all(test, not(rustix_uring_loom)))]
 mod pretend;
 mod probe;
+mod query;
 mod register;
 mod restriction;
 mod shared;
@@ -90,6 +91,7 @@ pub use cqueue::CompletionQueue;
 pub use local::{Handle, Local};
 pub use params::{Features, Parameters, SetupFlags};
 pub use probe::Probe;
+pub use query::{Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent};
 pub use restriction::Restriction;
 pub use rustix::io::{Errno, Result};
 pub use squeue::SubmissionQueue;
