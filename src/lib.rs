@@ -75,6 +75,8 @@ mod submit;
 pub mod sys;
 mod syscall;
 pub mod types;
+#[cfg(feature = "raw-syscall")]
+mod wait_region;
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -92,10 +94,14 @@ pub use local::{Handle, Local};
 pub use params::{Features, Parameters, SetupFlags};
 pub use probe::Probe;
 pub use query::{Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent};
-pub use restriction::Restriction;
+#[cfg(feature = "raw-syscall")]
+pub use register::{filter_task, restrict_task, send_msg_ring};
+pub use restriction::{BpfFilter, BpfFilterFlags, Restriction, SockFilter};
 pub use rustix::io::{Errno, Result};
 pub use squeue::SubmissionQueue;
 pub use submit::{EnterFlags, Submitter};
+#[cfg(feature = "raw-syscall")]
+pub use wait_region::WaitRegion;
 
 /// A ring.
 ///

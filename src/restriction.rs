@@ -2,8 +2,10 @@
 
 use core::fmt;
 
+use bitflags::bitflags;
+
 use crate::squeue::Flags;
-use crate::sys::{io_uring_register_restriction_op as op, io_uring_restriction};
+use crate::sys::{self, io_uring_register_restriction_op as op, io_uring_restriction};
 
 /// One thing that a restricted ring may do, or must. See
 /// [`register_restrictions`](crate::Submitter::register_restrictions).
@@ -53,4 +55,52 @@ impl fmt::Debug for Restriction {
         let name = NAMES.get(usize::from(self.opcode)).unwrap_or(&"unknown");
         write!(f, "Restriction::{name}({:#x})", self.what)
     }
+}
+
+bitflags! {
+    /// How a filter is registered: the `IO_URING_BPF_FILTER_*` flags.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct BpfFilterFlags: u32 {
+        /// Forbid every operation that has no filter by now.
+        const DENY_REST = sys::IO_URING_BPF_FILTER_DENY_REST;
+        /// Fail unless the kernel hands the filter exactly
+        /// [`pdu_size`](BpfFilter::pdu_size) bytes of data.
+        const SZ_STRICT = sys::IO_URING_BPF_FILTER_SZ_STRICT;
+
+        const _ = !0;
+    }
+}
+
+/// One instruction of classic BPF: `struct sock_filter`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SockFilter {
+    /// The operation: `BPF_LD | BPF_W | BPF_ABS`, say.
+    pub code: u16,
+    /// How many instructions to skip if a jump's condition holds.
+    pub jt: u8,
+    /// How many instructions to skip if it does not.
+    pub jf: u8,
+    /// The operand.
+    pub k: u32,
+}
+
+/// A filter that decides of each entry with an operation whether it may run. See
+/// [`register_bpf_filter`](crate::Submitter::register_bpf_filter).
+///
+/// It is a program of classic BPF over `struct io_uring_bpf_ctx`, of which it loads aligned words:
+/// user data at 0, the operation at byte 8, its flags at byte 9, the size of what follows at byte
+/// 10, and from 16 on what the operation has of that: of a socket family, type and protocol, 4
+/// bytes each; of an open flags, mode and resolve, 8 bytes each. It returns 0 to forbid.
+#[derive(Clone, Copy, Debug)]
+pub struct BpfFilter<'a> {
+    /// The operation, by its `CODE`.
+    pub opcode: u8,
+    /// The program.
+    pub program: &'a [SockFilter],
+    /// How many bytes it expects from 16 on.
+    pub pdu_size: u8,
+    /// How it is registered.
+    pub flags: BpfFilterFlags,
 }

@@ -117,6 +117,36 @@ structs! {
         hdr_alignment: u64,
     }
 
+    /// A filter of submissions. Since Linux 7.0.
+    io_uring_bpf_filter: 64 {
+        /// The operation that it is for.
+        opcode: u32,
+        /// `IO_URING_BPF_FILTER_*`.
+        flags: u32,
+        /// How many instructions the program has.
+        filter_len: u32,
+        /// How much data of the operation it expects.
+        pdu_size: u8,
+        /// Zero.
+        resv: [u8; 3],
+        /// The address of the program.
+        filter_ptr: u64,
+        /// Zero.
+        resv2: [u64; 5],
+    }
+
+    /// The argument of `IORING_REGISTER_BPF_FILTER`. Since Linux 7.0.
+    io_uring_bpf: 72 {
+        /// `IO_URING_BPF_CMD_*`.
+        cmd_type: u16,
+        /// Zero.
+        cmd_flags: u16,
+        /// Zero.
+        resv: u32,
+        /// The filter.
+        filter: io_uring_bpf_filter,
+    }
+
     /// The answer to `IO_URING_QUERY_ZCRX_EVENT`. Since Linux 7.2.
     io_uring_query_zcrx_event: 48 {
         /// Flags of an event descriptor.
@@ -140,6 +170,13 @@ pub const IO_URING_QUERY_ZCRX: u32 = 1;
 pub const IO_URING_QUERY_SCQ: u32 = 2;
 /// `IO_URING_QUERY_ZCRX_EVENT`: which events zero-copy receive can tell of. Since Linux 7.2.
 pub const IO_URING_QUERY_ZCRX_EVENT: u32 = 3;
+
+/// `IO_URING_BPF_CMD_FILTER`: registers a filter. Since Linux 7.0.
+pub const IO_URING_BPF_CMD_FILTER: u16 = 1;
+/// `IO_URING_BPF_FILTER_DENY_REST`: forbids what has no filter. Since Linux 7.0.
+pub const IO_URING_BPF_FILTER_DENY_REST: u32 = 1;
+/// `IO_URING_BPF_FILTER_SZ_STRICT`: insists on the size of the data. Since Linux 7.0.
+pub const IO_URING_BPF_FILTER_SZ_STRICT: u32 = 2;
 
 /// `IOSQE_FIXED_FILE` and its neighbours: linux-raw-sys has the bit numbers only.
 pub(crate) const fn iosqe(bit: io_uring_sqe_flags_bit) -> u8 {

@@ -59,6 +59,10 @@ mod workers;
 
 pub use buffers::CloneBuffersFlags;
 pub use files::SKIP_FILE;
+#[cfg(feature = "raw-syscall")]
+pub use restrict::{filter_task, restrict_task};
+#[cfg(feature = "raw-syscall")]
+pub use sync::send_msg_ring;
 
 use core::ffi::c_void;
 use core::ptr;

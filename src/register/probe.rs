@@ -37,6 +37,20 @@ impl<H: Handle> Submitter<'_, H> {
 }
 
 impl Query {
+    /// [`register_query`](crate::Submitter::register_query) without a ring. Since Linux 6.18.
+    ///
+    /// # Errors
+    ///
+    /// EBADF or EINVAL on older kernels; else as of setting up a ring where io_uring is absent or
+    /// forbidden.
+    #[cfg(feature = "raw-syscall")]
+    pub fn without_ring() -> io::Result<Self> {
+        // SAFETY: `arg` is what the kernel expects of this operation.
+        Self::ask(|arg| unsafe {
+            crate::syscall::register_without_ring(sys::IORING_REGISTER_QUERY, arg, 0)
+        })
+    }
+
     /// Asks all questions in one call.
     fn ask(call: impl FnOnce(*mut core::ffi::c_void) -> io::Result<u32>) -> io::Result<Self> {
         let mut answers = Self::default();

@@ -1,4 +1,4 @@
-//! Cancelling at once.
+//! Cancelling, and sending messages, at once.
 
 use rustix::io;
 
@@ -44,4 +44,29 @@ impl<H: Handle> Submitter<'_, H> {
         let found = unsafe { self.register_struct(IORING_REGISTER_SYNC_CANCEL, &mut arg, 1) }?;
         Ok(found as usize)
     }
+}
+
+/// Posts a completion to another ring, at once and without a ring of one's own
+/// (`IORING_REGISTER_SEND_MSG_RING`). Since Linux 6.13.
+///
+/// `message` is a message of [`opcode`](crate::opcode) that carries data, to the descriptor of a
+/// ring; its own user data and flags do not matter.
+///
+/// # Errors
+///
+/// EINVAL for any other entry, or on older kernels; EBADF if there is no ring by that descriptor;
+/// EBADFD if it is disabled; EOVERFLOW if there is no room for the completion.
+#[cfg(feature = "raw-syscall")]
+pub fn send_msg_ring(message: &crate::squeue::Entry) -> io::Result<()> {
+    let mut sqe = message.into_raw();
+    // SAFETY: the kernel reads one entry, which it refuses unless it is a message; that points to
+    // nothing.
+    unsafe {
+        crate::syscall::register_without_ring(
+            IORING_REGISTER_SEND_MSG_RING as u32,
+            (&raw mut sqe).cast(),
+            1,
+        )
+    }
+    .map(drop)
 }
