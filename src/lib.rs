@@ -77,6 +77,7 @@ mod syscall;
 pub mod types;
 #[cfg(feature = "raw-syscall")]
 mod wait_region;
+pub mod zcrx;
 
 use core::fmt;
 use core::marker::PhantomData;

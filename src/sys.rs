@@ -117,6 +117,58 @@ structs! {
         hdr_alignment: u64,
     }
 
+    /// The argument of `IORING_REGISTER_ZCRX_IFQ`, with what linux-raw-sys does not name yet.
+    zcrx_ifq_reg: 96 {
+        /// The network interface.
+        if_idx: u32,
+        /// Its receive queue.
+        if_rxq: u32,
+        /// How many places the refill ring has.
+        rq_entries: u32,
+        /// `ZCRX_REG_*`.
+        flags: u32,
+        /// The address of an `io_uring_zcrx_area_reg`.
+        area_ptr: u64,
+        /// The address of an `io_uring_region_desc`.
+        region_ptr: u64,
+        /// Where in the region head, tail and entries are; the rest is reserved.
+        offsets: [u32; 8],
+        /// The number of the queue.
+        zcrx_id: u32,
+        /// How large the card's pieces are. Since Linux 7.0.
+        rx_buf_len: u32,
+        /// The address of a `zcrx_event_desc`. Since Linux 7.2.
+        event_desc: u64,
+        /// Zero.
+        __resv: [u64; 2],
+    }
+
+    /// What to tell of an interface queue. Since Linux 7.2.
+    zcrx_event_desc: 96 {
+        /// The user data of the completions that tell.
+        user_data: u64,
+        /// One bit for each `ZCRX_EVENT_*`.
+        type_mask: u32,
+        /// `ZCRX_EVENT_DESC_FLAG_*`.
+        flags: u32,
+        /// Where in the region the statistics go.
+        stats_offset: u64,
+        /// Zero.
+        __resv2: [u64; 9],
+    }
+
+    /// The argument of `IORING_REGISTER_ZCRX_CTRL`. Since Linux 6.19.
+    zcrx_ctrl: 72 {
+        /// The number of the queue.
+        zcrx_id: u32,
+        /// `ZCRX_CTRL_*`.
+        op: u32,
+        /// Zero.
+        __resv: [u64; 2],
+        /// What the operation takes, and answers.
+        argument: [u64; 6],
+    }
+
     /// A filter of submissions. Since Linux 7.0.
     io_uring_bpf_filter: 64 {
         /// The operation that it is for.
@@ -177,6 +229,33 @@ pub const IO_URING_BPF_CMD_FILTER: u16 = 1;
 pub const IO_URING_BPF_FILTER_DENY_REST: u32 = 1;
 /// `IO_URING_BPF_FILTER_SZ_STRICT`: insists on the size of the data. Since Linux 7.0.
 pub const IO_URING_BPF_FILTER_SZ_STRICT: u32 = 2;
+
+/// `IORING_ZCRX_AREA_DMABUF`: the area is a DMA buffer. Since Linux 6.16.
+pub const IORING_ZCRX_AREA_DMABUF: u32 = 1;
+/// `IORING_ZCRX_AREA_MASK`: which part of an offset is the area. Since Linux 6.15.
+pub const IORING_ZCRX_AREA_MASK: u64 = !0 << IORING_ZCRX_AREA_SHIFT;
+/// `ZCRX_REG_IMPORT`: the queue is another ring's. Since Linux 6.19.
+pub const ZCRX_REG_IMPORT: u32 = 1;
+/// `ZCRX_REG_NODEV`: there is no device. Since Linux 7.1.
+pub const ZCRX_REG_NODEV: u32 = 2;
+/// `ZCRX_FEATURE_RX_PAGE_SIZE`: pieces may have another size than a page. Since Linux 7.0.
+pub const ZCRX_FEATURE_RX_PAGE_SIZE: u32 = 1;
+/// `ZCRX_FEATURE_EVENT`: there are events. Since Linux 7.2.
+pub const ZCRX_FEATURE_EVENT: u32 = 2;
+/// `ZCRX_EVENT_ALLOC_FAIL`: there was no memory in the area. Since Linux 7.2.
+pub const ZCRX_EVENT_ALLOC_FAIL: u32 = 0;
+/// `ZCRX_EVENT_COPY`: data was copied. Since Linux 7.2.
+pub const ZCRX_EVENT_COPY: u32 = 1;
+/// `ZCRX_EVENT_DESC_FLAG_STATS`: there is room for statistics. Since Linux 7.2.
+pub const ZCRX_EVENT_DESC_FLAG_STATS: u32 = 1;
+/// `ZCRX_CTRL_FLUSH_RQ`: takes what the refill ring holds. Since Linux 6.19.
+pub const ZCRX_CTRL_FLUSH_RQ: u32 = 0;
+/// `ZCRX_CTRL_EXPORT`: makes a descriptor for other rings. Since Linux 6.19.
+pub const ZCRX_CTRL_EXPORT: u32 = 1;
+/// `ZCRX_CTRL_ARM_EVENT`: has the next event told. Since Linux 7.2.
+pub const ZCRX_CTRL_ARM_EVENT: u32 = 2;
+/// `ZCRX_CTRL_ADD_AREA`: adds an area. Since Linux 7.3.
+pub const ZCRX_CTRL_ADD_AREA: u32 = 3;
 
 /// `IOSQE_FIXED_FILE` and its neighbours: linux-raw-sys has the bit numbers only.
 pub(crate) const fn iosqe(bit: io_uring_sqe_flags_bit) -> u8 {
