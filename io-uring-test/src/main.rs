@@ -1,1 +1,80 @@
-fn main() {}
+//! Runs every operation and every ring kind of rustix-uring against the live kernel.
+//!
+//! ```text
+//! cargo run -p io-uring-test [FILTER...]
+//! ```
+//!
+//! `cargo test --workspace` runs it too. Nothing but what a case names as its need may skip it, and
+//! the reason is printed. Cases are named after their files.
+
+mod builder;
+mod harness;
+mod kind;
+mod memory;
+mod opcode;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use harness::Case;
+use rustix_uring::{Availability, availability};
+
+/// Runs every operation and every ring kind of rustix-uring against the live kernel.
+#[derive(Parser)]
+struct Args {
+    /// Run only cases whose names contain one of these.
+    filters: Vec<String>,
+    /// Name the cases, and run none.
+    #[arg(long)]
+    list: bool,
+    /// After how many seconds a case counts as hanging.
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+}
+
+/// Every file of cases, and its name.
+const FILES: &[(&str, &[Case])] = &[
+    ("kind", kind::CASES),
+    ("builder", builder::CASES),
+    ("memory", memory::CASES),
+    ("opcode::rw", opcode::rw::CASES),
+];
+
+/// Nothing was tried: no io_uring here, or no such case.
+const NOTHING_TRIED: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let chosen = |name: &str| {
+        args.filters.is_empty() || args.filters.iter().any(|filter| name.contains(filter))
+    };
+    let cases = FILES
+        .iter()
+        .flat_map(|(file, cases)| {
+            cases.iter().map(move |case| (format!("{file}::{}", case.name), case))
+        })
+        .filter(|(name, _)| chosen(name));
+    if cases.clone().next().is_none() {
+        eprintln!("no case has a name that contains {}", args.filters.join(" or "));
+        return NOTHING_TRIED.into();
+    }
+    if args.list {
+        cases.for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    match availability() {
+        Availability::Available => {}
+        absent => {
+            eprintln!("{absent}");
+            return NOTHING_TRIED.into();
+        }
+    }
+    let (totals, coverage) = harness::run(cases, Duration::from_secs(args.timeout));
+    match coverage.report() {
+        Ok(report) => println!("{report}"),
+        Err(e) => println!("what was not exercised is not known: {e:#}"),
+    }
+    totals.print();
+    if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,4 @@
+//! The operations, in files named like those of the crate: for each its effect, its options, and
+//! what it refuses.
+
+pub(crate) mod rw;
