@@ -31,6 +31,11 @@ impl RingName {
         Self { number: index as RawFd, registered: true }
     }
 
+    /// The number as a word, and whether it is an index.
+    pub(crate) const fn number_and_registered(self) -> (u32, bool) {
+        (self.number as u32, self.registered)
+    }
+
     /// The number in the form that rustix takes.
     #[inline(always)]
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -34,6 +34,7 @@ mod run;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
+pub(crate) use coverage::register;
 pub(crate) use files::*;
 pub(crate) use kind::{KINDS, Kind, Setup};
 pub(crate) use memory::*;

@@ -12,6 +12,7 @@ mod harness;
 mod kind;
 mod memory;
 mod opcode;
+mod register;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,6 +40,17 @@ const FILES: &[(&str, &[Case])] = &[
     ("builder", builder::CASES),
     ("memory", memory::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("register::buf_ring", register::buf_ring::CASES),
+    ("register::buffers", register::buffers::CASES),
+    ("register::eventfd", register::eventfd::CASES),
+    ("register::files", register::files::CASES),
+    ("register::net", register::net::CASES),
+    ("register::personality", register::personality::CASES),
+    ("register::probe", register::probe::CASES),
+    ("register::restrict", register::restrict::CASES),
+    ("register::ring", register::ring::CASES),
+    ("register::sync", register::sync::CASES),
+    ("register::workers", register::workers::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.

@@ -1,7 +1,6 @@
 //! Registered buffers.
 
 use bitflags::bitflags;
-use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io;
 
 use crate::local::Handle;
@@ -14,8 +13,6 @@ bitflags! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct CloneBuffersFlags: u32 {
-        /// The source is a registered index of this task, not a descriptor.
-        const SRC_REGISTERED = sys::IORING_REGISTER_SRC_REGISTERED as u32;
         /// Buffers that are in the way are replaced, instead of failing with EBUSY. Since Linux
         /// 6.13.
         const DST_REPLACE = sys::IORING_REGISTER_DST_REPLACE as u32;
@@ -113,14 +110,16 @@ impl<H: Handle> Submitter<'_, H> {
     }
 
     /// Takes over all buffers that another ring has registered, in the same places
-    /// (`IORING_REGISTER_CLONE_BUFFERS`), without pinning them again. What was promised to that
-    /// ring of their memory then holds until they are unregistered here as well. Since Linux 6.12.
+    /// (`IORING_REGISTER_CLONE_BUFFERS`), without pinning them again. Since Linux 6.12.
+    ///
+    /// They are that ring's as well: what was promised of their memory holds until both have given
+    /// them up.
     ///
     /// # Errors
     ///
-    /// EBUSY if there are buffers already; ENXIO if the other ring has none; EBADFD or EOPNOTSUPP
-    /// if it is no ring; EINVAL on older kernels.
-    pub fn register_buffers_clone(&self, src: BorrowedFd<'_>) -> io::Result<()> {
+    /// EBUSY if there are buffers already; ENXIO if the other ring has none; EINVAL on older
+    /// kernels.
+    pub fn register_buffers_clone<T: Handle>(&self, src: &Submitter<'_, T>) -> io::Result<()> {
         self.register_buffers_clone_offset(src, 0, 0, 0, CloneBuffersFlags::empty())
     }
 
@@ -131,17 +130,18 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// As of [`register_buffers_clone`](Self::register_buffers_clone); and EOVERFLOW beyond the
     /// slots there are.
-    pub fn register_buffers_clone_offset(
+    pub fn register_buffers_clone_offset<T: Handle>(
         &self,
-        src: BorrowedFd<'_>,
+        src: &Submitter<'_, T>,
         src_off: u32,
         dst_off: u32,
         nr: u32,
         flags: CloneBuffersFlags,
     ) -> io::Result<()> {
+        let (src_fd, registered) = src.handle.register_name().number_and_registered();
         let mut arg = io_uring_clone_buffers {
-            src_fd: src.as_raw_fd() as u32,
-            flags: flags.bits(),
+            src_fd,
+            flags: flags.bits() | if registered { SRC_REGISTERED } else { 0 },
             src_off,
             dst_off,
             nr,
@@ -152,3 +152,6 @@ impl<H: Handle> Submitter<'_, H> {
         unsafe { self.register_struct(IORING_REGISTER_CLONE_BUFFERS, &mut arg, 1) }.map(drop)
     }
 }
+
+/// The source is named by the index that this task has registered for it.
+const SRC_REGISTERED: u32 = sys::IORING_REGISTER_SRC_REGISTERED as u32;

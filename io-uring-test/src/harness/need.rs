@@ -15,8 +15,7 @@ use super::{KINDS, Result, Setup};
 pub(crate) enum Need {
     /// An operation, as the probe tells. The case is to submit it.
     Opcode(u8),
-    /// A register operation, an `IORING_REGISTER_*` number. Kernels before 6.3 do not tell which
-    /// they have: there, a case whose operation came later has a [`Trial`](Self::Trial) too.
+    /// A register operation, an `IORING_REGISTER_*` number.
     Register(u32),
     /// A feature, as the setup of a ring tells.
     Feature(Features),
@@ -39,8 +38,8 @@ impl Need {
                 (opcode_name(code), (!probe()?.is_supported(code)).then_some("the probe"))
             }
             Self::Register(op) => {
-                let absent = last_register_op()?.is_some_and(|last| op > last);
-                (register_op_name(op), absent.then_some("EINVAL without a ring"))
+                let absent = op > last_register_op()?;
+                (register_op_name(op), absent.then_some("EINVAL on a restricted ring"))
             }
             Self::Feature(feature) => {
                 let features = IoUring::new(1)?.params().features();
