@@ -16,6 +16,16 @@ impl NapiTracking {
     pub const STATIC: Self = Self(IO_URING_NAPI_TRACKING_STATIC as u32);
     /// None.
     pub const INACTIVE: Self = Self(IO_URING_NAPI_TRACKING_INACTIVE as u32);
+
+    /// By the kernel's number.
+    pub const fn from_raw(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The kernel's number.
+    pub const fn into_raw(self) -> u32 {
+        self.0
+    }
 }
 
 /// How a ring polls network devices: `struct io_uring_napi`.

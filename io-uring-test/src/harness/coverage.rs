@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::os::fd::AsFd;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, bail};
 use rustix::io_uring::{IoringRegisterFlags, IoringRegisterOp, io_uring_register_with};
@@ -142,13 +142,18 @@ impl Coverage {
 /// not do with EACCES, and those that there are not with EINVAL. (Kernels since 6.3 tell without a
 /// ring as well; older ones do not.)
 pub(super) fn last_register_op() -> Result<u32> {
+    static LAST: OnceLock<u32> = OnceLock::new();
+    if let Some(last) = LAST.get() {
+        return Ok(*last);
+    }
     let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
     let enable = IORING_REGISTER_ENABLE_RINGS as u8;
     ring.submitter().register_restrictions(&[Restriction::register_op(enable)])?;
     ring.submitter().register_enable_rings()?;
     // SAFETY: a forbidden operation registers nothing.
     let known = |op| unsafe { register(&ring, op, ptr::null_mut(), 0) } == Err(Errno::ACCESS);
-    (0..256).rfind(|&op| known(op)).context("no register operation is forbidden")
+    let last = (0..256).rfind(|&op| known(op)).context("no register operation is forbidden")?;
+    Ok(*LAST.get_or_init(|| last))
 }
 
 /// `io_uring_register(2)` as it is, for what the crate has no way to ask.

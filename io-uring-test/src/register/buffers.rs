@@ -276,8 +276,10 @@ fn clone_offset() -> Result {
     assert_eq!(clone(1, 0, 4, none), Err(Errno::OVERFLOW));
     assert_eq!(clone(0, u32::MAX, 1, none), Err(Errno::OVERFLOW));
     assert_eq!(clone(0, 0, 1, CloneBuffersFlags::from_bits_retain(1 << 30)), Err(Errno::INVAL));
+    // "All" is all of them, from the first to the first.
+    assert_eq!(clone(2, 1, 0, none), Err(Errno::INVAL));
     // The last two, into places 1 and 2 of three.
-    clone(2, 1, 0, none)?;
+    clone(2, 1, 2, none)?;
     assert_eq!(clone(0, 3, 1, none), Err(Errno::BUSY));
     let replace = CloneBuffersFlags::DST_REPLACE;
     clone(0, 2, 2, replace)?;

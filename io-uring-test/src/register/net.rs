@@ -62,14 +62,24 @@ fn napi_static(ring: &mut dyn Ring) -> Result {
     ring.register_napi_del_id(ID)?;
     assert_eq!(ring.register_napi_del_id(ID), Err(Errno::NOENT));
     assert_eq!(ring.register_napi_add_id(1), Err(Errno::INVAL));
-    ring.unregister_napi(&mut napi)?;
+    napi = Napi::new();
+    ring.register_napi(&mut napi)?;
     assert_eq!((setting(&napi), napi.tracking()), ((1, false), NapiTracking::STATIC));
+    ring.unregister_napi(&mut napi)?;
+    ring.register_napi(&mut napi)?;
+    assert_eq!((setting(&napi), napi.tracking()), ((0, false), NapiTracking::INACTIVE));
+    // That is what holds where nothing is registered, and nothing to ask for.
+    let mut inactive = Napi::new().set_tracking(NapiTracking::INACTIVE);
+    assert_eq!(ring.register_napi(&mut inactive), Err(Errno::INVAL));
+    ring.unregister_napi(&mut napi)?;
     Ok(())
 }
 
 fn napi_refused(ring: &mut dyn Ring) -> Result {
     let polled = <IoUring>::builder().setup_iopoll().build(1)?;
     assert_eq!(polled.submitter().register_napi(&mut Napi::new()), Err(Errno::INVAL));
+    let mut unknown = Napi::new().set_tracking(NapiTracking::from_raw(77));
+    assert_eq!(ring.submitter().register_napi(&mut unknown), Err(Errno::INVAL));
     // SAFETY: the kernel reads and writes one struct, in which there are no addresses.
     unsafe {
         let mut napi = io_uring_napi { pad: [1; 2], ..std::mem::zeroed() };

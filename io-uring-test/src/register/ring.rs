@@ -20,7 +20,6 @@ pub(crate) const CASES: &[Case] = &[
         &[Register(IORING_REGISTER_RING_FDS as u32), Register(IORING_UNREGISTER_RING_FDS as u32)],
         ring_fds,
     ),
-    Case::once("resize", &[Register(IORING_REGISTER_RESIZE_RINGS as u32)], resize),
 ];
 
 fn enable_rings(ring: &mut dyn Ring) -> Result {
@@ -75,14 +74,4 @@ fn ring_fds() -> Result {
     ring.unregister_ring_fd()?;
     assert_eq!(ring.registered_index(), None);
     works(&mut ring, 10)
-}
-
-fn resize() -> Result {
-    let mut ring = <IoUring>::builder().setup_single_issuer().setup_defer_taskrun().build(4)?;
-    ring.resize(64, None)?;
-    assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (64, 128));
-    works(&mut ring, 100)?;
-    let mut other = IoUring::new(4)?;
-    assert_eq!(other.resize(8, None), Err(Errno::INVAL));
-    works(&mut other, 100)
 }

@@ -1,10 +1,11 @@
 //! The kernel's worker threads.
 
 use std::fs;
+use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use rustix::thread::sched_getaffinity;
 use rustix_uring::squeue::Flags;
 use rustix_uring::sys::io_uring_register_op::*;
@@ -55,27 +56,40 @@ fn await_workers_on(ring: &mut IoUring, expected: &str) -> Result {
     anyhow::bail!("workers run on {seen:?}, not {expected}")
 }
 
+/// Workers that begin afterwards run there; so each look is at a task that has none yet.
 fn affinity() -> Result {
     let own = sched_getaffinity(None)?;
     let first = (0..CpuSet::MAX_CPU).find(|&cpu| own.is_set(cpu)).unwrap_or(0);
     let mut one = CpuSet::new();
     one.set(first);
-    let mut ring = IoUring::new(4)?;
-    ring.submitter().register_iowq_aff(&one)?;
-    await_workers_on(&mut ring, &first.to_string())?;
-    ring.submitter().unregister_iowq_aff()?;
-    if own.count() > 1 {
-        let status = fs::read_to_string("/proc/thread-self/status")?;
-        let all = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"));
-        await_workers_on(&mut ring, all.unwrap_or_default())?;
-    }
-    Ok(())
+    let confined = move |again| {
+        thread::spawn(move || -> Result {
+            let mut ring = IoUring::new(4)?;
+            ring.submitter().register_iowq_aff(&one)?;
+            if again {
+                let status = fs::read_to_string("/proc/thread-self/status")?;
+                let all = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"));
+                ring.submitter().unregister_iowq_aff()?;
+                return await_workers_on(&mut ring, all.unwrap_or_default());
+            }
+            await_workers_on(&mut ring, &first.to_string())
+        })
+    };
+    confined(false).join().map_err(|_| anyhow!("panicked"))??;
+    confined(true).join().map_err(|_| anyhow!("panicked"))?
 }
 
 fn affinity_refused(ring: &mut dyn Ring) -> Result {
-    let ring = ring.submitter();
-    assert_eq!(ring.register_iowq_aff(&CpuSet::new()), Err(Errno::INVAL));
-    ring.unregister_iowq_aff()?;
+    let submitter = ring.submitter();
+    submitter.unregister_iowq_aff()?;
+    // SAFETY: the kernel gets no address that is one.
+    unsafe {
+        let op = IORING_REGISTER_IOWQ_AFF as u32;
+        assert_eq!(register(ring.as_fd(), op, ptr::null_mut(), 8), Err(Errno::INVAL));
+        assert_eq!(register(ring.as_fd(), op, ptr::dangling_mut(), 8), Err(Errno::FAULT));
+        let op = IORING_UNREGISTER_IOWQ_AFF as u32;
+        assert_eq!(register(ring.as_fd(), op, ptr::null_mut(), 1), Err(Errno::INVAL));
+    }
     Ok(())
 }
 
