@@ -168,12 +168,15 @@ impl BufRing {
         submitter.unregister_buf_ring(self.bgid)
     }
 
-    /// The id of the buffer that was added behind this one, if one was.
-    fn bid_behind(&self, bid: u16) -> Option<u16> {
-        // A buffer in use was added once since it was last ours: its newest place is the one.
-        let behind = (1..=self.mask.wrapping_add(1))
-            .find(|&back| self.bid_at(self.next.wrapping_sub(back)) == bid)?;
-        (behind > 1).then(|| self.bid_at(self.next.wrapping_sub(behind - 1)))
+    /// Where a buffer that is in use was added, by how many have been added since.
+    fn added(&self, bid: u16) -> Option<u16> {
+        // It was added once since it was last ours: its newest place is the one.
+        (1..=self.mask.wrapping_add(1)).find(|&back| self.bid_back(back) == bid)
+    }
+
+    /// The id of the buffer in the place that is so many behind the next.
+    fn bid_back(&self, back: u16) -> u16 {
+        self.bid_at(self.next.wrapping_sub(back))
     }
 
     fn bid_at(&self, position: u16) -> u16 {
@@ -210,8 +213,16 @@ pub struct Span {
 /// Keeps account of how far the buffers of one group are used up.
 ///
 /// One algorithm serves plain rings, [incremental](BufRingFlags::INC) ones, bundles, and bundles
-/// on incremental rings. It wants to see every completion that has taken a buffer of the group,
-/// failures included, in the order in which they came.
+/// on incremental rings. It takes for granted that
+///
+/// - it sees every completion that has taken a buffer of the group, failures included, in the order
+///   in which the kernel has taken them. Completions of one task's requests on sockets and pipes
+///   come in this order; those of [`Flags::ASYNC`](crate::squeue::Flags::ASYNC) or of several
+///   threads' rings may not;
+/// - a buffer's id is in the ring once at a time;
+/// - on incremental rings, reads of regular files are as long as was asked for. The kernel, which
+///   does not wait for these, uses up as much of the buffer before it reads: see
+///   [`skip`](Self::skip).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BufUse {
     /// The buffer that is partly used, and how far.
@@ -224,10 +235,16 @@ impl BufUse {
         Self { partial: None }
     }
 
+    /// Goes on by so many bytes in the buffer that is partly used, if one is: by as much as a read of
+    /// a regular file on an [incremental](BufRingFlags::INC) ring was shorter than asked for.
+    pub fn skip(&mut self, bytes: u32) {
+        self.partial = self.partial.map(|(bid, used)| (bid, used.saturating_add(bytes)));
+    }
+
     /// The bytes that a completion has filled, buffer by buffer; none if it has taken no buffer.
     ///
     /// `len` says how long a buffer is, as it was added. Every span is to be taken from the
-    /// iterator, and no buffer added meanwhile.
+    /// iterator.
     pub fn spans<'a, L: Fn(u16) -> u32>(
         &'a mut self,
         ring: &'a BufRing,
@@ -240,6 +257,7 @@ impl BufUse {
             // A failed operation has taken the buffer and filled nothing.
             left: cqe.result().max(0) as u32,
             goes_on: cqe.buffer_more(),
+            back: None,
             account: self,
             ring,
             len,
@@ -254,6 +272,8 @@ pub struct Spans<'a, L> {
     next: Option<(u16, u32)>,
     left: u32,
     goes_on: bool,
+    /// By how many the buffer to come is behind the next to be added, if that is known.
+    back: Option<u16>,
     account: &'a mut BufUse,
     ring: &'a BufRing,
     len: L,
@@ -270,7 +290,9 @@ impl<L: Fn(u16) -> u32> Iterator for Spans<'_, L> {
         let done = !(is_last && self.goes_on);
         self.account.partial = (!done).then(|| (bid, offset.saturating_add(len)));
         if !is_last {
-            self.next = self.ring.bid_behind(bid).map(|behind| (behind, 0));
+            // The bytes go on in the buffer that was added behind this one.
+            self.back = self.back.or_else(|| self.ring.added(bid)).and_then(|back| back.checked_sub(1));
+            self.next = self.back.filter(|&back| back > 0).map(|back| (self.ring.bid_back(back), 0));
         }
         Some(Span { bid, offset, len, done })
     }

@@ -7,6 +7,7 @@
 //! `cargo test --workspace` runs it too. Nothing but what a case names as its need may skip it, and
 //! the reason is printed. Cases are named after their files.
 
+mod buf_ring;
 mod builder;
 mod harness;
 mod kind;
@@ -38,6 +39,7 @@ struct Args {
 const FILES: &[(&str, &[Case])] = &[
     ("kind", kind::CASES),
     ("builder", builder::CASES),
+    ("buf_ring", buf_ring::CASES),
     ("memory", memory::CASES),
     ("opcode::rw", opcode::rw::CASES),
     ("register::buf_ring", register::buf_ring::CASES),

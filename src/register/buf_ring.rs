@@ -49,22 +49,25 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL if `entries` is no power of two up to 32768, or on older kernels; EEXIST if there is
-    /// such a group already; ENOMEM if memory is short; EBADF if this ring has no descriptor.
+    /// EINVAL if `entries` is no power of two up to 32768, for groups from 2048 on, whose memory the
+    /// kernel has no offset for, or on older kernels; EEXIST if there is such a group already;
+    /// ENOMEM if memory is short; EBADF if this ring has no descriptor.
     pub fn register_buf_ring_mmap(
         &self,
         entries: u16,
         bgid: u16,
         flags: BufRingFlags,
     ) -> io::Result<BufRing> {
-        if !entries.is_power_of_two() {
+        let group = u64::from(bgid) << sys::IORING_OFF_PBUF_SHIFT;
+        // The mask's bits say what is mapped. With a group's number there, another group's memory
+        // would be.
+        if !entries.is_power_of_two() || group & u64::from(sys::IORING_OFF_MMAP_MASK) != 0 {
             return Err(Errno::INVAL);
         }
         let fd = self.handle.descriptor().ok_or(Errno::BADF)?;
         // SAFETY: the kernel gets no address.
         unsafe { self.register_pbuf_ring(0, entries, bgid, flags | BufRingFlags::MMAP) }?;
-        let offset =
-            u64::from(sys::IORING_OFF_PBUF_RING) | u64::from(bgid) << sys::IORING_OFF_PBUF_SHIFT;
+        let offset = u64::from(sys::IORING_OFF_PBUF_RING) | group;
         match Mmap::new(fd, offset, BufRing::memory_size(entries)) {
             // SAFETY: this is the memory of the ring that was just registered.
             Ok(memory) => Ok(unsafe { BufRing::new(memory.start(), entries, bgid, Some(memory)) }),
