@@ -13,7 +13,10 @@ mod harness;
 mod kind;
 mod memory;
 mod opcode;
+mod query;
 mod register;
+mod wait_region;
+mod zcrx;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -53,6 +56,9 @@ const FILES: &[(&str, &[Case])] = &[
     ("register::ring", register::ring::CASES),
     ("register::sync", register::sync::CASES),
     ("register::workers", register::workers::CASES),
+    ("query", query::CASES),
+    ("wait_region", wait_region::CASES),
+    ("zcrx", zcrx::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.
