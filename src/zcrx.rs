@@ -5,6 +5,10 @@
 //! that queue completes with where in the area they lie ([`Received`]), and the program gives each
 //! piece back through the *refill ring* ([`Ifq::refill`]) when it has read it.
 //!
+//! A `RecvZc` goes on as long as its completions have [`more`](crate::cqueue::Entry::more). It
+//! ends with 0 where the connection does; with -ENOSPC where the completion queue is full, and with
+//! -ENOMEM where the area is: then it is to be submitted again, when there is room.
+//!
 //! It needs a ring with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and completions
 //! of 32 bytes, `CAP_NET_ADMIN`, and a card whose headers and data go to different memory, set up
 //! with `ethtool`. From Linux 7.1 on, there is a mode without a device
@@ -57,6 +61,14 @@ bitflags! {
     }
 }
 
+impl Events {
+    /// What a completion tells of that has the user data of [`IfqConfig::events`].
+    pub fn of(cqe: &cqueue::Entry) -> Self {
+        let event = u32::try_from(cqe.result()).ok().and_then(|event| 1_u32.checked_shl(event));
+        Self::from_bits_retain(event.unwrap_or(0))
+    }
+}
+
 /// Memory for the card to fill.
 #[derive(Clone, Copy, Debug)]
 pub enum Area<'fd> {
@@ -103,8 +115,9 @@ pub struct IfqConfig<'fd> {
     /// How large the card's pieces are, in bytes; 0 for a page. Since Linux 7.0
     /// (`ZCRX_FEATURE_RX_PAGE_SIZE`).
     pub rx_buf_len: u32,
-    /// What to tell of, and the user data of the completions that do, each after it was
-    /// [armed](Submitter::zcrx_arm_event). Since Linux 7.2.
+    /// What to tell of, and the user data of the completions that do: each once, and again after it
+    /// was [armed](Submitter::zcrx_arm_event) again. [`Events::of`] says which it was. Since Linux
+    /// 7.2.
     pub events: Option<(Events, u64)>,
 }
 
@@ -196,15 +209,20 @@ impl Ifq {
         self.mask + 1 - self.next.wrapping_sub(self.head.acquire())
     }
 
-    /// Gives memory back that was received, in the first area, for the card to fill again once it
-    /// is [published](Self::publish). Says whether there was room.
+    /// Gives memory back that was received, for the card to fill again once it is
+    /// [published](Self::publish). Says whether there was room.
     #[must_use = "what finds no room is not given back"]
     pub fn refill(&mut self, received: Received) -> bool {
-        self.refill_area(self.area_token, received)
+        let area_token = match received.area() {
+            0 => self.area_token,
+            // Up to now, an area's token is what the completion says.
+            _ => received.off & sys::IORING_ZCRX_AREA_MASK,
+        };
+        self.refill_area(area_token, received)
     }
 
-    /// [`refill`](Self::refill) for another area, by the token that it was
-    /// [added](Submitter::zcrx_add_area) under.
+    /// [`refill`](Self::refill) by the token that the area was [added](Submitter::zcrx_add_area)
+    /// under.
     #[must_use = "what finds no room is not given back"]
     pub fn refill_area(&mut self, area_token: u64, received: Received) -> bool {
         if self.free() == 0 {
@@ -255,10 +273,11 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EPERM without `CAP_NET_ADMIN`; EINVAL if the ring is not as it must be, for a queue that
-    /// there is not, for flags that the kernel does not know, or on older kernels; EOPNOTSUPP if
-    /// the driver cannot; EEXIST or EBUSY if the queue is another's; EFAULT if the area is not all
-    /// there; ENOMEM if memory is short; EBADF if the ring has no descriptor.
+    /// EPERM without `CAP_NET_ADMIN`; EINVAL if the ring is not as it must be, for no places or more
+    /// than 32768, for flags that the kernel does not know, or on older kernels; ENODEV if there is
+    /// no such interface; EOPNOTSUPP if its driver cannot, or for pieces of that size; EEXIST or
+    /// EBUSY if the queue is another's; EFAULT if the area is not all there; ENOMEM if memory is
+    /// short; EBADF if the ring has no descriptor.
     ///
     /// # Safety
     ///
@@ -379,13 +398,14 @@ impl<H: Handle> Submitter<'_, H> {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// Has the next event of one type told, by a completion (`ZCRX_CTRL_ARM_EVENT`). Since Linux
-    /// 7.2.
+    /// Has the next event of one type told, by a completion (`ZCRX_CTRL_ARM_EVENT`), after one was.
+    /// Since Linux 7.2.
     ///
     /// # Errors
     ///
-    /// EINVAL for none or several types, for one that the queue was not registered with, or on
-    /// older kernels; ENXIO if there is no such queue.
+    /// EINVAL for none or several types, for one that the queue was not registered with or that has
+    /// not been told since it was last armed; EOPNOTSUPP or EINVAL on older kernels; ENXIO if there
+    /// is no such queue.
     pub fn zcrx_arm_event(&self, ifq: &Ifq, event: Events) -> io::Result<()> {
         if event.bits().count_ones() != 1 {
             return Err(Errno::INVAL);
@@ -401,7 +421,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// As for the first area, and EINVAL on older kernels.
+    /// As for the first area; EOPNOTSUPP on older kernels; ENXIO if there is no such queue.
     ///
     /// # Safety
     ///

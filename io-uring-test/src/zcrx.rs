@@ -1,19 +1,20 @@
 //! Zero-copy receive: over the loopback, without a device; and what is refused where there is none.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::LazyLock;
 use std::thread;
 
 use anyhow::{Context, bail, ensure};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::thread::CapabilitySet;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use rustix_uring::squeue::{self, Entry, Sqe};
 use rustix_uring::sys::{
     IORING_RECV_MULTISHOT, IORING_REGISTER_ZCRX_CTRL, ZCRX_CTRL_ADD_AREA, ZCRX_FEATURE_EVENT,
     io_uring_op::*, io_uring_register_op::*,
 };
-use rustix_uring::zcrx::{Area, Events, Ifq, IfqConfig, IfqFlags, Received};
+use rustix_uring::zcrx::{Area, Events, Ifq, IfqConfig, IfqFlags, Received, Stats};
 use rustix_uring::{Errno, IoUring, cqueue};
 
 use crate::harness::Need::*;
@@ -102,18 +103,17 @@ fn connection() -> Result<(TcpStream, TcpStream)> {
 }
 
 /// What is sent, from there on: it repeats itself, but not at the end of a page.
-fn pattern(at: usize, len: usize) -> impl Iterator<Item = u8> {
-    (at..at + len).map(|i| (i % 251) as u8)
+fn pattern(at: usize, len: usize) -> &'static [u8] {
+    static PATTERN: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..251 + (128 << 10)).map(|i| (i % 251) as u8).collect());
+    &PATTERN[at % 251..][..len]
 }
 
 fn send(mut to: TcpStream, total: usize) -> thread::JoinHandle<std::io::Result<()>> {
     thread::spawn(move || {
-        let data: Vec<u8> = pattern(0, 251 * 512).collect();
         let mut sent = 0;
         while sent < total {
-            let len = data.len().min(total - sent);
-            to.write_all(&data[..len])?;
-            sent += len;
+            sent += to.write(pattern(sent, (128 << 10).min(total - sent)))?;
         }
         to.shutdown(Shutdown::Write)
     })
@@ -122,12 +122,11 @@ fn send(mut to: TcpStream, total: usize) -> thread::JoinHandle<std::io::Result<(
 /// Looks at what was received, and gives it back.
 fn take(ifq: &mut Ifq, memory: &Pages, received: Received, at: usize) -> Result<usize> {
     let len = received.len() as usize;
-    ensure!(received.area() == 0 && !received.is_empty());
     ensure!(received.offset() as usize + len <= memory.all().len(), "{received:?}");
     let start = memory.all().cast::<u8>().as_ptr().wrapping_add(received.offset() as usize);
     // SAFETY: within the area, and the program's until it is given back below.
     let bytes = unsafe { std::slice::from_raw_parts(start, len) };
-    ensure!(bytes.iter().copied().eq(pattern(at, len)), "wrong bytes from {at} on");
+    ensure!(bytes == pattern(at, len), "wrong bytes from {at} on");
     ensure!(ifq.refill(received), "the refill ring is full");
     Ok(len)
 }
@@ -144,6 +143,7 @@ where
     let (sender, receiver) = connection()?;
     let sending = send(sender, TOTAL);
     let (mut at, mut ended, mut armed) = (0, false, false);
+    let (mut full, mut empty) = (0, 0);
     while !ended {
         if !armed {
             // SAFETY: the socket outlives the operation; the area is registered.
@@ -161,8 +161,9 @@ where
                     let received = Received::parse(&done, &big).context("nothing received")?;
                     at += take(&mut ifq, &memory, received, at)?;
                 }
-                // All of the area is in use, until it is refilled.
-                Err(Errno::NOMEM) => {}
+                // No room: in the completion queue, or in the area until it is refilled.
+                Err(Errno::NOSPC) => full += 1,
+                Err(Errno::NOMEM) => empty += 1,
                 Err(e) => bail!("after {at} bytes: {e}"),
             }
         }
@@ -174,6 +175,7 @@ where
     }
     sending.join().expect("the sender panicked")?;
     assert_eq!(at, TOTAL);
+    eprintln!("full {full} empty {empty}");
     Ok(())
 }
 
@@ -188,70 +190,73 @@ fn receive_mixed() -> Result {
 
 fn refused() -> Result {
     let memory = area(4)?;
-    let ring = ring()?;
-    let config = IfqConfig { flags: IfqFlags::empty(), ..config(&memory, 8) };
-    // SAFETY: it is refused; and without a device, nothing is written.
-    let register = |config: &IfqConfig<'_>| unsafe { ring.submitter().register_ifq(config) }.err();
+    let config = IfqConfig { flags: IfqFlags::empty(), if_idx: 1, ..config(&memory, 8) };
+    // Completions that are too small; task work that others do.
     let small = <IoUring>::builder().setup_single_issuer().setup_defer_taskrun().build(4)?;
-    // SAFETY: it is refused.
-    let on_small = unsafe { small.submitter().register_ifq(&config) }.err();
     let other = Ring32::builder().build(4)?;
     // SAFETY: it is refused.
-    let on_other = unsafe { other.submitter().register_ifq(&config) }.err();
-    eprintln!("small {on_small:?} undeferred {on_other:?}");
-    for (what, config) in [
-        ("no such interface", IfqConfig { if_idx: 12345, ..config }),
-        ("no interface", IfqConfig { if_idx: 0, ..config }),
-        ("lo", IfqConfig { if_idx: 1, ..config }),
-        ("lo queue 77", IfqConfig { if_idx: 1, if_rxq: 77, ..config }),
-        ("no queue", IfqConfig { if_idx: 1, if_rxq: u32::MAX, ..config }),
-        ("no entries", IfqConfig { if_idx: 1, rq_entries: 0, ..config }),
-        ("too many entries", IfqConfig { if_idx: 1, rq_entries: 65536, ..config }),
-        ("far too many entries", IfqConfig { if_idx: 1, rq_entries: u32::MAX, ..config }),
-        ("unknown flag", IfqConfig { if_idx: 1, flags: IfqFlags::from_bits_retain(1 << 30), ..config }),
-        ("import", IfqConfig { if_idx: 1, flags: IfqFlags::IMPORT, ..config }),
-        ("nodev with device", IfqConfig { if_idx: 1, flags: IfqFlags::NODEV, ..config }),
-        ("rx_buf_len", IfqConfig { if_idx: 1, rx_buf_len: 12345, ..config }),
-    ] {
-        eprintln!("{what}: {:?}", register(&config));
+    unsafe {
+        assert_eq!(small.submitter().register_ifq(&config).err(), Some(Errno::INVAL));
+        assert_eq!(other.submitter().register_ifq(&config).err(), Some(Errno::INVAL));
     }
+    let ring = ring()?;
+    let no_device = IfqConfig { if_idx: 12345, ..config };
+    let refusals = [
+        (no_device, Errno::NODEV),
+        // The loopback: it has no memory of its own to fill.
+        (config, Errno::OPNOTSUPP),
+        (IfqConfig { if_rxq: u32::MAX, ..config }, Errno::INVAL),
+        (IfqConfig { rq_entries: 0, ..config }, Errno::INVAL),
+        (IfqConfig { rq_entries: 65536, ..config }, Errno::INVAL),
+        (IfqConfig { rq_entries: u32::MAX, ..config }, Errno::INVAL),
+        (IfqConfig { flags: IfqFlags::from_bits_retain(1 << 30), ..config }, Errno::INVAL),
+        (IfqConfig { flags: IfqFlags::IMPORT, ..config }, Errno::INVAL),
+        // There is no device, or there is.
+        (IfqConfig { flags: IfqFlags::NODEV, ..config }, Errno::INVAL),
+        (IfqConfig { if_idx: 0, flags: IfqFlags::empty(), ..config }, Errno::NODEV),
+    ];
+    let before = footprint()?;
+    for (config, errno) in refusals {
+        // SAFETY: it is refused.
+        let refusal = unsafe { ring.submitter().register_ifq(&config) }.err();
+        assert_eq!(refusal, Some(errno), "{config:?}");
+    }
+    assert_eq!(footprint()?, before);
     Ok(())
 }
 
 fn unprivileged() -> Result {
     let memory = area(4)?;
-    let config = config(&memory, 8);
-    let memory = memory.all().cast::<u8>().as_ptr().expose_provenance();
-    let _ = memory;
-    use rustix::thread::{capabilities, set_capabilities};
+    let (ring, with_device) = (ring()?, IfqConfig { if_idx: 1, flags: IfqFlags::empty(), ..config(&memory, 8) });
     let all = capabilities(None)?;
-    let ring = ring()?;
-    set_capabilities(None, rustix::thread::CapabilitySets { effective: all.effective - CapabilitySet::NET_ADMIN, ..all })?;
-    // SAFETY: it is refused.
-    let a = unsafe { ring.submitter().register_ifq(&config) }.err();
-    let b = unsafe { ring.submitter().register_ifq(&IfqConfig{flags: IfqFlags::empty(), if_idx: 1, ..config}) }.err();
+    let fewer = CapabilitySets { effective: all.effective - CapabilitySet::NET_ADMIN, ..all };
+    set_capabilities(None, fewer)?;
+    let register = |config: &IfqConfig<'_>| {
+        // SAFETY: it is refused.
+        unsafe { ring.submitter().register_ifq(config) }.err()
+    };
+    let refusals = [register(&with_device), register(&config(&memory, 8))];
     set_capabilities(None, all)?;
-    eprintln!("unpriv {a:?} {b:?}");
+    assert_eq!(refusals, [Some(Errno::PERM); 2]);
     Ok(())
 }
 
 fn control_refused() -> Result {
-    let memory = area(4)?;
+    let (memory, more) = (area(4)?, area(2)?);
     let (ring, other) = (ring()?, ring()?);
-    // SAFETY: the pages are unmapped behind the ring.
+    // SAFETY: the pages are unmapped behind the rings.
     let ifq = unsafe { ring.submitter().register_ifq(&config(&memory, 8)) }?;
-    eprintln!("flush other {:?}", other.submitter().zcrx_flush(&ifq));
-    eprintln!("export other {:?}", other.submitter().zcrx_export(&ifq));
-    eprintln!("arm {:?}", ring.submitter().zcrx_arm_event(&ifq, Events::COPY));
-    eprintln!("arm other {:?}", other.submitter().zcrx_arm_event(&ifq, Events::COPY));
-    eprintln!("arm none {:?}", ring.submitter().zcrx_arm_event(&ifq, Events::empty()));
-    eprintln!("arm unknown {:?}", ring.submitter().zcrx_arm_event(&ifq, Events::from_bits_retain(1<<20)));
-    // SAFETY: the pages are unmapped behind the ring.
-    let more = area(2)?;
-    eprintln!("add area {:?}", unsafe { ring.submitter().zcrx_add_area(&ifq, Area::Memory(more.all())) });
-    eprintln!("add area other {:?}", unsafe { other.submitter().zcrx_add_area(&ifq, Area::Memory(more.all())) });
-    let null = open("/dev/null", OFlags::RDONLY, Mode::empty())?;
-    eprintln!("import {:?}", ring.submitter().import_ifq(null.as_fd()));
+    let (ring, other) = (ring.submitter(), other.submitter());
+    assert_eq!(other.zcrx_flush(&ifq), Err(Errno::NXIO));
+    assert_eq!(other.zcrx_export(&ifq).err(), Some(Errno::NXIO));
+    assert_eq!(other.zcrx_arm_event(&ifq, Events::COPY), Err(Errno::NXIO));
+    // SAFETY: it is refused.
+    let added = unsafe { other.zcrx_add_area(&ifq, Area::Memory(more.all())) };
+    assert_eq!(added, Err(Errno::NXIO));
+    assert_eq!(ring.import_ifq(open("/dev/null", OFlags::RDONLY, Mode::empty())?.as_fd()), Err(Errno::BADF));
+    for events in [Events::empty(), Events::all(), Events::from_bits_retain(1 << 20)] {
+        assert_eq!(ring.zcrx_arm_event(&ifq, events), Err(Errno::INVAL), "{events:?}");
+    }
     Ok(())
 }
 
@@ -284,6 +289,7 @@ fn export_and_import() -> Result {
     Ok(())
 }
 
+/// That data was copied, as all is without a device, is told once; and again, when it is armed.
 fn events() -> Result {
     const TOLD: u64 = 77;
     let memory = area(16)?;
@@ -292,52 +298,82 @@ fn events() -> Result {
     let config = IfqConfig { events: Some((both, TOLD)), ..config(&memory, 16) };
     // SAFETY: the pages are unmapped behind the ring.
     let mut ifq = unsafe { ring.submitter().register_ifq(&config) }?;
-    eprintln!("stats {:?}", ifq.stats());
-    eprintln!("arm {:?}", ring.submitter().zcrx_arm_event(&ifq, Events::COPY));
-    eprintln!("arm {:?}", ring.submitter().zcrx_arm_event(&ifq, Events::COPY));
+    assert_eq!(ifq.stats(), Some(Stats::default()));
+    // They are, from the start.
+    for event in both {
+        assert_eq!(ring.submitter().zcrx_arm_event(&ifq, event), Err(Errno::INVAL));
+    }
     let (mut sender, receiver) = connection()?;
     // SAFETY: the socket outlives the operation; the area is registered.
     unsafe { ring.submission().push(&recv_zc(receiver.as_fd(), ifq.id()).user_data(1)) }?;
-    ring.submit()?;
-    for _ in 0..3 {
-        sender.write_all(&[1; 5000])?;
-        thread::sleep(std::time::Duration::from_millis(50));
-        ring.submit_and_wait(1)?;
-        for done in ring.completion() {
-            eprintln!("{done:?}");
-            if let Some(r) = Received::parse(&done, done.big_cqe()) {
-                if done.user_data() == 1 { let _ = ifq.refill(r); }
+    let (mut at, mut told) = (0, 0);
+    for round in 1..=4 {
+        sender.write_all(pattern(at, 5000))?;
+        while at < round * 5000 {
+            ring.submit_and_wait(1)?;
+            for done in ring.completion() {
+                if done.user_data() == TOLD {
+                    assert_eq!(Events::of(&done), Events::COPY, "{done:?}");
+                    told += 1;
+                    continue;
+                }
+                let received = Received::parse(&done, done.big_cqe()).context("nothing")?;
+                at += take(&mut ifq, &memory, received, at)?;
             }
         }
-        eprintln!("stats {:?}", ifq.stats());
-    eprintln!("arm {:?}", ring.submitter().zcrx_arm_event(&ifq, Events::COPY));
+        // Armed again in every second round.
+        ring.submitter().get_events()?;
+        told += ring.completion().filter(|cqe| cqe.user_data() == TOLD).count();
+        assert_eq!(told, round.div_ceil(2));
+        if round % 2 == 0 {
+            ring.submitter().zcrx_arm_event(&ifq, Events::COPY)?;
+        }
     }
+    let stats = ifq.stats().context("no statistics")?;
+    assert_eq!(stats.copy_bytes, 4 * 5000);
+    assert!(stats.copy_count >= 4, "{stats:?}");
     Ok(())
 }
 
+/// What finds no room in the first area goes to the second; and both are refilled.
 fn add_area() -> Result {
-    let memory = area(2)?;
-    let second = area(16)?;
+    const TOTAL: usize = 1 << 20;
+    let (first, second) = (area(2)?, area(16)?);
     let mut ring = ring()?;
     // SAFETY: the pages are unmapped behind the ring.
-    let mut ifq = unsafe { ring.submitter().register_ifq(&config(&memory, 16)) }?;
-    let token = unsafe { ring.submitter().zcrx_add_area(&ifq, Area::Memory(second.all())) }?;
-    eprintln!("tokens {:x} {token:x}", ifq.area_token());
-    let (mut sender, receiver) = connection()?;
-    sender.write_all(&pattern(0, 30000).collect::<Vec<_>>())?;
-    drop(sender);
-    // SAFETY: the socket outlives the operation; the area is registered.
-    unsafe { ring.submission().push(&recv_zc(receiver.as_fd(), ifq.id()).user_data(1)) }?;
-    for _ in 0..5 {
-        ring.submit_with_args(1, &rustix_uring::types::SubmitArgs::new().timespec(&rustix_uring::types::Timespec::new().sec(1)))?;
+    let (mut ifq, token) = unsafe {
+        let ifq = ring.submitter().register_ifq(&config(&first, 32))?;
+        let token = ring.submitter().zcrx_add_area(&ifq, Area::Memory(second.all()))?;
+        (ifq, token)
+    };
+    assert_ne!(token, ifq.area_token());
+    let (sender, receiver) = connection()?;
+    let sending = send(sender, TOTAL);
+    let (mut at, mut armed, mut areas) = (0, false, [0; 2]);
+    'all: loop {
+        if !armed {
+            // SAFETY: the socket outlives the operation; both areas are registered.
+            unsafe { ring.submission().push(&recv_zc(receiver.as_fd(), ifq.id())) }?;
+            armed = true;
+        }
+        ring.submit_and_wait(1)?;
         for done in ring.completion() {
-            eprintln!("{done:?} {:?}", Received::parse(&done, done.big_cqe()).map(|r| (r.area(), r.offset())));
-            if let Some(r) = Received::parse(&done, done.big_cqe()) {
-                let _ = if r.area() == 0 { ifq.refill(r) } else { ifq.refill_area(token, r) };
+            armed = done.more();
+            match done.to_result() {
+                Ok(0) => break 'all,
+                Err(Errno::NOSPC | Errno::NOMEM) => continue,
+                result => drop(result?),
             }
+            let received = Received::parse(&done, done.big_cqe()).context("nothing received")?;
+            areas[usize::from(received.area())] += 1;
+            let memory = if received.area() == 0 { &first } else { &second };
+            at += take(&mut ifq, memory, received, at)?;
         }
         ifq.publish();
-        eprintln!("flush {:?} free {}", ring.submitter().zcrx_flush(&ifq), ifq.free());
+        ring.submitter().zcrx_flush(&ifq)?;
     }
+    sending.join().expect("the sender panicked")?;
+    assert_eq!(at, TOTAL);
+    assert!(areas.iter().all(|&n| n > 16), "{areas:?}");
     Ok(())
 }
