@@ -291,8 +291,10 @@ impl<L: Fn(u16) -> u32> Iterator for Spans<'_, L> {
         self.account.partial = (!done).then(|| (bid, offset.saturating_add(len)));
         if !is_last {
             // The bytes go on in the buffer that was added behind this one.
-            self.back = self.back.or_else(|| self.ring.added(bid)).and_then(|back| back.checked_sub(1));
-            self.next = self.back.filter(|&back| back > 0).map(|back| (self.ring.bid_back(back), 0));
+            self.back =
+                self.back.or_else(|| self.ring.added(bid)).and_then(|back| back.checked_sub(1));
+            self.next =
+                self.back.filter(|&back| back > 0).map(|back| (self.ring.bid_back(back), 0));
         }
         Some(Span { bid, offset, len, done })
     }

@@ -90,7 +90,8 @@ impl Group {
     }
 
     fn bytes(&self, span: Span) -> &[u8] {
-        &self.memory[usize::from(span.bid) * self.size + span.offset as usize..][..span.len as usize]
+        &self.memory[usize::from(span.bid) * self.size + span.offset as usize..]
+            [..span.len as usize]
     }
 }
 
@@ -255,7 +256,12 @@ fn incremental(ring: &mut dyn Ring) -> Result {
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
     let mut account = BufUse::new();
-    let steps = [(3, true, (1, 0, 3, false)), (2, true, (1, 3, 2, false)), (3, false, (1, 5, 3, true)), (8, false, (0, 0, 8, true))];
+    let steps = [
+        (3, true, (1, 0, 3, false)),
+        (2, true, (1, 3, 2, false)),
+        (3, false, (1, 5, 3, true)),
+        (8, false, (0, 0, 8, true)),
+    ];
     for (n, more, span) in steps {
         write(&writer, &b"abcdefgh"[..n])?;
         // SAFETY: the buffers stay, and the read ends before the next look at them.
@@ -361,7 +367,8 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
             }
             if !armed {
                 let multishot = ioprio & MULTISHOT != 0;
-                let len = if multishot || random.bool() { 0 } else { random.u32(1..=3 * SIZE as u32) };
+                let len =
+                    if multishot || random.bool() { 0 } else { random.u32(1..=3 * SIZE as u32) };
                 // SAFETY: the buffers stay, and are looked at where they were given back.
                 unsafe { ring.push(&[recv(reader.as_fd(), len, ioprio)]) }?;
                 armed = true;
@@ -393,7 +400,9 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
         if armed {
             drop(writer);
             // What is still to come, and the end.
-            while ring.submit_and_wait(1).is_ok() && ring.reap().last().is_none_or(|cqe| cqe.more()) {}
+            while ring.submit_and_wait(1).is_ok() && ring.reap().last().is_none_or(|cqe| cqe.more())
+            {
+            }
         }
         ring.submitter().unregister_buf_ring(GROUP)?;
     }

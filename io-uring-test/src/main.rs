@@ -11,6 +11,7 @@ mod buf_ring;
 mod builder;
 mod harness;
 mod kind;
+mod leaks;
 mod memory;
 mod opcode;
 mod query;
@@ -59,6 +60,7 @@ const FILES: &[(&str, &[Case])] = &[
     ("query", query::CASES),
     ("wait_region", wait_region::CASES),
     ("zcrx", zcrx::CASES),
+    ("leaks", leaks::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.

@@ -8,10 +8,12 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, bail};
 use rustix::io_uring::{IoringRegisterFlags, IoringRegisterOp, io_uring_register_with};
-use rustix_uring::{Errno, IoUring, Restriction};
 use rustix_uring::sys::{IORING_OP_NOP128, IORING_OP_URING_CMD128};
-use rustix_uring::sys::{IORING_REGISTER_BPF_FILTER, IORING_REGISTER_QUERY, IORING_REGISTER_ZCRX_CTRL};
+use rustix_uring::sys::{
+    IORING_REGISTER_BPF_FILTER, IORING_REGISTER_QUERY, IORING_REGISTER_ZCRX_CTRL,
+};
 use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*};
+use rustix_uring::{Errno, IoUring, Restriction};
 
 use super::{Need, Result, need::probe};
 

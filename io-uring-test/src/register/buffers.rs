@@ -22,7 +22,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("register_buffers", &[REGISTER, UNREGISTER], register_buffers),
     Case::kinds("register_buffers_refused", &[REGISTER, UNREGISTER], register_buffers_refused),
     Case::kinds("tags", &[TAGS], tags),
-    Case::kinds("tag_waits_for_the_last_user", &[TAGS, UPDATE, SPARSE], tag_waits_for_the_last_user),
+    Case::kinds(
+        "tag_waits_for_the_last_user",
+        &[TAGS, UPDATE, SPARSE],
+        tag_waits_for_the_last_user,
+    ),
     Case::kinds("update", &[UPDATE, SPARSE], update),
     Case::kinds("update_refused", &[UPDATE, SPARSE], update_refused),
     Case::kinds("clone", &[CLONE], clone),
@@ -58,7 +62,13 @@ fn vector(start: *mut u8, len: usize) -> iovec {
 }
 
 /// `READ_FIXED` or `WRITE_FIXED`.
-fn fixed(op: rustix_uring::sys::io_uring_op, fd: BorrowedFd<'_>, buf: *mut u8, len: u32, slot: u16) -> Entry {
+fn fixed(
+    op: rustix_uring::sys::io_uring_op,
+    fd: BorrowedFd<'_>,
+    buf: *mut u8,
+    len: u32,
+    slot: u16,
+) -> Entry {
     Entry::from_raw(Sqe {
         opcode: op as u8,
         fd: fd.as_raw_fd(),
@@ -108,7 +118,8 @@ fn register_buffers(ring: &mut dyn Ring) -> Result {
     unsafe {
         let done = ring.run(fixed(IORING_OP_READ_FIXED, from.as_fd(), place, 11, 1))?;
         assert_eq!(done.to_result(), Ok(11));
-        let done = ring.run(fixed(IORING_OP_WRITE_FIXED, to.as_fd(), place.wrapping_sub(2), 9, 1))?;
+        let done =
+            ring.run(fixed(IORING_OP_WRITE_FIXED, to.as_fd(), place.wrapping_sub(2), 9, 1))?;
         assert_eq!(done.to_result(), Ok(9));
         // A slot holds what it holds, and nothing around it.
         for (place, slot) in [(place, 0), (start.wrapping_add(3 * 4096 - 4), 1), (place, 2)] {

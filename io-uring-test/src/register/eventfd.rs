@@ -87,7 +87,11 @@ fn disable_eventfd() -> Result {
     ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
     for enabled in [false, true, false] {
         let queue = ring.completion();
-        if enabled { queue.enable_eventfd() } else { queue.disable_eventfd() }
+        if enabled {
+            queue.enable_eventfd()
+        } else {
+            queue.disable_eventfd()
+        }
         assert_eq!(queue.eventfd_disabled(), !enabled);
         drop(queue);
         let mut byte = 0;

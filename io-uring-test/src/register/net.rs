@@ -86,7 +86,10 @@ fn napi_refused(ring: &mut dyn Ring) -> Result {
         let arg = (&raw mut napi).cast();
         assert_eq!(register(ring.as_fd(), IORING_REGISTER_NAPI as u32, arg, 1), Err(Errno::INVAL));
         let arg = std::ptr::null_mut();
-        assert_eq!(register(ring.as_fd(), IORING_UNREGISTER_NAPI as u32, arg, 0), Err(Errno::INVAL));
+        assert_eq!(
+            register(ring.as_fd(), IORING_UNREGISTER_NAPI as u32, arg, 0),
+            Err(Errno::INVAL)
+        );
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use rustix_uring::opcode::{Nop, OpenAt, Read};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::sys::{IORING_REGISTER_BPF_FILTER, io_uring_register_op::*};
@@ -219,31 +219,6 @@ fn bpf_filter_refused(ring: &mut dyn Ring) -> Result {
     let strict = BpfFilterFlags::SZ_STRICT;
     assert_eq!(register(BpfFilter { flags: strict, pdu_size: 8, ..open }), Err(Errno::MSGSIZE));
     ring.works(5)
-}
-
-/// Runs in a child process, and hands over the small number that it returns.
-fn in_child(run: impl FnOnce() -> Result<i32>) -> Result<i32> {
-    // SAFETY: the child has this thread alone, and does what it must without waiting for others.
-    match unsafe { libc::fork() } {
-        -1 => bail!(std::io::Error::last_os_error()),
-        0 => {
-            let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-            let status = match answer {
-                Ok(Ok(n)) => n,
-                Ok(Err(_)) => 254,
-                Err(_) => 255,
-            };
-            // SAFETY: ends the child, without running what is the parent's to run.
-            unsafe { libc::_exit(status) }
-        }
-        child => {
-            let mut status = 0;
-            // SAFETY: the status is ours to be written.
-            let ended = unsafe { libc::waitpid(child, &mut status, 0) };
-            ensure!(ended == child && libc::WIFEXITED(status), "the child: {status:#x}");
-            Ok(libc::WEXITSTATUS(status))
-        }
-    }
 }
 
 /// In a child: which step of several has another outcome than it should, if any.

@@ -12,7 +12,9 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::pipe::pipe;
 use rustix_uring::opcode::{OpenAt, Read};
 use rustix_uring::squeue::{Entry, Flags, Sqe};
-use rustix_uring::sys::{io_uring_msg_ring_flags::IORING_MSG_SEND_FD, io_uring_op::*, io_uring_register_op::*};
+use rustix_uring::sys::{
+    io_uring_msg_ring_flags::IORING_MSG_SEND_FD, io_uring_op::*, io_uring_register_op::*,
+};
 use rustix_uring::types::{CancelBuilder, Fd, Timespec};
 use rustix_uring::{Errno, IoUring, send_msg_ring};
 

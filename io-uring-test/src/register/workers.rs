@@ -95,7 +95,8 @@ fn affinity_refused(ring: &mut dyn Ring) -> Result {
 
 /// The limits are the task's: they are put back, and those that hold are what the call says.
 fn max_workers(ring: &mut dyn Ring) -> Result {
-    let limits = |mut max: [u32; 2]| ring.submitter().register_iowq_max_workers(&mut max).map(|()| max);
+    let limits =
+        |mut max: [u32; 2]| ring.submitter().register_iowq_max_workers(&mut max).map(|()| max);
     let before = limits([0, 0])?;
     ensure!(before[0] > 0 && before[1] > 0, "{before:?}");
     assert_eq!(limits([3, 5])?, before);
