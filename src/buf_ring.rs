@@ -299,3 +299,179 @@ impl<L: Fn(u16) -> u32> Iterator for Spans<'_, L> {
         Some(Span { bid, offset, len, done })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER};
+    use std::format;
+    use std::vec::Vec;
+
+    /// Eight places of plain memory.
+    #[repr(align(16))]
+    struct Plain([[u8; 16]; 8]);
+
+    impl Plain {
+        fn new(byte: u8) -> Self {
+            Self([[byte; 16]; 8])
+        }
+
+        /// A ring in `places` of them, as they are.
+        fn ring(&mut self, places: u16) -> BufRing {
+            let memory = NonNull::from(&mut self.0).cast();
+            // SAFETY: the memory has as many places, and tests use it through the ring, or when
+            // they are done with that.
+            unsafe { BufRing::new(memory, places, 9, None) }
+        }
+
+        fn tail(&self) -> u16 {
+            u16::from_ne_bytes([self.0[0][14], self.0[0][15]])
+        }
+    }
+
+    fn add(ring: &mut BufRing, bids: &[u16]) {
+        for &bid in bids {
+            // SAFETY: nobody writes to these buffers: the memory is not registered.
+            unsafe { ring.add(core::ptr::without_provenance_mut(0x1000), 10, bid) };
+        }
+    }
+
+    fn done(bid: u16, res: i32, more: bool) -> cqueue::Entry {
+        let more = if more { IORING_CQE_F_BUF_MORE } else { 0 };
+        let flags = u32::from(bid) << IORING_CQE_BUFFER_SHIFT | IORING_CQE_F_BUFFER | more;
+        cqueue::Entry { user_data: 0, res, flags }
+    }
+
+    type Tuple = (u16, u32, u32, bool);
+
+    fn spans(account: &mut BufUse, ring: &BufRing, cqe: cqueue::Entry) -> Vec<Tuple> {
+        let spans = account.spans(ring, &cqe, |_| 10);
+        spans.map(|span| (span.bid, span.offset, span.len, span.done)).collect()
+    }
+
+    #[test]
+    fn layout_is_the_kernels() {
+        let mut memory = Plain::new(0);
+        let mut ring = memory.ring(8);
+        // SAFETY: as in `add`.
+        unsafe { ring.add(core::ptr::without_provenance_mut(0x1122_3344), 0x5566, 0x778) };
+        add(&mut ring, &[1]);
+        ring.publish();
+        let words = |place: [u8; 16]| {
+            let (addr, rest) = place.split_first_chunk::<8>().unwrap();
+            let (len, rest) = rest.split_first_chunk::<4>().unwrap();
+            let (bid, tail) = rest.split_first_chunk::<2>().unwrap();
+            (
+                u64::from_ne_bytes(*addr),
+                u32::from_ne_bytes(*len),
+                u16::from_ne_bytes(*bid),
+                u16::from_ne_bytes([tail[0], tail[1]]),
+            )
+        };
+        assert_eq!(words(memory.0[0]), (0x1122_3344, 0x5566, 0x778, 2));
+        assert_eq!(words(memory.0[1]), (0x1000, 10, 1, 0));
+    }
+
+    /// The tail lies in the first place, which is written every time around.
+    #[test]
+    fn tail_is_published_and_nothing_else_writes_it() {
+        for places in [1, 2, 8] {
+            let mut memory = Plain::new(0);
+            let start = u16::MAX - 20;
+            memory.0[0][14..].copy_from_slice(&start.to_ne_bytes());
+            let mut ring = memory.ring(places);
+            let mut tail = start;
+            for round in 0..200_u16 {
+                let n = round % (places + 1);
+                add(&mut ring, &[round; 8][..usize::from(n)]);
+                assert_eq!(ring.tail.own(), tail);
+                ring.publish();
+                tail = tail.wrapping_add(n);
+                assert_eq!(ring.tail.own(), tail);
+            }
+            drop(ring);
+            assert_eq!(memory.tail(), tail);
+            // Beyond its places, nothing was written.
+            assert!(memory.0[usize::from(places)..].iter().all(|place| *place == [0; 16]));
+        }
+    }
+
+    #[test]
+    fn plain_spans() {
+        let mut memory = Plain::new(0);
+        let mut ring = memory.ring(4);
+        let mut account = BufUse::new();
+        add(&mut ring, &[7, 6, 5, 4]);
+        assert_eq!(spans(&mut account, &ring, done(7, 3, false)), [(7, 0, 3, true)]);
+        assert_eq!(spans(&mut account, &ring, done(6, -11, false)), [(6, 0, 0, true)]);
+        let failed = cqueue::Entry { user_data: 0, res: -105, flags: 0 };
+        assert_eq!(spans(&mut account, &ring, failed), []);
+    }
+
+    #[test]
+    fn bundles_go_around_the_end() {
+        let mut memory = Plain::new(0);
+        let mut ring = memory.ring(4);
+        let mut account = BufUse::new();
+        add(&mut ring, &[3, 2, 1, 0]);
+        let expected = [(3, 0, 10, true), (2, 0, 10, true), (1, 0, 1, true)];
+        assert_eq!(spans(&mut account, &ring, done(3, 21, false)), expected);
+        // They come back in another order, behind what is still there.
+        add(&mut ring, &[1, 3, 2]);
+        let expected = [(0, 0, 10, true), (1, 0, 10, true), (3, 0, 10, true), (2, 0, 10, true)];
+        assert_eq!(spans(&mut account, &ring, done(0, 40, false)), expected);
+    }
+
+    #[test]
+    fn incremental_spans() {
+        let mut memory = Plain::new(0);
+        let mut ring = memory.ring(4);
+        let mut account = BufUse::new();
+        add(&mut ring, &[0, 1, 2, 3]);
+        assert_eq!(spans(&mut account, &ring, done(0, 4, true)), [(0, 0, 4, false)]);
+        assert_eq!(spans(&mut account, &ring, done(0, 0, true)), [(0, 4, 0, false)]);
+        // A bundle begins in the middle of one, and ends in the middle of another.
+        let expected = [(0, 4, 6, true), (1, 0, 10, true), (2, 0, 5, false)];
+        assert_eq!(spans(&mut account, &ring, done(0, 21, true)), expected);
+        account.skip(2);
+        assert_eq!(spans(&mut account, &ring, done(2, 3, false)), [(2, 7, 3, true)]);
+        // Just full is not more.
+        assert_eq!(spans(&mut account, &ring, done(3, 10, false)), [(3, 0, 10, true)]);
+        account.skip(u32::MAX);
+        assert_eq!(account.partial, None);
+    }
+
+    /// Whatever a completion says, the account comes to an end, and makes nothing up.
+    #[test]
+    fn nonsense_ends() {
+        let mut memory = Plain::new(0);
+        let mut ring = memory.ring(8);
+        add(&mut ring, &[0, 0, 1, 1]);
+        for bid in [0, 1, 2, u16::MAX] {
+            for res in [i32::MIN, -1, 0, 1, 10, 11, 1000, i32::MAX] {
+                for more in [false, true] {
+                    let mut account = BufUse { partial: Some((bid, u32::MAX)) };
+                    let spans = spans(&mut account, &ring, done(bid, res, more));
+                    assert!(spans.len() <= 8, "{spans:?}");
+                    assert!(spans.iter().map(|span| span.2).sum::<u32>() <= 80);
+                    account.skip(u32::MAX);
+                }
+            }
+        }
+        // Buffers of no length.
+        let mut account = BufUse::new();
+        assert!(account.spans(&ring, &done(1, 5, false), |_| 0).count() <= 8);
+    }
+
+    #[test]
+    fn all_ones_print() {
+        let mut memory = Plain::new(0xff);
+        let ring = memory.ring(8);
+        let mut account = BufUse { partial: Some((u16::MAX, u32::MAX)) };
+        let text = format!("{ring:?} {account:?}");
+        assert!(text.contains("capacity: 8") && text.contains("65535"), "{text}");
+        let ones = cqueue::Entry { user_data: !0, res: -1, flags: !0 };
+        let span = account.spans(&ring, &ones, |_| !0).next();
+        assert!(format!("{span:?} {:?}", BufRingFlags::all()).contains("65535"));
+    }
+}

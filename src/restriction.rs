@@ -104,3 +104,36 @@ pub struct BpfFilter<'a> {
     /// How it is registered.
     pub flags: BpfFilterFlags,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::io_uring_restriction;
+    use core::mem::{offset_of, transmute};
+    use std::format;
+
+    #[test]
+    fn layout_is_the_kernels() {
+        assert_eq!(align_of::<Restriction>(), align_of::<io_uring_restriction>());
+        assert_eq!(offset_of!(Restriction, what), 2);
+        assert_eq!(offset_of!(Restriction, resv2), offset_of!(io_uring_restriction, resv2));
+        assert_eq!(
+            Restriction::sqe_op(7),
+            Restriction { opcode: 1, what: 7, resv: 0, resv2: [0; 3] }
+        );
+        assert_eq!(Restriction::sqe_flags_required(Flags::FIXED_FILE).opcode, 3);
+        assert_eq!(size_of::<SockFilter>(), 8);
+    }
+
+    #[test]
+    fn all_ones_print() {
+        // SAFETY: nothing but integers, for which every byte is valid.
+        let (ones, instruction): (Restriction, SockFilter) =
+            unsafe { (transmute([0xff_u8; 16]), transmute([0xff_u8; 8])) };
+        assert_eq!(format!("{ones:?}"), "Restriction::unknown(0xff)");
+        assert_eq!(format!("{:?}", Restriction::register_op(20)), "Restriction::register_op(0x14)");
+        let flags = BpfFilterFlags::all();
+        let filter = BpfFilter { opcode: 255, program: &[instruction], pdu_size: 255, flags };
+        assert!(format!("{filter:?}").contains("k: 4294967295"));
+    }
+}

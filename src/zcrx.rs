@@ -480,4 +480,99 @@ mod tests {
         assert_eq!(Received::parse(&cqe(0), &[0; 2]), None);
         assert_eq!(Received::parse(&cqe(-105), &[0; 2]), None);
     }
+
+    #[test]
+    fn events_are_told_apart() {
+        let of = |res| Events::of(&cqueue::Entry { res, ..Default::default() });
+        assert_eq!((of(0), of(1)), (Events::ALLOC_FAIL, Events::COPY));
+        assert_eq!((of(31).bits(), of(32).bits(), of(-1).bits()), (1 << 31, 0, 0));
+    }
+
+    #[test]
+    fn layouts_are_the_kernels() {
+        use crate::sys::{io_uring_zcrx_offsets, zcrx_ifq_reg};
+        use core::mem::offset_of;
+        assert_eq!(offset_of!(zcrx_ifq_reg, offsets), offset_of!(io_uring_zcrx_ifq_reg, offsets));
+        assert_eq!(offset_of!(zcrx_ifq_reg, zcrx_id), offset_of!(io_uring_zcrx_ifq_reg, zcrx_id));
+        assert_eq!(
+            (offset_of!(io_uring_zcrx_offsets, tail), offset_of!(io_uring_zcrx_offsets, rqes)),
+            (4, 8)
+        );
+        assert_eq!(
+            (offset_of!(zcrx_ifq_reg, rx_buf_len), offset_of!(zcrx_ifq_reg, event_desc)),
+            (68, 72)
+        );
+        assert_eq!(offset_of!(zcrx_ctrl, argument), 24);
+        assert_eq!(offset_of!(zcrx_event_desc, stats_offset), 16);
+    }
+
+    #[test]
+    fn all_ones_print() {
+        let stats = Stats { copy_count: !0, copy_bytes: !0 };
+        let received = Received { off: !0, len: !0 };
+        assert_eq!((received.area(), received.offset()), (u16::MAX, (1 << 48) - 1));
+        let area = Area::Memory(NonNull::slice_from_raw_parts(NonNull::dangling(), 1));
+        let (flags, events) = (IfqFlags::all(), Some((Events::all(), !0)));
+        let config = IfqConfig {
+            if_idx: !0,
+            if_rxq: !0,
+            rq_entries: !0,
+            flags,
+            area,
+            rx_buf_len: !0,
+            events,
+        };
+        assert!(std::format!("{stats:?} {received:?} {config:?}").contains("4294967295"));
+    }
+
+    /// A refill ring in plain memory, with the kernel's side held by the test.
+    #[test]
+    fn refills_go_around() {
+        #[repr(C)]
+        struct Shared {
+            head: u32,
+            tail: u32,
+            entries: [[u64; 2]; 4],
+        }
+        let start = u32::MAX - 5;
+        let mut shared = Shared { head: start, tail: start, entries: [[0; 2]; 4] };
+        let memory = NonNull::from(&mut shared).cast::<u8>();
+        // SAFETY: the offsets are those of the struct, which outlives the queue.
+        let mut ifq = unsafe {
+            Ifq {
+                id: 0,
+                head: KernelU32::at(memory, 0),
+                tail: KernelU32::at(memory, 4),
+                entries: memory.add(8).cast(),
+                next: start,
+                mask: 3,
+                area_token: 5 << 48,
+                stats: None,
+                region: Mmap::reserve(4096).unwrap(),
+            }
+        };
+        let received = |area: u64, off| Received { off: area << 48 | off, len: 9 };
+        for round in 0..50 {
+            assert_eq!(ifq.free(), 4);
+            for n in 0..4 {
+                // The first area goes by its token, others by what the completion says.
+                assert!(ifq.refill(received(n % 2, round * 4 + n)));
+            }
+            assert!(!ifq.refill(received(0, 0)));
+            ifq.publish();
+            assert!(std::format!("{ifq:?}").contains("free: 0"));
+            let next = ifq.tail.own();
+            assert_eq!(next.wrapping_sub(ifq.head.own()), 4);
+            for n in 0..4_u64 {
+                let place = next.wrapping_sub(4 - n as u32) & 3;
+                // SAFETY: the place is one of the four.
+                let entry = unsafe { ifq.entries.add(place as usize).read() };
+                let area = if n % 2 == 0 { 5 } else { 1 };
+                assert_eq!((entry.off, entry.len), (area << 48 | (round * 4 + n), 9));
+            }
+            // The kernel takes them.
+            ifq.head.release(next);
+        }
+        assert_eq!(ifq.stats(), None);
+    }
 }

@@ -110,3 +110,28 @@ impl fmt::Debug for Napi {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::transmute;
+    use std::format;
+
+    #[test]
+    fn all_ones_print() {
+        // SAFETY: nothing but integers, for which every byte is valid.
+        let ones: Napi = unsafe { transmute([0xff_u8; size_of::<Napi>()]) };
+        assert!(format!("{ones:?}").contains("4294967295"));
+        assert_eq!(ones.tracking().into_raw(), u32::MAX);
+        assert!(ones.prefer_busy_poll());
+    }
+
+    #[test]
+    fn operations_keep_the_rest() {
+        let mut napi = Napi::new().set_busy_poll_timeout(5).set_tracking(NapiTracking::STATIC);
+        napi.set_operation(io_uring_napi_op::IO_URING_NAPI_REGISTER_OP, None);
+        assert_eq!((napi.0.opcode, napi.0.op_param, napi.0.busy_poll_to), (0, 1, 5));
+        napi.set_operation(io_uring_napi_op::IO_URING_NAPI_STATIC_ADD_ID, Some(8));
+        assert_eq!((napi.0.opcode, napi.0.op_param), (1, 8));
+    }
+}
