@@ -128,8 +128,12 @@ mod tests {
     #[test]
     fn all_ones_print() {
         // SAFETY: nothing but integers, for which every byte is valid.
-        let (ones, instruction): (Restriction, SockFilter) =
-            unsafe { (transmute([0xff_u8; 16]), transmute([0xff_u8; 8])) };
+        let (ones, instruction) = unsafe {
+            (
+                transmute::<[u8; 16], Restriction>([0xff; 16]),
+                transmute::<[u8; 8], SockFilter>([0xff; 8]),
+            )
+        };
         assert_eq!(format!("{ones:?}"), "Restriction::unknown(0xff)");
         assert_eq!(format!("{:?}", Restriction::register_op(20)), "Restriction::register_op(0x14)");
         let flags = BpfFilterFlags::all();

@@ -94,9 +94,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL if the ring is not [disabled](crate::Builder::setup_r_disabled), or on older kernels;
-    /// EBUSY if it has such memory already; EBADF if it has no descriptor; ENOMEM if memory is
-    /// short.
+    /// EINVAL if the ring is not [disabled](crate::Builder::setup_r_disabled), for more slots than
+    /// there can be, or on older kernels; EBUSY if it has such memory already; EBADF if it has no
+    /// descriptor; ENOMEM if memory is short.
     pub fn register_wait_region(&self, slots: usize) -> io::Result<WaitRegion> {
         let fd = self.handle.descriptor().ok_or(Errno::BADF)?;
         let wanted = slots.max(1).checked_mul(size_of::<Slot>()).ok_or(Errno::INVAL)?;
@@ -126,7 +126,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// Submits what the queue's view has published, and waits until `want` completions are there,
     /// or as the region's slot says. Since Linux 6.13.
     ///
-    /// `flags` may be [`EnterFlags::ABS_TIMER`] and [`EnterFlags::NO_IOWAIT`].
+    /// `flags` may be [`EnterFlags::ABS_TIMER`] and [`EnterFlags::NO_IOWAIT`]. On a
+    /// [rewound](crate::squeue::Rewind) ring, whose view alone knows what there is, it only waits.
     ///
     /// # Result and errors
     ///

@@ -281,8 +281,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Safety
     ///
-    /// The area is valid, and the kernel's to write, until the ring is closed and its end has come
-    /// (see [`IoUring`](crate::IoUring), "Dropping it"); what a completion says of it may be read
+    /// The area is valid, and the kernel's to write, until the ring, and each that has
+    /// [imported](Self::import_ifq) the queue, is closed and its end has come (see
+    /// [`IoUring`](crate::IoUring), "Dropping it"); what a completion says of it may be read
     /// until it is refilled.
     pub unsafe fn register_ifq(&self, config: &IfqConfig<'_>) -> io::Result<Ifq> {
         let fd = self.handle.descriptor().ok_or(Errno::BADF)?;

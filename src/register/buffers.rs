@@ -13,7 +13,7 @@ bitflags! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct CloneBuffersFlags: u32 {
-        /// Buffers that are in the way are replaced, instead of failing with EBUSY. Since Linux
+        /// The ring may have buffers already; those that are in the way are given up. Since Linux
         /// 6.13.
         const DST_REPLACE = sys::IORING_REGISTER_DST_REPLACE as u32;
 
@@ -34,7 +34,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EBUSY if there are buffers already; ENOMEM above `RLIMIT_MEMLOCK`; EFAULT if memory is not
-    /// there, EOPNOTSUPP if it is a file's that cannot be pinned; EINVAL for none or more than
+    /// there, EFAULT or EOPNOTSUPP if it is a file's that is shared; EINVAL for none or more than
     /// 16384.
     ///
     /// # Safety
@@ -49,6 +49,9 @@ impl<H: Handle> Submitter<'_, H> {
     /// Registers buffers with tags (`IORING_REGISTER_BUFFERS2`): when a buffer is given up and the
     /// last operation is done with it, a completion with its tag as user data is posted, unless
     /// the tag is 0. Since Linux 5.13.
+    ///
+    /// Before 6.13, the completion may be a second late, and there is none when all buffers are
+    /// given up at once.
     ///
     /// # Errors
     ///
@@ -83,8 +86,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// As of [`register_buffers`](Self::register_buffers); ENXIO without slots; EINVAL beyond them,
-    /// or unless there are as many tags as buffers.
+    /// As of [`register_buffers`](Self::register_buffers); ENXIO without slots; EINVAL beyond them
+    /// (EOVERFLOW if the sum has more than 32 bits), for a tag where a slot is emptied, or unless
+    /// there are as many tags as buffers.
     ///
     /// # Safety
     ///
@@ -124,12 +128,14 @@ impl<H: Handle> Submitter<'_, H> {
     }
 
     /// Takes over `nr` buffers of another ring from its slot `src_off` on, into the slots from
-    /// `dst_off` on; all from there on if `nr` is 0. Since Linux 6.13.
+    /// `dst_off` on, of which there are then at least as many. If all three are 0, it takes all.
+    /// Since Linux 6.13.
     ///
     /// # Errors
     ///
-    /// As of [`register_buffers_clone`](Self::register_buffers_clone); and EOVERFLOW beyond the
-    /// slots there are.
+    /// As of [`register_buffers_clone`](Self::register_buffers_clone), where EBUSY is not for
+    /// [`DST_REPLACE`](CloneBuffersFlags::DST_REPLACE); EINVAL if only `nr` is 0; EOVERFLOW beyond
+    /// the slots of the other ring.
     pub fn register_buffers_clone_offset<T: Handle>(
         &self,
         src: &Submitter<'_, T>,

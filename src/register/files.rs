@@ -34,6 +34,9 @@ impl<H: Handle> Submitter<'_, H> {
     /// operation is done with its file, a completion with its tag as user data is posted, unless
     /// the tag is 0. Since Linux 5.13.
     ///
+    /// Before 6.13, the completion may be a second late, and there is none when all slots are given
+    /// up at once.
+    ///
     /// # Errors
     ///
     /// As of [`register_files`](Self::register_files); and EINVAL unless there are as many tags as
@@ -59,10 +62,12 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Result
     ///
     /// How many slots were seen to, which is fewer than given if one fails and is not the first.
+    /// The slot of one that fails is empty then.
     ///
     /// # Errors
     ///
-    /// ENXIO without slots; EINVAL beyond them; EBADF if the first is not open.
+    /// ENXIO without slots; EINVAL for none, or beyond them (EOVERFLOW if the sum has more than 32
+    /// bits); EBADF if the first is not open, or is a ring.
     pub fn register_files_update(&self, offset: u32, fds: &[RawFd]) -> io::Result<usize> {
         let mut arg = io_uring_files_update { offset, resv: 0, fds: address(fds) };
         // SAFETY: the kernel reads the struct and, through it, as many descriptors as we say.
@@ -76,8 +81,8 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// As there; and EINVAL unless there are as many tags as files, or for
-    /// [`SKIP_FILE`](crate::types::SKIP_FILE) with a tag.
+    /// As there; and EINVAL unless there are as many tags as files, or for a tag with -1 or
+    /// [`SKIP_FILE`](crate::types::SKIP_FILE).
     pub fn register_files_update_tag(
         &self,
         offset: u32,
@@ -99,11 +104,13 @@ impl<H: Handle> Submitter<'_, H> {
     }
 
     /// Confines [`auto_target`](crate::types::DestinationSlot::auto_target) to `len` slots from
-    /// `offset` on (`IORING_REGISTER_FILE_ALLOC_RANGE`). Since Linux 6.0.
+    /// `offset` on (`IORING_REGISTER_FILE_ALLOC_RANGE`): where all of them are taken, operations
+    /// fail with -ENFILE. Since Linux 6.0.
     ///
     /// # Errors
     ///
-    /// EINVAL beyond the slots, or on older kernels; EOVERFLOW if the sum does.
+    /// EINVAL beyond the slots, without any, or on older kernels; EOVERFLOW if the sum has more
+    /// than 32 bits.
     pub fn register_file_alloc_range(&self, offset: u32, len: u32) -> io::Result<()> {
         let mut arg = io_uring_file_index_range { off: offset, len, resv: 0 };
         // SAFETY: the kernel reads the struct, in which there are no addresses.

@@ -16,15 +16,16 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EINVAL on older kernels, on kernels built without busy polling, on rings with
-    /// [`setup_iopoll`](crate::Builder::setup_iopoll), or for a setting that the kernel does not know.
+    /// [`setup_iopoll`](crate::Builder::setup_iopoll), or for a setting that the kernel does not
+    /// know; [`NapiTracking::INACTIVE`](crate::types::NapiTracking::INACTIVE) is none to ask for.
     pub fn register_napi(&self, napi: &mut Napi) -> io::Result<()> {
         napi.set_operation(IO_URING_NAPI_REGISTER_OP, None);
         // SAFETY: the kernel reads and writes the struct, in which there are no addresses.
         unsafe { self.register_struct(IORING_REGISTER_NAPI, napi, 1) }.map(drop)
     }
 
-    /// Stops polling (`IORING_UNREGISTER_NAPI`). The setting that held before stands in `napi`
-    /// afterwards. Since Linux 6.9.
+    /// Stops polling (`IORING_UNREGISTER_NAPI`). The times that held before stand in `napi`
+    /// afterwards, but not the tracking. Since Linux 6.9.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EBUSY or ENOMEM when there is no room for more.
+    /// EBUSY when there are 65535; ENOMEM if memory is short.
     pub fn register_personality(&self) -> io::Result<u16> {
         let id = self.register_nothing(IORING_REGISTER_PERSONALITY)?;
         u16::try_from(id).map_err(|_| Errno::OVERFLOW)

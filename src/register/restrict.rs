@@ -13,6 +13,10 @@ impl<H: Handle> Submitter<'_, H> {
     /// [enabled](Self::register_enable_rings). What is not listed is forbidden: entries complete
     /// with -EACCES, register calls fail with EACCES. Since Linux 5.10.
     ///
+    /// **Since Linux 7.0**, a list that says nothing of register operations allows all of them, and
+    /// one that only speaks of these allows all entries; before, it forbids them. So a list that is
+    /// to confine both names at least one of both. An empty list forbids everything.
+    ///
     /// So a ring can be handed to less trusted code: one that only reads and writes registered
     /// files, for instance.
     ///
@@ -29,7 +33,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EBADFD if the ring is not [disabled](crate::Builder::setup_r_disabled); EBUSY if it is
-    /// restricted already; EINVAL for what the kernel does not know.
+    /// restricted already; EINVAL for what the kernel does not know, or for too many (more than
+    /// there are operations of all kinds).
     pub fn register_restrictions(&self, restrictions: &[Restriction]) -> io::Result<()> {
         // SAFETY: an array of restrictions is what the kernel expects, and there are no addresses.
         unsafe { self.register_slice(IORING_REGISTER_RESTRICTIONS, restrictions) }.map(drop)
@@ -41,9 +46,10 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL for a program that is none, an operation that there is not, with
-    /// [`BpfFilterFlags::SZ_STRICT`](crate::BpfFilterFlags::SZ_STRICT) EMSGSIZE if the kernel hands filters of that
-    /// operation another amount of data; EINVAL on older kernels.
+    /// EINVAL for a program that is none, an operation or flags that there are not, or on older
+    /// kernels; EMSGSIZE if the kernel hands filters of that operation less data than
+    /// [`pdu_size`](BpfFilter::pdu_size) or, with
+    /// [`SZ_STRICT`](crate::BpfFilterFlags::SZ_STRICT), more.
     pub fn register_bpf_filter(&self, filter: &BpfFilter<'_>) -> io::Result<()> {
         let mut arg = filter.command();
         // SAFETY: the kernel reads the struct and, through it, the program, which is borrowed.
@@ -78,7 +84,8 @@ impl BpfFilter<'_> {
 ///
 /// # Errors
 ///
-/// As there; and EACCES unless the task has `CAP_SYS_ADMIN` or has set `PR_SET_NO_NEW_PRIVS`.
+/// As there; EACCES unless the task has `CAP_SYS_ADMIN` or has set `PR_SET_NO_NEW_PRIVS`; EINVAL or
+/// EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
 pub fn filter_task(filter: &BpfFilter<'_>) -> io::Result<()> {
     let mut arg = filter.command();
@@ -99,8 +106,8 @@ pub fn filter_task(filter: &BpfFilter<'_>) -> io::Result<()> {
 /// # Errors
 ///
 /// EACCES unless the task has `CAP_SYS_ADMIN` or has set `PR_SET_NO_NEW_PRIVS`; EPERM if it is
-/// restricted already; EINVAL for what the kernel does not know, for more than 128 restrictions, or
-/// on older kernels.
+/// restricted already; EINVAL for what the kernel does not know, or for more than 128 restrictions;
+/// EINVAL or EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
 pub fn restrict_task(restrictions: &[Restriction]) -> io::Result<()> {
     /// `struct io_uring_task_restriction`, with room for more than the kernel takes.

@@ -12,7 +12,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// Cancels what `criteria` matches, and waits until it is cancelled
     /// (`IORING_REGISTER_SYNC_CANCEL`), at most as long as `timeout` says. Since Linux 6.0.
     ///
-    /// The cancelled requests post their completions as ever. What cannot be found, as direct I/O
+    /// The cancelled requests post their completions as ever (a worker thread's with -EINTR, or what
+    /// else it was interrupted with). What cannot be found, as direct I/O
     /// in the block layer, is not waited for: this is no barrier, [`drain`](crate::IoUring::drain)
     /// is one.
     ///
@@ -22,8 +23,10 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENOENT if there is none; ETIME if the time ran out before all were cancelled; EINTR for a
-    /// signal; EINVAL for criteria that the kernel does not know, or on older kernels.
+    /// ENOENT if there is none; for a moment, that includes what is on its way to a worker thread.
+    /// EBADF if the descriptor to match is not open; ETIME if the time ran out before all were
+    /// cancelled; EINTR for a signal; EINVAL for criteria that the kernel does not know, or on
+    /// older kernels.
     pub fn register_sync_cancel(
         &self,
         timeout: Option<Timespec>,
@@ -50,12 +53,12 @@ impl<H: Handle> Submitter<'_, H> {
 /// (`IORING_REGISTER_SEND_MSG_RING`). Since Linux 6.13.
 ///
 /// `message` is a message of [`opcode`](crate::opcode) that carries data, to the descriptor of a
-/// ring; its own user data and flags do not matter.
+/// ring; its own user data does not matter.
 ///
 /// # Errors
 ///
-/// EINVAL for any other entry, or on older kernels; EBADF if there is no ring by that descriptor;
-/// EBADFD if it is disabled; EOVERFLOW if there is no room for the completion.
+/// EINVAL for any other entry, or with [flags](crate::squeue::Flags); EBADF if the descriptor is not
+/// open; EBADFD if it is no ring's, or the ring is disabled; EINVAL or EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
 pub fn send_msg_ring(message: &crate::squeue::Entry) -> io::Result<()> {
     let mut sqe = message.into_raw();

@@ -9,11 +9,13 @@ use crate::sys::io_uring_register_op::*;
 
 /// # Worker threads
 impl<H: Handle> Submitter<'_, H> {
-    /// Lets worker threads run on these processors (`IORING_REGISTER_IOWQ_AFF`). Since Linux 5.14.
+    /// Has the worker threads of this task run on these processors (`IORING_REGISTER_IOWQ_AFF`):
+    /// those that begin from now on. Processors that there are not are passed over. Since Linux
+    /// 5.14.
     ///
     /// # Errors
     ///
-    /// EINVAL if there is none of them, or on older kernels.
+    /// EINVAL on older kernels.
     pub fn register_iowq_aff(&self, cpus: &CpuSet) -> io::Result<()> {
         let mask = (&raw const *cpus).cast_mut().cast();
         // SAFETY: a `CpuSet` is the kernel's mask, which it reads; here it wants its length in bytes.
@@ -21,8 +23,8 @@ impl<H: Handle> Submitter<'_, H> {
             .map(drop)
     }
 
-    /// Lets worker threads run where the kernel sees fit, as they do from the start
-    /// (`IORING_UNREGISTER_IOWQ_AFF`). Since Linux 5.14.
+    /// Lets worker threads that begin from now on run where the kernel sees fit, as they do from
+    /// the start (`IORING_UNREGISTER_IOWQ_AFF`). Since Linux 5.14.
     ///
     /// # Errors
     ///
@@ -38,7 +40,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL on older kernels.
+    /// EINVAL above 2147483647, or on older kernels.
     pub fn register_iowq_max_workers(&self, max: &mut [u32; 2]) -> io::Result<()> {
         // SAFETY: the kernel reads and writes two words.
         unsafe { self.register_struct(IORING_REGISTER_IOWQ_MAX_WORKERS, max, 2) }.map(drop)

@@ -14,7 +14,7 @@ impl NapiTracking {
     pub const DYNAMIC: Self = Self(IO_URING_NAPI_TRACKING_DYNAMIC as u32);
     /// Those that were [added](crate::Submitter::register_napi_add_id). Since Linux 6.13.
     pub const STATIC: Self = Self(IO_URING_NAPI_TRACKING_STATIC as u32);
-    /// None.
+    /// None: what holds where nothing is registered.
     pub const INACTIVE: Self = Self(IO_URING_NAPI_TRACKING_INACTIVE as u32);
 
     /// By the kernel's number.

@@ -4,8 +4,9 @@ use std::ptr::NonNull;
 
 use anyhow::ensure;
 use rustix::param::page_size;
-use rustix_uring::sys::io_uring_register_op::*;
-use rustix_uring::{BufRing, BufRingFlags, Errno, IoUring};
+use rustix_uring::squeue::{Entry, Sqe};
+use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*};
+use rustix_uring::{BufRing, BufRingFlags, Errno, IoUring, Submitter};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -67,8 +68,7 @@ fn kernels_memory(ring: &mut dyn Ring) -> Result {
 
 fn refused(ring: &mut dyn Ring) -> Result {
     let pages = Pages::new(BufRing::memory_size(1024) + page_size())?;
-    let ring = ring.submitter();
-    let register = |start, len, entries| {
+    let register = |ring: &Submitter<'_>, start, len, entries| {
         let start = pages.all().cast::<u8>().as_ptr().wrapping_add(start);
         let memory = NonNull::slice_from_raw_parts(NonNull::new(start).unwrap(), len);
         // SAFETY: the pages are ours, and outlive the registration, or it is refused.
@@ -76,20 +76,38 @@ fn refused(ring: &mut dyn Ring) -> Result {
     };
     let all = pages.all().len();
     for entries in [0, 3, 1000, u16::MAX] {
-        assert_eq!(register(0, all, entries), Some(Errno::INVAL), "{entries}");
+        assert_eq!(register(&ring.submitter(), 0, all, entries), Some(Errno::INVAL), "{entries}");
     }
-    assert_eq!(register(0, BufRing::memory_size(1024) - 1, 1024), Some(Errno::INVAL));
-    assert_eq!(register(16, all - 16, 4), Some(Errno::INVAL));
-    assert_eq!(register(0, all, 1024), None);
-    assert_eq!(register(0, all, 1024), Some(Errno::EXIST));
+    assert_eq!(
+        register(&ring.submitter(), 0, BufRing::memory_size(1024) - 1, 1024),
+        Some(Errno::INVAL)
+    );
+    assert_eq!(register(&ring.submitter(), 16, all - 16, 4), Some(Errno::INVAL));
+    assert_eq!(register(&ring.submitter(), 0, all, 1024), None);
+    assert_eq!(register(&ring.submitter(), 0, all, 1024), Some(Errno::EXIST));
     // The last page is the guard.
-    ring.unregister_buf_ring(1)?;
+    ring.submitter().unregister_buf_ring(1)?;
     let guarded = all - page_size();
-    assert_eq!(register(guarded, all, 1024), Some(Errno::FAULT));
-    assert_eq!(ring.unregister_buf_ring(1), Err(Errno::NOENT));
+    assert_eq!(register(&ring.submitter(), guarded, all, 1024), Some(Errno::FAULT));
+    assert_eq!(ring.submitter().unregister_buf_ring(1), Err(Errno::NOENT));
+    // A group of the older kind is none of a ring, nor makes room for one.
+    let mut byte = 0_u8;
+    let provide = Entry::from_raw(Sqe {
+        opcode: IORING_OP_PROVIDE_BUFFERS as u8,
+        fd: 1,
+        addr: (&raw mut byte).expose_provenance() as u64,
+        len: 1,
+        buf_index: 1,
+        ..Sqe::ZERO
+    });
+    // SAFETY: no operation takes the byte.
+    assert_eq!(unsafe { ring.run(provide) }?.to_result(), Ok(0));
+    let ring = ring.submitter();
+    assert_eq!(ring.unregister_buf_ring(1), Err(Errno::INVAL));
+    assert_eq!(register(&ring, 0, all, 4), Some(Errno::EXIST));
     let unknown = BufRingFlags::from_bits_retain(1 << 15);
     // SAFETY: it is refused.
-    let bufs = unsafe { ring.register_buf_ring(pages.all(), 4, 1, unknown) };
+    let bufs = unsafe { ring.register_buf_ring(pages.all(), 4, 2, unknown) };
     assert_eq!(bufs.err(), Some(Errno::INVAL));
     Ok(())
 }

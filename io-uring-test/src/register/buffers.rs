@@ -5,6 +5,7 @@ use std::ptr;
 
 use anyhow::{bail, ensure};
 use rustix::io::write;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::pipe::pipe;
 use rustix_uring::squeue::{Entry, Sqe};
 use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*};
@@ -147,6 +148,13 @@ fn register_buffers_refused(ring: &mut dyn Ring) -> Result {
         assert_eq!(ring.register_buffers(&vec![one[0]; 16385]), Err(Errno::INVAL));
         assert_eq!(ring.register_buffers(&[vector(ptr::null_mut(), 1)]), Err(Errno::FAULT));
         assert_eq!(ring.register_buffers(&[vector(&mut byte, 0)]), Err(Errno::FAULT));
+        let file = file_with(&[0; 4096])?;
+        let (all, shared) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        let mapped = mmap(ptr::null_mut(), 4096, all, shared, &file, 0)?;
+        // Pages of a file cannot be kept from it; kernels disagree how to say so.
+        let refusal = ring.register_buffers(&[vector(mapped.cast(), 4096)]);
+        assert!(matches!(refusal, Err(Errno::FAULT | Errno::OPNOTSUPP)), "{refusal:?}");
+        munmap(mapped, 4096)?;
         let guarded = Pages::new(4096)?;
         let end = guarded.all().cast::<u8>().as_ptr().wrapping_add(guarded.all().len() - 1);
         assert_eq!(ring.register_buffers(&[vector(end, 2)]), Err(Errno::FAULT));

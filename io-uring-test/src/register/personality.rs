@@ -26,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
         &[REGISTER, UNREGISTER, Capability(CapabilitySet::SETUID)],
         others_credentials,
     ),
+    Case::once("as_many_as_there_can_be", &[REGISTER], as_many_as_there_can_be),
     Case::kinds("refused", &[REGISTER, UNREGISTER], refused),
 ];
 
@@ -69,6 +70,17 @@ fn as_user(uid: libc::uid_t) -> Result {
     // SAFETY: three numbers; no memory is involved.
     let done = unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) };
     ensure!(done == 0, "setresuid: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+fn as_many_as_there_can_be() -> Result {
+    let ring = IoUring::new(1)?;
+    for id in 1..=u16::MAX {
+        assert_eq!(ring.submitter().register_personality()?, id);
+    }
+    assert_eq!(ring.submitter().register_personality(), Err(Errno::BUSY));
+    ring.submitter().unregister_personality(77)?;
+    assert_eq!(ring.submitter().register_personality()?, 77);
     Ok(())
 }
 
