@@ -342,7 +342,7 @@ fn bundle(ring: &mut dyn Ring) -> Result {
 fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
     const ENTRIES: u16 = 8;
     const SIZE: usize = 256;
-    const TOTAL: usize = 128 << 10;
+    const TOTAL: usize = 16 << 10;
     for seed in 0..4 {
         let mut random = fastrand::Rng::with_seed(seed);
         let (reader, mut writer) = UnixStream::pair()?;
