@@ -21,12 +21,11 @@ unsafe impl Sync for Mmap {}
 
 impl Mmap {
     /// Maps `len` bytes of a ring, from one of the `IORING_OFF_*` on.
-    pub(crate) fn new(ring: impl AsFd, offset: u32, len: usize) -> io::Result<Self> {
+    pub(crate) fn new(ring: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
-        let start =
-            unsafe { mmap(ptr::null_mut(), len, protection, flags, ring, u64::from(offset)) }?;
+        let start = unsafe { mmap(ptr::null_mut(), len, protection, flags, ring, offset) }?;
         Self::from_raw(start, len)
     }
 
@@ -40,7 +39,7 @@ impl Mmap {
     }
 
     /// Maps the ring's memory in place of what was reserved.
-    pub(crate) fn fill(self, ring: impl AsFd, offset: u32) -> io::Result<Self> {
+    pub(crate) fn fill(self, ring: impl AsFd, offset: u64) -> io::Result<Self> {
         let len = self.len;
         // At another address, if it comes to that: a ring's mapping takes none that it is told.
         drop(self);

@@ -24,6 +24,7 @@
 //! or by needing an operation that it then does not submit.
 
 mod case;
+mod child;
 mod coverage;
 mod files;
 mod kind;
@@ -38,6 +39,8 @@ mod table;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
+pub(crate) use child::in_child;
+pub(crate) use coverage::register;
 pub(crate) use files::*;
 pub(crate) use kind::{KINDS, Kind, Setup};
 pub(crate) use memory::*;

@@ -8,17 +8,22 @@
 //! the reason is printed. Cases are named after their files.
 
 mod availability;
+mod buf_ring;
 mod builder;
 mod cqueue;
 mod drain;
 mod harness;
 mod kind;
+mod leaks;
 mod local;
 mod memory;
 mod opcode;
+mod query;
 mod register;
 mod squeue;
 mod submit;
+mod wait_region;
+mod zcrx;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -52,6 +57,7 @@ const FILES: &[(&str, &[Case])] = &[
     ("builder", builder::CASES),
     ("drain", drain::CASES),
     ("local", local::CASES),
+    ("buf_ring", buf_ring::CASES),
     ("memory", memory::CASES),
     ("squeue", squeue::CASES),
     ("squeue::flags", squeue::flags::CASES),
@@ -63,8 +69,6 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::sqpoll", submit::sqpoll::CASES),
     ("submit::iopoll", submit::iopoll::CASES),
     ("submit::taskrun", submit::taskrun::CASES),
-    ("register::probe", register::probe::CASES),
-    ("register::ring", register::ring::CASES),
     ("opcode::buffer", opcode::buffer::CASES),
     ("opcode::futex", opcode::futex::CASES),
     ("opcode::pipe", opcode::pipe::CASES),
@@ -74,6 +78,22 @@ const FILES: &[(&str, &[Case])] = &[
     ("opcode::rw", opcode::rw::CASES),
     ("opcode::slot", opcode::slot::CASES),
     ("opcode::timeout", opcode::timeout::CASES),
+    ("register::buf_ring", register::buf_ring::CASES),
+    ("register::buffers", register::buffers::CASES),
+    ("register::eventfd", register::eventfd::CASES),
+    ("register::files", register::files::CASES),
+    ("register::net", register::net::CASES),
+    ("register::personality", register::personality::CASES),
+    ("register::probe", register::probe::CASES),
+    ("register::resize", register::resize::CASES),
+    ("register::restrict", register::restrict::CASES),
+    ("register::ring", register::ring::CASES),
+    ("register::sync", register::sync::CASES),
+    ("register::workers", register::workers::CASES),
+    ("query", query::CASES),
+    ("wait_region", wait_region::CASES),
+    ("zcrx", zcrx::CASES),
+    ("leaks", leaks::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.
