@@ -46,16 +46,19 @@ fn held() -> Result<Held> {
     })
 }
 
-/// What it holds once the rings of earlier cases have come to their end.
+/// What it holds once the rings of earlier cases have come to their end, and threads that have just
+/// begun have mapped what they need.
 fn held_at_rest() -> Result<Held> {
     let start = Instant::now();
+    let mut last = held()?;
     loop {
-        let held = held()?;
-        if held.pinned.ends_with("\t       0 kB") {
-            return Ok(held);
+        thread::sleep(Duration::from_millis(50));
+        let now = held()?;
+        if now == last && now.pinned.ends_with("\t       0 kB") {
+            return Ok(now);
         }
-        ensure!(start.elapsed() < Duration::from_secs(10), "{held:?}");
-        thread::sleep(Duration::from_millis(10));
+        ensure!(start.elapsed() < Duration::from_secs(10), "{now:?}, before {last:?}");
+        last = now;
     }
 }
 
