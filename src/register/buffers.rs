@@ -34,7 +34,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EBUSY if there are buffers already; ENOMEM above `RLIMIT_MEMLOCK`; EFAULT if memory is not
-    /// there, EFAULT or EOPNOTSUPP if it is a file's that is shared; EINVAL for none or more than
+    /// there, EFAULT or EOPNOTSUPP if it is a shared mapping of a file on a disk; EINVAL for none or more than
     /// 16384.
     ///
     /// # Safety

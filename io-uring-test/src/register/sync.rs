@@ -1,7 +1,6 @@
 //! Cancelling, and sending messages, at once.
 
 use std::ffi::{CStr, CString};
-use std::iter;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::thread;
@@ -72,20 +71,34 @@ fn with_fifo(run: impl FnOnce(&CStr) -> Result) -> Result {
     run(&path)
 }
 
+/// Cancels what a worker waits for until it has completed: on its way to the worker, it cannot be
+/// found.
+fn cancel_and_complete(ring: &mut dyn Ring) -> Result {
+    loop {
+        match ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(0)) {
+            Ok(found) => assert_eq!(found, 0),
+            Err(Errno::NOENT) => {}
+            Err(e) => bail!(e),
+        }
+        ring.submitter().get_events()?;
+        let done = ring.reap();
+        if let [done] = done[..] {
+            // An errno of the kernel's own, as interrupted opens have, where it had begun.
+            let interrupted = [-512, -libc::ECANCELED, -libc::EINTR].contains(&done.result());
+            ensure!(interrupted, "{done:?}");
+            return Ok(());
+        }
+        ensure!(done.is_empty(), "{done:?}");
+    }
+}
+
 /// What a worker thread waits for is interrupted, and waited for.
 fn cancel_in_worker(ring: &mut dyn Ring) -> Result {
     with_fifo(|path| {
         // SAFETY: the path outlives the operation, whose completion is awaited.
-        unsafe { ring.push(&[open_fifo(path).user_data(1)]) }?;
+        unsafe { ring.push(&[open_fifo(path)]) }?;
         ring.submit()?;
-        let cancel = || ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1));
-        // On its way to the worker, it cannot be found.
-        let found = iter::repeat_with(cancel).find(|found| *found != Err(Errno::NOENT));
-        assert_eq!(found, Some(Ok(0)));
-        // An errno of the kernel's own, as interrupted opens have, where it had begun.
-        let done = ring.complete(1)?[0].result();
-        assert!([-512, -libc::ECANCELED, -libc::EINTR].contains(&done), "{done}");
-        Ok(())
+        cancel_and_complete(ring)
     })
 }
 
@@ -99,12 +112,9 @@ fn cancel_timeout(ring: &mut dyn Ring) -> Result {
             // The worker may not have begun, or may have ended by the second look.
             thread::sleep(Duration::from_micros(100));
             let criteria = CancelBuilder::user_data(0);
-            let cancelled = ring.submitter().register_sync_cancel(Some(Timespec::new()), criteria);
-            ring.complete(1)?;
-            match cancelled {
-                // On its way to the worker, it cannot be found.
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(Errno::TIME) => return Ok(()),
+            match ring.submitter().register_sync_cancel(Some(Timespec::new()), criteria) {
+                Ok(_) | Err(Errno::NOENT) => cancel_and_complete(ring)?,
+                Err(Errno::TIME) => return cancel_and_complete(ring),
                 Err(e) => bail!(e),
             }
         }
