@@ -18,6 +18,7 @@ use rustix_uring::types::{
 
 use crate::harness::Need::*;
 use crate::harness::*;
+use crate::opcode::reap;
 
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("poll_add", &[Opcode(PollAdd::CODE)], poll_add),
@@ -61,17 +62,6 @@ fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
 fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
     // SAFETY: there is no memory, and the caller's files outlive the call.
     Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
-/// The next completions, in the order of their user data.
-fn reap(ring: &mut dyn Ring, n: usize) -> Result<Vec<Completion>> {
-    let mut done = Vec::new();
-    while done.len() < n {
-        ring.submit_and_wait(n - done.len())?;
-        done.extend(ring.reap());
-    }
-    done.sort_by_key(|cqe| cqe.user_data());
-    Ok(done)
 }
 
 fn poll_add(ring: &mut dyn Ring) -> Result {
