@@ -25,7 +25,7 @@ opcode! {
         flags: MsgFlags => msg_flags,
         /// The group to take a provided buffer from, with
         /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry; `buf` is
-        /// ignored then and may be null.
+        /// ignored then and may be null, `len` still limits.
         buf_group: u16 => buf_group,
         /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
@@ -135,8 +135,8 @@ opcode! {
         /// How the socket receives.
         flags: MsgFlags => msg_flags,
         /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry. There is at
-        /// most one buffer in `msg` then, whose length counts.
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry. There is
+        /// one buffer in `msg` then, of which the length limits.
         buf_group: u16 => buf_group,
     }
 }
