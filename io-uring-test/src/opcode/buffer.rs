@@ -80,8 +80,6 @@ fn provide_refused(ring: &mut dyn Ring) -> Result {
     let start = buffers.as_mut_ptr();
     let refusals = [
         (ProvideBuffers::new(start, 8, 0, GROUP, 0), Errno::TOOBIG),
-        // Numbers have 16 bits.
-        (ProvideBuffers::new(start, 8, 8, GROUP, u16::MAX), Errno::INVAL),
         // No address of ours.
         (
             ProvideBuffers::new(ptr::without_provenance_mut(usize::MAX << 14), 4096, 2, GROUP, 0),

@@ -34,12 +34,11 @@ fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
     Ok(())
 }
 
-/// Wakes, and returns how many say that they were woken, and which, with their results.
-fn wake(
-    ring: &mut dyn Ring,
-    wake: FutexWake,
-    n: usize,
-) -> Result<(Result<u32, Errno>, Vec<(u64, u32)>)> {
+/// How a wake ended, and who was woken, with which result.
+type Woken = (Result<u32, Errno>, Vec<(u64, u32)>);
+
+/// Wakes, of whom `n` say so.
+fn wake(ring: &mut dyn Ring, wake: FutexWake, n: usize) -> Result<Woken> {
     // SAFETY: the futexes are the caller's.
     unsafe { ring.push(&[wake.build().user_data(99)]) }?;
     let mut done = ring.complete(n + 1)?;
