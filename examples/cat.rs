@@ -179,7 +179,8 @@ impl Cat {
                 Err(errno) => {
                     // The memory is the kernel's until the end. If not even that can be waited for,
                     // nothing may be freed any more.
-                    if self.ring.drain(&mut outstanding, &[], |_| true).is_err() {
+                    let user_data: Vec<u64> = (0..entries.len() as u64).collect();
+                    if self.ring.drain(&mut outstanding, &user_data, |_| true).is_err() {
                         process::abort();
                     }
                     return Err(errno).context("cannot submit");

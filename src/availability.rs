@@ -18,8 +18,8 @@ pub enum Availability {
     /// It may not be used: by a seccomp filter, as in many containers, by a security module, or by
     /// the sysctl `kernel.io_uring_disabled` (EPERM, EACCES).
     Forbidden,
-    /// `RLIMIT_MEMLOCK` leaves no memory for a ring, before Linux 5.12, or memory is short
-    /// (ENOMEM).
+    /// `RLIMIT_MEMLOCK` leaves no memory for a ring, on kernels that count it there (before Linux
+    /// 5.12, and again around 6.16 to 7.1), or memory is short (ENOMEM).
     OutOfMemory,
     /// Something else was in the way: too many open files, for one (EMFILE).
     Failed(Errno),
@@ -35,7 +35,7 @@ impl fmt::Display for Availability {
                  or by the sysctl kernel.io_uring_disabled",
             ),
             Self::OutOfMemory => f.write_str(
-                "no memory for a ring (ENOMEM): before Linux 5.12, raise RLIMIT_MEMLOCK",
+                "no memory for a ring (ENOMEM): raise RLIMIT_MEMLOCK, where some kernels count it",
             ),
             Self::Failed(errno) => write!(f, "cannot set up a ring: {errno}"),
         }

@@ -201,7 +201,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// | EINVAL | `entries` is 0 or above 32768; the kernel does not know a flag; flags do not go together | leave out what is optional |
     /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single place | ask for two |
     /// | ENOSYS, EPERM | there is no io_uring here, or not for us | see [`availability`](crate::availability) |
-    /// | ENOMEM | before Linux 5.12 rings count against `RLIMIT_MEMLOCK`; else memory is short | raise the limit, ask for less |
+    /// | ENOMEM | before Linux 5.12, and again around 6.16 to 7.1, rings count against `RLIMIT_MEMLOCK`; else memory is short | raise the limit, ask for less |
     /// | EMFILE, ENFILE | too many open files | close some |
     /// | ENXIO, EBADF, EINVAL | [`setup_attach_wq`](Self::setup_attach_wq) got no ring | |
     pub fn build(&self, entries: u32) -> io::Result<IoUring<S, C>> {

@@ -277,6 +277,40 @@ impl<H: Handle> Submitter<'_, H> {
     }
 }
 
+#[cfg(feature = "raw-syscall")]
+impl<H: Handle> Submitter<'_, H> {
+    /// [`enter_for`](Self::enter_for) with the argument in the ring's wait region.
+    pub(crate) fn enter_registered_wait(
+        &self,
+        want: usize,
+        offset: usize,
+        flags: EnterFlags,
+    ) -> io::Result<usize> {
+        let (setup, to_submit) = (self.params.setup_flags(), self.queued());
+        if setup.contains(SetupFlags::SQPOLL) {
+            wakeup_fence();
+        }
+        let Some(decided) = enter_flags(setup, self.sq.flags.relaxed(), to_submit, true) else {
+            return Ok(to_submit as usize);
+        };
+        let passed = EnterFlags::ABS_TIMER.union(EnterFlags::NO_IOWAIT).intersection(flags);
+        let flags = decided | passed | EnterFlags::EXT_ARG | EnterFlags::EXT_ARG_REG;
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        // SAFETY: every entry was pushed under the contract; the argument points into the region,
+        // which is borrowed by our caller.
+        let taken = unsafe {
+            syscall::enter_registered_wait(
+                self.handle.name(),
+                to_submit,
+                want,
+                flags.bits(),
+                offset,
+            )
+        }?;
+        Ok(taken as usize)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

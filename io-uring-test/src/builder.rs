@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::dup;
 use rustix::param::page_size;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::Resource;
 use rustix_uring::squeue::Entry128;
 use rustix_uring::{Errno, IoUring, Parameters, SetupFlags, cqueue, squeue};
 
@@ -274,15 +274,6 @@ fn from_fd_refused() -> Result {
         assert!(IoUring::<squeue::Entry>::from_fd(no_ring, params).is_err());
     }
     Ok(())
-}
-
-/// Runs with a limit in force.
-fn limited<T>(resource: Resource, limit: u64, run: impl FnOnce() -> T) -> Result<T> {
-    let old = getrlimit(resource);
-    setrlimit(resource, Rlimit { current: Some(limit), ..old })?;
-    let result = run();
-    setrlimit(resource, old)?;
-    Ok(result)
 }
 
 /// However far the set-up gets before it fails, it leaves nothing behind.

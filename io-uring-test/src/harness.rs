@@ -24,6 +24,7 @@
 //! or by needing an operation that it then does not submit.
 
 mod case;
+mod child;
 mod coverage;
 mod files;
 mod kind;
@@ -32,10 +33,14 @@ mod need;
 mod queue;
 mod ring;
 mod run;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
+mod table;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
+pub(crate) use child::in_child;
+pub(crate) use coverage::register;
 pub(crate) use files::*;
 pub(crate) use kind::{KINDS, Kind, Setup};
 pub(crate) use memory::*;
@@ -43,3 +48,4 @@ pub(crate) use need::Need;
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;
+pub(crate) use table::*;

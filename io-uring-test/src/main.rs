@@ -7,16 +7,23 @@
 //! `cargo test --workspace` runs it too. Nothing but what a case names as its need may skip it, and
 //! the reason is printed. Cases are named after their files.
 
+mod availability;
+mod buf_ring;
 mod builder;
 mod cqueue;
 mod drain;
 mod harness;
 mod kind;
+mod leaks;
 mod local;
 mod memory;
 mod opcode;
+mod query;
+mod register;
 mod squeue;
 mod submit;
+mod wait_region;
+mod zcrx;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -45,10 +52,12 @@ struct Args {
 
 /// Every file of cases, and its name.
 const FILES: &[(&str, &[Case])] = &[
+    ("availability", availability::CASES),
     ("kind", kind::CASES),
     ("builder", builder::CASES),
     ("drain", drain::CASES),
     ("local", local::CASES),
+    ("buf_ring", buf_ring::CASES),
     ("memory", memory::CASES),
     ("squeue", squeue::CASES),
     ("squeue::flags", squeue::flags::CASES),
@@ -60,9 +69,31 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::sqpoll", submit::sqpoll::CASES),
     ("submit::iopoll", submit::iopoll::CASES),
     ("submit::taskrun", submit::taskrun::CASES),
+    ("opcode::buffer", opcode::buffer::CASES),
+    ("opcode::futex", opcode::futex::CASES),
+    ("opcode::pipe", opcode::pipe::CASES),
+    ("opcode::poll", opcode::poll::CASES),
+    ("opcode::process", opcode::process::CASES),
     ("opcode::ring", opcode::ring::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("opcode::slot", opcode::slot::CASES),
     ("opcode::timeout", opcode::timeout::CASES),
+    ("register::buf_ring", register::buf_ring::CASES),
+    ("register::buffers", register::buffers::CASES),
+    ("register::eventfd", register::eventfd::CASES),
+    ("register::files", register::files::CASES),
+    ("register::net", register::net::CASES),
+    ("register::personality", register::personality::CASES),
+    ("register::probe", register::probe::CASES),
+    ("register::resize", register::resize::CASES),
+    ("register::restrict", register::restrict::CASES),
+    ("register::ring", register::ring::CASES),
+    ("register::sync", register::sync::CASES),
+    ("register::workers", register::workers::CASES),
+    ("query", query::CASES),
+    ("wait_region", wait_region::CASES),
+    ("zcrx", zcrx::CASES),
+    ("leaks", leaks::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.

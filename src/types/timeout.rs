@@ -23,6 +23,10 @@ impl Timespec {
         Self { sec: 0, nsec: 0 }
     }
 
+    pub(crate) const fn into_parts(self) -> (i64, i64) {
+        (self.sec, self.nsec)
+    }
+
     /// Sets the seconds.
     #[must_use]
     #[inline]

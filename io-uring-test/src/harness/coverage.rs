@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fmt, ptr};
 
@@ -252,4 +253,20 @@ pub(super) fn last_register_op() -> Result<Option<u32>> {
     let mut refused = (0..).filter(|&op| op != IORING_REGISTER_PROBE as u32);
     let unknown = refused.find(|&op| register(op, ptr::null(), 0) == Err(Errno::INVAL));
     Ok(*LAST.get_or_init(|| unknown.and_then(|op| op.checked_sub(1))))
+}
+
+/// `io_uring_register(2)` as it is, for what the crate has no way to ask.
+///
+/// # Safety
+///
+/// `arg` and `nr_args` are what the kernel expects, or such that it refuses them.
+pub(crate) unsafe fn register(
+    ring: impl AsFd,
+    op: u32,
+    arg: *mut c_void,
+    nr_args: u32,
+) -> Result<u32, Errno> {
+    let (zero, op) = (IoringRegisterOp::RegisterBuffers, IoringRegisterFlags::from_bits_retain(op));
+    // SAFETY: the caller's promise.
+    unsafe { io_uring_register_with(ring, zero, op, arg, nr_args) }
 }

@@ -7,6 +7,7 @@ use std::ptr::{self, NonNull};
 use anyhow::Context;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use rustix::param::page_size;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Result, descriptors};
 
@@ -61,4 +62,13 @@ pub(crate) fn footprint() -> Result<Footprint> {
     let statm = fs::read_to_string("/proc/self/statm")?;
     let pages = statm.split(' ').next().context("/proc/self/statm is empty")?.parse()?;
     Ok(Footprint { descriptors: descriptors()?, pages })
+}
+
+/// Runs with a limit in force.
+pub(crate) fn limited<T>(resource: Resource, limit: u64, run: impl FnOnce() -> T) -> Result<T> {
+    let old = getrlimit(resource);
+    setrlimit(resource, Rlimit { current: Some(limit), ..old })?;
+    let result = run();
+    setrlimit(resource, old)?;
+    Ok(result)
 }

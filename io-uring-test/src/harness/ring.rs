@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr::NonNull;
 
 use anyhow::{Context, ensure};
 use rustix_uring::squeue::{Entry, EntryMarker, Flags, PushError};
@@ -32,6 +33,18 @@ pub(crate) trait Ring {
 
     /// How many completions are lost.
     fn lost(&mut self) -> u32;
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
+
+    /// # Safety
+    ///
+    /// That of [`IoUring::resize_in`].
+    unsafe fn resize_in(
+        &mut self,
+        entries: u32,
+        cq_entries: Option<u32>,
+        memory: NonNull<[u8]>,
+    ) -> Result<(), Errno>;
 }
 
 /// What the kinds of completion have in common.
@@ -206,5 +219,19 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
 
     fn lost(&mut self) -> u32 {
         self.ring.completion().overflow()
+    }
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno> {
+        self.ring.resize(entries, cq_entries)
+    }
+
+    unsafe fn resize_in(
+        &mut self,
+        entries: u32,
+        cq_entries: Option<u32>,
+        memory: NonNull<[u8]>,
+    ) -> Result<(), Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { self.ring.resize_in(entries, cq_entries, memory) }
     }
 }
