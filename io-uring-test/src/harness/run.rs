@@ -147,7 +147,7 @@ fn nothing_left(ring: &mut dyn Ring) -> Result {
     if ring.params().setup_flags().contains(SetupFlags::SQPOLL) {
         // The polling thread gives places back after the completions of what was in them.
         let start = Instant::now();
-        while ring.queue().len() != 0 && start.elapsed() < Duration::from_secs(1) {
+        while !ring.queue().is_empty() && start.elapsed() < Duration::from_secs(1) {
             thread::yield_now();
         }
     }
