@@ -84,7 +84,8 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENOENT if there is none; EINVAL if the group is none of a ring, or on older kernels.
+    /// ENOENT if there is none, on some older kernels EINVAL for groups below 64; EINVAL if the group
+    /// is none of a ring, or on kernels without them.
     pub fn unregister_buf_ring(&self, bgid: u16) -> io::Result<()> {
         let mut arg = buf_reg(0, 0, bgid, BufRingFlags::empty());
         // SAFETY: the kernel reads the struct, in which there are no addresses.
