@@ -10,6 +10,7 @@
 mod availability;
 mod builder;
 mod cqueue;
+mod drain;
 mod harness;
 mod kind;
 mod local;
@@ -55,6 +56,7 @@ const FILES: &[(&str, &[Case])] = &[
     ("submit::sqpoll", submit::sqpoll::CASES),
     ("submit::iopoll", submit::iopoll::CASES),
     ("submit::taskrun", submit::taskrun::CASES),
+    ("drain", drain::CASES),
     ("local", local::CASES),
     ("register::probe", register::probe::CASES),
     ("register::ring", register::ring::CASES),
