@@ -1,245 +1,279 @@
 //! Coming to the end of what is in flight.
 
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::ptr::NonNull;
-use std::time::{Duration, Instant};
+use std::thread;
 
-use anyhow::bail;
-use rustix::fs::{Mode, OFlags, open, statfs};
+use anyhow::{Context, ensure};
+use rustix::fs::{Advice, fadvise};
+use rustix::io::dup;
 use rustix::pipe::pipe;
-use rustix_uring::opcode::{AsyncCancel2, Nop, Read, Timeout};
+use rustix_uring::opcode::{AsyncCancel2, Read, Timeout};
+use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{CancelBuilder, Timespec};
-use rustix_uring::{Errno, IoUring, SetupFlags};
+use rustix_uring::{Errno, Features, IoUring, Parameters, SetupFlags};
 
 use crate::harness::Need::*;
 use crate::harness::*;
 
-pub(crate) const CASES: &[Case] = &[
-    Case::once("nothing", &[], nothing),
-    Case::once("waits_that_would_not_end", &[Opcode(Timeout::CODE)], waits_that_would_not_end),
-    Case::once("queued_and_never_submitted", &[], queued_and_never_submitted),
-    Case::once("more_than_the_queues_hold", &[], more_than_the_queues_hold),
-    Case::once("foreign_completions", &[], foreign_completions),
-    Case::once("errors_leave_the_count", &[RingWith(SetupFlags::R_DISABLED)], errors),
-    Case::once("deferred", &[RingWith(DEFER)], deferred),
-    Case::once("sqpoll", &[RingWith(SetupFlags::SQPOLL)], sqpoll),
-    Case::once("direct_io_is_not_found", &[DIRECT_IO, CANCEL_ANY], direct_io_is_not_found),
-];
-
+const SQPOLL: SetupFlags = SetupFlags::SQPOLL;
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
 
-fn hour() -> Timespec {
-    Timespec::from(Duration::from_secs(3600))
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("in_flight", &[], in_flight),
+    Case::kinds("in_flight_sqpoll", &[RingWith(SQPOLL)], in_flight)
+        .setup(Setup::USUAL.flags(SQPOLL)),
+    Case::kinds("in_flight_defer", &[RingWith(DEFER)], in_flight).setup(Setup::USUAL.flags(DEFER)),
+    Case::kinds("nothing_in_flight", &[], nothing_in_flight),
+    Case::kinds("more_than_fits", &[Feature(Features::NODROP)], more_than_fits),
+    Case::kinds("not_all_counts", &[], not_all_counts),
+    Case::once("without_ext_arg", &[], without_ext_arg),
+    Case::once("failure_keeps_count", &[RingWith(SetupFlags::SINGLE_ISSUER)], failure_keeps_count),
+    Case::kinds("direct_read", &[DISK, CANCELS_ANY, SLOW], direct_read),
+    Case::kinds("buffered_read", &[DISK], buffered_read),
+];
+
+/// A timeout that nobody will live to see.
+fn hour(user_data: u64) -> Entry {
+    static HOUR: Timespec = Timespec::new().sec(3600);
+    Timeout::new(&HOUR).build().user_data(user_data)
 }
 
-fn nothing() -> Result {
-    let mut ring = IoUring::new(8)?;
-    ring.drain(&mut 0, &[], |cqe| panic!("{cqe:?}"))?;
-    works(&mut ring, 5)
+/// Drains, and returns what completed meanwhile, by user data.
+fn drain(ring: &mut dyn Ring, outstanding: usize) -> Result<Vec<(u64, Result<u32, Errno>)>> {
+    let mut left = outstanding;
+    let mut done = Vec::new();
+    let user_data: Vec<_> = (0..outstanding as u64).collect();
+    ring.drain(&mut left, &user_data, &mut |cqe| {
+        done.push((cqe.user_data(), cqe.to_result()));
+        true
+    })?;
+    assert_eq!(left, 0);
+    done.sort_by_key(|(user_data, _)| *user_data);
+    Ok(done)
 }
 
-/// Reads of an empty pipe and timeouts of an hour end by their cancellation, on every kernel: where
-/// there is no cancelling of everything, by their user data.
-fn waits_in(mut ring: IoUring) -> Result {
-    let (empty, _writer) = pipe()?;
-    let hour = hour();
-    let mut bufs = [[0; 8]; 3];
-    let mut entries: Vec<_> = bufs
-        .iter_mut()
-        .map(|buf| Read::new(empty.as_fd(), buf.as_mut_ptr(), 8).build())
-        .chain((0..3).map(|_| Timeout::new(&hour).build()))
-        .collect();
-    let user_data: Vec<u64> = (100..100 + entries.len() as u64).collect();
-    for (entry, &n) in entries.iter_mut().zip(&user_data) {
-        entry.set_user_data(n);
-        // SAFETY: everything outlives the operations, for whose end `drain` waits.
-        unsafe { ring.submission().push(entry) }?;
-    }
+/// What waits for ever, what has completed, what is not submitted yet.
+fn in_flight(ring: &mut dyn Ring) -> Result {
+    let cancelled = Err(Errno::CANCELED);
+    let (reader, _writer) = pipe()?;
+    let mut buf = [0; 8];
+    let buf = buf.as_mut_ptr();
+    let read = |user_data| Read::new(&reader, buf, 8).build().user_data(user_data);
+    // SAFETY: `reader` and `buf` outlive the reads, to whose end `drain` comes.
+    unsafe { ring.push(&[read(0), hour(1), nop(2), hour(3).flags(Flags::IO_LINK), nop(4)]) }?;
     ring.submit()?;
+    // SAFETY: as above.
+    unsafe { ring.push(&[nop(5), read(6), hour(7)]) }?;
+    let done = drain(ring, 8)?;
+    let expected = [cancelled, cancelled, Ok(0), cancelled, cancelled, Ok(0), cancelled, cancelled];
+    assert!(done.into_iter().eq((0..).zip(expected)));
+    ring.works(20)
+}
 
-    let started = Instant::now();
-    let (mut outstanding, mut seen) = (entries.len(), Vec::new());
-    ring.drain(&mut outstanding, &user_data, |cqe| {
-        seen.push((cqe.user_data(), cqe.to_result()));
-        true
+fn nothing_in_flight(ring: &mut dyn Ring) -> Result {
+    assert_eq!(drain(ring, 0)?, []);
+    ring.push_nops(0..3, Flags::empty())?;
+    assert_eq!(drain(ring, 3)?, [(0, Ok(0)), (1, Ok(0)), (2, Ok(0))]);
+    ring.works(5)
+}
+
+/// More than fits into the completion queue, and the submission queue full.
+fn more_than_fits(ring: &mut dyn Ring) -> Result {
+    for start in (0..80).step_by(16) {
+        let hours: Vec<_> = (start..start + 16).map(hour).collect();
+        // SAFETY: what a timeout points to is a constant.
+        unsafe { ring.push(&hours) }?;
+        if start < 64 {
+            assert_eq!(ring.submit(), Ok(16));
+        }
+    }
+    assert!(ring.queue().is_full());
+    let done = drain(ring, 80)?;
+    assert!(done.into_iter().eq((0..80).map(|n| (n, Err(Errno::CANCELED)))));
+    ring.works(50)
+}
+
+/// Some completions belong to nothing that was pushed: messages of other rings, say.
+fn not_all_counts(ring: &mut dyn Ring) -> Result {
+    ring.push_nops([100, 101, 102], Flags::empty())?;
+    // SAFETY: what a timeout points to is a constant.
+    unsafe { ring.push(&[hour(0), hour(1)]) }?;
+    ring.submit()?;
+    let (mut outstanding, mut others) = (2, 0);
+    ring.drain(&mut outstanding, &[0, 1], &mut |cqe| {
+        others += u32::from(cqe.user_data() >= 100);
+        cqe.user_data() < 100
     })?;
-    seen.sort_by_key(|(n, _)| *n);
-    let cancelled: Vec<_> = user_data.iter().map(|&n| (n, Err(Errno::CANCELED))).collect();
-    // A read in a worker thread is interrupted instead.
-    seen.iter_mut().filter(|it| it.1 == Err(Errno::INTR)).for_each(|it| it.1 = cancelled[0].1);
-    assert_eq!((outstanding, &seen), (0, &cancelled));
-    assert!(started.elapsed() < Duration::from_secs(600));
-    // Nothing of its own is left behind.
-    ring.submitter().get_events()?;
-    assert!(ring.completion().next().is_none());
+    assert_eq!((outstanding, others), (0, 3));
+    ring.works(5)
+}
+
+/// As on kernels that know no time to wait.
+fn without_ext_arg() -> Result {
+    let maker = IoUring::new(8)?;
+    let mut params = maker.params().into_raw();
+    params.features &= !Features::EXT_ARG.bits();
+    // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
+    // used meanwhile.
+    let mut ring =
+        unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, Parameters::from_raw(params)) }?;
+    // SAFETY: what a timeout points to is a constant.
+    unsafe { ring.submission().push_multiple(&[hour(0), hour(1)]) }?;
+    let mut outstanding = 2;
+    ring.drain(&mut outstanding, &[0, 1], |_| true)?;
+    assert_eq!(outstanding, 0);
     works(&mut ring, 5)
 }
 
-fn waits_that_would_not_end() -> Result {
-    waits_in(IoUring::new(8)?)
-}
-
-fn deferred() -> Result {
-    let mut builder = <IoUring>::builder();
-    waits_in(builder.setup_single_issuer().setup_defer_taskrun().build(8)?)
-}
-
-fn sqpoll() -> Result {
-    waits_in(<IoUring>::builder().setup_sqpoll(50).build(8)?)
-}
-
-fn queued_and_never_submitted() -> Result {
-    let mut ring = IoUring::new(8)?;
-    let (empty, _writer) = pipe()?;
-    let mut buf = [0; 8];
-    let read = Read::new(empty.as_fd(), buf.as_mut_ptr(), 8).build().user_data(1);
-    // SAFETY: buffer and pipe outlive the read, for whose end `drain` waits.
-    unsafe { ring.submission().push(&read) }?;
-    let mut outstanding = 1;
-    ring.drain(&mut outstanding, &[1], |_| true)?;
+/// Where it fails, it tells how many are still in flight.
+fn failure_keeps_count() -> Result {
+    let mut ring = <IoUring>::builder().setup_single_issuer().build(8)?;
+    // SAFETY: what a timeout points to is a constant; a NOP uses nothing.
+    unsafe { ring.submission().push_multiple(&[hour(0), nop(1), hour(2)]) }?;
+    ring.submit()?;
+    let elsewhere = move || {
+        let mut outstanding = 3;
+        let drained = ring.drain(&mut outstanding, &[0, 1, 2], |_| true);
+        (ring, drained, outstanding)
+    };
+    let (mut ring, drained, mut outstanding) =
+        thread::spawn(elsewhere).join().expect("it panicked");
+    assert_eq!((drained, outstanding), (Err(Errno::EXIST), 2));
+    ring.drain(&mut outstanding, &[0, 1, 2], |_| true)?;
     assert_eq!(outstanding, 0);
-    assert!(ring.submission().is_empty());
-    Ok(())
+    works(&mut ring, 5)
 }
 
-/// The queue of submissions is full of what was not submitted, and that of completions overflows.
-fn more_than_the_queues_hold() -> Result {
-    let mut ring = <IoUring>::builder().setup_cqsize(4).build(4)?;
-    let (empty, _writer) = pipe()?;
-    let mut bufs = [[0; 8]; 40];
-    for (i, buf) in bufs.iter_mut().enumerate() {
-        let read = Read::new(empty.as_fd(), buf.as_mut_ptr(), 8).build().user_data(i as u64);
-        if ring.submission().is_full() {
-            ring.submit()?;
+const CANCELS_ANY: Need = Trial {
+    what: "cancelling whatever there is",
+    refusal: Errno::INVAL,
+    call: || {
+        let mut ring = KINDS[0].build(&Setup::USUAL)?;
+        let cancel = AsyncCancel2::new(CancelBuilder::any().all()).build();
+        // SAFETY: a cancellation points to nothing.
+        unsafe { ring.run(cancel) }?.to_result()?;
+        Ok(())
+    },
+};
+
+const PART: usize = 16 << 20;
+const PARTS: usize = 4;
+
+/// A file too large to be read in no time, what it holds, and memory to read it into.
+struct Large {
+    content: Vec<u8>,
+    usual: std::fs::File,
+    direct: std::fs::File,
+    memory: Pages,
+}
+
+impl Large {
+    fn new() -> Result<Self> {
+        let (mut usual, direct) = direct_file()?.context("there was a disk")?;
+        let mut content = vec![0; PART * PARTS];
+        for (i, page) in content.chunks_mut(4096).enumerate() {
+            page.fill((i % 251) as u8 + 1);
         }
-        // SAFETY: buffers and pipe outlive the reads, for whose end `drain` waits.
-        unsafe { ring.submission().push(&read) }?;
+        usual.write_all(&content)?;
+        usual.sync_all()?;
+        let memory = Pages::new(content.len())?;
+        Ok(Self { content, usual, direct, memory })
     }
-    assert!(ring.submission().is_full());
-    let user_data: Vec<u64> = (0..bufs.len() as u64).collect();
-    let mut seen = vec![0; bufs.len()];
-    let mut outstanding = bufs.len();
-    ring.drain(&mut outstanding, &user_data, |cqe| {
-        seen[cqe.user_data() as usize] += 1;
-        true
-    })?;
-    assert_eq!((outstanding, seen), (0, vec![1; bufs.len()]));
-    works(&mut ring, 9)
+
+    /// Reads all of the file in parts.
+    fn reads(&self, fd: impl AsFd) -> Vec<Entry> {
+        let part = |i: usize| {
+            // SAFETY: within the memory.
+            let buf = unsafe { self.memory.all().cast::<u8>().add(i * PART) };
+            let read = Read::new(fd.as_fd(), buf.as_ptr(), PART as u32);
+            read.offset((i * PART) as u64).build().user_data(i as u64)
+        };
+        (0..PARTS).map(part).collect()
+    }
+
+    /// Every part is over, and the memory holds what was read.
+    fn check(&self, done: &[(u64, Result<u32, Errno>)]) -> Result {
+        ensure!(done.len() == PARTS, "{done:?}");
+        // SAFETY: the memory is initialised, and the reads are over.
+        let memory = unsafe { self.memory.all().as_ref() };
+        for &(i, read) in done {
+            let start = i as usize * PART;
+            let part = start..start + read.unwrap_or(0) as usize;
+            ensure!(memory[part.clone()] == self.content[part], "part {i} is not what was read");
+        }
+        Ok(())
+    }
 }
 
-/// What the caller does not count as one of its operations does not end the wait.
-fn foreign_completions() -> Result {
-    let mut ring = IoUring::new(8)?;
-    let (empty, _writer) = pipe()?;
-    let mut buf = [0; 8];
-    let read = Read::new(empty.as_fd(), buf.as_mut_ptr(), 8).build().user_data(1);
-    // SAFETY: buffer and pipe outlive the read, for whose end `drain` waits; NOPs use no memory.
+const DISK: Need = Found {
+    what: "a disk for temporary files that takes direct I/O",
+    look: || Ok(direct_file()?.is_some()),
+};
+
+const SLOW: Need = Found {
+    what: "a disk slow enough for direct reads to outlast a cancellation",
+    look: || {
+        let large = Large::new()?;
+        for _ in 0..10 {
+            if direct_reads(&mut *KINDS[0].build(&Setup::USUAL)?, &large)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    },
+};
+
+/// A cancellation finds no direct I/O, and proves nothing: only the completion does.
+fn direct_read(ring: &mut dyn Ring) -> Result {
+    let large = Large::new()?;
+    while !direct_reads(ring, &large)? {}
+    ring.works(5)
+}
+
+/// Reads directly, cancels, and drains. Returns whether a read was in flight when the cancellation
+/// had found nothing.
+fn direct_reads(ring: &mut dyn Ring, large: &Large) -> Result<bool> {
+    const CANCEL: u64 = 100;
+    // SAFETY: the memory is initialised, and nobody else uses it.
+    unsafe { large.memory.all().cast::<u8>().write_bytes(0, large.content.len()) };
+    let cancel = AsyncCancel2::new(CancelBuilder::any().all()).build().user_data(CANCEL);
+    // SAFETY: `large` outlives the reads, to whose end `drain` comes; a cancellation points to
+    // nothing.
     unsafe {
-        ring.submission().push_multiple(&[read, nop(2), nop(3), nop(4)])?;
+        ring.push(&large.reads(&large.direct))?;
+        ring.push(&[cancel])?;
     }
-    let (mut outstanding, mut foreign) = (1, 0);
-    ring.drain(&mut outstanding, &[1], |cqe| {
-        foreign += usize::from(cqe.user_data() != 1);
-        cqe.user_data() == 1
-    })?;
-    assert_eq!((outstanding, foreign), (0, 3));
-    Ok(())
-}
-
-/// What could not be submitted is still outstanding.
-fn errors() -> Result {
-    let mut ring = <IoUring>::builder().setup_r_disabled().build(8)?;
-    // SAFETY: a NOP uses no memory and no descriptor.
-    unsafe { ring.submission().push(&Nop::new().build().user_data(1)) }?;
-    let mut outstanding = 1;
-    let drained = ring.drain(&mut outstanding, &[], |cqe| panic!("{cqe:?}"));
-    assert_eq!((drained, outstanding), (Err(Errno::BADFD), 1));
-    ring.submitter().register_enable_rings()?;
-    let mut seen = Vec::new();
-    ring.drain(&mut outstanding, &[], |cqe| {
-        seen.push((cqe.user_data(), cqe.result()));
-        true
-    })?;
-    assert_eq!((outstanding, seen), (0, vec![(1, 0)]));
-    Ok(())
-}
-
-/// A file system on a device, which files can be read from past the cache.
-const DIRECT_IO: Need = Trial {
-    what: "O_DIRECT to a device, in the folder for temporary files",
-    refusal: Errno::INVAL,
-    call: || {
-        const TMPFS: i64 = 0x0102_1994;
-        let file = tempfile::NamedTempFile::new()?;
-        // It takes the flag, and has no device.
-        #[allow(clippy::unnecessary_cast, reason = "its width differs between targets")]
-        if statfs(file.path())?.f_type as i64 == TMPFS {
-            return Err(Errno::INVAL.into());
-        }
-        Ok(open(file.path(), OFlags::RDONLY | OFlags::DIRECT, Mode::empty()).map(drop)?)
-    },
-};
-
-const CANCEL_ANY: Need = Trial {
-    what: "cancelling everything",
-    refusal: Errno::INVAL,
-    call: || {
-        let mut ring = IoUring::new(1)?;
-        cancel_everything(&mut ring)?;
-        Ok(ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))?)
-    },
-};
-
-/// Cancels what is found, and returns when that is done.
-fn cancel_everything(ring: &mut IoUring) -> rustix_uring::Result<()> {
-    let cancel = AsyncCancel2::new(CancelBuilder::any().all()).build();
-    // SAFETY: a cancellation points to nothing.
-    unsafe { ring.submission().push(&cancel) }.map_err(|_| Errno::BUSY)?;
-    ring.submit().map(drop)
-}
-
-/// A cancellation that finds nothing proves nothing: direct I/O under way in the block layer is
-/// invisible to it, and goes on writing to its memory. Only the completion is its end.
-fn direct_io_is_not_found() -> Result {
-    const LEN: usize = 64 << 20;
-    const BYTE: u8 = 0x5a;
-    let mut file = tempfile::NamedTempFile::new()?;
-    file.write_all(&vec![BYTE; LEN])?;
-    file.as_file().sync_all()?;
-    let direct = OFlags::DIRECT.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(direct).open(file.path())?;
-    let pages = Pages::new(LEN)?;
-    let memory: NonNull<u8> = pages.all().cast();
-    // SAFETY: a byte of the pages, which the kernel may be writing.
-    let written = |at: usize| unsafe { memory.add(at).read_volatile() } == BYTE;
-
-    for _ in 0..50 {
-        // SAFETY: the pages are ours, and nothing is in flight.
-        unsafe { memory.write_bytes(0, LEN) };
-        let mut ring = IoUring::new(8)?;
-        let read = Read::new(file.as_fd(), memory.as_ptr(), LEN as u32).build().user_data(1);
-        // SAFETY: file and pages outlive the read, for whose end `drain` waits.
-        unsafe { ring.submission().push(&read) }?;
-        ring.submit()?;
-        cancel_everything(&mut ring)?;
-        let done: Vec<_> = ring.completion().map(|cqe| (cqe.user_data(), cqe.result())).collect();
-        // Found nothing, and the read is still on its way.
-        let unseen = done == [(0, 0)] && !written(LEN - 1);
-        let mut outstanding = usize::from(!done.iter().any(|(user_data, _)| *user_data == 1));
-        let mut read = None;
-        ring.drain(&mut outstanding, &[1], |cqe| {
-            read = Some(cqe.result());
-            true
-        })?;
-        assert_eq!(outstanding, 0);
-        if unseen {
-            assert_eq!(read, Some(LEN as i32));
-            assert!((0..LEN).step_by(512).all(written), "drained before the end");
-            return Ok(());
-        }
+    assert_eq!(ring.submit(), Ok(PARTS + 1));
+    let mut done = ring.reap();
+    while !done.iter().any(|cqe| cqe.user_data() == CANCEL) {
+        ring.submit_and_wait(1)?;
+        done.extend(ring.reap());
     }
-    bail!("every read had ended before it could be looked for")
+    let (cancels, mut reads): (Vec<_>, Vec<_>) = done
+        .iter()
+        .map(|cqe| (cqe.user_data(), cqe.to_result()))
+        .partition(|(user_data, _)| *user_data == CANCEL);
+    let in_flight = PARTS - reads.len();
+    reads.extend(drain(ring, in_flight)?);
+    large.check(&reads)?;
+    assert_eq!(cancels, [(CANCEL, Ok(0))]);
+    assert!(reads.iter().all(|(_, read)| *read == Ok(PART as u32)), "{reads:?}");
+    Ok(in_flight > 0)
+}
+
+fn buffered_read(ring: &mut dyn Ring) -> Result {
+    let large = Large::new()?;
+    // So that there is something to wait for.
+    fadvise(&large.usual, 0, None, Advice::DontNeed)?;
+    // SAFETY: `large` outlives the reads, to whose end `drain` comes.
+    unsafe { ring.push(&large.reads(&large.usual)) }?;
+    assert_eq!(ring.submit(), Ok(PARTS));
+    let done = drain(ring, PARTS)?;
+    large.check(&done)?;
+    // Those that no worker had started yet are cancelled.
+    let ends =
+        |read: Result<u32, Errno>| matches!(read, Ok(1..) | Err(Errno::CANCELED | Errno::INTR));
+    assert!(done.iter().all(|(_, read)| ends(*read)), "{done:?}");
+    ring.works(5)
 }

@@ -1,10 +1,17 @@
 //! What cases open, and what they must not leave open.
 
-use std::fs::{self, File};
+use std::env;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+use rustix::fs::{OFlags, fstatfs};
 
 use super::Result;
+
+/// The file system that lives in memory, as `statfs(2)` tells.
+const TMPFS_MAGIC: u32 = 0x0102_1994;
 
 /// A file without a name that holds `content`.
 pub(crate) fn file_with(content: &[u8]) -> Result<File> {
@@ -18,6 +25,24 @@ pub(crate) fn content(file: &File) -> Result<Vec<u8>> {
     let mut bytes = vec![0; file.metadata()?.len() as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// A file without a name, opened twice: as usual, and for direct I/O, which takes place on a disk.
+/// None where no file system that we may write to has such.
+pub(crate) fn direct_file() -> Result<Option<(File, File)>> {
+    for directory in [env::temp_dir(), ".".into(), "/var/tmp".into(), "/mnt/disk".into()] {
+        let Ok(file) = tempfile::tempfile_in(directory) else { continue };
+        // What lives in memory alone takes the flag, and no time.
+        let in_memory = fstatfs(&file)?.f_type as u32 == TMPFS_MAGIC;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::DIRECT.bits() as i32);
+        match options.open(path) {
+            Ok(direct) if !in_memory => return Ok(Some((file, direct))),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// How many descriptors the process has open.

@@ -26,6 +26,8 @@ pub(crate) enum Need {
     Capability(CapabilitySet),
     /// A device that can be opened.
     Device(&'static str),
+    /// Something that a look tells.
+    Found { what: &'static str, look: fn() -> Result<bool> },
     /// A call that fails with just this errno where something is missing.
     Trial { what: &'static str, refusal: Errno, call: fn() -> Result },
 }
@@ -56,6 +58,9 @@ impl Need {
                     Ok(_) => Ok(None),
                     Err(e) => Ok(Some(format!("{path}: {e}"))),
                 };
+            }
+            Self::Found { what, look } => {
+                (what.into(), (!look().context(what)?).then_some("a look"))
             }
             Self::Trial { what, refusal, call } => {
                 return match call() {

@@ -34,6 +34,13 @@ pub(crate) trait Ring {
     /// How many completions are lost.
     fn lost(&mut self) -> u32;
 
+    fn drain(
+        &mut self,
+        outstanding: &mut usize,
+        user_data: &[u64],
+        each: &mut dyn FnMut(Completion) -> bool,
+    ) -> Result<(), Errno>;
+
     fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
 
     /// # Safety
@@ -219,6 +226,15 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
 
     fn lost(&mut self) -> u32 {
         self.ring.completion().overflow()
+    }
+
+    fn drain(
+        &mut self,
+        outstanding: &mut usize,
+        user_data: &[u64],
+        each: &mut dyn FnMut(Completion) -> bool,
+    ) -> Result<(), Errno> {
+        self.ring.drain(outstanding, user_data, |cqe| each(cqe.into()))
     }
 
     fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno> {
