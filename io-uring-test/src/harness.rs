@@ -35,7 +35,6 @@ mod ring;
 mod run;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
-mod table;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
@@ -48,4 +47,3 @@ pub(crate) use need::Need;
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;
-pub(crate) use table::*;

@@ -2,6 +2,7 @@
 //! what it refuses.
 
 pub(crate) mod buffer;
+pub(crate) mod cmd;
 pub(crate) mod futex;
 pub(crate) mod net;
 pub(crate) mod pipe;

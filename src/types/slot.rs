@@ -13,8 +13,9 @@ pub const SKIP_FILE: RawFd = sys::IORING_REGISTER_FILES_SKIP as RawFd;
 /// The slot of the registered file table that takes the file that an operation makes, in place of a
 /// descriptor.
 ///
-/// The operation's result is then 0, or the slot where [any](Self::auto_target) would do; -ENFILE
-/// where none is free; -EINVAL where the slot is beyond the table; -ENXIO where there is no table.
+/// The operation's result is then 0; -EINVAL where the slot is beyond the table; -ENXIO where there
+/// is no table. Where [any](Self::auto_target) would do, it is the slot; -ENFILE where there is
+/// none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct DestinationSlot {

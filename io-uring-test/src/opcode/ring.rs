@@ -1,5 +1,9 @@
 //! The ring itself: doing nothing, cancelling.
 
+pub(crate) mod cancel;
+pub(crate) mod message;
+pub(crate) mod nop;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Timeouts.
 
+pub(crate) mod change;
+
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};

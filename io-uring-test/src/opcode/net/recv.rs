@@ -88,7 +88,7 @@ fn received(
 
 fn recv(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
-    register_files(ring, &[other.as_raw_fd()])?;
+    ring.submitter().register_files(&[other.as_raw_fd()])?;
     let nothing =
         received(ring, |buf, len| Recv::new(other.as_fd(), buf, len).flags(MsgFlags::DONTWAIT))?;
     assert_eq!(nothing, Err(Errno::AGAIN));
@@ -166,7 +166,7 @@ fn recv_registered(ring: &mut dyn Ring) -> Result {
     let start = memory.all().cast::<u8>();
     let all = iovec { iov_base: start.as_ptr().cast(), iov_len: 4096 };
     // SAFETY: the memory outlives the ring's operations.
-    unsafe { register_buffers(ring, &[all]) }?;
+    unsafe { ring.submitter().register_buffers(&[all]) }?;
     let recv = |index| Recv::new(other.as_fd(), start.as_ptr(), 8).buf_index(Some(index)).build();
     // SAFETY: as above.
     let (wrong, right) = unsafe { (ring.run(recv(1))?, ring.run(recv(0))?) };

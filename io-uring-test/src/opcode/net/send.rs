@@ -105,7 +105,7 @@ fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
 
 fn send(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
-    register_files(ring, &[one.as_raw_fd()])?;
+    ring.submitter().register_files(&[one.as_raw_fd()])?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         let more = hello(Fd(one.as_raw_fd())).flags(MsgFlags::MORE).build().flags(flags);
         assert_eq!(result(ring, more)?, Ok(5));
@@ -178,7 +178,7 @@ fn send_registered(ring: &mut dyn Ring) -> Result {
     unsafe { start.copy_from_nonoverlapping(std::ptr::NonNull::from(HELLO).cast(), 5) };
     let all = iovec { iov_base: start.as_ptr().cast(), iov_len: 4096 };
     // SAFETY: the memory outlives the ring's operations.
-    unsafe { register_buffers(ring, &[all]) }?;
+    unsafe { ring.submitter().register_buffers(&[all]) }?;
     let send = |from, index| Send::new(one.as_fd(), from, 5).buf_index(Some(index)).build();
     assert_eq!(result(ring, send(start.as_ptr().cast_const(), 0))?, Ok(5));
     assert_eq!(heard(&mut other)?, HELLO);
@@ -270,7 +270,7 @@ pub(crate) fn message(parts: &mut [iovec]) -> MsgHdr {
 
 fn send_msg(ring: &mut dyn Ring) -> Result {
     let (one, other, address) = udp()?;
-    register_files(ring, &[one.as_raw_fd()])?;
+    ring.submitter().register_files(&[one.as_raw_fd()])?;
     let mut parts = [vector(HELLO), vector(b" world")];
     let message = MsgHdr {
         msg_name: address.as_ptr().cast_mut(),

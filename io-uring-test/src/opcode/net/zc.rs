@@ -118,7 +118,7 @@ fn hears(other: &mut TcpStream, expected: &[u8]) -> Result {
 
 fn send_zc(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
-    register_files(ring, &[one.as_raw_fd()])?;
+    ring.submitter().register_files(&[one.as_raw_fd()])?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         let send = SendZc::new(Fixed(0), HELLO.as_ptr(), 5).flags(MsgFlags::WAITALL).build();
         let (done, notification) = sent(ring, send.flags(flags))?;
@@ -162,7 +162,7 @@ fn registered(ring: &dyn Ring) -> Result<(Pages, NonNull<u8>)> {
     unsafe { start.copy_from_nonoverlapping(NonNull::from(HELLO).cast(), 5) };
     let all = iovec { iov_base: start.as_ptr().cast(), iov_len: 4096 };
     // SAFETY: the kernel holds the pages on its own.
-    unsafe { register_buffers(ring, &[all]) }?;
+    unsafe { ring.submitter().register_buffers(&[all]) }?;
     Ok((memory, start))
 }
 

@@ -1,0 +1,130 @@
+//! Cancelling by operation, and by several criteria at once.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use rustix::pipe::pipe;
+use rustix_uring::Errno;
+use rustix_uring::opcode::{AsyncCancel, AsyncCancel2, PollAdd, Read, Timeout};
+use rustix_uring::types::{CancelBuilder, Fixed, PollFlags, Timespec};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+use crate::opcode::{reap, taken};
+
+const CANCEL: Need = Opcode(AsyncCancel::CODE);
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("by_operation", &[CANCEL, BY_OPERATION], by_operation),
+    Case::kinds("by_slot", &[CANCEL, BY_SLOT], by_slot),
+    Case::kinds("by_all_of_it", &[CANCEL, BY_OPERATION], by_all_of_it),
+    Case::kinds("refused", &[CANCEL, BY_OPERATION], refused),
+];
+
+const BY_OPERATION: Need = Trial {
+    what: "cancelling by operation",
+    refusal: Errno::INVAL,
+    call: || {
+        let reads = AsyncCancel2::new(CancelBuilder::op(Read::CODE)).build();
+        // SAFETY: a cancellation points to nothing.
+        unsafe { taken(reads, &[Errno::NOENT]) }
+    },
+};
+const BY_SLOT: Need = Trial {
+    what: "cancelling by slot",
+    refusal: Errno::INVAL,
+    call: || {
+        let slot = AsyncCancel2::new(CancelBuilder::fd(Fixed(0))).build();
+        // SAFETY: a cancellation points to nothing.
+        unsafe { taken(slot, &[Errno::BADF, Errno::NOENT]) }
+    },
+};
+
+/// Cancels, and returns the result and whose waits ended, of which there are `n`.
+fn cancel(
+    ring: &mut dyn Ring,
+    criteria: CancelBuilder,
+    n: usize,
+) -> Result<(Result<u32, Errno>, Vec<u64>)> {
+    let cancel = AsyncCancel2::new(criteria).build().user_data(99);
+    // SAFETY: a cancellation points to nothing.
+    unsafe { ring.push(&[cancel]) }?;
+    let mut done = reap(ring, n + 1)?;
+    let result = done.pop().expect("there is one at least");
+    assert_eq!(result.user_data(), 99);
+    assert!(done.iter().all(|cqe| cqe.to_result() == Err(Errno::CANCELED)), "{done:?}");
+    Ok((result.to_result(), done.iter().map(|cqe| cqe.user_data()).collect()))
+}
+
+fn by_operation(ring: &mut dyn Ring) -> Result {
+    let (out, _to) = pipe()?;
+    let hour = Timespec::from(Duration::from_secs(3600));
+    let mut bufs = [[0; 8]; 2];
+    let [first, second] = bufs.each_mut().map(|buf| buf.as_mut_ptr());
+    let waits = [
+        PollAdd::new(&out, PollFlags::IN).build().user_data(1),
+        Read::new(&out, first, 8).build().user_data(2),
+        Timeout::new(&hour).build().user_data(3),
+        PollAdd::new(&out, PollFlags::IN).build().user_data(4),
+        Read::new(&out, second, 8).build().user_data(5),
+    ];
+    // SAFETY: pipe, buffers and time outlive the waits, all of which are cancelled below.
+    unsafe { ring.push(&waits) }?;
+    ring.submit()?;
+    let polls = CancelBuilder::op(PollAdd::CODE);
+    assert_eq!(cancel(ring, polls.all(), 2)?, (Ok(2), vec![1, 4]));
+    assert_eq!(cancel(ring, polls, 0)?, (Err(Errno::NOENT), vec![]));
+    assert_eq!(cancel(ring, CancelBuilder::op(Timeout::CODE).all(), 1)?, (Ok(1), vec![3]));
+    let (result, ended) = cancel(ring, CancelBuilder::op(Read::CODE), 1)?;
+    assert_eq!((result, ended.len()), (Ok(0), 1));
+    assert_eq!(cancel(ring, CancelBuilder::op(Read::CODE).all(), 1)?.0, Ok(1));
+    Ok(())
+}
+
+fn by_slot(ring: &mut dyn Ring) -> Result {
+    let (out, _to) = pipe()?;
+    let (other, _other_to) = pipe()?;
+    ring.submitter().register_files(&[other.as_raw_fd(), out.as_raw_fd()])?;
+    let poll = |slot| PollAdd::new(Fixed(slot), PollFlags::IN).build();
+    // SAFETY: polls use no memory, and their files are registered.
+    unsafe { ring.push(&[poll(0).user_data(1), poll(1).user_data(2), poll(1).user_data(3)]) }?;
+    ring.submit()?;
+    assert_eq!(cancel(ring, CancelBuilder::fd(Fixed(1)).all(), 2)?, (Ok(2), vec![2, 3]));
+    assert_eq!(cancel(ring, CancelBuilder::fd(Fixed(2)), 0)?, (Err(Errno::BADF), vec![]));
+    assert_eq!(cancel(ring, CancelBuilder::fd(other.as_fd()), 1)?, (Ok(0), vec![1]));
+    Ok(())
+}
+
+/// All criteria must match.
+fn by_all_of_it(ring: &mut dyn Ring) -> Result {
+    let (out, to) = pipe()?;
+    let mut buf = [0; 8];
+    let poll = PollAdd::new(&out, PollFlags::IN).build();
+    let other = PollAdd::new(&to, PollFlags::PRI).build();
+    let read = Read::new(&out, buf.as_mut_ptr(), 8).build();
+    let waits = [poll.user_data(1), poll.user_data(2), other.user_data(2), read.user_data(2)];
+    // SAFETY: pipe and buffer outlive the waits, all of which are cancelled below.
+    unsafe { ring.push(&waits) }?;
+    ring.submit()?;
+    let op = CancelBuilder::user_data(2).and_op(PollAdd::CODE);
+    let none = op.and_user_data(3).all();
+    assert_eq!(cancel(ring, none, 0)?, (Ok(0), vec![]));
+    let one = op.and_fd(&out).all();
+    assert_eq!(cancel(ring, one, 1)?, (Ok(1), vec![2]));
+    // The read and the other poll are left of user data 2.
+    assert_eq!(cancel(ring, op.all(), 1)?, (Ok(1), vec![2]));
+    assert_eq!(cancel(ring, CancelBuilder::fd(&out).and_user_data(1).all(), 1)?, (Ok(1), vec![1]));
+    assert_eq!(cancel(ring, CancelBuilder::user_data(2).all(), 1)?, (Ok(1), vec![2]));
+    Ok(())
+}
+
+fn refused(ring: &mut dyn Ring) -> Result {
+    let everything = CancelBuilder::any();
+    assert_eq!(cancel(ring, everything.and_op(Read::CODE), 0)?.0, Err(Errno::INVAL));
+    let (out, _to) = pipe()?;
+    assert_eq!(cancel(ring, everything.and_fd(&out), 0)?.0, Err(Errno::INVAL));
+    // Not every kernel looks whether there is such an operation.
+    let unknown = cancel(ring, CancelBuilder::op(u8::MAX), 0)?.0;
+    assert!(matches!(unknown, Err(Errno::NOENT | Errno::INVAL)), "{unknown:?}");
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What a NOP does after all, for tests.
+
+use std::os::fd::AsRawFd;
+
+use rustix_uring::opcode::{Nop, Nop128};
+use rustix_uring::squeue::Entry;
+use rustix_uring::types::{Fd, Fixed, iovec};
+use rustix_uring::{Errno, SetupFlags};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+use crate::opcode::taken;
+
+const NOP: Need = Opcode(Nop::CODE);
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("result", &[NOP, RESULT], injected_result),
+    Case::kinds("file", &[NOP, FILE], file),
+    Case::kinds("buffer", &[NOP, FILE], buffer),
+    Case::kinds("task_work", &[NOP, TASK_WORK], task_work),
+    Case::kinds("big_cqe", &[NOP, BIG_CQE], big_cqe),
+    Case::kinds("refused", &[NOP], refused),
+    Case::kinds("wide", &[Opcode(Nop128::CODE)], wide),
+];
+
+const RESULT: Need = Trial {
+    what: "a NOP with a given result",
+    refusal: Errno::INVAL,
+    // SAFETY: it points to nothing.
+    call: || unsafe { taken(Nop::new().result(7).build(), &[]) },
+};
+const FILE: Need = Trial {
+    what: "a NOP that looks a file up",
+    refusal: Errno::INVAL,
+    // SAFETY: it points to nothing.
+    call: || unsafe { taken(Nop::new().file(Fd(-1)).build(), &[Errno::BADF]) },
+};
+const TASK_WORK: Need = Trial {
+    what: "a NOP by way of the task",
+    refusal: Errno::INVAL,
+    // SAFETY: it points to nothing.
+    call: || unsafe { taken(Nop::new().task_work(true).build(), &[]) },
+};
+const BIG_CQE: Need = Trial {
+    what: "a NOP with a completion of 32 bytes",
+    refusal: Errno::INVAL,
+    call: || {
+        let kind = KINDS.iter().find(|kind| kind.flags == SetupFlags::CQE32);
+        let mut ring = kind.expect("there is such a kind").build(&Setup::USUAL)?;
+        // SAFETY: it points to nothing.
+        unsafe { ring.run(Nop::new().big_cqe([1, 2]).build()) }?.to_result()?;
+        Ok(())
+    },
+};
+
+/// Runs a NOP.
+fn completion(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
+    // SAFETY: a NOP uses no memory; the caller's files and buffers outlive the call.
+    unsafe { ring.run(entry) }
+}
+
+/// Any result, be it no errno.
+fn injected_result(ring: &mut dyn Ring) -> Result {
+    for result in [1, -1, -4095, -4096, i32::MAX, i32::MIN] {
+        let done = completion(ring, Nop::new().result(result).build())?;
+        assert_eq!(done.result(), result);
+        let errno = done.to_result().err().map(|errno| -errno.raw_os_error());
+        assert_eq!(errno, (-4095..0).contains(&result).then_some(result));
+    }
+    Ok(())
+}
+
+fn file(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"")?;
+    ring.submitter().register_files(&[file.as_raw_fd(), -1])?;
+    let mut result = |nop: Nop| Ok::<_, anyhow::Error>(completion(ring, nop.build())?.to_result());
+    assert_eq!(result(Nop::new().file(Fd(file.as_raw_fd())))?, Ok(0));
+    assert_eq!(result(Nop::new().file(Fixed(0)))?, Ok(0));
+    assert_eq!(result(Nop::new().file(Fixed(1)))?, Err(Errno::BADF));
+    assert_eq!(result(Nop::new().file(Fixed(2)))?, Err(Errno::BADF));
+    assert_eq!(result(Nop::new().file(Fd(-1)))?, Err(Errno::BADF));
+    // What it looks up, it looks up before it says what it was given to say.
+    assert_eq!(result(Nop::new().file(Fixed(0)).result(5))?, Ok(5));
+    Ok(())
+}
+
+fn buffer(ring: &mut dyn Ring) -> Result {
+    let memory = Pages::new(4096)?;
+    let all = iovec { iov_base: memory.all().as_ptr().cast(), iov_len: 4096 };
+    // SAFETY: the memory outlives the ring's operations.
+    unsafe { ring.submitter().register_buffers(&[all]) }?;
+    let there = completion(ring, Nop::new().buf_index(0).build())?;
+    let missing = completion(ring, Nop::new().buf_index(1).build())?;
+    assert_eq!((there.to_result(), missing.to_result()), (Ok(0), Err(Errno::FAULT)));
+    Ok(())
+}
+
+fn task_work(ring: &mut dyn Ring) -> Result {
+    for task_work in [true, false] {
+        let nop = Nop::new().task_work(true).task_work(task_work).build();
+        assert_eq!(completion(ring, nop)?.to_result(), Ok(0));
+    }
+    Ok(())
+}
+
+/// On rings that have room for it.
+fn big_cqe(ring: &mut dyn Ring) -> Result {
+    let roomy = SetupFlags::CQE32 | SetupFlags::CQE_MIXED;
+    let done = completion(ring, Nop::new().big_cqe([5, 6]).build())?;
+    if ring.params().setup_flags().intersects(roomy) {
+        assert_eq!((done.to_result(), done.big), (Ok(0), Some([5, 6])));
+    } else {
+        assert_eq!((done.to_result(), done.big), (Err(Errno::INVAL), None));
+    }
+    Ok(())
+}
+
+fn refused(ring: &mut dyn Ring) -> Result {
+    let mut unknown = Nop::new().build();
+    unknown.as_raw_mut().op_flags = 1 << 30;
+    assert_eq!(completion(ring, unknown)?.to_result(), Err(Errno::INVAL));
+    Ok(())
+}
+
+/// In an entry of 128 bytes; in a smaller one, it is refused.
+fn wide(ring: &mut dyn Ring) -> Result {
+    let nop = Nop128::from(Nop::new().result(7)).build();
+    if ring.queue().takes_wide() {
+        // SAFETY: a NOP uses no memory.
+        unsafe { ring.queue().push_wide(&nop.user_data(1)) }?;
+        let done = ring.complete(1)?;
+        assert_eq!((done[0].user_data(), done[0].to_result()), (1, Ok(7)));
+        // SAFETY: a NOP uses no memory.
+        unsafe { ring.queue().push_wide(&Nop128::new().build()) }?;
+        assert_eq!(ring.complete(1)?[0].to_result(), Ok(0));
+    } else {
+        let narrow = Entry::from_raw(nop.into_raw().0);
+        assert_eq!(completion(ring, narrow)?.to_result(), Err(Errno::INVAL));
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Ending and changing timeouts; timeouts of other operations; times without a pointer.
+
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use rustix::io::write;
+use rustix::pipe::pipe;
+use rustix_uring::Errno;
+use rustix_uring::opcode::{LinkTimeout, Read, Timeout, TimeoutRemove, TimeoutUpdate};
+use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::types::{TimeoutFlags, Timespec};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+use crate::opcode::{reap, taken};
+
+const REMOVE: Need = Opcode(TimeoutRemove::CODE);
+const LINK: Need = Opcode(LinkTimeout::CODE);
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("remove", &[REMOVE], remove),
+    Case::kinds("update", &[REMOVE, UPDATE], update),
+    Case::kinds("update_linked", &[REMOVE, LINK, UPDATE_LINKED], update_linked),
+    Case::kinds("update_refused", &[REMOVE, UPDATE], update_refused),
+    Case::kinds("linked", &[LINK], linked),
+    Case::kinds("linked_absolute", &[LINK], linked_absolute),
+    Case::kinds("linked_refused", &[LINK], linked_refused),
+    Case::kinds("immediate", &[Opcode(Timeout::CODE), IMMEDIATE], immediate),
+    Case::kinds("immediate_linked", &[LINK, IMMEDIATE], immediate_linked),
+    Case::kinds("immediate_update", &[REMOVE, IMMEDIATE], immediate_update),
+];
+
+const HOUR: Timespec = Timespec::new().sec(3600);
+const MOMENT: Duration = Duration::from_millis(20);
+
+const UPDATE: Need = Trial {
+    what: "changing a timeout",
+    refusal: Errno::INVAL,
+    // SAFETY: the time is constant.
+    call: || unsafe { taken(TimeoutUpdate::new(1, &HOUR).build(), &[Errno::NOENT]) },
+};
+const UPDATE_LINKED: Need = Trial {
+    what: "changing the timeout of another operation",
+    refusal: Errno::INVAL,
+    call: || {
+        let update = TimeoutUpdate::new(1, &HOUR).flags(TimeoutFlags::LINK_TIMEOUT_UPDATE);
+        // SAFETY: the time is constant.
+        unsafe { taken(update.build(), &[Errno::NOENT]) }
+    },
+};
+const IMMEDIATE: Need = Trial {
+    what: "a timeout without a pointer",
+    refusal: Errno::INVAL,
+    // SAFETY: it points to nothing.
+    call: || unsafe { taken(Timeout::new(ptr::null()).immediate(1).build(), &[Errno::TIME]) },
+};
+
+/// Queues and submits, with times that are constant or outlive the submission.
+fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
+    // SAFETY: every caller in this file has what the entries point to until they are over.
+    unsafe { ring.push(entries) }?;
+    ring.submit()?;
+    Ok(())
+}
+
+/// Runs an operation, with a time that is constant or outlives the call.
+fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
+    // SAFETY: as above.
+    Ok(unsafe { ring.run(entry) }?.to_result())
+}
+
+fn remove(ring: &mut dyn Ring) -> Result {
+    start(ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
+    assert_eq!(result(ring, TimeoutRemove::new(2).build())?, Err(Errno::NOENT));
+    start(ring, &[TimeoutRemove::new(1).build().user_data(2)])?;
+    let done = reap(ring, 2)?;
+    assert_eq!(done[0].to_result(), Err(Errno::CANCELED));
+    assert_eq!(done[1].to_result(), Ok(0));
+    assert_eq!(result(ring, TimeoutRemove::new(1).build())?, Err(Errno::NOENT));
+    Ok(())
+}
+
+/// To a time that comes, or is past.
+fn update(ring: &mut dyn Ring) -> Result {
+    let moment = Timespec::from(MOMENT);
+    for (flags, at_least) in [(TimeoutFlags::empty(), MOMENT), (TimeoutFlags::ABS, Duration::ZERO)]
+    {
+        start(ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
+        let started = Instant::now();
+        start(ring, &[TimeoutUpdate::new(1, &moment).flags(flags).build().user_data(2)])?;
+        let done = reap(ring, 2)?;
+        assert_eq!(done[0].to_result(), Err(Errno::TIME));
+        assert_eq!(done[1].to_result(), Ok(0));
+        assert!(started.elapsed() >= at_least);
+    }
+    Ok(())
+}
+
+/// A read that waits, and its timeout. The buffer outlives the caller's use.
+fn waiting(from: &impl std::os::fd::AsFd, buf: &mut [u8; 8], timeout: LinkTimeout) -> [Entry; 2] {
+    let read = Read::new(from.as_fd(), buf.as_mut_ptr(), 8).build().user_data(1);
+    [read.flags(Flags::IO_LINK), timeout.build().user_data(2)]
+}
+
+fn update_linked(ring: &mut dyn Ring) -> Result {
+    let ((out, _to), mut buf) = (pipe()?, [0; 8]);
+    start(ring, &waiting(&out, &mut buf, LinkTimeout::new(&HOUR)))?;
+    let moment = Timespec::from(MOMENT);
+    let update = TimeoutUpdate::new(2, &moment);
+    // Of the other kind, there is none.
+    assert_eq!(result(ring, update.build())?, Err(Errno::NOENT));
+    let update = update.flags(TimeoutFlags::LINK_TIMEOUT_UPDATE);
+    start(ring, &[update.build().user_data(3)])?;
+    let done = reap(ring, 3)?;
+    ended(&done[0]);
+    assert_eq!(done[1].to_result(), Err(Errno::TIME));
+    assert_eq!(done[2].to_result(), Ok(0));
+    Ok(())
+}
+
+/// Checks that it was cancelled; in a worker thread, it is interrupted.
+fn ended(cqe: &Completion) {
+    assert!(matches!(cqe.to_result(), Err(Errno::CANCELED | Errno::INTR)), "{cqe:?}");
+}
+
+fn update_refused(ring: &mut dyn Ring) -> Result {
+    let update = |time: *const Timespec| TimeoutUpdate::new(1, time);
+    let negative = Timespec::new().sec(u64::MAX);
+    let unknown = TimeoutFlags::from_bits_retain(1 << 30);
+    assert_eq!(result(ring, update(&HOUR).build())?, Err(Errno::NOENT));
+    assert_eq!(result(ring, update(ptr::null()).build())?, Err(Errno::FAULT));
+    assert_eq!(result(ring, update(&negative).build())?, Err(Errno::INVAL));
+    assert_eq!(result(ring, update(&HOUR).flags(unknown).build())?, Err(Errno::INVAL));
+    Ok(())
+}
+
+/// In time, or not in time.
+fn linked(ring: &mut dyn Ring) -> Result {
+    let ((out, to), mut buf) = (pipe()?, [0; 8]);
+    start(ring, &waiting(&out, &mut buf, LinkTimeout::new(&HOUR)))?;
+    assert!(ring.reap().is_empty());
+    write(&to, b"hello")?;
+    let done = reap(ring, 2)?;
+    assert_eq!(done[0].to_result(), Ok(5));
+    assert_eq!(done[1].to_result(), Err(Errno::CANCELED));
+
+    let moment = Timespec::from(MOMENT);
+    let started = Instant::now();
+    start(ring, &waiting(&out, &mut buf, LinkTimeout::new(&moment)))?;
+    let done = reap(ring, 2)?;
+    ended(&done[0]);
+    assert_eq!(done[1].to_result(), Err(Errno::TIME));
+    assert!(started.elapsed() >= MOMENT);
+    Ok(())
+}
+
+/// A point of the clock that is long past.
+fn linked_absolute(ring: &mut dyn Ring) -> Result {
+    let ((out, _to), mut buf) = (pipe()?, [0; 8]);
+    let past = Timespec::from(MOMENT);
+    let timeout = LinkTimeout::new(&past).flags(TimeoutFlags::ABS);
+    start(ring, &waiting(&out, &mut buf, timeout))?;
+    let done = reap(ring, 2)?;
+    ended(&done[0]);
+    assert_eq!(done[1].to_result(), Err(Errno::TIME));
+    Ok(())
+}
+
+fn linked_refused(ring: &mut dyn Ring) -> Result {
+    // Behind nothing.
+    assert_eq!(result(ring, LinkTimeout::new(&HOUR).build())?, Err(Errno::INVAL));
+    let ((out, _to), mut buf) = (pipe()?, [0; 8]);
+    for (timeout, errno) in [
+        (LinkTimeout::new(ptr::null()), Errno::FAULT),
+        (LinkTimeout::new(&HOUR).flags(TimeoutFlags::from_bits_retain(1 << 30)), Errno::INVAL),
+    ] {
+        start(ring, &waiting(&out, &mut buf, timeout))?;
+        let done = reap(ring, 2)?;
+        assert_eq!(done[0].to_result(), Err(Errno::CANCELED));
+        assert_eq!(done[1].to_result(), Err(errno));
+    }
+    Ok(())
+}
+
+const NANOSECONDS: u64 = MOMENT.as_nanos() as u64;
+
+fn immediate(ring: &mut dyn Ring) -> Result {
+    for (flags, at_least) in [(TimeoutFlags::empty(), MOMENT), (TimeoutFlags::ABS, Duration::ZERO)]
+    {
+        let started = Instant::now();
+        let timeout = Timeout::new(ptr::null()).immediate(NANOSECONDS).flags(flags).build();
+        assert_eq!(result(ring, timeout)?, Err(Errno::TIME));
+        assert!(started.elapsed() >= at_least);
+    }
+    Ok(())
+}
+
+fn immediate_linked(ring: &mut dyn Ring) -> Result {
+    let ((out, _to), mut buf) = (pipe()?, [0; 8]);
+    let started = Instant::now();
+    let timeout = LinkTimeout::new(ptr::null()).immediate(NANOSECONDS);
+    start(ring, &waiting(&out, &mut buf, timeout))?;
+    let done = reap(ring, 2)?;
+    ended(&done[0]);
+    assert_eq!(done[1].to_result(), Err(Errno::TIME));
+    assert!(started.elapsed() >= MOMENT);
+    Ok(())
+}
+
+fn immediate_update(ring: &mut dyn Ring) -> Result {
+    start(ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
+    let update = TimeoutUpdate::new(1, ptr::null()).immediate(NANOSECONDS);
+    start(ring, &[update.build().user_data(2)])?;
+    let done = reap(ring, 2)?;
+    assert_eq!(done[0].to_result(), Err(Errno::TIME));
+    assert_eq!(done[1].to_result(), Ok(0));
+    Ok(())
+}
