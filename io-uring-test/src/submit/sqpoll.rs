@@ -57,7 +57,10 @@ fn submits_by_itself() -> Result {
             thread::yield_now();
         }
         assert!(ring.completion().map(|cqe| cqe.user_data()).eq([n]));
-        assert!(ring.submission().is_empty());
+        // Seen on 6.1: the place is given back after the completion.
+        while !ring.submission().is_empty() {
+            thread::yield_now();
+        }
     }
     Ok(())
 }
