@@ -7,6 +7,7 @@
 //! once.
 
 mod entry;
+mod result;
 
 use core::fmt::{self, Debug};
 use core::mem::MaybeUninit;
@@ -17,6 +18,7 @@ use crate::shared::{KernelU32, Place, get};
 use crate::sys;
 
 pub use entry::{Entry, Entry32, Mixed, buffer_more, buffer_select, more, notif, sock_nonempty};
+pub use result::{TimestampKind, TxTimestamp};
 
 mod sealed {
     use super::*;

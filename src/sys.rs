@@ -5,8 +5,29 @@
 //! where they write an entry by hand ([`Sqe`](crate::squeue::Sqe)) or hand parameters on to
 //! another process ([`Parameters::from_raw`](crate::Parameters::from_raw)).
 
+pub use linux_raw_sys::general::{
+    FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_NO_HIDE_STALE,
+    FALLOC_FL_PUNCH_HOLE, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_WRITE_ZEROES, FALLOC_FL_ZERO_RANGE,
+};
+pub use linux_raw_sys::general::{
+    FUTEX_BITSET_MATCH_ANY, FUTEX2_MPOL, FUTEX2_NUMA, FUTEX2_PRIVATE, FUTEX2_SIZE_U8,
+    FUTEX2_SIZE_U16, FUTEX2_SIZE_U32, FUTEX2_SIZE_U64,
+};
+pub use linux_raw_sys::general::{
+    IO_INTEGRITY_CHK_APPTAG, IO_INTEGRITY_CHK_GUARD, IO_INTEGRITY_CHK_REFTAG,
+};
+pub use linux_raw_sys::general::{P_ALL, P_PGID, P_PID, P_PIDFD};
 pub use linux_raw_sys::general::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC};
+pub use linux_raw_sys::general::{SPLICE_F_GIFT, SPLICE_F_MORE, SPLICE_F_MOVE, SPLICE_F_NONBLOCK};
+pub use linux_raw_sys::general::{
+    SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE,
+};
+pub use linux_raw_sys::general::{WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WSTOPPED};
 pub use linux_raw_sys::io_uring::*;
+pub use linux_raw_sys::net::{
+    MSG_CMSG_CLOEXEC, MSG_CONFIRM, MSG_CTRUNC, MSG_DONTROUTE, MSG_DONTWAIT, MSG_EOR, MSG_ERRQUEUE,
+    MSG_MORE, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL,
+};
 
 /// `IORING_OP_NOP128`: a NOP in a 128-byte entry. Since Linux 6.19.
 pub const IORING_OP_NOP128: u8 = 63;
@@ -24,6 +45,39 @@ pub const IORING_SETUP_SQ_REWIND: u32 = 1 << 20;
 pub const IORING_CQE_F_SKIP: u32 = 1 << 5;
 /// `IORING_CQE_F_32`: this completion of a mixed ring has 32 bytes. Since Linux 6.18.
 pub const IORING_CQE_F_32: u32 = 1 << 15;
+
+/// `IORING_CQE_F_TSTAMP_HW`: the timestamp is the network device's. Since Linux 6.17.
+pub const IORING_CQE_F_TSTAMP_HW: u32 = 1 << IORING_TIMESTAMP_HW_SHIFT;
+
+/// `IORING_TIMEOUT_IMMEDIATE_ARG`: the time is nanoseconds, not a pointer. Since Linux 7.1.
+pub const IORING_TIMEOUT_IMMEDIATE_ARG: u32 = 1 << 7;
+/// `IORING_NOP_CQE32`: complete with 32 bytes. Since Linux 6.18.
+pub const IORING_NOP_CQE32: u32 = 1 << 5;
+/// `IORING_URING_CMD_MULTISHOT`: complete again and again. Since Linux 6.18.
+pub const IORING_URING_CMD_MULTISHOT: u32 = 1 << 1;
+
+/// `SOCKET_URING_OP_GETSOCKNAME`: a socket's address. Since Linux 6.19.
+pub const SOCKET_URING_OP_GETSOCKNAME: u32 = 5;
+/// `BLOCK_URING_CMD_DISCARD`: forget a range of a block device. Since Linux 6.12.
+pub const BLOCK_URING_CMD_DISCARD: u32 = rustix::ioctl::opcode::none(0x12, 0) as u32;
+/// `BLOCK_URING_CMD_ZONE_RESET_ALL`: reset all zones of a block device.
+pub const BLOCK_URING_CMD_ZONE_RESET_ALL: u32 = rustix::ioctl::opcode::none(0x12, 1) as u32;
+
+/// `MSG_SOCK_DEVMEM`: leave the data in the device's memory. Since Linux 6.12.
+pub const MSG_SOCK_DEVMEM: u32 = 0x0200_0000;
+/// `MSG_ZEROCOPY`: of `send(2)`, not of io_uring's zero-copy operations.
+pub const MSG_ZEROCOPY: u32 = 0x0400_0000;
+/// `MSG_FASTOPEN`: send with the connection request.
+pub const MSG_FASTOPEN: u32 = 0x2000_0000;
+
+/// `SCM_TSTAMP_SND`: when the driver had it.
+pub const SCM_TSTAMP_SND: u32 = 0;
+/// `SCM_TSTAMP_SCHED`: when it entered the packet scheduler.
+pub const SCM_TSTAMP_SCHED: u32 = 1;
+/// `SCM_TSTAMP_ACK`: when all of it was acknowledged.
+pub const SCM_TSTAMP_ACK: u32 = 2;
+/// `SCM_TSTAMP_COMPLETION`: when the device was done with it. Since Linux 6.15.
+pub const SCM_TSTAMP_COMPLETION: u32 = 3;
 
 /// `RWF_NOAPPEND`: write at the offset although the file appends. Since Linux 6.9.
 pub const RWF_NOAPPEND: u32 = 0x20;

@@ -1,8 +1,8 @@
-//! Open files: syncing.
+//! Open files: syncing, allocating, advising; and advice on memory.
 
 use super::opcode;
 use crate::sys::io_uring_op::*;
-use crate::types::{FsyncFlags, Target};
+use crate::types::{Fadv, FallocateFlags, FsyncFlags, Madv, SyncFileRangeFlags, Target, c_void};
 
 opcode! {
     /// Brings what was written to the device, like [`fsync(2)`].
@@ -22,5 +22,163 @@ opcode! {
         offset: u64 => off,
         /// The length of the range in bytes; 0, as if not given, is to the end of the file.
         len: u32 => len,
+    }
+}
+
+opcode! {
+    /// Starts writing out a range of a file, or waits for that, like [`sync_file_range(2)`].
+    ///
+    /// The data only: where the file has grown, nothing of it may be found after a crash.
+    ///
+    /// [`sync_file_range(2)`]: https://man7.org/linux/man-pages/man2/sync_file_range.2.html
+    ///
+    /// - **Since:** Linux 5.2
+    /// - **Result:** 0; -ESPIPE for what is no file on a disk
+    SyncFileRange = IORING_OP_SYNC_FILE_RANGE,
+    new(fd: impl Target => fd, len: u32 => len)
+    {
+        /// The start of the range, 0 if not given.
+        offset: u64 => off,
+        /// What to do; nothing if not given.
+        flags: SyncFileRangeFlags => range_flags,
+    }
+}
+
+opcode! {
+    /// Allocates a range of a file, or frees it, like [`fallocate(2)`].
+    ///
+    /// [`fallocate(2)`]: https://man7.org/linux/man-pages/man2/fallocate.2.html
+    ///
+    /// - **Since:** Linux 5.6
+    /// - **Result:** 0; -EOPNOTSUPP where the file system lacks the mode
+    Fallocate = IORING_OP_FALLOCATE,
+    new(fd: impl Target => fd, len: u64 => fallocate_len)
+    {
+        /// The start of the range, 0 if not given.
+        offset: u64 => off,
+        /// What to do; allocate if not given.
+        mode: FallocateFlags => fallocate_mode,
+    }
+}
+
+opcode! {
+    /// Cuts a file off, or makes it longer, like [`ftruncate(2)`].
+    ///
+    /// [`ftruncate(2)`]: https://man7.org/linux/man-pages/man2/ftruncate.2.html
+    ///
+    /// - **Since:** Linux 6.9
+    /// - **Result:** 0
+    Ftruncate = IORING_OP_FTRUNCATE,
+    new(fd: impl Target => fd, len: u64 => off)
+}
+
+opcode! {
+    /// Tells how a range of a file is going to be used, like [`posix_fadvise(2)`].
+    ///
+    /// [`posix_fadvise(2)`]: https://man7.org/linux/man-pages/man2/posix_fadvise.2.html
+    ///
+    /// - **Since:** Linux 5.6; lengths of 4 GiB and more since 6.11
+    /// - **Result:** 0
+    Fadvise = IORING_OP_FADVISE,
+    new(fd: impl Target => fd, len: u64 => fadvise_len, advice: Fadv => advice)
+    {
+        /// The start of the range, 0 if not given.
+        offset: u64 => off,
+    }
+}
+
+opcode! {
+    /// Tells how memory is going to be used, or what to do with it, like [`madvise(2)`].
+    ///
+    /// [`madvise(2)`]: https://man7.org/linux/man-pages/man2/madvise.2.html
+    ///
+    /// - **Since:** Linux 5.6; lengths of 4 GiB and more since 6.11
+    /// - **Result:** 0
+    /// - **Memory:** `addr` until *completion*, and some advice takes its contents or the mapping
+    ///   itself away
+    Madvise = IORING_OP_MADVISE,
+    new(addr: *const c_void => addr, len: u64 => madvise_len, advice: Madv => madvice; no_fd(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+    use crate::types::Fd;
+
+    #[test]
+    fn fsync() {
+        let entry = Fsync::new(Fd(3)).flags(FsyncFlags::DATASYNC).offset(5).len(6).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 3, fd: 3, off: 5, len: 6, op_flags: 1, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn sync_file_range() {
+        let entry = SyncFileRange::new(Fd(3), 6)
+            .offset(5)
+            .flags(SyncFileRangeFlags::WRITE | SyncFileRangeFlags::WAIT_AFTER)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 8, fd: 3, off: 5, len: 6, op_flags: 6, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn fallocate() {
+        let entry = Fallocate::new(Fd(3), 1 << 40)
+            .offset(5)
+            .mode(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 17, fd: 3, off: 5, addr: 1 << 40, len: 3, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn ftruncate() {
+        let entry = Ftruncate::new(Fd(3), 1 << 40).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 55, fd: 3, off: 1 << 40, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn fadvise() {
+        let entry = Fadvise::new(Fd(3), 6, Fadv::WILLNEED).offset(5).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 24, fd: 3, off: 5, len: 6, op_flags: 3, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn fadvise_far() {
+        let entry = Fadvise::new(Fd(3), 1 << 40, Fadv::WILLNEED).offset(5).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 24, fd: 3, off: 5, addr: 1 << 40, op_flags: 3, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn madvise() {
+        let entry = Madvise::new(at(0x1000), 6, Madv::DONTNEED).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 25, fd: -1, addr: 0x1000, len: 6, op_flags: 4, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn madvise_far() {
+        let entry = Madvise::new(at(0x1000), 1 << 40, Madv::DONTNEED).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 25, fd: -1, addr: 0x1000, off: 1 << 40, op_flags: 4, ..Sqe::ZERO }
+        );
     }
 }

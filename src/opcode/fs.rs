@@ -1,10 +1,10 @@
-//! Paths: opening, asking; and closing.
+//! Paths: opening, asking, naming; closing; extended attributes.
 
 use super::opcode;
 use crate::sys::io_uring_op::*;
 use crate::types::{
-    AtFlags, Descriptor, DestinationSlot, Mode, OFlags, Statx as StatxBuf, StatxFlags, Target,
-    c_char,
+    AtFlags, Descriptor, DestinationSlot, Mode, OFlags, OpenHow, RenameFlags, Statx as StatxBuf,
+    StatxFlags, Target, XattrFlags, c_char, c_void,
 };
 
 opcode! {
@@ -13,8 +13,9 @@ opcode! {
     /// [`openat(2)`]: https://man7.org/linux/man-pages/man2/open.2.html
     ///
     /// - **Since:** Linux 5.6
-    /// - **Result:** the new descriptor, which is the program's to close even where it had asked
-    ///   to cancel; with a slot, 0, and with a chosen slot its number
+    /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)), which is the
+    ///   program's to close even where it had asked to cancel; with a slot, as
+    ///   [`DestinationSlot`] says
     /// - **Memory:** `pathname` until *submit*
     OpenAt = IORING_OP_OPENAT,
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
@@ -24,6 +25,22 @@ opcode! {
         flags: OFlags => open_flags,
         /// The permissions of a file that is created.
         mode: Mode => mode,
+        /// Open into the registered file table, without a descriptor. Since Linux 5.15.
+        file_index: Option<DestinationSlot> => slot,
+    }
+}
+
+opcode! {
+    /// Opens a file, with restrictions on the path, like [`openat2(2)`].
+    ///
+    /// [`openat2(2)`]: https://man7.org/linux/man-pages/man2/openat2.2.html
+    ///
+    /// - **Since:** Linux 5.6
+    /// - **Result:** the new descriptor, or the slot, as with [`OpenAt`]
+    /// - **Memory:** `pathname` and `how` until *submit*
+    OpenAt2 = IORING_OP_OPENAT2,
+    new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr, how: *const OpenHow => open_how)
+    {
         /// Open into the registered file table, without a descriptor. Since Linux 5.15.
         file_index: Option<DestinationSlot> => slot,
     }
@@ -56,5 +73,342 @@ opcode! {
         flags: AtFlags => statx_flags,
         /// What to ask for; nothing in particular if not given.
         mask: StatxFlags => statx_mask,
+    }
+}
+
+opcode! {
+    /// Renames a file, like [`renameat2(2)`].
+    ///
+    /// [`renameat2(2)`]: https://man7.org/linux/man-pages/man2/rename.2.html
+    ///
+    /// - **Since:** Linux 5.11
+    /// - **Result:** 0
+    /// - **Memory:** `oldpath` and `newpath` until *submit*
+    RenameAt = IORING_OP_RENAMEAT,
+    new(
+        olddirfd: impl Descriptor => dirfd, oldpath: *const c_char => addr,
+        newdirfd: impl Descriptor => newdirfd, newpath: *const c_char => addr2
+    )
+    {
+        /// Exchange the two, or keep what has the new name.
+        flags: RenameFlags => rename_flags,
+    }
+}
+
+opcode! {
+    /// Removes a file's name, or an empty directory, like [`unlinkat(2)`].
+    ///
+    /// [`unlinkat(2)`]: https://man7.org/linux/man-pages/man2/unlink.2.html
+    ///
+    /// - **Since:** Linux 5.11
+    /// - **Result:** 0
+    /// - **Memory:** `pathname` until *submit*
+    UnlinkAt = IORING_OP_UNLINKAT,
+    new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
+    {
+        /// [`AtFlags::REMOVEDIR`] for a directory; no other.
+        flags: AtFlags => unlink_flags,
+    }
+}
+
+opcode! {
+    /// Makes a directory, like [`mkdirat(2)`].
+    ///
+    /// [`mkdirat(2)`]: https://man7.org/linux/man-pages/man2/mkdir.2.html
+    ///
+    /// - **Since:** Linux 5.15
+    /// - **Result:** 0
+    /// - **Memory:** `pathname` until *submit*
+    MkDirAt = IORING_OP_MKDIRAT,
+    new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
+    {
+        /// The directory's permissions; none if not given.
+        mode: Mode => mode,
+    }
+}
+
+opcode! {
+    /// Makes a symbolic link, like [`symlinkat(2)`].
+    ///
+    /// [`symlinkat(2)`]: https://man7.org/linux/man-pages/man2/symlink.2.html
+    ///
+    /// - **Since:** Linux 5.15
+    /// - **Result:** 0
+    /// - **Memory:** `target` and `linkpath` until *submit*
+    SymlinkAt = IORING_OP_SYMLINKAT,
+    new(newdirfd: impl Descriptor => dirfd, target: *const c_char => addr, linkpath: *const c_char => addr2)
+}
+
+opcode! {
+    /// Gives a file another name, like [`linkat(2)`].
+    ///
+    /// [`linkat(2)`]: https://man7.org/linux/man-pages/man2/link.2.html
+    ///
+    /// - **Since:** Linux 5.15
+    /// - **Result:** 0
+    /// - **Memory:** `oldpath` and `newpath` until *submit*
+    LinkAt = IORING_OP_LINKAT,
+    new(
+        olddirfd: impl Descriptor => dirfd, oldpath: *const c_char => addr,
+        newdirfd: impl Descriptor => newdirfd, newpath: *const c_char => addr2
+    )
+    {
+        /// [`AtFlags::SYMLINK_FOLLOW`] or [`AtFlags::EMPTY_PATH`].
+        flags: AtFlags => hardlink_flags,
+    }
+}
+
+opcode! {
+    /// Reads an extended attribute of a file, like [`getxattr(2)`].
+    ///
+    /// [`getxattr(2)`]: https://man7.org/linux/man-pages/man2/getxattr.2.html
+    ///
+    /// - **Since:** Linux 5.19
+    /// - **Result:** the value's length in bytes; with a `len` of 0 that is all; -ERANGE where
+    ///   `len` is too little; -ENODATA where there is no such attribute
+    /// - **Memory:** `name` and `path` until *submit*, `value` until *completion*
+    GetXattr = IORING_OP_GETXATTR,
+    new(
+        name: *const c_char => addr, value: *mut c_void => addr2,
+        path: *const c_char => addr3, len: u32 => len
+    )
+}
+
+opcode! {
+    /// Writes an extended attribute of a file, like [`setxattr(2)`].
+    ///
+    /// [`setxattr(2)`]: https://man7.org/linux/man-pages/man2/setxattr.2.html
+    ///
+    /// - **Since:** Linux 5.19
+    /// - **Result:** 0
+    /// - **Memory:** `name`, `value` and `path` until *submit*
+    SetXattr = IORING_OP_SETXATTR,
+    new(
+        name: *const c_char => addr, value: *const c_void => addr2,
+        path: *const c_char => addr3, len: u32 => len
+    )
+    {
+        /// The attribute must, or must not, be there already.
+        flags: XattrFlags => xattr_flags,
+    }
+}
+
+opcode! {
+    /// Reads an extended attribute of an open file, like [`fgetxattr(2)`].
+    ///
+    /// [`fgetxattr(2)`]: https://man7.org/linux/man-pages/man2/getxattr.2.html
+    ///
+    /// - **Since:** Linux 5.19
+    /// - **Result:** the value's length in bytes, as with [`GetXattr`]
+    /// - **Memory:** `name` until *submit*, `value` until *completion*
+    FGetXattr = IORING_OP_FGETXATTR,
+    new(fd: impl Target => fd, name: *const c_char => addr, value: *mut c_void => addr2, len: u32 => len)
+}
+
+opcode! {
+    /// Writes an extended attribute of an open file, like [`fsetxattr(2)`].
+    ///
+    /// [`fsetxattr(2)`]: https://man7.org/linux/man-pages/man2/setxattr.2.html
+    ///
+    /// - **Since:** Linux 5.19
+    /// - **Result:** 0
+    /// - **Memory:** `name` and `value` until *submit*
+    FSetXattr = IORING_OP_FSETXATTR,
+    new(fd: impl Target => fd, name: *const c_char => addr, value: *const c_void => addr2, len: u32 => len)
+    {
+        /// The attribute must, or must not, be there already.
+        flags: XattrFlags => xattr_flags,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+    use crate::types::{Fd, Fixed};
+
+    #[test]
+    fn open_at() {
+        let entry = OpenAt::new(Fd::CWD, at(0x1000))
+            .flags(OFlags::RDWR)
+            .mode(Mode::RUSR)
+            .file_index(Some(DestinationSlot::auto_target()))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 18,
+                fd: -100,
+                addr: 0x1000,
+                len: 0o400,
+                op_flags: 2,
+                file_index: u32::MAX,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn open_at2() {
+        let entry = OpenAt2::new(Fd(3), at(0x1000), at(0x2000))
+            .file_index(DestinationSlot::try_from_slot_target(6).ok())
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 28,
+                fd: 3,
+                addr: 0x1000,
+                off: 0x2000,
+                len: 24,
+                file_index: 7,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn close() {
+        let entry = Close::new(Fd(3)).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 19, fd: 3, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn close_of_a_slot() {
+        let entry = Close::new(Fixed(3)).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 19, file_index: 4, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn statx() {
+        let entry = Statx::new(Fd(3), at(0x1000), at(0x2000))
+            .flags(AtFlags::EMPTY_PATH)
+            .mask(StatxFlags::SIZE)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 21,
+                fd: 3,
+                addr: 0x1000,
+                off: 0x2000,
+                len: 0x200,
+                op_flags: 0x1000,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn rename_at() {
+        let entry = RenameAt::new(Fd(3), at(0x1000), Fd::CWD, at(0x2000))
+            .flags(RenameFlags::EXCHANGE)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 35,
+                fd: 3,
+                addr: 0x1000,
+                len: -100i32 as u32,
+                off: 0x2000,
+                op_flags: 2,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn unlink_at() {
+        let entry = UnlinkAt::new(Fd(3), at(0x1000)).flags(AtFlags::REMOVEDIR).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 36, fd: 3, addr: 0x1000, op_flags: 0x200, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn mk_dir_at() {
+        let entry = MkDirAt::new(Fd(3), at(0x1000)).mode(Mode::RWXU).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 37, fd: 3, addr: 0x1000, len: 0o700, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn symlink_at() {
+        let entry = SymlinkAt::new(Fd(3), at(0x1000), at(0x2000)).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 38, fd: 3, addr: 0x1000, off: 0x2000, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn link_at() {
+        let entry = LinkAt::new(Fd(3), at(0x1000), Fd(4), at(0x2000))
+            .flags(AtFlags::SYMLINK_FOLLOW)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 39,
+                fd: 3,
+                addr: 0x1000,
+                len: 4,
+                off: 0x2000,
+                op_flags: 0x400,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn get_xattr() {
+        let entry = GetXattr::new(at(0x1000), at(0x2000), at(0x3000), 16).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 44, addr: 0x1000, off: 0x2000, addr3: 0x3000, len: 16, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn set_xattr() {
+        let entry = SetXattr::new(at(0x1000), at(0x2000), at(0x3000), 16)
+            .flags(XattrFlags::REPLACE)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 42,
+                addr: 0x1000,
+                off: 0x2000,
+                addr3: 0x3000,
+                len: 16,
+                op_flags: 2,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn f_get_xattr() {
+        let entry = FGetXattr::new(Fd(3), at(0x1000), at(0x2000), 16).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 43, fd: 3, addr: 0x1000, off: 0x2000, len: 16, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn f_set_xattr() {
+        let entry =
+            FSetXattr::new(Fd(3), at(0x1000), at(0x2000), 16).flags(XattrFlags::CREATE).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 41, fd: 3, addr: 0x1000, off: 0x2000, len: 16, op_flags: 1, ..Sqe::ZERO }
+        );
     }
 }

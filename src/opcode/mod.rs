@@ -4,6 +4,19 @@
 //! optional is set by chained methods; `build` hands over the [`Entry`](crate::squeue::Entry).
 //! Building one is safe. Pushing it is not: see [the contract](crate::squeue#the-contract).
 //!
+//! A builder's `CODE` is the operation's number. Whether the kernel has it, the kernel's
+//! [`Probe`](crate::Probe) says; *since* here is for orientation, as distributions carry things to
+//! older kernels. An option that a kernel does not know is -EINVAL there, unless its documentation
+//! says otherwise.
+//!
+//! # Results
+//!
+//! A result below zero is an errno, see [`to_result`](crate::cqueue::Entry::to_result). -EINVAL is
+//! the answer to an operation, an option or a combination that the kernel does not know; -ECANCELED
+//! to what was cancelled, or was linked behind what failed. Both go without saying here.
+//!
+//! # Memory
+//!
 //! Each builder says how long the memory that it points to must live:
 //!
 //! - *submit*: until the kernel has taken the entry, which is when an enter call has counted it,
@@ -12,21 +25,62 @@
 //!   [`SUBMIT_STABLE`](crate::Features::SUBMIT_STABLE), before 5.5: until the completion.)
 //! - *completion*: until the operation's last completion, the first without
 //!   [`more`](crate::cqueue::Entry::more).
-//! - *notification*: until the completion that has [`notif`](crate::cqueue::Entry::notif).
+//! - *notification*: until the completion that has [`notif`](crate::cqueue::Entry::notif), or until
+//!   the first if that does not have `more`.
 //!
-//! A result below zero is an errno, see [`to_result`](crate::cqueue::Entry::to_result).
+//! # Files
+//!
+//! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&OwnedFd`), or a slot of the
+//! registered file table ([`Fixed`](crate::types::Fixed)) where the builder takes a
+//! [`Target`](crate::types::Target); where it takes a [`Descriptor`](crate::types::Descriptor), the
+//! kernel refuses slots. Operations that make a descriptor can put the file into a slot instead
+//! ([`DestinationSlot`](crate::types::DestinationSlot)).
+//!
+//! # Provided buffers
+//!
+//! Operations with a `buf_group` can do without a buffer of their own: the kernel takes one out of
+//! a group that was provided beforehand, when there is something to put into it. The completion
+//! says which ([`buffer_select`](crate::cqueue::Entry::buffer_select)), and whether the kernel goes
+//! on filling it ([`buffer_more`](crate::cqueue::Entry::buffer_more)).
+//!
+//! # Multishot
+//!
+//! Operations that end in `Multi` complete again and again, and so do others with an option. As
+//! long as a completion has [`more`](crate::cqueue::Entry::more), the next one is to come. One
+//! without is the last, be it an error or not: the operation has stopped, and wants to be submitted
+//! again. That also happens when the completion queue is full.
+//!
+//! # All of them
+//!
+#![doc = include_str!("table.md")]
 #![forbid(unsafe_code)]
 
+mod buffer;
+mod cmd;
 mod file;
 mod fs;
+mod futex;
+mod net;
+mod pipe;
+mod poll;
+mod process;
 mod ring;
 mod rw;
+mod slot;
 mod timeout;
 
+pub use buffer::*;
+pub use cmd::*;
 pub use file::*;
 pub use fs::*;
+pub use futex::*;
+pub use net::*;
+pub use pipe::*;
+pub use poll::*;
+pub use process::*;
 pub use ring::*;
 pub use rw::*;
+pub use slot::*;
 pub use timeout::*;
 
 /// One row: the operation, what it needs, what it may have, and for each the setter of
@@ -82,3 +136,75 @@ macro_rules! opcode {
     };
 }
 use opcode;
+
+/// The kernel's names of the operations, without the `IORING_OP_` before them, by number.
+pub const NAMES: &[&str] = &[
+    "NOP",
+    "READV",
+    "WRITEV",
+    "FSYNC",
+    "READ_FIXED",
+    "WRITE_FIXED",
+    "POLL_ADD",
+    "POLL_REMOVE",
+    "SYNC_FILE_RANGE",
+    "SENDMSG",
+    "RECVMSG",
+    "TIMEOUT",
+    "TIMEOUT_REMOVE",
+    "ACCEPT",
+    "ASYNC_CANCEL",
+    "LINK_TIMEOUT",
+    "CONNECT",
+    "FALLOCATE",
+    "OPENAT",
+    "CLOSE",
+    "FILES_UPDATE",
+    "STATX",
+    "READ",
+    "WRITE",
+    "FADVISE",
+    "MADVISE",
+    "SEND",
+    "RECV",
+    "OPENAT2",
+    "EPOLL_CTL",
+    "SPLICE",
+    "PROVIDE_BUFFERS",
+    "REMOVE_BUFFERS",
+    "TEE",
+    "SHUTDOWN",
+    "RENAMEAT",
+    "UNLINKAT",
+    "MKDIRAT",
+    "SYMLINKAT",
+    "LINKAT",
+    "MSG_RING",
+    "FSETXATTR",
+    "SETXATTR",
+    "FGETXATTR",
+    "GETXATTR",
+    "SOCKET",
+    "URING_CMD",
+    "SEND_ZC",
+    "SENDMSG_ZC",
+    "READ_MULTISHOT",
+    "WAITID",
+    "FUTEX_WAIT",
+    "FUTEX_WAKE",
+    "FUTEX_WAITV",
+    "FIXED_FD_INSTALL",
+    "FTRUNCATE",
+    "BIND",
+    "LISTEN",
+    "RECV_ZC",
+    "EPOLL_WAIT",
+    "READV_FIXED",
+    "WRITEV_FIXED",
+    "PIPE",
+    "NOP128",
+    "URING_CMD128",
+];
+
+#[cfg(test)]
+mod tests;

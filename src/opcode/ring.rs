@@ -1,16 +1,70 @@
-//! The ring itself: doing nothing, cancelling.
+//! Rings: doing nothing, cancelling, sending messages.
 
 use super::opcode;
-use crate::sys::io_uring_op::*;
-use crate::types::CancelBuilder;
+use crate::squeue::Entry128;
+use crate::sys::io_uring_msg_ring_flags::{IORING_MSG_DATA, IORING_MSG_SEND_FD};
+use crate::sys::{IORING_OP_NOP128, io_uring_op::*};
+use crate::types::{CancelBuilder, Descriptor, DestinationSlot, Fixed, MsgRingFlags, Target};
 
 opcode! {
     /// Does nothing: a full round trip, for measuring and for waking a waiter.
     ///
+    /// Its options are for tests: they make it fail where another operation would.
+    ///
     /// - **Since:** Linux 5.1
-    /// - **Result:** 0
+    /// - **Result:** 0, or what was asked for
     Nop = IORING_OP_NOP,
     new(; no_fd(()))
+    {
+        /// Complete with this result. Since Linux 6.10.
+        result: i32 => nop_result,
+        /// Look this file up: -EBADF where it is none. Since Linux 6.13.
+        file: impl Target => nop_file,
+        /// Look this registered buffer up: -EFAULT where it is none. Since Linux 6.13.
+        buf_index: u16 => nop_buffer,
+        /// Complete by way of the task, as operations do that had to wait. Since Linux 6.17.
+        task_work: bool => nop_task_work,
+        /// Complete with these 16 bytes more, on rings whose completions have 32 bytes; -EINVAL on
+        /// others. Since Linux 6.18.
+        big_cqe: [u64; 2] => nop_big_cqe,
+    }
+}
+
+/// Does nothing, in an entry of 128 bytes.
+///
+/// `Nop128::from` gives it the options of a [`Nop`].
+///
+/// - **Since:** Linux 6.19
+/// - **Result:** 0, or what was asked for
+/// - **Needs:** a ring with submissions of 128 bytes, be they [mixed](crate::squeue::Mixed)
+#[derive(Clone, Copy, Debug)]
+#[must_use = "an operation does nothing until its entry is pushed"]
+pub struct Nop128(Nop);
+
+impl Nop128 {
+    /// The operation's number, to look for in the kernel's [`Probe`](crate::Probe).
+    pub const CODE: u8 = IORING_OP_NOP128;
+
+    /// The operation.
+    #[allow(clippy::new_without_default, reason = "as the other operations")]
+    #[inline]
+    pub fn new() -> Self {
+        Self::from(Nop::new())
+    }
+
+    /// The entry, ready to be pushed.
+    #[inline]
+    pub fn build(self) -> Entry128 {
+        self.0.build().into()
+    }
+}
+
+impl From<Nop> for Nop128 {
+    #[inline]
+    fn from(mut nop: Nop) -> Self {
+        nop.0.as_raw_mut().opcode = Self::CODE;
+        Self(nop)
+    }
 }
 
 opcode! {
@@ -34,8 +88,154 @@ opcode! {
     /// Each request that it cancels still posts its own completion, as with [`AsyncCancel`].
     ///
     /// - **Since:** Linux 5.19; -EINVAL before, except for [`CancelBuilder::user_data`]
-    /// - **Result:** with [`CancelBuilder::all`] or [`CancelBuilder::any`], how many were found
-    ///   (0 is not an error), and otherwise as [`AsyncCancel`]
+    /// - **Result:** as with [`AsyncCancel`]; with [`CancelBuilder::all`] or [`CancelBuilder::any`],
+    ///   how many were found, and 0 is not an error
+    #[doc(alias = "IORING_OP_ASYNC_CANCEL")]
     AsyncCancel2 = IORING_OP_ASYNC_CANCEL,
-    new(criteria: CancelBuilder => cancel)
+    new(builder: CancelBuilder => cancel)
+}
+
+opcode! {
+    /// Posts a completion on another ring.
+    ///
+    /// There it has `result` and `user_data`, and the flags `user_flags` where they are given.
+    ///
+    /// - **Since:** Linux 5.18
+    /// - **Result:** 0; -EOVERFLOW where the other ring has no room left; -EBADFD where it is
+    ///   disabled or no ring
+    #[doc(alias = "IORING_OP_MSG_RING")]
+    #[doc(alias = "IORING_MSG_DATA")]
+    MsgRingData = IORING_OP_MSG_RING,
+    new(
+        ring_fd: impl Descriptor => dirfd, result: i32 => result,
+        user_data: u64 => off, user_flags: Option<u32> => user_flags;
+        msg_ring_command(IORING_MSG_DATA)
+    )
+    {
+        /// Flags of this message; given flags are since Linux 6.3.
+        opcode_flags: MsgRingFlags => msg_ring_flags,
+    }
+}
+
+opcode! {
+    /// Puts the file of a registered slot into a slot of another ring, and posts a completion there.
+    ///
+    /// - **Since:** Linux 6.0
+    /// - **Result:** 0, or the slot where any would do; the same on the other ring; -EBADF where
+    ///   `fixed_slot_src` is empty; -EOVERFLOW and -EBADFD as with [`MsgRingData`]
+    /// - **Needs:** a registered file table on both rings
+    #[doc(alias = "IORING_OP_MSG_RING")]
+    #[doc(alias = "IORING_MSG_SEND_FD")]
+    MsgRingSendFd = IORING_OP_MSG_RING,
+    new(
+        ring_fd: impl Descriptor => dirfd, fixed_slot_src: Fixed => source_slot,
+        dest_slot_index: DestinationSlot => dest_slot, user_data: u64 => off;
+        msg_ring_command(IORING_MSG_SEND_FD)
+    )
+    {
+        /// Flags of this message.
+        opcode_flags: MsgRingFlags => msg_ring_flags,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::squeue::Sqe;
+    use crate::types::Fd;
+
+    #[test]
+    fn nop() {
+        let entry = Nop::new().build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 0, fd: -1, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn nop_that_does_something() {
+        let entry = Nop::new().result(-5).file(Fixed(3)).buf_index(7).task_work(true).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 0,
+                fd: 3,
+                len: -5i32 as u32,
+                buf_index: 7,
+                op_flags: 0b1_1111,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn nop_with_a_file() {
+        let entry = Nop::new().file(Fd(3)).big_cqe([5, 6]).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 0, fd: 3, off: 5, addr: 6, op_flags: 1 << 5 | 1 << 1, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn nop128() {
+        let entry = Nop128::from(Nop::new().result(5)).build();
+        let sqe = Sqe { opcode: 63, fd: -1, len: 5, op_flags: 1, ..Sqe::ZERO };
+        assert_eq!(entry.into_raw(), (sqe, [0; 64]));
+        let plain = Sqe { opcode: 63, fd: -1, ..Sqe::ZERO };
+        assert_eq!(Nop128::new().build().into_raw(), (plain, [0; 64]));
+    }
+
+    #[test]
+    fn async_cancel() {
+        let entry = AsyncCancel::new(5).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 14, fd: -1, addr: 5, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn async_cancel2() {
+        let entry =
+            AsyncCancel2::new(CancelBuilder::fd(Fixed(3)).and_user_data(5).and_op(6).all()).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 14, fd: 3, addr: 5, len: 6, op_flags: 1 | 2 | 8 | 16 | 32, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn msg_ring_data() {
+        let entry = MsgRingData::new(Fd(3), -5, 6, None).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 40, fd: 3, len: -5i32 as u32, off: 6, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn msg_ring_data_with_flags() {
+        let entry =
+            MsgRingData::new(Fd(3), 5, 6, Some(7)).opcode_flags(MsgRingFlags::CQE_SKIP).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 40, fd: 3, len: 5, off: 6, file_index: 7, op_flags: 3, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn msg_ring_send_fd() {
+        let entry = MsgRingSendFd::new(Fd(3), Fixed(4), DestinationSlot::auto_target(), 6)
+            .opcode_flags(MsgRingFlags::CQE_SKIP)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 40,
+                fd: 3,
+                addr: 1,
+                addr3: 4,
+                off: 6,
+                file_index: u32::MAX,
+                op_flags: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
 }

@@ -2,54 +2,7 @@
 
 use super::opcode;
 use crate::sys::io_uring_op::*;
-use crate::types::{RwFlags, Target, iovec};
-
-opcode! {
-    /// Reads into several buffers at a file offset, like [`preadv2(2)`].
-    ///
-    /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
-    ///
-    /// - **Since:** Linux 5.1
-    /// - **Result:** bytes read, which may be fewer than there is room for; 0 at the end of the file
-    /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    Readv = IORING_OP_READV,
-    new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
-    {
-        /// Where in the file to start, 0 if not given;
-        /// [`CURRENT_POSITION`](crate::types::CURRENT_POSITION) uses and moves the file's own
-        /// position. Sockets and pipes take either.
-        offset: u64 => off,
-        /// The I/O priority, as of [`ioprio_set(2)`](https://man7.org/linux/man-pages/man2/ioprio_set.2.html).
-        ioprio: u16 => ioprio,
-        /// Flags of this read.
-        rw_flags: RwFlags => rw_flags,
-        /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry.
-        buf_group: u16 => buf_group,
-    }
-}
-
-opcode! {
-    /// Writes several buffers at a file offset, like [`pwritev2(2)`].
-    ///
-    /// [`pwritev2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
-    ///
-    /// - **Since:** Linux 5.1
-    /// - **Result:** bytes written, which may be fewer than were given
-    /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    Writev = IORING_OP_WRITEV,
-    new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
-    {
-        /// Where in the file to start, 0 if not given;
-        /// [`CURRENT_POSITION`](crate::types::CURRENT_POSITION) uses and moves the file's own
-        /// position. Sockets and pipes take either.
-        offset: u64 => off,
-        /// The I/O priority, as of [`ioprio_set(2)`](https://man7.org/linux/man-pages/man2/ioprio_set.2.html).
-        ioprio: u16 => ioprio,
-        /// Flags of this write.
-        rw_flags: RwFlags => rw_flags,
-    }
-}
+use crate::types::{AttrPi, RwFlags, Target, iovec};
 
 opcode! {
     /// Reads into a buffer at a file offset, like [`pread(2)`].
@@ -76,6 +29,9 @@ opcode! {
         /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry; `buf` is
         /// ignored then and may be null.
         buf_group: u16 => buf_group,
+        /// Read protection information as well, of a block device opened with `O_DIRECT`; the
+        /// [`AttrPi`] itself must live until *submit*. Since Linux 6.14.
+        attr_pi: *const AttrPi => attr_pi,
     }
 }
 
@@ -90,13 +46,443 @@ opcode! {
     Write = IORING_OP_WRITE,
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
-        /// Where in the file to start, 0 if not given;
-        /// [`CURRENT_POSITION`](crate::types::CURRENT_POSITION) uses and moves the file's own
-        /// position. Sockets and pipes take either.
+        /// Where in the file to start, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as of [`ioprio_set(2)`](https://man7.org/linux/man-pages/man2/ioprio_set.2.html).
+        /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this write.
         rw_flags: RwFlags => rw_flags,
+        /// The write stream of the block device, 0 for none. Since Linux 6.16; ignored before.
+        write_stream: u8 => write_stream,
+        /// Write protection information as well, as with [`Read::attr_pi`].
+        attr_pi: *const AttrPi => attr_pi,
+    }
+}
+
+opcode! {
+    /// Reads into several buffers at a file offset, like [`preadv2(2)`].
+    ///
+    /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
+    ///
+    /// - **Since:** Linux 5.1
+    /// - **Result:** bytes read, which may be fewer than there is room for; 0 at the end of the file
+    /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
+    /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
+    Readv = IORING_OP_READV,
+    new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
+    {
+        /// Where in the file to start, as with [`Read::offset`].
+        offset: u64 => off,
+        /// The I/O priority, as with [`Read::ioprio`].
+        ioprio: u16 => ioprio,
+        /// Flags of this read.
+        rw_flags: RwFlags => rw_flags,
+        /// The group to take a provided buffer from, with
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry. There must
+        /// be one `iovec` then, whose length counts.
+        buf_group: u16 => buf_group,
+        /// Read protection information as well, as with [`Read::attr_pi`].
+        attr_pi: *const AttrPi => attr_pi,
+    }
+}
+
+opcode! {
+    /// Writes several buffers at a file offset, like [`pwritev2(2)`].
+    ///
+    /// [`pwritev2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
+    ///
+    /// - **Since:** Linux 5.1
+    /// - **Result:** bytes written, which may be fewer than were given
+    /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
+    Writev = IORING_OP_WRITEV,
+    new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
+    {
+        /// Where in the file to start, as with [`Read::offset`].
+        offset: u64 => off,
+        /// The I/O priority, as with [`Read::ioprio`].
+        ioprio: u16 => ioprio,
+        /// Flags of this write.
+        rw_flags: RwFlags => rw_flags,
+        /// The write stream, as with [`Write::write_stream`].
+        write_stream: u8 => write_stream,
+        /// Write protection information as well, as with [`Read::attr_pi`].
+        attr_pi: *const AttrPi => attr_pi,
+    }
+}
+
+opcode! {
+    /// Reads into a registered buffer at a file offset, like [`pread(2)`].
+    ///
+    /// [`pread(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
+    ///
+    /// - **Since:** Linux 5.1
+    /// - **Result:** bytes read, as with [`Read`]; -EFAULT where there is no such buffer, or `buf`
+    ///   and `len` leave it
+    /// - **Memory:** `buf` until *completion*
+    /// - **Needs:** a registered buffer, that `buf` and `len` lie in
+    ReadFixed = IORING_OP_READ_FIXED,
+    new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
+    {
+        /// Where in the file to start, as with [`Read::offset`].
+        offset: u64 => off,
+        /// The I/O priority, as with [`Read::ioprio`].
+        ioprio: u16 => ioprio,
+        /// Flags of this read.
+        rw_flags: RwFlags => rw_flags,
+        /// Read protection information as well, as with [`Read::attr_pi`].
+        attr_pi: *const AttrPi => attr_pi,
+    }
+}
+
+opcode! {
+    /// Writes from a registered buffer at a file offset, like [`pwrite(2)`].
+    ///
+    /// [`pwrite(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
+    ///
+    /// - **Since:** Linux 5.1
+    /// - **Result:** bytes written, as with [`Write`]; -EFAULT where there is no such buffer, or
+    ///   `buf` and `len` leave it
+    /// - **Memory:** `buf` until *completion*
+    /// - **Needs:** a registered buffer, that `buf` and `len` lie in
+    WriteFixed = IORING_OP_WRITE_FIXED,
+    new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
+    {
+        /// Where in the file to start, as with [`Read::offset`].
+        offset: u64 => off,
+        /// The I/O priority, as with [`Read::ioprio`].
+        ioprio: u16 => ioprio,
+        /// Flags of this write.
+        rw_flags: RwFlags => rw_flags,
+        /// The write stream, as with [`Write::write_stream`].
+        write_stream: u8 => write_stream,
+        /// Write protection information as well, as with [`Read::attr_pi`].
+        attr_pi: *const AttrPi => attr_pi,
+    }
+}
+
+opcode! {
+    /// Reads into several parts of a registered buffer at a file offset, like [`preadv2(2)`].
+    ///
+    /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
+    ///
+    /// - **Since:** Linux 6.15
+    /// - **Result:** bytes read, as with [`Readv`]; -EFAULT where there is no such buffer, or a part
+    ///   leaves it
+    /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
+    /// - **Needs:** a registered buffer, that all parts lie in
+    ReadvFixed = IORING_OP_READV_FIXED,
+    new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
+    {
+        /// Where in the file to start, as with [`Read::offset`].
+        offset: u64 => off,
+        /// The I/O priority, as with [`Read::ioprio`].
+        ioprio: u16 => ioprio,
+        /// Flags of this read.
+        rw_flags: RwFlags => rw_flags,
+        /// Read protection information as well, as with [`Read::attr_pi`].
+        attr_pi: *const AttrPi => attr_pi,
+    }
+}
+
+opcode! {
+    /// Writes several parts of a registered buffer at a file offset, like [`pwritev2(2)`].
+    ///
+    /// [`pwritev2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
+    ///
+    /// - **Since:** Linux 6.15
+    /// - **Result:** bytes written, as with [`Writev`]; -EFAULT where there is no such buffer, or a
+    ///   part leaves it
+    /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
+    /// - **Needs:** a registered buffer, that all parts lie in
+    WritevFixed = IORING_OP_WRITEV_FIXED,
+    new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
+    {
+        /// Where in the file to start, as with [`Read::offset`].
+        offset: u64 => off,
+        /// The I/O priority, as with [`Read::ioprio`].
+        ioprio: u16 => ioprio,
+        /// Flags of this write.
+        rw_flags: RwFlags => rw_flags,
+        /// The write stream, as with [`Write::write_stream`].
+        write_stream: u8 => write_stream,
+        /// Write protection information as well, as with [`Read::attr_pi`].
+        attr_pi: *const AttrPi => attr_pi,
+    }
+}
+
+opcode! {
+    /// Reads whenever there is something, like [`read(2)`], each time into a provided buffer.
+    ///
+    /// `len` is 0, and the buffer's length counts: kernels so far answer -EINVAL to any other.
+    ///
+    /// [`read(2)`]: https://man7.org/linux/man-pages/man2/read.2.html
+    ///
+    /// - **Since:** Linux 6.7
+    /// - **Result:** bytes read, for each completion; 0 at the end; -ENOBUFS where the group is
+    ///   empty; -EBADFD for files that cannot be polled, such as regular files
+    /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last,
+    ///   [`buffer_select`](crate::cqueue::Entry::buffer_select)
+    /// - **Needs:** a group of provided buffers
+    #[doc(alias = "IORING_OP_READ_MULTISHOT")]
+    ReadMulti = IORING_OP_READ_MULTISHOT,
+    new(fd: impl Target => fd, len: u32 => len, buf_group: u16 => select_buffer)
+    {
+        /// Where in the file to start, as with [`Read::offset`].
+        offset: u64 => off,
+        /// Flags of these reads.
+        rw_flags: RwFlags => rw_flags,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+    use crate::types::{Fd, Fixed};
+
+    /// The first of four bytes.
+    const STREAM_9: u32 = if cfg!(target_endian = "little") { 9 } else { 9 << 24 };
+
+    #[test]
+    fn read() {
+        let entry = Read::new(Fd(3), at(0x1000), 16)
+            .offset(5)
+            .ioprio(6)
+            .rw_flags(RwFlags::NOWAIT)
+            .buf_group(7)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 22,
+                fd: 3,
+                addr: 0x1000,
+                len: 16,
+                off: 5,
+                ioprio: 6,
+                op_flags: 8,
+                buf_index: 7,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn read_of_a_slot() {
+        let entry = Read::new(Fixed(3), at(0x1000), 16).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 22, flags: 1, fd: 3, addr: 0x1000, len: 16, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn write() {
+        let entry = Write::new(Fd(3), at(0x1000), 16)
+            .offset(u64::MAX)
+            .ioprio(6)
+            .rw_flags(RwFlags::APPEND)
+            .write_stream(9)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 23,
+                fd: 3,
+                addr: 0x1000,
+                len: 16,
+                off: u64::MAX,
+                ioprio: 6,
+                op_flags: 16,
+                file_index: STREAM_9,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn readv() {
+        let entry = Readv::new(Fd(3), at(0x1000), 2)
+            .offset(5)
+            .ioprio(6)
+            .rw_flags(RwFlags::HIPRI)
+            .buf_group(7)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 1,
+                fd: 3,
+                addr: 0x1000,
+                len: 2,
+                off: 5,
+                ioprio: 6,
+                op_flags: 1,
+                buf_index: 7,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn writev() {
+        let entry = Writev::new(Fd(3), at(0x1000), 2)
+            .offset(5)
+            .ioprio(6)
+            .rw_flags(RwFlags::DSYNC)
+            .write_stream(9)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 2,
+                fd: 3,
+                addr: 0x1000,
+                len: 2,
+                off: 5,
+                ioprio: 6,
+                op_flags: 2,
+                file_index: STREAM_9,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn read_fixed() {
+        let entry = ReadFixed::new(Fd(3), at(0x1000), 16, 7)
+            .offset(5)
+            .ioprio(6)
+            .rw_flags(RwFlags::NOWAIT)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 4,
+                fd: 3,
+                addr: 0x1000,
+                len: 16,
+                off: 5,
+                ioprio: 6,
+                op_flags: 8,
+                buf_index: 7,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn write_fixed() {
+        let entry = WriteFixed::new(Fd(3), at(0x1000), 16, 7)
+            .offset(5)
+            .ioprio(6)
+            .rw_flags(RwFlags::SYNC)
+            .write_stream(9)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 5,
+                fd: 3,
+                addr: 0x1000,
+                len: 16,
+                off: 5,
+                ioprio: 6,
+                op_flags: 4,
+                buf_index: 7,
+                file_index: STREAM_9,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn readv_fixed() {
+        let entry = ReadvFixed::new(Fd(3), at(0x1000), 2, 7)
+            .offset(5)
+            .ioprio(6)
+            .rw_flags(RwFlags::NOWAIT)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 60,
+                fd: 3,
+                addr: 0x1000,
+                len: 2,
+                off: 5,
+                ioprio: 6,
+                op_flags: 8,
+                buf_index: 7,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn writev_fixed() {
+        let entry = WritevFixed::new(Fd(3), at(0x1000), 2, 7)
+            .offset(5)
+            .ioprio(6)
+            .rw_flags(RwFlags::DONTCACHE)
+            .write_stream(9)
+            .attr_pi(at(0x2000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 61,
+                fd: 3,
+                addr: 0x1000,
+                len: 2,
+                off: 5,
+                ioprio: 6,
+                op_flags: 0x80,
+                buf_index: 7,
+                file_index: STREAM_9,
+                addr3: 0x2000,
+                pad2: 1,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn read_multi() {
+        let entry = ReadMulti::new(Fd(3), 0, 7).offset(u64::MAX).rw_flags(RwFlags::NOWAIT).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 49,
+                flags: 1 << 5,
+                fd: 3,
+                off: u64::MAX,
+                op_flags: 8,
+                buf_index: 7,
+                ..Sqe::ZERO
+            }
+        );
     }
 }

@@ -21,5 +21,140 @@ opcode! {
         count: u32 => count,
         /// Which clock, and whether the time is a point on it.
         flags: TimeoutFlags => timeout_flags,
+        /// The time in nanoseconds, in place of `timespec`, which may be null. Since Linux 7.1.
+        immediate: u64 => immediate,
+    }
+}
+
+opcode! {
+    /// Ends a [`Timeout`], by its user data.
+    ///
+    /// The timeout completes with -ECANCELED.
+    ///
+    /// - **Since:** Linux 5.5
+    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    TimeoutRemove = IORING_OP_TIMEOUT_REMOVE,
+    new(user_data: u64 => target_user_data; no_fd(()))
+}
+
+opcode! {
+    /// Changes the time of a [`Timeout`] or a [`LinkTimeout`], by its user data.
+    ///
+    /// - **Since:** Linux 5.11
+    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    /// - **Memory:** `timespec` until *submit*
+    #[doc(alias = "IORING_OP_TIMEOUT_REMOVE")]
+    TimeoutUpdate = IORING_OP_TIMEOUT_REMOVE,
+    new(
+        user_data: u64 => target_user_data, timespec: *const Timespec => addr2;
+        timeout_flags(TimeoutFlags::UPDATE), no_fd(())
+    )
+    {
+        /// [`TimeoutFlags::ABS`] where the new time is a point on the clock,
+        /// [`TimeoutFlags::LINK_TIMEOUT_UPDATE`] for a [`LinkTimeout`].
+        flags: TimeoutFlags => timeout_flags,
+        /// The new time in nanoseconds, in place of `timespec`, which may be null. Since Linux 7.1.
+        immediate: u64 => immediate_update,
+    }
+}
+
+opcode! {
+    /// Cancels the operation that it is linked behind, if that takes too long.
+    ///
+    /// It directly follows the operation, which has
+    /// [`Flags::IO_LINK`](crate::squeue::Flags::IO_LINK). Both complete: the operation with its
+    /// result and the timeout with -ECANCELED, or the operation with -ECANCELED (or -EINTR, where
+    /// it was running) and the timeout with -ETIME.
+    ///
+    /// - **Since:** Linux 5.5
+    /// - **Result:** -ETIME when the time was up; -ECANCELED when the operation was done before
+    /// - **Memory:** `timespec` until *submit*
+    LinkTimeout = IORING_OP_LINK_TIMEOUT,
+    new(timespec: *const Timespec => addr; len(1), no_fd(()))
+    {
+        /// Which clock, and whether the time is a point on it.
+        flags: TimeoutFlags => timeout_flags,
+        /// The time in nanoseconds, in place of `timespec`, which may be null. Since Linux 7.1.
+        immediate: u64 => immediate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+
+    #[test]
+    fn timeout() {
+        let entry = Timeout::new(at(0x1000))
+            .count(5)
+            .flags(TimeoutFlags::ABS | TimeoutFlags::BOOTTIME)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 11, fd: -1, addr: 0x1000, len: 1, off: 5, op_flags: 5, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn timeout_immediate() {
+        let entry = Timeout::new(at(0)).immediate(1 << 40).flags(TimeoutFlags::MULTISHOT).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 11,
+                fd: -1,
+                addr: 1 << 40,
+                len: 1,
+                op_flags: 1 << 7 | 1 << 6,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn timeout_remove() {
+        let entry = TimeoutRemove::new(5).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 12, fd: -1, addr: 5, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn timeout_update() {
+        let entry = TimeoutUpdate::new(5, at(0x1000)).flags(TimeoutFlags::ABS).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 12, fd: -1, addr: 5, off: 0x1000, op_flags: 3, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn timeout_update_immediate() {
+        let entry = TimeoutUpdate::new(5, at(0))
+            .immediate(6)
+            .flags(TimeoutFlags::LINK_TIMEOUT_UPDATE)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 12, fd: -1, addr: 5, off: 6, op_flags: 1 << 7 | 1 << 4 | 2, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn link_timeout() {
+        let entry = LinkTimeout::new(at(0x1000)).flags(TimeoutFlags::REALTIME).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 15, fd: -1, addr: 0x1000, len: 1, op_flags: 8, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn link_timeout_immediate() {
+        let entry = LinkTimeout::new(at(0)).immediate(6).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 15, fd: -1, addr: 6, len: 1, op_flags: 1 << 7, ..Sqe::ZERO }
+        );
     }
 }

@@ -1,51 +1,68 @@
-//! Files: flags of reading, writing and syncing.
+//! Paths: how to open.
 
-use bitflags::bitflags;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::sys;
-
-/// The offset that stands for the file's own position: it is used, and moved.
+/// How [`OpenAt2`](crate::opcode::OpenAt2) opens: the `struct open_how` of [`openat2(2)`].
 ///
-/// Files without a position (sockets, pipes) take it as well. Since Linux 5.6
-/// ([`is_feature_rw_cur_pos`](crate::Parameters::is_feature_rw_cur_pos)).
-pub const CURRENT_POSITION: u64 = u64::MAX;
+/// [`openat2(2)`]: https://man7.org/linux/man-pages/man2/openat2.2.html
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
 
-bitflags! {
-    /// Flags of one read or write, the `RWF_*` of [`preadv2(2)`].
-    ///
-    /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    #[repr(transparent)]
-    pub struct RwFlags: u32 {
-        /// Poll for the completion; what IOPOLL rings do of themselves.
-        const HIPRI = sys::RWF_HIPRI;
-        /// Write, and the data is on the device when it completes (`O_DSYNC` for one write).
-        const DSYNC = sys::RWF_DSYNC;
-        /// Write, and data and metadata are on the device when it completes (`O_SYNC`).
-        const SYNC = sys::RWF_SYNC;
-        /// Complete with EAGAIN where the operation would have to wait.
-        const NOWAIT = sys::RWF_NOWAIT;
-        /// Write at the end, wherever the offset points.
-        const APPEND = sys::RWF_APPEND;
-        /// Write at the offset although the file is open for appending. Since Linux 6.9.
-        const NOAPPEND = sys::RWF_NOAPPEND;
-        /// Write all or nothing, even if power is lost. Since Linux 6.11.
-        const ATOMIC = sys::RWF_ATOMIC;
-        /// Drop the pages from the cache afterwards. Since Linux 6.14.
-        const DONTCACHE = sys::RWF_DONTCACHE;
+impl OpenHow {
+    /// For reading.
+    #[inline]
+    pub const fn new() -> Self {
+        Self { flags: 0, mode: 0, resolve: 0 }
+    }
 
-        const _ = !0;
+    /// Sets whether to read or write, create, truncate and so on. Unknown flags are -EINVAL, with a
+    /// slot `O_CLOEXEC` too.
+    #[must_use]
+    #[inline]
+    pub const fn flags(mut self, flags: OFlags) -> Self {
+        self.flags = flags.bits() as u64;
+        self
+    }
+
+    /// Sets the permissions of a file that is created; -EINVAL where none is.
+    #[must_use]
+    #[inline]
+    pub const fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode.bits() as u64;
+        self
+    }
+
+    /// Sets what the path may lead through.
+    #[must_use]
+    #[inline]
+    pub const fn resolve(mut self, resolve: ResolveFlags) -> Self {
+        self.resolve = resolve.bits();
+        self
     }
 }
 
-bitflags! {
-    /// Flags of [`Fsync`](crate::opcode::Fsync).
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    #[repr(transparent)]
-    pub struct FsyncFlags: u32 {
-        /// Sync the data, and of the metadata only what reading it back needs: `fdatasync(2)`.
-        const DATASYNC = sys::IORING_FSYNC_DATASYNC;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linux_raw_sys::general::open_how;
 
-        const _ = !0;
+    #[test]
+    fn layout_is_the_kernels() {
+        assert_eq!(size_of::<OpenHow>(), size_of::<open_how>());
+        let how = OpenHow::new()
+            .flags(OFlags::from_bits_retain(1))
+            .mode(Mode::from_bits_retain(2))
+            .resolve(ResolveFlags::from_bits_retain(4));
+        assert_eq!(how, OpenHow { flags: 1, mode: 2, resolve: 4 });
+        assert_eq!(core::mem::offset_of!(OpenHow, mode), core::mem::offset_of!(open_how, mode));
+        assert_eq!(
+            core::mem::offset_of!(OpenHow, resolve),
+            core::mem::offset_of!(open_how, resolve)
+        );
     }
 }

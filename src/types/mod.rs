@@ -1,20 +1,41 @@
 //! What operations are given: descriptors, flags, and the structures that they point to.
 
+mod file;
 mod fs;
+mod futex;
+mod net;
+mod pipe;
+mod poll;
+mod process;
 mod ring;
+mod rw;
 mod slot;
 mod timeout;
 
-pub use fs::{CURRENT_POSITION, FsyncFlags, RwFlags};
-pub use ring::{AsyncCancelFlags, CancelBuilder, SubmitArgs};
-pub use slot::DestinationSlot;
+pub use file::{Fadv, FallocateFlags, FsyncFlags, Madv, SyncFileRangeFlags};
+pub use fs::OpenHow;
+pub use futex::{FUTEX_BITSET_MATCH_ANY, FutexFlags, FutexWaitV};
+pub use net::{
+    AcceptFlags, AddressFamily, ControlMessage, ControlMessages, MsgFlags, MsgHdr, Protocol,
+    RecvMsgError, RecvMsgOut, RecvSendFlags, Shutdown, SocketAddrAny, SocketAddrBuf, SocketAddrLen,
+    SocketAddrStorage, SocketFlags, SocketType, decode_socket_addr,
+};
+pub use pipe::{PipeFlags, SpliceFlags};
+pub use poll::{EpollEvent, EpollEventData, EpollEventFlags, EpollOp, PollFlags};
+pub use process::{Cld, IdType, SigInfo, WaitIdOptions};
+pub use ring::{AsyncCancelFlags, CancelBuilder, MsgRingFlags, NopFlags, SubmitArgs};
+pub use rw::{AttrPi, CURRENT_POSITION, PiFlags, RwFlags};
+pub use slot::{DestinationSlot, FixedFdFlags, SKIP_FILE};
 pub use timeout::{TimeoutFlags, Timespec};
 
-pub use core::ffi::c_char;
-pub use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
+pub use core::ffi::{c_char, c_void};
+pub use rustix::fd::RawFd;
+pub use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Statx, StatxFlags, XattrFlags,
+};
 pub use rustix::io_uring::{KernelSigSet, Signal, iovec};
 
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::squeue::Flags;
 

@@ -147,13 +147,18 @@ bitflags! {
 
 /// Which of the requests in flight to cancel.
 ///
+/// Without [`all`](Self::all) it is the first that matches; with several criteria, all of them must.
+///
 /// ```
+/// use rustix_uring::opcode;
 /// use rustix_uring::types::{CancelBuilder, Fd, Fixed};
 ///
 /// CancelBuilder::user_data(42); // the first with this user data
 /// CancelBuilder::user_data(42).all(); // all of them
 /// CancelBuilder::fd(Fd(3)).all(); // all on this descriptor
 /// CancelBuilder::fd(Fixed(3)); // the first on this registered slot
+/// CancelBuilder::op(opcode::Read::CODE); // the first read
+/// CancelBuilder::fd(Fd(3)).and_op(opcode::PollAdd::CODE).all(); // all polls of this descriptor
 /// CancelBuilder::any(); // whatever is in flight
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -161,28 +166,52 @@ pub struct CancelBuilder {
     pub(crate) flags: AsyncCancelFlags,
     pub(crate) user_data: u64,
     pub(crate) fd: i32,
+    pub(crate) opcode: u8,
 }
 
 impl CancelBuilder {
-    const fn matching(flags: AsyncCancelFlags, user_data: u64, fd: i32) -> Self {
-        Self { flags, user_data, fd }
+    const fn matching(flags: AsyncCancelFlags) -> Self {
+        Self { flags, user_data: 0, fd: -1, opcode: 0 }
     }
 
-    /// Every request of the ring. Since Linux 5.19.
+    /// Every request of the ring. Goes with no other criterion. Since Linux 5.19.
     pub const fn any() -> Self {
-        Self::matching(AsyncCancelFlags::ANY, 0, -1)
+        Self::matching(AsyncCancelFlags::ANY)
     }
 
     /// The first request with this user data.
     pub const fn user_data(user_data: u64) -> Self {
-        Self::matching(AsyncCancelFlags::empty(), user_data, -1)
+        Self { user_data, ..Self::matching(AsyncCancelFlags::empty()) }
     }
 
     /// The first request on this file. Since Linux 5.19, for a registered slot since 6.0.
     pub fn fd(fd: impl Target) -> Self {
-        let (number, slot) = fd.number_and_flag();
-        let fixed = if slot == 0 { AsyncCancelFlags::empty() } else { AsyncCancelFlags::FD_FIXED };
-        Self::matching(AsyncCancelFlags::FD.union(fixed), 0, number)
+        Self::matching(AsyncCancelFlags::empty()).with_fd(fd)
+    }
+
+    /// The first request with this operation, an opcode's `CODE`. Since Linux 6.6.
+    pub const fn op(opcode: u8) -> Self {
+        Self::matching(AsyncCancelFlags::empty()).with_op(opcode)
+    }
+
+    /// And with this user data. Since Linux 6.6.
+    #[must_use]
+    pub const fn and_user_data(mut self, user_data: u64) -> Self {
+        self.user_data = user_data;
+        self.flags = self.flags.union(AsyncCancelFlags::USERDATA);
+        self
+    }
+
+    /// And on this file. Since Linux 5.19, for a registered slot since 6.0.
+    #[must_use]
+    pub fn and_fd(self, fd: impl Target) -> Self {
+        self.keep_user_data().with_fd(fd)
+    }
+
+    /// And with this operation, an opcode's `CODE`. Since Linux 6.6.
+    #[must_use]
+    pub const fn and_op(self, opcode: u8) -> Self {
+        self.keep_user_data().with_op(opcode)
     }
 
     /// All that match, not the first only. Since Linux 5.19.
@@ -190,5 +219,99 @@ impl CancelBuilder {
     pub const fn all(mut self) -> Self {
         self.flags = self.flags.union(AsyncCancelFlags::ALL);
         self
+    }
+
+    /// The user data counts by itself, but beside a file or an operation only with a flag.
+    const fn keep_user_data(mut self) -> Self {
+        use AsyncCancelFlags as By;
+        if !self.flags.intersects(By::ANY.union(By::FD).union(By::OP)) {
+            self.flags = self.flags.union(By::USERDATA);
+        }
+        self
+    }
+
+    fn with_fd(mut self, fd: impl Target) -> Self {
+        let (number, slot) = fd.number_and_flag();
+        self.fd = number;
+        self.flags.insert(AsyncCancelFlags::FD);
+        self.flags.set(AsyncCancelFlags::FD_FIXED, slot != 0);
+        self
+    }
+
+    const fn with_op(mut self, opcode: u8) -> Self {
+        self.opcode = opcode;
+        self.flags = self.flags.union(AsyncCancelFlags::OP);
+        self
+    }
+}
+
+bitflags! {
+    /// Flags of a message to another ring: the `IORING_MSG_RING_*` flags.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct MsgRingFlags: u32 {
+        /// Post no completion on the other ring. For
+        /// [`MsgRingSendFd`](crate::opcode::MsgRingSendFd). Since Linux 6.0.
+        const CQE_SKIP = sys::IORING_MSG_RING_CQE_SKIP;
+        /// The completion on the other ring gets the flags that are given. `user_flags` of
+        /// [`MsgRingData`](crate::opcode::MsgRingData) sets it. Since Linux 6.3.
+        const FLAGS_PASS = sys::IORING_MSG_RING_FLAGS_PASS;
+
+        const _ = !0;
+    }
+}
+
+bitflags! {
+    /// What a [`Nop`](crate::opcode::Nop) does after all, for tests: the `IORING_NOP_*` flags. Its
+    /// setters set them.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct NopFlags: u32 {
+        /// Complete with a given result. Since Linux 6.10.
+        const INJECT_RESULT = sys::IORING_NOP_INJECT_RESULT;
+        /// Look a file up. Since Linux 6.13.
+        const FILE = sys::IORING_NOP_FILE;
+        /// The file is a registered slot. Since Linux 6.13.
+        const FIXED_FILE = sys::IORING_NOP_FIXED_FILE;
+        /// Look a registered buffer up. Since Linux 6.13.
+        const FIXED_BUFFER = sys::IORING_NOP_FIXED_BUFFER;
+        /// Complete by way of the task. Since Linux 6.17.
+        const TW = sys::IORING_NOP_TW;
+        /// Complete with 32 bytes. Since Linux 6.18.
+        const CQE32 = sys::IORING_NOP_CQE32;
+
+        const _ = !0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Fd, Fixed};
+
+    type Flags = AsyncCancelFlags;
+
+    fn parts(criteria: CancelBuilder) -> (Flags, u64, i32, u8) {
+        (criteria.flags, criteria.user_data, criteria.fd, criteria.opcode)
+    }
+
+    #[test]
+    fn criteria_become_flags_and_fields() {
+        assert_eq!(parts(CancelBuilder::any()), (Flags::ANY, 0, -1, 0));
+        assert_eq!(parts(CancelBuilder::user_data(4)), (Flags::empty(), 4, -1, 0));
+        assert_eq!(parts(CancelBuilder::user_data(4).all()), (Flags::ALL, 4, -1, 0));
+        assert_eq!(parts(CancelBuilder::fd(Fd(3))), (Flags::FD, 0, 3, 0));
+        assert_eq!(parts(CancelBuilder::fd(Fixed(3))), (Flags::FD | Flags::FD_FIXED, 0, 3, 0));
+        assert_eq!(parts(CancelBuilder::op(6)), (Flags::OP, 0, -1, 6));
+        assert_eq!(
+            parts(CancelBuilder::fd(Fd(0)).and_op(6).and_user_data(4).all()),
+            (Flags::FD | Flags::OP | Flags::USERDATA | Flags::ALL, 4, 0, 6)
+        );
+        // user data given first counts as well
+        let all_three = Flags::FD | Flags::OP | Flags::USERDATA;
+        let criteria = CancelBuilder::user_data(4).and_op(6).and_fd(Fd(3));
+        assert_eq!(parts(criteria), (all_three, 4, 3, 6));
+        // the file named last counts, and alone
+        assert_eq!(parts(CancelBuilder::fd(Fixed(3)).and_fd(Fd(5))), (Flags::FD, 0, 5, 0));
     }
 }

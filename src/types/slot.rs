@@ -2,9 +2,19 @@
 
 use core::num::NonZeroU32;
 
-use crate::sys::IORING_FILE_INDEX_ALLOC;
+use bitflags::bitflags;
+use rustix::fd::RawFd;
 
-/// The slot of the registered file table that takes a descriptor made by an operation.
+use crate::sys::{self, IORING_FILE_INDEX_ALLOC};
+
+/// In a list of descriptors to register: leave this slot as it is.
+pub const SKIP_FILE: RawFd = sys::IORING_REGISTER_FILES_SKIP as RawFd;
+
+/// The slot of the registered file table that takes the file that an operation makes, in place of a
+/// descriptor.
+///
+/// The operation's result is then 0, or the slot where [any](Self::auto_target) would do; -ENFILE
+/// where none is free; -EINVAL where the slot is beyond the table; -ENXIO where there is no table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct DestinationSlot {
@@ -36,6 +46,18 @@ impl DestinationSlot {
     #[inline(always)]
     pub(crate) const fn file_index(self) -> u32 {
         self.file_index.get()
+    }
+}
+
+bitflags! {
+    /// Flags of [`FixedFdInstall`](crate::opcode::FixedFdInstall).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct FixedFdFlags: u32 {
+        /// Leave the descriptor open on `exec`.
+        const NO_CLOEXEC = sys::IORING_FIXED_FD_NO_CLOEXEC;
+
+        const _ = !0;
     }
 }
 

@@ -38,6 +38,24 @@ impl Timespec {
         self.nsec = nsec as i64;
         self
     }
+
+    /// The seconds.
+    #[inline]
+    pub const fn seconds(&self) -> i64 {
+        self.sec
+    }
+
+    /// The nanoseconds.
+    #[inline]
+    pub const fn nanoseconds(&self) -> i64 {
+        self.nsec
+    }
+
+    /// From two numbers of the kernel's.
+    #[inline]
+    pub(crate) const fn from_raw(sec: u64, nsec: u64) -> Self {
+        Self { sec: sec as i64, nsec: nsec as i64 }
+    }
 }
 
 impl From<Duration> for Timespec {
@@ -73,6 +91,15 @@ bitflags! {
         const ETIME_SUCCESS = sys::IORING_TIMEOUT_ETIME_SUCCESS;
         /// Run out again and again, each time with a completion. Since Linux 6.4.
         const MULTISHOT = sys::IORING_TIMEOUT_MULTISHOT;
+        /// The timeout to update is a [`LinkTimeout`](crate::opcode::LinkTimeout). For
+        /// [`TimeoutUpdate`](crate::opcode::TimeoutUpdate). Since Linux 5.15.
+        const LINK_TIMEOUT_UPDATE = sys::IORING_LINK_TIMEOUT_UPDATE;
+        /// Change a timeout. [`TimeoutUpdate`](crate::opcode::TimeoutUpdate) sets it. Since Linux
+        /// 5.11.
+        const UPDATE = sys::IORING_TIMEOUT_UPDATE;
+        /// The time is a number of nanoseconds, not a pointer. `immediate` sets it. Since Linux
+        /// 7.1.
+        const IMMEDIATE_ARG = sys::IORING_TIMEOUT_IMMEDIATE_ARG;
 
         const _ = !0;
     }

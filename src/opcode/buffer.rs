@@ -1,0 +1,53 @@
+//! Provided buffers, one by one.
+
+use super::opcode;
+use crate::sys::io_uring_op::*;
+
+opcode! {
+    /// Adds buffers to a group, for operations to take when they need one.
+    ///
+    /// `nbufs` buffers of `len` bytes each, one behind the other from `addr` on, numbered from `bid`
+    /// on. A buffer that an operation has taken is out of the group until it is provided again. A
+    /// registered ring of buffers does the same faster, and a group is one or the other.
+    ///
+    /// - **Since:** Linux 5.7
+    /// - **Result:** 0
+    /// - **Memory:** all buffers for as long as they are in the group, and until the *completion*
+    ///   of the operation that has taken them
+    ProvideBuffers = IORING_OP_PROVIDE_BUFFERS,
+    new(
+        addr: *mut u8 => addr, len: u32 => len, nbufs: u16 => nr_buffers,
+        bgid: u16 => buf_group, bid: u16 => first_bid
+    )
+}
+
+opcode! {
+    /// Takes buffers out of a group.
+    ///
+    /// - **Since:** Linux 5.7
+    /// - **Result:** how many were taken out; -ENOENT where there is no such group, 0 on some kernels
+    RemoveBuffers = IORING_OP_REMOVE_BUFFERS,
+    new(nbufs: u16 => nr_buffers, bgid: u16 => buf_group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+
+    #[test]
+    fn provide_buffers() {
+        let entry = ProvideBuffers::new(at(0x1000), 64, 4, 7, 5).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 31, fd: 4, addr: 0x1000, len: 64, off: 5, buf_index: 7, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn remove_buffers() {
+        let entry = RemoveBuffers::new(4, 7).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 32, fd: 4, buf_index: 7, ..Sqe::ZERO });
+    }
+}

@@ -1,0 +1,84 @@
+//! Futexes.
+
+use super::opcode;
+use crate::sys::io_uring_op::*;
+use crate::types::{FutexFlags, FutexWaitV as Waiter};
+
+opcode! {
+    /// Waits while a futex has a value, like [`futex(2)`] with `FUTEX_WAIT_BITSET`.
+    ///
+    /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
+    ///
+    /// - **Since:** Linux 6.7
+    /// - **Result:** 0 when it was woken; -EAGAIN where the futex has not `val`; -EINVAL where
+    ///   `mask` is 0, or the flags have no size that the kernel takes
+    /// - **Memory:** `futex` until *completion*
+    FutexWait = IORING_OP_FUTEX_WAIT,
+    new(
+        futex: *const u32 => addr, val: u64 => futex_val,
+        mask: u64 => futex_mask, futex_flags: FutexFlags => futex_flags
+    )
+}
+
+opcode! {
+    /// Wakes waiters of a futex, like [`futex(2)`] with `FUTEX_WAKE_BITSET`.
+    ///
+    /// Those with a bit in common with `mask`, and at most `val` of them.
+    ///
+    /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
+    ///
+    /// - **Since:** Linux 6.7
+    /// - **Result:** how many were woken; -EINVAL where `mask` is 0, or the flags have no size that
+    ///   the kernel takes
+    /// - **Memory:** `futex` until *completion*
+    FutexWake = IORING_OP_FUTEX_WAKE,
+    new(
+        futex: *const u32 => addr, val: u64 => futex_val,
+        mask: u64 => futex_mask, futex_flags: FutexFlags => futex_flags
+    )
+}
+
+opcode! {
+    /// Waits while each of several futexes has its value, like [`futex_waitv(2)`].
+    ///
+    /// [`futex_waitv(2)`]: https://docs.kernel.org/userspace-api/futex2.html
+    ///
+    /// - **Since:** Linux 6.7
+    /// - **Result:** the index of one that was woken; -EAGAIN where one has not its value
+    /// - **Memory:** the `futexv` array and the futexes until *completion*
+    FutexWaitV = IORING_OP_FUTEX_WAITV,
+    new(futexv: *const Waiter => addr, nr_futex: u32 => len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+
+    #[test]
+    fn futex_wait() {
+        let entry =
+            FutexWait::new(at(0x1000), 5, 6, FutexFlags::SIZE_U32 | FutexFlags::PRIVATE).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 51, fd: 0x82, addr: 0x1000, off: 5, addr3: 6, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn futex_wake() {
+        let entry =
+            FutexWake::new(at(0x1000), 5, 6, FutexFlags::SIZE_U32 | FutexFlags::PRIVATE).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 52, fd: 0x82, addr: 0x1000, off: 5, addr3: 6, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn futex_wait_v() {
+        let entry = FutexWaitV::new(at(0x1000), 2).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 53, addr: 0x1000, len: 2, ..Sqe::ZERO });
+    }
+}

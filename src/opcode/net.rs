@@ -1,0 +1,233 @@
+//! Sockets: making and connecting them. Sending and receiving have files of their own.
+
+mod recv;
+mod send;
+
+use super::opcode;
+use crate::sys::io_uring_op::*;
+use crate::types::{
+    AcceptFlags, AddressFamily, DestinationSlot, Protocol, Shutdown as How, SocketAddrLen,
+    SocketAddrStorage, SocketFlags, SocketType, Target,
+};
+
+pub use recv::*;
+pub use send::*;
+
+opcode! {
+    /// Makes a socket, like [`socket(2)`].
+    ///
+    /// [`socket(2)`]: https://man7.org/linux/man-pages/man2/socket.2.html
+    ///
+    /// - **Since:** Linux 5.19
+    /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)); with a slot, as
+    ///   [`DestinationSlot`] says
+    Socket = IORING_OP_SOCKET,
+    new(
+        domain: AddressFamily => domain, socket_type: SocketType => socket_type,
+        protocol: Option<Protocol> => protocol
+    )
+    {
+        /// Make it into the registered file table, without a descriptor.
+        file_index: Option<DestinationSlot> => slot,
+        /// How the socket is. With a slot, `SOCK_CLOEXEC` is -EINVAL: a slot has nothing to inherit.
+        flags: SocketFlags => socket_type_flags,
+    }
+}
+
+opcode! {
+    /// Gives a socket its address, like [`bind(2)`].
+    ///
+    /// [`bind(2)`]: https://man7.org/linux/man-pages/man2/bind.2.html
+    ///
+    /// - **Since:** Linux 6.11
+    /// - **Result:** 0
+    /// - **Memory:** `addr` until *submit*
+    Bind = IORING_OP_BIND,
+    new(fd: impl Target => fd, addr: *const SocketAddrStorage => addr, addrlen: SocketAddrLen => addrlen)
+}
+
+opcode! {
+    /// Has a socket wait for connections, like [`listen(2)`].
+    ///
+    /// [`listen(2)`]: https://man7.org/linux/man-pages/man2/listen.2.html
+    ///
+    /// - **Since:** Linux 6.11
+    /// - **Result:** 0
+    Listen = IORING_OP_LISTEN,
+    new(fd: impl Target => fd, backlog: i32 => backlog)
+}
+
+opcode! {
+    /// Accepts a connection, like [`accept4(2)`].
+    ///
+    /// [`accept4(2)`]: https://man7.org/linux/man-pages/man2/accept.2.html
+    ///
+    /// - **Since:** Linux 5.5
+    /// - **Result:** the connection's descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)), which is
+    ///   the program's to close even where it had asked to cancel; with a slot, as
+    ///   [`DestinationSlot`] says
+    /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more
+    ///   connections wait, since Linux 6.10
+    /// - **Memory:** `addr` and `addrlen` until *completion*, or null
+    ///   ([`SocketAddrBuf`](crate::types::SocketAddrBuf) has both)
+    Accept = IORING_OP_ACCEPT,
+    new(
+        fd: impl Target => fd, addr: *mut SocketAddrStorage => addr,
+        addrlen: *mut SocketAddrLen => addr2
+    )
+    {
+        /// Accept into the registered file table, without a descriptor. Since Linux 5.15.
+        file_index: Option<DestinationSlot> => slot,
+        /// How the connection's socket is. With a slot, `SOCK_CLOEXEC` is -EINVAL.
+        flags: SocketFlags => socket_flags,
+        /// How to accept, beside the flags that are set already. Since Linux 6.10.
+        ioprio: AcceptFlags => accept_flags,
+    }
+}
+
+opcode! {
+    /// Accepts connections, one after the other, like [`accept4(2)`].
+    ///
+    /// [`accept4(2)`]: https://man7.org/linux/man-pages/man2/accept.2.html
+    ///
+    /// - **Since:** Linux 5.19
+    /// - **Result:** as with [`Accept`], for each completion
+    /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last;
+    ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) as with [`Accept`]
+    #[doc(alias = "IORING_OP_ACCEPT")]
+    #[doc(alias = "IORING_ACCEPT_MULTISHOT")]
+    AcceptMulti = IORING_OP_ACCEPT,
+    new(fd: impl Target => fd; accept_flags(AcceptFlags::MULTISHOT))
+    {
+        /// Accept into free slots of the registered file table, without descriptors
+        /// ([`to_fixed`](crate::cqueue::Entry::to_fixed)).
+        allocate_file_index: bool => auto_slot,
+        /// How the connections' sockets are. With slots, `SOCK_CLOEXEC` is -EINVAL.
+        flags: SocketFlags => socket_flags,
+        /// How to accept, beside the flags that are set already. Since Linux 6.10.
+        ioprio: AcceptFlags => accept_flags,
+    }
+}
+
+opcode! {
+    /// Connects a socket, like [`connect(2)`].
+    ///
+    /// [`connect(2)`]: https://man7.org/linux/man-pages/man2/connect.2.html
+    ///
+    /// - **Since:** Linux 5.5
+    /// - **Result:** 0
+    /// - **Memory:** `addr` until *submit*
+    Connect = IORING_OP_CONNECT,
+    new(fd: impl Target => fd, addr: *const SocketAddrStorage => addr, addrlen: SocketAddrLen => addrlen)
+}
+
+opcode! {
+    /// Ends one or both directions of a connection, like [`shutdown(2)`].
+    ///
+    /// [`shutdown(2)`]: https://man7.org/linux/man-pages/man2/shutdown.2.html
+    ///
+    /// - **Since:** Linux 5.11
+    /// - **Result:** 0
+    Shutdown = IORING_OP_SHUTDOWN,
+    new(fd: impl Target => fd, how: How => how)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+    use crate::types::{Fd, Fixed};
+    use rustix::net::ipproto::UDP;
+
+    #[test]
+    fn socket() {
+        let entry = Socket::new(AddressFamily::INET6, SocketType::DGRAM, Some(UDP))
+            .flags(SocketFlags::NONBLOCK)
+            .file_index(Some(DestinationSlot::auto_target()))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 45,
+                fd: 10,
+                off: u64::from(2 | SocketFlags::NONBLOCK.bits()),
+                len: 17,
+                file_index: u32::MAX,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn socket_of_the_usual_protocol() {
+        let entry = Socket::new(AddressFamily::UNIX, SocketType::STREAM, None).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 45, fd: 1, off: 1, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn bind() {
+        let entry = Bind::new(Fd(3), at(0x1000), 16).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 56, fd: 3, addr: 0x1000, off: 16, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn listen() {
+        let entry = Listen::new(Fixed(3), 16).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 57, flags: 1, fd: 3, len: 16, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn accept() {
+        let entry = Accept::new(Fd(3), at(0x1000), at(0x2000))
+            .file_index(DestinationSlot::try_from_slot_target(6).ok())
+            .flags(SocketFlags::NONBLOCK)
+            .ioprio(AcceptFlags::DONTWAIT)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 13,
+                ioprio: 2,
+                fd: 3,
+                addr: 0x1000,
+                off: 0x2000,
+                file_index: 7,
+                op_flags: SocketFlags::NONBLOCK.bits(),
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn accept_multi() {
+        let entry = AcceptMulti::new(Fd(3))
+            .allocate_file_index(true)
+            .flags(SocketFlags::NONBLOCK)
+            .ioprio(AcceptFlags::POLL_FIRST)
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 13,
+                ioprio: 5,
+                fd: 3,
+                file_index: u32::MAX,
+                op_flags: SocketFlags::NONBLOCK.bits(),
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn connect() {
+        let entry = Connect::new(Fd(3), at(0x1000), 16).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 16, fd: 3, addr: 0x1000, off: 16, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn shutdown() {
+        let entry = Shutdown::new(Fd(3), How::Both).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 34, fd: 3, len: 2, ..Sqe::ZERO });
+    }
+}

@@ -1,0 +1,128 @@
+//! Pipes: making them, moving what is in them.
+
+use super::opcode;
+use crate::sys::io_uring_op::*;
+use crate::types::{DestinationSlot, PipeFlags, RawFd, SpliceFlags, Target};
+
+opcode! {
+    /// Moves data between two files, one of which is a pipe, like [`splice(2)`].
+    ///
+    /// [`splice(2)`]: https://man7.org/linux/man-pages/man2/splice.2.html
+    ///
+    /// - **Since:** Linux 5.7
+    /// - **Result:** bytes moved, which may be fewer than `len`; 0 at the end of the input
+    Splice = IORING_OP_SPLICE,
+    new(
+        fd_in: impl Target => splice_in, off_in: i64 => off_in,
+        fd_out: impl Target => fd, off_out: i64 => off_out, len: u32 => len
+    )
+    {
+        /// Flags of this splice. The offsets are -1 for a pipe, and where the file's own position
+        /// is to be used.
+        flags: SpliceFlags => splice_flags,
+    }
+}
+
+opcode! {
+    /// Copies data from one pipe to another, and leaves it in the first, like [`tee(2)`].
+    ///
+    /// [`tee(2)`]: https://man7.org/linux/man-pages/man2/tee.2.html
+    ///
+    /// - **Since:** Linux 5.8
+    /// - **Result:** bytes copied, which may be fewer than `len`; 0 at the end of the input
+    Tee = IORING_OP_TEE,
+    new(fd_in: impl Target => splice_in, fd_out: impl Target => fd, len: u32 => len)
+    {
+        /// Flags of this copy.
+        flags: SpliceFlags => splice_flags,
+    }
+}
+
+opcode! {
+    /// Makes a pipe, like [`pipe2(2)`].
+    ///
+    /// [`pipe2(2)`]: https://man7.org/linux/man-pages/man2/pipe.2.html
+    ///
+    /// - **Since:** Linux 6.16
+    /// - **Result:** 0; `fds` has the descriptors, or the slots: to read from, to write to
+    /// - **Memory:** two descriptors at `fds` until *completion*
+    Pipe = IORING_OP_PIPE,
+    new(fds: *mut RawFd => addr)
+    {
+        /// How both ends are.
+        flags: PipeFlags => pipe_flags,
+        /// Put the ends into the registered file table: into this slot and the next, or any two.
+        file_index: Option<DestinationSlot> => slot,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+    use crate::types::{Fd, Fixed};
+
+    #[test]
+    fn splice() {
+        let entry = Splice::new(Fd(3), -1, Fd(4), 5, 16).flags(SpliceFlags::MOVE).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 30,
+                fd: 4,
+                off: 5,
+                addr: u64::MAX,
+                len: 16,
+                op_flags: 1,
+                file_index: 3,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn splice_of_slots() {
+        let entry = Splice::new(Fixed(3), 0, Fixed(4), -1, 16).flags(SpliceFlags::MORE).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 30,
+                flags: 1,
+                fd: 4,
+                off: u64::MAX,
+                len: 16,
+                op_flags: 1 << 31 | 4,
+                file_index: 3,
+                ..Sqe::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn tee() {
+        let entry = Tee::new(Fixed(3), Fd(4), 16).flags(SpliceFlags::NONBLOCK).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 33, fd: 4, len: 16, op_flags: 1 << 31 | 2, file_index: 3, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn pipe() {
+        let entry = Pipe::new(at(0x1000))
+            .flags(PipeFlags::NONBLOCK)
+            .file_index(DestinationSlot::try_from_slot_target(6).ok())
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe {
+                opcode: 62,
+                addr: 0x1000,
+                op_flags: PipeFlags::NONBLOCK.bits(),
+                file_index: 7,
+                ..Sqe::ZERO
+            }
+        );
+    }
+}

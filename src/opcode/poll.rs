@@ -1,0 +1,134 @@
+//! Readiness.
+
+use super::opcode;
+use crate::sys::io_uring_op::*;
+use crate::types::{Descriptor, EpollEvent, EpollOp, PollFlags, Target};
+
+opcode! {
+    /// Completes when a file is ready, like [`poll(2)`] on one.
+    ///
+    /// [`poll(2)`]: https://man7.org/linux/man-pages/man2/poll.2.html
+    ///
+    /// - **Since:** Linux 5.1
+    /// - **Result:** what it is ready for ([`to_poll_flags`](crate::cqueue::Entry::to_poll_flags))
+    /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last, with
+    ///   [`multi`](Self::multi)
+    PollAdd = IORING_OP_POLL_ADD,
+    new(fd: impl Target => fd, flags: PollFlags => poll_mask)
+    {
+        /// Complete again and again. It can stop by itself. Since Linux 5.13.
+        multi: bool => poll_multi,
+        /// Complete for as long as the file is ready, not only each time it becomes so. In the
+        /// kernel's header since Linux 6.0, but -EINVAL up to 7.3 at least.
+        level: bool => poll_level,
+    }
+}
+
+opcode! {
+    /// Ends a [`PollAdd`], by its user data.
+    ///
+    /// The poll completes with -ECANCELED.
+    ///
+    /// - **Since:** Linux 5.1
+    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    PollRemove = IORING_OP_POLL_REMOVE,
+    new(user_data: u64 => target_user_data; no_fd(()))
+}
+
+opcode! {
+    /// Changes a [`PollAdd`], by its user data: what it waits for, its user data, or both.
+    ///
+    /// - **Since:** Linux 5.13
+    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    #[doc(alias = "IORING_OP_POLL_REMOVE")]
+    PollUpdate = IORING_OP_POLL_REMOVE,
+    new(user_data: u64 => target_user_data; no_fd(()))
+    {
+        /// What to wait for instead.
+        events: PollFlags => poll_update_events,
+        /// The user data instead.
+        new_user_data: u64 => poll_update_user_data,
+        /// Complete again and again; once if not given. With [`events`](Self::events).
+        multi: bool => poll_multi,
+    }
+}
+
+opcode! {
+    /// Tells an epoll what to watch, like [`epoll_ctl(2)`].
+    ///
+    /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
+    ///
+    /// - **Since:** Linux 5.6
+    /// - **Result:** 0
+    /// - **Memory:** `ev` until *submit*; null for [`EpollOp::DEL`]
+    EpollCtl = IORING_OP_EPOLL_CTL,
+    new(
+        epfd: impl Descriptor => dirfd, fd: impl Descriptor => epoll_target,
+        op: EpollOp => epoll_op, ev: *const EpollEvent => addr
+    )
+}
+
+opcode! {
+    /// Takes what an epoll has found, like [`epoll_wait(2)`].
+    ///
+    /// [`epoll_wait(2)`]: https://man7.org/linux/man-pages/man2/epoll_wait.2.html
+    ///
+    /// - **Since:** Linux 6.15
+    /// - **Result:** how many events were written
+    /// - **Memory:** `events`, room for `max_events` of them, until *completion*
+    EpollWait = IORING_OP_EPOLL_WAIT,
+    new(fd: impl Target => fd, events: *mut EpollEvent => addr, max_events: u32 => len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+    use crate::types::{Fd, Fixed};
+
+    /// The mask as the kernel wants it: the halves swapped on big endian.
+    const IN: u32 = if cfg!(target_endian = "little") { 1 } else { 1 << 16 };
+
+    #[test]
+    fn poll_add() {
+        let entry = PollAdd::new(Fixed(3), PollFlags::IN).multi(true).level(true).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 6, flags: 1, fd: 3, len: 9, op_flags: IN, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn poll_remove() {
+        let entry = PollRemove::new(5).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 7, fd: -1, addr: 5, ..Sqe::ZERO });
+    }
+
+    #[test]
+    fn poll_update() {
+        let entry = PollUpdate::new(5).events(PollFlags::IN).multi(true).new_user_data(6).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 7, fd: -1, addr: 5, off: 6, len: 7, op_flags: IN, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn epoll_ctl() {
+        let entry = EpollCtl::new(Fd(3), Fd(4), EpollOp::MOD, at(0x1000)).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 29, fd: 3, off: 4, len: 3, addr: 0x1000, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn epoll_wait() {
+        let entry = EpollWait::new(Fixed(3), at(0x1000), 16).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 59, flags: 1, fd: 3, addr: 0x1000, len: 16, ..Sqe::ZERO }
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! Processes.
+
+use super::opcode;
+use crate::sys::io_uring_op::*;
+use crate::types::{IdType, SigInfo, WaitIdOptions};
+
+opcode! {
+    /// Waits for a child process, like [`waitid(2)`].
+    ///
+    /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
+    ///
+    /// - **Since:** Linux 6.7
+    /// - **Result:** 0, and `infop` is filled; -ECHILD where there is no such child
+    /// - **Memory:** `infop` until *completion*
+    WaitId = IORING_OP_WAITID,
+    new(idtype: IdType => idtype, id: u32 => id, options: WaitIdOptions => waitid_options)
+    {
+        /// Where to tell what became of the child; nowhere if not given.
+        infop: *mut SigInfo => addr2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+
+    #[test]
+    fn wait_id() {
+        let entry = WaitId::new(IdType::PID, 7, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+            .infop(at(0x1000))
+            .build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 50, fd: 7, len: 1, off: 0x1000, file_index: 0x100_0004, ..Sqe::ZERO }
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! Registered files.
+
+use super::opcode;
+use crate::sys::io_uring_op::*;
+use crate::types::{Fixed, FixedFdFlags, RawFd};
+
+opcode! {
+    /// Puts descriptors into slots of the registered file table.
+    ///
+    /// -1 empties a slot, [`SKIP_FILE`](crate::types::SKIP_FILE) leaves it as it is.
+    ///
+    /// - **Since:** Linux 5.6
+    /// - **Result:** how many slots were seen to, which may be fewer than `len` where one failed;
+    ///   -ENXIO where there is no table
+    /// - **Memory:** `len` descriptors at `fds` until *completion*
+    /// - **Needs:** a registered file table
+    FilesUpdate = IORING_OP_FILES_UPDATE,
+    new(fds: *const RawFd => addr, len: u32 => len; no_fd(()))
+    {
+        /// The first slot, 0 if not given.
+        offset: u32 => first_slot,
+        /// Any free slots: the descriptors at `fds` (the same as in `new`, which may be null) are
+        /// replaced by the slots that they went to. Since Linux 5.19.
+        allocate: *mut RawFd => update_auto,
+    }
+}
+
+opcode! {
+    /// Makes a descriptor of a registered slot, which keeps its file.
+    ///
+    /// - **Since:** Linux 6.8
+    /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd))
+    FixedFdInstall = IORING_OP_FIXED_FD_INSTALL,
+    new(fd: Fixed => fd, file_flags: FixedFdFlags => install_flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::tests::at;
+    use crate::squeue::Sqe;
+
+    #[test]
+    fn files_update() {
+        let entry = FilesUpdate::new(at(0x1000), 4).offset(5).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 20, fd: -1, addr: 0x1000, len: 4, off: 5, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn files_update_anywhere() {
+        let entry = FilesUpdate::new(at(0), 4).allocate(at(0x1000)).build();
+        assert_eq!(
+            entry.into_raw(),
+            Sqe { opcode: 20, fd: -1, addr: 0x1000, len: 4, off: 0xffff_ffff, ..Sqe::ZERO }
+        );
+    }
+
+    #[test]
+    fn fixed_fd_install() {
+        let entry = FixedFdInstall::new(Fixed(3), FixedFdFlags::NO_CLOEXEC).build();
+        assert_eq!(entry.into_raw(), Sqe { opcode: 54, flags: 1, fd: 3, op_flags: 1, ..Sqe::ZERO });
+    }
+}

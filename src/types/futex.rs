@@ -1,0 +1,98 @@
+//! Futexes: their size, several at once.
+
+use core::ffi::c_void;
+
+use bitflags::bitflags;
+
+use crate::sys;
+
+/// The mask that every waiter and every waker has a bit in common with.
+pub const FUTEX_BITSET_MATCH_ANY: u64 = sys::FUTEX_BITSET_MATCH_ANY as u64;
+
+bitflags! {
+    /// What kind of word a futex is: the `FUTEX2_*` flags. A size is needed; kernels so far take
+    /// [`SIZE_U32`](Self::SIZE_U32) alone.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct FutexFlags: u32 {
+        /// One byte. It is zero, as sizes are numbers, not bits.
+        const SIZE_U8 = sys::FUTEX2_SIZE_U8;
+        /// Two bytes.
+        const SIZE_U16 = sys::FUTEX2_SIZE_U16;
+        /// Four bytes.
+        const SIZE_U32 = sys::FUTEX2_SIZE_U32;
+        /// Eight bytes.
+        const SIZE_U64 = sys::FUTEX2_SIZE_U64;
+        /// A second word behind the futex says which NUMA node keeps it. Since Linux 6.16.
+        const NUMA = sys::FUTEX2_NUMA;
+        /// The memory policy says which NUMA node keeps it. Since Linux 6.16.
+        const MPOL = sys::FUTEX2_MPOL;
+        /// The threads of one process share it, and nobody else.
+        const PRIVATE = sys::FUTEX2_PRIVATE;
+
+        const _ = !0;
+    }
+}
+
+/// One of the futexes of [`FutexWaitV`](crate::opcode::FutexWaitV): the `struct futex_waitv` of
+/// [`futex(2)`].
+///
+/// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FutexWaitV {
+    val: u64,
+    uaddr: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+impl FutexWaitV {
+    /// None yet.
+    #[inline]
+    pub const fn new() -> Self {
+        Self { val: 0, uaddr: 0, flags: 0, reserved: 0 }
+    }
+
+    /// Sets the value that the futex must have for the wait to begin.
+    #[must_use]
+    #[inline]
+    pub const fn val(mut self, val: u64) -> Self {
+        self.val = val;
+        self
+    }
+
+    /// Sets the futex, which must live until the operation's *completion*.
+    #[must_use]
+    #[inline]
+    pub fn uaddr(mut self, uaddr: *const u32) -> Self {
+        self.uaddr = uaddr.cast::<c_void>().expose_provenance() as u64;
+        self
+    }
+
+    /// Sets the futex's size and kind.
+    #[must_use]
+    #[inline]
+    pub const fn flags(mut self, flags: FutexFlags) -> Self {
+        self.flags = flags.bits();
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::offset_of;
+    use linux_raw_sys::general::futex_waitv;
+
+    #[test]
+    fn layout_is_the_kernels() {
+        assert_eq!(size_of::<FutexWaitV>(), size_of::<futex_waitv>());
+        assert_eq!(offset_of!(FutexWaitV, val), offset_of!(futex_waitv, val));
+        assert_eq!(offset_of!(FutexWaitV, uaddr), offset_of!(futex_waitv, uaddr));
+        assert_eq!(offset_of!(FutexWaitV, flags), offset_of!(futex_waitv, flags));
+        let word = core::ptr::without_provenance(0x1000);
+        let one = FutexWaitV::new().val(5).uaddr(word).flags(FutexFlags::SIZE_U32);
+        assert_eq!(one, FutexWaitV { val: 5, uaddr: 0x1000, flags: 2, reserved: 0 });
+    }
+}
