@@ -1,0 +1,149 @@
+//! Pushing and reaping, without the kernel.
+
+use std::hint::black_box;
+
+use anyhow::{Context, ensure};
+
+use crate::peer::{
+    Column, FLOOR, Floor, Lasting, Named, Nop, OURS, OURS_IN_BULK, OursInBulk, Peer, Push, Read,
+    Sample, Send, Setup, Timeout, each_peer,
+};
+use crate::pretend::Pretend;
+use crate::row::{Figures, Made, Row};
+
+/// Small enough that the entries stay in the processor's first cache.
+const ENTRIES: u32 = 128;
+const BATCH: u32 = 128;
+
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    macro_rules! push_rows {
+        ($($Op:ident)*) => { $(
+            let mut push_row = |how, make: fn() -> Vec<(Column, Made)>| {
+                rows.push(row(format!("push/{}/{how}", $Op::NAME), make));
+            };
+            push_row("in a batch", || {
+                let bulk = push_case::<OursInBulk>(batch::<OursInBulk, $Op>);
+                with_bulk(each_peer!(P => push_case::<P>(batch::<P, $Op>)), bulk)
+            });
+            push_row("one per call", || each_peer!(P => push_case::<P>(calls::<P, $Op>)));
+            push_row("built behind a call", || {
+                each_peer!(P => push_case::<P>(behind_calls::<P, $Op>))
+            });
+            push_row("returned by a call", || {
+                vec![
+                    (FLOOR, push_case::<Floor>(behind_calls::<Floor, $Op>)),
+                    (OURS, push_case::<OursInBulk>(behind_calls::<OursInBulk, $Op>)),
+                ]
+            });
+        )* };
+    }
+    push_rows!(Nop Read Send Timeout);
+    rows.push(row("reap".into(), || {
+        with_bulk(each_peer!(P => reap_case::<P>()), reap_case::<OursInBulk>())
+    }));
+    rows
+}
+
+fn row(name: String, make: fn() -> Vec<(Column, Made)>) -> Row {
+    Row { name, ops: BATCH.into(), figures: Figures::Both, make: Box::new(make) }
+}
+
+/// Puts our crate's other way beside its first.
+pub(crate) fn with_bulk(mut columns: Vec<(Column, Made)>, bulk: Made) -> Vec<(Column, Made)> {
+    columns.insert(2, (OURS_IN_BULK, bulk));
+    columns
+}
+
+/// One way of pushing a batch.
+type Pushes<P> = fn(&mut <P as Peer>::Ring, u64, Lasting);
+
+fn push_case<P: Named>(push: Pushes<P>) -> Made {
+    let mut ring = P::ring(&Setup::PLAIN, ENTRIES)?;
+    let kernel = Pretend::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
+    let buf = Lasting::page();
+    Ok(Box::new(move || {
+        push(&mut ring, black_box(BATCH.into()), black_box(buf));
+        kernel.take(BATCH);
+    }))
+}
+
+#[inline(never)]
+fn batch<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, buf: Lasting) {
+    let mut queue = P::queue(ring);
+    P::push_each(&mut queue, n, |i| O::sample(buf, i));
+}
+
+#[inline(never)]
+fn calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, buf: Lasting) {
+    for i in 0..n {
+        one::<P, O>(ring, i, buf);
+    }
+}
+
+#[inline(never)]
+fn one<P: Push<O>, O: Sample>(ring: &mut P::Ring, i: u64, buf: Lasting) {
+    P::push(&mut P::queue(ring), O::sample(buf, i), i);
+}
+
+#[inline(never)]
+fn behind_calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, buf: Lasting) {
+    let mut queue = P::queue(ring);
+    for i in 0..n {
+        P::push_behind_call(&mut queue, buf, i);
+    }
+}
+
+fn reap_case<P: Named>() -> Made {
+    let mut ring = P::ring(&Setup::PLAIN, ENTRIES)?;
+    let kernel = Pretend::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
+    kernel.post(BATCH);
+    let (mut n, mut sum) = (0, 0);
+    P::reap(&mut ring, |user_data, _| (n, sum) = (n + 1, sum + user_data));
+    if (n, sum) != (BATCH, u64::from(BATCH * (BATCH - 1) / 2)) {
+        return Err(format!("reaped {n} completions, with a sum of {sum}"));
+    }
+    Ok(Box::new(move || {
+        kernel.post(BATCH);
+        black_box(reap::<P>(&mut ring));
+    }))
+}
+
+#[inline(never)]
+fn reap<P: Peer>(ring: &mut P::Ring) -> u64 {
+    let mut sum = 0u64;
+    P::reap(ring, |user_data, result| sum = sum.wrapping_add(user_data ^ result as u64));
+    sum
+}
+
+/// Before anything is measured: every peer writes the same bytes.
+pub(crate) fn compare_entries() -> anyhow::Result<()> {
+    macro_rules! compare {
+        ($($Op:ident)*) => { $(
+            let buf = Lasting::page();
+            let floor = bytes::<Floor>(batch::<Floor, $Op>, buf)?;
+            let in_bulk = (OURS_IN_BULK, bytes::<OursInBulk>(batch::<OursInBulk, $Op>, buf));
+            let mut all = each_peer!(P => bytes::<P>(batch::<P, $Op>, buf));
+            all.extend(each_peer!(P => bytes::<P>(behind_calls::<P, $Op>, buf)));
+            all.push(in_bulk);
+            for (column, bytes) in all {
+                let bytes = bytes.with_context(|| format!("{} of {column}", $Op::NAME))?;
+                ensure!(
+                    bytes == floor,
+                    "{} of {column} is another entry:\n{bytes:x?}\nnot\n{floor:x?}",
+                    $Op::NAME
+                );
+            }
+        )* };
+    }
+    compare!(Nop Read Send Timeout);
+    Ok(())
+}
+
+/// The second entry that is pushed, which has a number other than 0, as the kernel sees it.
+fn bytes<P: Named>(push: Pushes<P>, buf: Lasting) -> anyhow::Result<[u8; 64]> {
+    let mut ring = P::ring(&Setup::PLAIN, ENTRIES).map_err(anyhow::Error::msg)?;
+    let kernel = Pretend::kernel(P::fd(&ring), ENTRIES)?;
+    push(&mut ring, 2, buf);
+    Ok(kernel.entry(1))
+}

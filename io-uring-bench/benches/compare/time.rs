@@ -1,0 +1,106 @@
+//! Time: all columns of a row in turn, many rounds of it, in one process.
+//!
+//! A machine is never as fast as it was a second ago. Within a round, though, the columns run one
+//! right after the other, so that their ratios say more than their times.
+
+use std::time::{Duration, Instant};
+
+use crate::peer::{Column, FLOOR, OURS, OURS_IN_BULK};
+use crate::row::Row;
+
+/// How much time a row may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    /// Of one column in one round, at least.
+    pub(crate) sample: Duration,
+}
+
+/// The quarters of what the rounds gave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quartiles {
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
+}
+
+impl Quartiles {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |quarter| values[(values.len() - 1) * quarter / 4];
+        Self { low: at(1), median: at(2), high: at(3) }
+    }
+}
+
+pub(crate) struct Timed {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<(Column, Result<Time, String>)>,
+    /// Our crate as a multiple of the fastest other one.
+    pub(crate) to_best_peer: Option<(Column, Quartiles)>,
+}
+
+pub(crate) struct Time {
+    /// Of one operation.
+    pub(crate) nanoseconds: f64,
+    /// As a multiple of the row's first column.
+    pub(crate) ratio: Quartiles,
+}
+
+pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
+    let mut columns = (row.make)();
+    let iterations = iterations(&mut columns, effort.sample);
+    let mut samples = vec![Vec::with_capacity(effort.rounds); columns.len()];
+    for round in 0..effort.rounds {
+        // Each round starts with another column: what comes before one is not always the same.
+        for turn in 0..columns.len() {
+            let i = (round + turn) % columns.len();
+            let Ok(run) = &mut columns[i].1 else { continue };
+            run();
+            let start = Instant::now();
+            for _ in 0..iterations {
+                run();
+            }
+            samples[i].push(start.elapsed().as_nanos() as f64 / (iterations * row.ops) as f64);
+        }
+    }
+    let ratios = |of: &[f64], to: &[f64]| {
+        Quartiles::of(of.iter().zip(to).map(|(of, to)| of / to).collect())
+    };
+    let times = columns.iter().zip(&samples).map(|((column, made), own)| {
+        let time = match made {
+            Ok(_) => Ok(Time {
+                nanoseconds: Quartiles::of(own.clone()).median,
+                ratio: ratios(own, &samples[0]),
+            }),
+            Err(reason) => Err(reason.clone()),
+        };
+        (*column, time)
+    });
+    let times: Vec<_> = times.collect();
+    let peers = times.iter().enumerate().filter_map(|(i, (column, time))| {
+        let is_peer = i > 0 && ![FLOOR, OURS, OURS_IN_BULK].contains(column);
+        let time = time.as_ref().ok().filter(|_| is_peer)?;
+        Some((i, *column, time.nanoseconds))
+    });
+    let best = peers.min_by(|(.., a), (.., b)| a.total_cmp(b));
+    let ours = times.iter().position(|(column, time)| *column == OURS && time.is_ok());
+    let to_best_peer =
+        best.zip(ours).map(|((i, column, _), ours)| (column, ratios(&samples[ours], &samples[i])));
+    Timed { name: row.name.clone(), columns: times, to_best_peer }
+}
+
+/// How many runs of the first column that there is fill a sample.
+fn iterations(columns: &mut [(Column, crate::row::Made)], sample: Duration) -> u64 {
+    let Some(run) = columns.iter_mut().find_map(|(_, made)| made.as_mut().ok()) else { return 1 };
+    let mut iterations = 1;
+    loop {
+        let start = Instant::now();
+        for _ in 0..iterations {
+            run();
+        }
+        if start.elapsed() >= sample {
+            return iterations;
+        }
+        iterations *= 2;
+    }
+}
