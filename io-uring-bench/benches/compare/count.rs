@@ -97,7 +97,11 @@ fn parts(dump: &str) -> anyhow::Result<VecDeque<Count>> {
                 let position = events.iter().position(|name| *name == event);
                 position.and_then(|i| sums.get(i)).copied().unwrap_or(0.0)
             };
-            counts.push_back(Count { instructions: sum("Ir"), loads: sum("Dr"), stores: sum("Dw") });
+            counts.push_back(Count {
+                instructions: sum("Ir"),
+                loads: sum("Dr"),
+                stores: sum("Dw"),
+            });
         }
     }
     Ok(counts)

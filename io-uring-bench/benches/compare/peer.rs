@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 use rustix_uring::SetupFlags;
 
-pub(crate) use crates::{IoUring, Ours, OursInBulk, Published};
+pub(crate) use crates::{IDLE, IoUring, Ours, OursInBulk, Published};
 pub(crate) use floor::{Floor, map, setup};
 #[cfg(feature = "liburing")]
 pub(crate) use liburing::Liburing;
@@ -61,10 +61,7 @@ impl Setup {
         Self::flags("NO_SQARRAY", SetupFlags::NO_SQARRAY),
         Self::flags("COOP_TASKRUN", SetupFlags::COOP_TASKRUN),
         Self::flags("SINGLE_ISSUER", SetupFlags::SINGLE_ISSUER),
-        Self::flags(
-            "DEFER_TASKRUN",
-            SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN),
-        ),
+        Self::flags("DEFER_TASKRUN", SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN)),
         Self { registered: true, ..Self::flags("registered ring", SetupFlags::empty()) },
     ];
 
@@ -127,7 +124,7 @@ pub(crate) trait Push<O>: Peer {
     }
 
     /// Pushes an entry that a function has built which is not inlined.
-    fn push_behind_call(queue: &mut Self::Queue<'_>, buf: Lasting, i: u64)
+    fn push_behind_call(queue: &mut Self::Queue<'_>, fd: RawFd, buf: Lasting, i: u64)
     where
         O: Sample;
 }

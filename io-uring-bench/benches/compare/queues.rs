@@ -1,6 +1,7 @@
 //! Pushing and reaping, without the kernel.
 
 use std::hint::black_box;
+use std::os::fd::RawFd;
 
 use anyhow::{Context, ensure};
 
@@ -14,6 +15,8 @@ use crate::row::{Figures, Made, Row};
 /// Small enough that the entries stay in the processor's first cache.
 const ENTRIES: u32 = 128;
 const BATCH: u32 = 128;
+/// A number that might be a descriptor; nothing is submitted.
+const FD: RawFd = 3;
 
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -46,7 +49,13 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 fn row(name: String, make: fn() -> Vec<(Column, Made)>) -> Row {
-    Row { name, ops: BATCH.into(), figures: Figures::Both, make: Box::new(make) }
+    Row {
+        name,
+        ops: BATCH.into(),
+        figures: Figures::CountsAndTimes,
+        polled: false,
+        make: Box::new(make),
+    }
 }
 
 /// Puts our crate's other way beside its first.
@@ -56,42 +65,49 @@ pub(crate) fn with_bulk(mut columns: Vec<(Column, Made)>, bulk: Made) -> Vec<(Co
 }
 
 /// One way of pushing a batch.
-type Pushes<P> = fn(&mut <P as Peer>::Ring, u64, Lasting);
+type Pushes<P> = fn(&mut <P as Peer>::Ring, u64, RawFd, Lasting);
 
 fn push_case<P: Named>(push: Pushes<P>) -> Made {
     let mut ring = P::ring(&Setup::PLAIN, ENTRIES)?;
     let kernel = Pretend::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
     let buf = Lasting::page();
     Ok(Box::new(move || {
-        push(&mut ring, black_box(BATCH.into()), black_box(buf));
+        push(&mut ring, black_box(BATCH.into()), black_box(FD), black_box(buf));
         kernel.take(BATCH);
     }))
 }
 
-#[inline(never)]
-fn batch<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, buf: Lasting) {
-    let mut queue = P::queue(ring);
-    P::push_each(&mut queue, n, |i| O::sample(buf, i));
+/// A view that somebody else holds, as event loops do: its fields are behind a reference.
+fn batch<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Lasting) {
+    #[inline(never)]
+    fn push<P: Push<O>, O: Sample>(queue: &mut P::Queue<'_>, n: u64, fd: RawFd, buf: Lasting) {
+        P::push_each(queue, n, |i| O::sample(fd, buf, i));
+    }
+    push::<P, O>(&mut P::queue(ring), n, fd, buf);
 }
 
+/// A view for each push.
 #[inline(never)]
-fn calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, buf: Lasting) {
+fn calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Lasting) {
+    #[inline(never)]
+    fn push<P: Push<O>, O: Sample>(ring: &mut P::Ring, fd: RawFd, buf: *mut u8, len: u32, i: u64) {
+        let op = O::sample(fd, Lasting { start: buf, len }, i);
+        P::push(&mut P::queue(ring), op, i);
+    }
     for i in 0..n {
-        one::<P, O>(ring, i, buf);
+        push::<P, O>(ring, fd, buf.start, buf.len, i);
     }
 }
 
-#[inline(never)]
-fn one<P: Push<O>, O: Sample>(ring: &mut P::Ring, i: u64, buf: Lasting) {
-    P::push(&mut P::queue(ring), O::sample(buf, i), i);
-}
-
-#[inline(never)]
-fn behind_calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, buf: Lasting) {
-    let mut queue = P::queue(ring);
-    for i in 0..n {
-        P::push_behind_call(&mut queue, buf, i);
+/// A view that somebody else holds, and entries that somebody else builds.
+fn behind_calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Lasting) {
+    #[inline(never)]
+    fn push<P: Push<O>, O: Sample>(queue: &mut P::Queue<'_>, n: u64, fd: RawFd, buf: Lasting) {
+        for i in 0..n {
+            P::push_behind_call(queue, fd, buf, i);
+        }
     }
+    push::<P, O>(&mut P::queue(ring), n, fd, buf);
 }
 
 fn reap_case<P: Named>() -> Made {
@@ -144,6 +160,6 @@ pub(crate) fn compare_entries() -> anyhow::Result<()> {
 fn bytes<P: Named>(push: Pushes<P>, buf: Lasting) -> anyhow::Result<[u8; 64]> {
     let mut ring = P::ring(&Setup::PLAIN, ENTRIES).map_err(anyhow::Error::msg)?;
     let kernel = Pretend::kernel(P::fd(&ring), ENTRIES)?;
-    push(&mut ring, 2, buf);
+    push(&mut ring, 2, FD, buf);
     Ok(kernel.entry(1))
 }

@@ -14,23 +14,14 @@ pub(crate) struct Row {
     /// How many operations a run has.
     pub(crate) ops: u64,
     pub(crate) figures: Figures,
+    /// The rings have threads that stay awake for [`IDLE`](crate::peer::IDLE).
+    pub(crate) polled: bool,
     pub(crate) make: Box<dyn Fn() -> Vec<(Column, Made)>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Figures {
-    /// Instructions, loads and stores.
-    Counts,
     Times,
-    Both,
-}
-
-impl Row {
-    pub(crate) fn counted(&self) -> bool {
-        self.figures != Figures::Times
-    }
-
-    pub(crate) fn timed(&self) -> bool {
-        self.figures != Figures::Counts
-    }
+    /// And instructions, loads and stores.
+    CountsAndTimes,
 }

@@ -3,9 +3,10 @@
 //! A machine is never as fast as it was a second ago. Within a round, though, the columns run one
 //! right after the other, so that their ratios say more than their times.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Column, FLOOR, OURS, OURS_IN_BULK};
+use crate::peer::{Column, FLOOR, IDLE, OURS, OURS_IN_BULK};
 use crate::row::Row;
 
 /// How much time a row may take.
@@ -55,6 +56,10 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
         for turn in 0..columns.len() {
             let i = (round + turn) % columns.len();
             let Ok(run) = &mut columns[i].1 else { continue };
+            if row.polled {
+                // The thread of the column before would take a processor from this one.
+                sleep(Duration::from_millis(u64::from(2 * IDLE)));
+            }
             run();
             let start = Instant::now();
             for _ in 0..iterations {
@@ -63,9 +68,8 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
             samples[i].push(start.elapsed().as_nanos() as f64 / (iterations * row.ops) as f64);
         }
     }
-    let ratios = |of: &[f64], to: &[f64]| {
-        Quartiles::of(of.iter().zip(to).map(|(of, to)| of / to).collect())
-    };
+    let ratios =
+        |of: &[f64], to: &[f64]| Quartiles::of(of.iter().zip(to).map(|(of, to)| of / to).collect());
     let times = columns.iter().zip(&samples).map(|((column, made), own)| {
         let time = match made {
             Ok(_) => Ok(Time {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// How long an SQPOLL thread stays awake, in milliseconds.
-pub(super) const IDLE: u32 = 50;
+pub(crate) const IDLE: u32 = 2;
 
 /// A module of the operations as entries of a crate, whose builders have the same names in all.
 macro_rules! entries {
@@ -27,8 +27,8 @@ macro_rules! entries {
 
         /// Builds behind a call, and returns.
         #[inline(never)]
-        pub(super) fn returned<O: Sample + Build>(buf: Lasting, i: u64) -> Entry {
-            O::sample(buf, i).entry(i)
+        pub(super) fn returned<O: Sample + Build>(fd: RawFd, buf: *mut u8, len: u32, i: u64) -> Entry {
+            O::sample(fd, Lasting { start: buf, len }, i).entry(i)
         }
 
         entries! { Build, Entry,
@@ -61,10 +61,12 @@ mod ours {
     #[inline(never)]
     pub(super) fn written<O: Sample + Build>(
         place: Vacant<'_, Entry>,
-        buf: Lasting,
+        fd: RawFd,
+        buf: *mut u8,
+        len: u32,
         i: u64,
     ) -> Filled<'_, Entry> {
-        place.write(O::sample(buf, i).entry(i))
+        place.write(O::sample(fd, Lasting { start: buf, len }, i).entry(i))
     }
 }
 
@@ -116,8 +118,11 @@ fn our_local_ring(setup: &Setup, entries: u32) -> Result<LocalRing, String> {
     ring.map_err(|error| error.to_string())
 }
 
-type LocalRing =
-    rustix_uring::IoUring<rustix_uring::squeue::Entry, rustix_uring::cqueue::Entry, rustix_uring::Local>;
+type LocalRing = rustix_uring::IoUring<
+    rustix_uring::squeue::Entry,
+    rustix_uring::cqueue::Entry,
+    rustix_uring::Local,
+>;
 
 fn tokio_ring(setup: &Setup, entries: u32) -> Result<io_uring::IoUring, String> {
     let builder = builder!(io_uring, setup,
@@ -279,27 +284,63 @@ macro_rules! push {
             }
 
             #[inline(always)]
-            fn push_behind_call(queue: &mut Self::Queue<'_>, buf: Lasting, i: u64)
+            fn push_behind_call(queue: &mut Self::Queue<'_>, fd: RawFd, buf: Lasting, i: u64)
             where
                 O: Sample,
             {
                 // SAFETY: the operation's memory lasts.
-                unsafe { queue.push(&$entries::returned::<O>(buf, i)) }.expect("there is room");
+                unsafe { queue.push(&$entries::returned::<O>(fd, buf.start, buf.len, i)) }
+                    .expect("there is room");
             }
         }
     };
 }
 
-peer!(Ours = rustix_uring, rustix_uring::IoUring, our_ring, OURS, OursLocal,
-    |cqe| cqe.user_data(), cqe.result());
-peer!(OursLocal = rustix_uring, LocalRing, our_local_ring, OURS, Self,
-    |cqe| cqe.user_data(), cqe.result());
-peer!(IoUring = io_uring, io_uring::IoUring, tokio_ring, "io-uring 0.7", IoUringRegistered,
-    |cqe| cqe.user_data(), cqe.result());
-peer!(IoUringRegistered = io_uring, TokioRegistered, TokioRegistered::new, "io-uring 0.7", Self,
-    |cqe| cqe.user_data(), cqe.result());
-peer!(Published = rustix_uring_06, rustix_uring_06::IoUring, published_ring, "rustix-uring 0.6", Self,
-    |cqe| cqe.user_data_u64(), cqe.raw_result());
+peer!(
+    Ours = rustix_uring,
+    rustix_uring::IoUring,
+    our_ring,
+    OURS,
+    OursLocal,
+    |cqe| cqe.user_data(),
+    cqe.result()
+);
+peer!(
+    OursLocal = rustix_uring,
+    LocalRing,
+    our_local_ring,
+    OURS,
+    Self,
+    |cqe| cqe.user_data(),
+    cqe.result()
+);
+peer!(
+    IoUring = io_uring,
+    io_uring::IoUring,
+    tokio_ring,
+    "io-uring 0.7",
+    IoUringRegistered,
+    |cqe| cqe.user_data(),
+    cqe.result()
+);
+peer!(
+    IoUringRegistered = io_uring,
+    TokioRegistered,
+    TokioRegistered::new,
+    "io-uring 0.7",
+    Self,
+    |cqe| cqe.user_data(),
+    cqe.result()
+);
+peer!(
+    Published = rustix_uring_06,
+    rustix_uring_06::IoUring,
+    published_ring,
+    "rustix-uring 0.6",
+    Self,
+    |cqe| cqe.user_data_u64(),
+    cqe.raw_result()
+);
 
 push!(OursLocal, ours);
 push!(IoUring, tokio);
@@ -314,13 +355,13 @@ impl<O: ours::Build> Push<O> for Ours {
     }
 
     #[inline(always)]
-    fn push_behind_call(queue: &mut Self::Queue<'_>, buf: Lasting, i: u64)
+    fn push_behind_call(queue: &mut Self::Queue<'_>, fd: RawFd, buf: Lasting, i: u64)
     where
         O: Sample,
     {
         let place = queue.reserve().expect("there is room");
         // SAFETY: the operation's memory lasts.
-        unsafe { ours::written::<O>(place, buf, i).commit() };
+        unsafe { ours::written::<O>(place, fd, buf.start, buf.len, i).commit() };
     }
 }
 
@@ -409,12 +450,13 @@ impl<P: OurRing, O: ours::Build> Push<O> for InBulk<P> {
     }
 
     #[inline(always)]
-    fn push_behind_call(queue: &mut Self::Queue<'_>, buf: Lasting, i: u64)
+    fn push_behind_call(queue: &mut Self::Queue<'_>, fd: RawFd, buf: Lasting, i: u64)
     where
         O: Sample,
     {
         // SAFETY: the operation's memory lasts.
-        unsafe { queue.push(&ours::returned::<O>(buf, i)) }.expect("there is room");
+        unsafe { queue.push(&ours::returned::<O>(fd, buf.start, buf.len, i)) }
+            .expect("there is room");
     }
 }
 

@@ -11,17 +11,17 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rustix::io_uring::{
     IORING_OFF_SQ_RING, IORING_OFF_SQES, IoringEnterFlags, IoringRegisterOp, IoringSetupFlags,
-    io_uring_enter, io_uring_params, io_uring_ptr, io_uring_register, io_uring_rsrc_update, io_uring_setup,
+    io_uring_enter, io_uring_params, io_uring_ptr, io_uring_register, io_uring_rsrc_update,
+    io_uring_setup,
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix_uring::SetupFlags;
 use rustix_uring::sys::IORING_SQ_NEED_WAKEUP;
 use rustix_uring::sys::io_uring_op::*;
 
-use super::crates::IDLE;
 use super::{
-    Column, FLOOR, Lasting, Named, Nop, Peer, Push, Read, ReadFixed, Recv, Sample, Send, Setup,
-    Timeout,
+    Column, FLOOR, IDLE, Lasting, Named, Nop, Peer, Push, Read, ReadFixed, Recv, Sample, Send,
+    Setup, Timeout,
 };
 
 pub(crate) enum Floor {}
@@ -36,8 +36,7 @@ pub(crate) struct Ring {
     flags: *const AtomicU32,
     capacity: u32,
     cq_mask: u32,
-    /// Our positions, and up to where everything is submitted.
-    tail: u32,
+    /// How far we have reaped, and submitted.
     head: u32,
     submitted: u32,
     /// The descriptor, or an index.
@@ -104,7 +103,9 @@ pub(crate) fn map(
 fn ring_fd(fd: BorrowedFd<'_>, op: IoringRegisterOp, index: u32) -> io::Result<u32> {
     let mut update = io_uring_rsrc_update::default();
     update.offset = index;
-    update.data = io_uring_ptr::new(without_provenance_mut(fd.as_raw_fd() as usize));
+    if op == IoringRegisterOp::RegisterRingFds {
+        update.data = io_uring_ptr::new(without_provenance_mut(fd.as_raw_fd() as usize));
+    }
     // SAFETY: one update, which the kernel reads, and writes the index into.
     unsafe { io_uring_register(fd, op, (&raw mut update).cast::<c_void>(), 1) }?;
     Ok(update.offset)
@@ -116,7 +117,8 @@ impl Ring {
         let (fd, params) = setup(flags, entries)?;
         let mappings = map(fd.as_fd(), &params)?;
         let [queues, sqes] = mappings.map(|(start, _)| start.cast::<u8>());
-        let word = |offset: u32| queues.wrapping_add(offset as usize).cast::<AtomicU32>().cast_const();
+        let word =
+            |offset: u32| queues.wrapping_add(offset as usize).cast::<AtomicU32>().cast_const();
         let mut ring = Self {
             sq_head: word(params.sq_off.head),
             sq_tail: word(params.sq_off.tail),
@@ -127,7 +129,6 @@ impl Ring {
             flags: word(params.sq_off.flags),
             capacity: params.sq_entries,
             cq_mask: params.cq_entries - 1,
-            tail: 0,
             head: 0,
             submitted: 0,
             number: fd.as_raw_fd(),
@@ -155,8 +156,10 @@ impl Ring {
 
     #[inline(always)]
     fn to_submit(&mut self) -> u32 {
-        let n = self.tail.wrapping_sub(self.submitted);
-        self.submitted = self.tail;
+        // SAFETY: the ring keeps the mapping that the word lies in.
+        let tail = unsafe { &*self.sq_tail }.load(Ordering::Relaxed);
+        let n = tail.wrapping_sub(self.submitted);
+        self.submitted = tail;
         n
     }
 }
@@ -182,7 +185,6 @@ pub(crate) struct Queue<'a> {
     tail: u32,
     limit: u32,
     published: &'a AtomicU32,
-    own: &'a mut u32,
 }
 
 impl Queue<'_> {
@@ -199,7 +201,6 @@ impl Queue<'_> {
 impl Drop for Queue<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        *self.own = self.tail;
         self.published.store(self.tail, Ordering::Release);
     }
 }
@@ -221,10 +222,9 @@ impl Peer for Floor {
         Queue {
             sqes: ring.sqes,
             mask: ring.capacity - 1,
-            tail: ring.tail,
+            tail: published.load(Ordering::Relaxed),
             limit: head.load(Ordering::Acquire).wrapping_add(ring.capacity),
             published,
-            own: &mut ring.tail,
         }
     }
 
@@ -289,9 +289,15 @@ trait Write {
 
 /// Builds behind a call, in place.
 #[inline(never)]
-fn write_behind_call<O: Sample + Write>(place: *mut Sqe, buf: Lasting, i: u64) {
+fn write_behind_call<O: Sample + Write>(
+    place: *mut Sqe,
+    fd: RawFd,
+    buf: *mut u8,
+    len: u32,
+    i: u64,
+) {
     // SAFETY: the caller has a place that is free.
-    unsafe { place.write(O::sample(buf, i).sqe(i)) };
+    unsafe { place.write(O::sample(fd, Lasting { start: buf, len }, i).sqe(i)) };
 }
 
 impl<O: Write> Push<O> for Floor {
@@ -312,12 +318,12 @@ impl<O: Write> Push<O> for Floor {
     }
 
     #[inline(always)]
-    fn push_behind_call(queue: &mut Queue<'_>, buf: Lasting, i: u64)
+    fn push_behind_call(queue: &mut Queue<'_>, fd: RawFd, buf: Lasting, i: u64)
     where
         O: Sample,
     {
         assert!(queue.tail != queue.limit);
-        write_behind_call::<O>(queue.place(), buf, i);
+        write_behind_call::<O>(queue.place(), fd, buf.start, buf.len, i);
     }
 }
 

@@ -7,9 +7,9 @@ use std::ptr::null_mut;
 use liburing_rs as uring;
 use rustix::io::Errno;
 
-use super::crates::IDLE;
 use super::{
-    Column, Lasting, Named, Nop, Peer, Push, Read, ReadFixed, Recv, Sample, Send, Setup, Timeout,
+    Column, IDLE, Lasting, Named, Nop, Peer, Push, Read, ReadFixed, Recv, Sample, Send, Setup,
+    Timeout,
 };
 
 pub(crate) enum Liburing {}
@@ -92,7 +92,8 @@ impl Peer for Liburing {
         let mut cqe = null_mut();
         // SAFETY: the ring was set up; the completion is looked at before it is given back.
         unsafe {
-            checked(uring::io_uring_peek_cqe(&mut ring.0, &mut cqe)).expect("a completion is there");
+            checked(uring::io_uring_peek_cqe(&mut ring.0, &mut cqe))
+                .expect("a completion is there");
             let user_data = uring::io_uring_cqe_get_data64(cqe);
             uring::io_uring_cqe_seen(&mut ring.0, cqe);
             user_data
@@ -116,10 +117,16 @@ trait Prep {
 
 /// Builds behind a call, in place.
 #[inline(never)]
-fn prep_behind_call<O: Sample + Prep>(sqe: *mut uring::io_uring_sqe, buf: Lasting, i: u64) {
+fn prep_behind_call<O: Sample + Prep>(
+    sqe: *mut uring::io_uring_sqe,
+    fd: RawFd,
+    buf: *mut u8,
+    len: u32,
+    i: u64,
+) {
     // SAFETY: the caller has a free place.
     unsafe {
-        O::sample(buf, i).prep(sqe);
+        O::sample(fd, Lasting { start: buf, len }, i).prep(sqe);
         uring::io_uring_sqe_set_data64(sqe, i);
     }
 }
@@ -137,14 +144,14 @@ impl<O: Prep> Push<O> for Liburing {
     }
 
     #[inline(always)]
-    fn push_behind_call(queue: &mut Self::Queue<'_>, buf: Lasting, i: u64)
+    fn push_behind_call(queue: &mut Self::Queue<'_>, fd: RawFd, buf: Lasting, i: u64)
     where
         O: Sample,
     {
         // SAFETY: the ring was set up.
         let sqe = unsafe { uring::io_uring_get_sqe(*queue) };
         assert!(!sqe.is_null());
-        prep_behind_call::<O>(sqe, buf, i);
+        prep_behind_call::<O>(sqe, fd, buf.start, buf.len, i);
     }
 }
 

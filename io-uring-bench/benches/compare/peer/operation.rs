@@ -75,22 +75,19 @@ pub(crate) struct Timeout {
     pub(crate) count: u32,
 }
 
-/// An operation as it is pushed to be measured, and never submitted: what varies from one to the
-/// next is in registers, and the rest is known to the compiler, as in a program written for it.
+/// An operation as it is pushed to be measured, and never submitted. Nothing of its arguments is
+/// known to the compiler.
 pub(crate) trait Sample: Copy + 'static {
     const NAME: &'static str;
 
-    fn sample(buf: Lasting, i: u64) -> Self;
+    fn sample(fd: RawFd, buf: Lasting, i: u64) -> Self;
 }
-
-const FD: RawFd = 3;
-const LEN: u32 = 100;
 
 impl Sample for Nop {
     const NAME: &'static str = "Nop";
 
     #[inline(always)]
-    fn sample(_: Lasting, _: u64) -> Self {
+    fn sample(_: RawFd, _: Lasting, _: u64) -> Self {
         Self
     }
 }
@@ -99,8 +96,8 @@ impl Sample for Read {
     const NAME: &'static str = "Read";
 
     #[inline(always)]
-    fn sample(buf: Lasting, i: u64) -> Self {
-        Self { fd: FD, buf: Lasting { len: LEN, ..buf }, offset: i }
+    fn sample(fd: RawFd, buf: Lasting, i: u64) -> Self {
+        Self { fd, buf, offset: i }
     }
 }
 
@@ -108,8 +105,8 @@ impl Sample for Send {
     const NAME: &'static str = "Send";
 
     #[inline(always)]
-    fn sample(buf: Lasting, _: u64) -> Self {
-        Self { fd: FD, buf: Lasting { len: LEN, ..buf } }
+    fn sample(fd: RawFd, buf: Lasting, _: u64) -> Self {
+        Self { fd, buf }
     }
 }
 
@@ -117,7 +114,7 @@ impl Sample for Timeout {
     const NAME: &'static str = "Timeout";
 
     #[inline(always)]
-    fn sample(buf: Lasting, i: u64) -> Self {
+    fn sample(_: RawFd, buf: Lasting, i: u64) -> Self {
         Self { time: buf.start.cast(), count: i as u32 }
     }
 }
