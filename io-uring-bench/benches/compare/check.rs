@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::bail;
 
 use crate::count::Counted;
-use crate::peer::{Column, FLOOR, OURS, OURS_IN_BULK};
+use crate::peer::{Column, OURS, OURS_IN_BULK, is_peer};
 
 /// How much more than was recorded is still the same code, as other compilers arrange it.
 const TOLERANCE: f64 = 0.10;
@@ -54,9 +54,8 @@ pub(crate) fn check(rows: &[Counted]) -> anyhow::Result<String> {
     for row in rows.iter().filter(|row| row.name.ends_with("in a batch")) {
         let Some(ours) = instructions(rows, &row.name, OURS) else { continue };
         for (column, count) in &row.columns {
-            let is_peer = ![FLOOR, OURS, OURS_IN_BULK].contains(column);
             match count {
-                Ok(count) if is_peer && ours > count.instructions + 0.1 => {
+                Ok(count) if is_peer(column) && ours > count.instructions + 0.1 => {
                     let peers = count.instructions;
                     writeln!(faults, "{}: {ours:.1} instructions, {column}: {peers:.1}", row.name)?;
                 }

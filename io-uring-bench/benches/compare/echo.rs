@@ -14,11 +14,9 @@ use anyhow::{Context, anyhow};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::peer::{Column, Everything, Lasting, Setup, each_peer};
+use crate::peer::{Column, EPOLL, Everything, Lasting, Setup, each_peer};
 use crate::time::Quartiles;
 use servers::{epoll, uring};
-
-const EPOLL: Column = "epoll";
 
 /// How much time a row may take.
 #[derive(Clone, Copy)]

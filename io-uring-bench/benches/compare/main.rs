@@ -120,14 +120,18 @@ fn counts(arguments: &Arguments, rows: &[Row]) -> anyhow::Result<Vec<count::Coun
 
 fn times(rows: &[Row], quick: bool) -> Vec<time::Timed> {
     let effort = if quick {
-        time::Effort { rounds: 5, sample: Duration::from_micros(100) }
+        time::Effort {
+            rounds: 5,
+            sample: Duration::from_micros(100),
+            limit: Duration::from_millis(600),
+        }
     } else {
-        time::Effort { rounds: 41, sample: Duration::from_millis(1) }
+        time::Effort { rounds: 41, sample: Duration::from_millis(1), limit: Duration::from_secs(4) }
     };
     let times: Vec<_> = rows.iter().map(|row| time::measure(row, effort)).collect();
     if !times.is_empty() {
         println!(
-            "Time of an operation, and as a multiple of by hand: medians [and quartiles] of {} \
+            "Time of an operation, and as a multiple of by hand: medians [and quartiles] of up to {} \
              interleaved rounds\n\n{}\n",
             effort.rounds,
             report::times(&times)

@@ -22,6 +22,14 @@ pub(crate) type Column = &'static str;
 pub(crate) const FLOOR: Column = "by hand";
 pub(crate) const OURS: Column = "rustix-uring";
 pub(crate) const OURS_IN_BULK: Column = "in bulk";
+/// What is there without a ring.
+pub(crate) const PREAD: Column = "pread";
+pub(crate) const EPOLL: Column = "epoll";
+
+/// Whether a column is another crate, or liburing.
+pub(crate) fn is_peer(column: Column) -> bool {
+    ![FLOOR, OURS, OURS_IN_BULK, PREAD, EPOLL].contains(&column)
+}
 
 /// What is said about a column that is not there.
 pub(crate) const NO_LIBURING: Option<&str> = if cfg!(feature = "liburing") {

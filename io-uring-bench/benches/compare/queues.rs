@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::os::fd::RawFd;
+use std::ptr::null_mut;
 
 use anyhow::{Context, ensure};
 
@@ -10,7 +11,7 @@ use crate::peer::{
     Sample, Send, Setup, Timeout, each_peer,
 };
 use crate::pretend::Pretend;
-use crate::row::{Figures, Made, Row};
+use crate::row::{Figures, Made, Row, Run};
 
 /// Small enough that the entries stay in the processor's first cache.
 const ENTRIES: u32 = 128;
@@ -41,6 +42,7 @@ pub(crate) fn rows() -> Vec<Row> {
             });
         )* };
     }
+    rows.push(row("push/nothing/one per call".into(), || vec![(FLOOR, Ok(nothing()))]));
     push_rows!(Nop Read Send Timeout);
     rows.push(row("reap".into(), || {
         with_bulk(each_peer!(P => reap_case::<P>()), reap_case::<OursInBulk>())
@@ -97,6 +99,21 @@ fn calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Last
     for i in 0..n {
         push::<P, O>(ring, fd, buf.start, buf.len, i);
     }
+}
+
+/// What the loop and the call cost in the rows of one push per call.
+fn nothing() -> Run {
+    type Push = fn(*mut (), RawFd, *mut u8, u32, u64);
+    fn push(_: *mut (), _: RawFd, _: *mut u8, _: u32, _: u64) {}
+
+    #[inline(never)]
+    fn calls(push: Push, ring: *mut (), n: u64, fd: RawFd, buf: Lasting) {
+        for i in 0..n {
+            push(ring, fd, buf.start, buf.len, i);
+        }
+    }
+    let buf = Lasting::page();
+    Box::new(move || calls(black_box(push), null_mut(), black_box(BATCH.into()), FD, buf))
 }
 
 /// A view that somebody else holds, and entries that somebody else builds.

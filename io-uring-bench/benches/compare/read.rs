@@ -11,10 +11,9 @@ use anyhow::Context;
 use rustix::fs::OFlags;
 use rustix::io_uring::{IoringRegisterOp, io_uring_register, iovec};
 
-use crate::peer::{Column, Everything, Lasting, Named, Read, ReadFixed, Setup, each_peer};
+use crate::peer::{Everything, Lasting, Named, PREAD, Read, ReadFixed, Setup, each_peer};
 use crate::row::{Figures, Made, Row};
 
-const PREAD: Column = "pread";
 /// As many pages as the file has.
 const PAGES: u64 = 4096;
 /// Reads in a run.

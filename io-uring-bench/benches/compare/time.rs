@@ -6,7 +6,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Column, FLOOR, IDLE, OURS, OURS_IN_BULK};
+use crate::peer::{Column, IDLE, OURS, is_peer};
 use crate::row::Row;
 
 /// How much time a row may take.
@@ -15,6 +15,8 @@ pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// Of one column in one round, at least.
     pub(crate) sample: Duration,
+    /// After which no further round is begun, if there were three.
+    pub(crate) limit: Duration,
 }
 
 /// The quarters of what the rounds gave.
@@ -51,7 +53,11 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
     let mut columns = (row.make)();
     let iterations = iterations(&mut columns, effort.sample);
     let mut samples = vec![Vec::with_capacity(effort.rounds); columns.len()];
+    let start = Instant::now();
     for round in 0..effort.rounds {
+        if round >= 3 && start.elapsed() > effort.limit {
+            break;
+        }
         // Each round starts with another column: what comes before one is not always the same.
         for turn in 0..columns.len() {
             let i = (round + turn) % columns.len();
@@ -82,8 +88,7 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
     });
     let times: Vec<_> = times.collect();
     let peers = times.iter().enumerate().filter_map(|(i, (column, time))| {
-        let is_peer = i > 0 && ![FLOOR, OURS, OURS_IN_BULK].contains(column);
-        let time = time.as_ref().ok().filter(|_| is_peer)?;
+        let time = time.as_ref().ok().filter(|_| is_peer(column))?;
         Some((i, *column, time.nanoseconds))
     });
     let best = peers.min_by(|(.., a), (.., b)| a.total_cmp(b));
