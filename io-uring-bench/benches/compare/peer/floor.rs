@@ -155,7 +155,7 @@ impl Ring {
     }
 
     #[inline(always)]
-    fn to_submit(&mut self) -> u32 {
+    fn unsubmitted(&mut self) -> u32 {
         // SAFETY: the ring keeps the mapping that the word lies in.
         let tail = unsafe { &*self.sq_tail }.load(Ordering::Relaxed);
         let n = tail.wrapping_sub(self.submitted);
@@ -230,7 +230,7 @@ impl Peer for Floor {
 
     #[inline(always)]
     fn submit(ring: &mut Ring) -> usize {
-        let n = ring.to_submit();
+        let n = ring.unsubmitted();
         fence(Ordering::SeqCst);
         // SAFETY: the ring keeps the mapping that the word lies in.
         let flags = unsafe { &*ring.flags }.load(Ordering::Relaxed);
@@ -242,7 +242,7 @@ impl Peer for Floor {
 
     #[inline(always)]
     fn submit_and_wait(ring: &mut Ring, want: usize) -> usize {
-        let n = ring.to_submit();
+        let n = ring.unsubmitted();
         ring.enter(n, want as u32, IoringEnterFlags::GETEVENTS)
     }
 
