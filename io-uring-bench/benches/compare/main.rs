@@ -136,7 +136,7 @@ fn times(rows: &[Row], quick: bool) -> Vec<time::Timed> {
             effort.rounds,
             report::times(&times)
         );
-        println!("Beside the fastest peer\n\n{}\n", report::best_peers(&times));
+        println!("rustix-uring as a multiple of each peer\n\n{}\n", report::to_peers(&times));
     }
     times
 }

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
 use crate::count::Counted;
 use crate::echo::Echoed;
-use crate::peer::Column;
+use crate::peer::{Column, FLOOR, OURS, OURS_IN_BULK, is_peer};
 use crate::time::{Quartiles, Timed};
 
 pub(crate) fn counts(rows: &[Counted]) -> String {
@@ -19,15 +19,10 @@ pub(crate) fn times(rows: &[Timed]) -> String {
     table(columns, |time| format!("{} · {}", nanoseconds(time.nanoseconds), quartiles(time.ratio)))
 }
 
-/// Our crate beside whichever peer is the fastest.
-pub(crate) fn best_peers(rows: &[Timed]) -> String {
-    let mut table = new_table(["", "fastest peer", "rustix-uring, as a multiple"]);
-    for row in rows {
-        if let Some((column, ratio)) = row.to_best_peer {
-            table.add_row([row.name.clone(), column.into(), quartiles(ratio)]);
-        }
-    }
-    table.to_string()
+/// Our crate as a multiple of each peer.
+pub(crate) fn to_peers(rows: &[Timed]) -> String {
+    let rows = rows.iter().filter(|row| !row.to_peers.is_empty());
+    table(rows.map(|row| (row.name.as_str(), row.to_peers.as_slice())), |ratio| quartiles(*ratio))
 }
 
 pub(crate) fn echoes(rows: &[Echoed]) -> String {
@@ -70,11 +65,13 @@ fn table<'a, T: 'a>(
             columns.push(column);
         }
     }
-    // The peers in the order of the fullest row, ours beside each other.
-    if let Some((_, fullest)) = rows.iter().max_by_key(|(_, columns)| columns.len()) {
-        let position = |column: &Column| fullest.iter().position(|(other, _)| other == column);
-        columns.sort_by_key(|column| position(column).unwrap_or(usize::MAX));
-    }
+    columns.sort_by_key(|column| match *column {
+        FLOOR => 0,
+        OURS => 1,
+        OURS_IN_BULK => 2,
+        column if is_peer(column) => 3,
+        _ => 4,
+    });
     let mut reasons: Vec<String> = Vec::new();
     let mut table = new_table([""].into_iter().chain(columns.iter().copied()));
     for (name, own) in rows {

@@ -38,14 +38,14 @@ impl Quartiles {
 pub(crate) struct Timed {
     pub(crate) name: String,
     pub(crate) columns: Vec<(Column, Result<Time, String>)>,
-    /// Our crate as a multiple of the fastest other one.
-    pub(crate) to_best_peer: Option<(Column, Quartiles)>,
+    /// Our crate as a multiple of each other one.
+    pub(crate) to_peers: Vec<(Column, Result<Quartiles, String>)>,
 }
 
 pub(crate) struct Time {
     /// Of one operation.
     pub(crate) nanoseconds: f64,
-    /// As a multiple of the row's first column.
+    /// As a multiple of the row's first column that is there.
     pub(crate) ratio: Quartiles,
 }
 
@@ -76,26 +76,28 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
     }
     let ratios =
         |of: &[f64], to: &[f64]| Quartiles::of(of.iter().zip(to).map(|(of, to)| of / to).collect());
+    let base = samples.iter().find(|samples| !samples.is_empty()).map_or(&[][..], Vec::as_slice);
     let times = columns.iter().zip(&samples).map(|((column, made), own)| {
         let time = match made {
             Ok(_) => Ok(Time {
                 nanoseconds: Quartiles::of(own.clone()).median,
-                ratio: ratios(own, &samples[0]),
+                ratio: ratios(own, base),
             }),
             Err(reason) => Err(reason.clone()),
         };
         (*column, time)
     });
     let times: Vec<_> = times.collect();
-    let peers = times.iter().enumerate().filter_map(|(i, (column, time))| {
-        let time = time.as_ref().ok().filter(|_| is_peer(column))?;
-        Some((i, *column, time.nanoseconds))
-    });
-    let best = peers.min_by(|(.., a), (.., b)| a.total_cmp(b));
     let ours = times.iter().position(|(column, time)| *column == OURS && time.is_ok());
-    let to_best_peer =
-        best.zip(ours).map(|((i, column, _), ours)| (column, ratios(&samples[ours], &samples[i])));
-    Timed { name: row.name.clone(), columns: times, to_best_peer }
+    let peers = times.iter().zip(&samples).filter(|((column, _), _)| is_peer(column));
+    let to_peers = ours.map_or_else(Vec::new, |ours| {
+        let ratio = |time: &Result<Time, String>, theirs: &[f64]| match time {
+            Ok(_) => Ok(ratios(&samples[ours], theirs)),
+            Err(reason) => Err(reason.clone()),
+        };
+        peers.map(|((column, time), theirs)| (*column, ratio(time, theirs))).collect()
+    });
+    Timed { name: row.name.clone(), columns: times, to_peers }
 }
 
 /// How many runs of the first column that there is fill a sample.
