@@ -40,6 +40,7 @@
 //! - [`opcode`] has the operations, [`types`] what they are given.
 //! - [`IoUring::drain`] comes to the end of what is in flight. Dropping a ring does not.
 //! - [`sys`] has the kernel's own names, for what has no builder here.
+//! - [`guide::fast`] says what costs how much.
 //!
 //! # Features
 //!
@@ -54,6 +55,7 @@ mod availability;
 mod builder;
 pub mod cqueue;
 mod drain;
+pub mod guide;
 mod local;
 mod memory;
 mod mmap;

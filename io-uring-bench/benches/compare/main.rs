@@ -119,14 +119,12 @@ fn counts(arguments: &Arguments, rows: &[Row]) -> anyhow::Result<Vec<count::Coun
 }
 
 fn times(rows: &[Row], quick: bool) -> Vec<time::Timed> {
-    let effort = if quick {
-        time::Effort {
-            rounds: 5,
-            sample: Duration::from_micros(100),
-            limit: Duration::from_millis(600),
-        }
-    } else {
-        time::Effort { rounds: 41, sample: Duration::from_millis(1), limit: Duration::from_secs(4) }
+    // Short samples, so that few of them are cut in two by another program's turn.
+    let (rounds, sample, limit) = if quick { (11, 50, 500) } else { (101, 200, 4000) };
+    let effort = time::Effort {
+        rounds,
+        sample: Duration::from_micros(sample),
+        limit: Duration::from_millis(limit),
     };
     let times: Vec<_> = rows.iter().map(|row| time::measure(row, effort)).collect();
     if !times.is_empty() {
