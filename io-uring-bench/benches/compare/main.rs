@@ -123,6 +123,7 @@ fn times(rows: &[Row], quick: bool) -> Vec<time::Timed> {
     let (rounds, sample, limit) = if quick { (11, 50, 500) } else { (101, 200, 4000) };
     let effort = time::Effort {
         rounds,
+        rounds_per_ring: 5,
         sample: Duration::from_micros(sample),
         limit: Duration::from_millis(limit),
     };

@@ -13,6 +13,8 @@ use crate::row::Row;
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
+    /// After these, new rings are made: where memory comes to lie costs some rows a factor of two.
+    pub(crate) rounds_per_ring: usize,
     /// Of one column in one round, at least.
     pub(crate) sample: Duration,
     /// After which no further round is begun, if there were three.
@@ -57,6 +59,10 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
     for round in 0..effort.rounds {
         if round >= 3 && start.elapsed() > effort.limit {
             break;
+        }
+        if round % effort.rounds_per_ring == 0 && round > 0 {
+            columns.clear();
+            columns = (row.make)();
         }
         // Each round starts with another column: what comes before one is not always the same.
         for turn in 0..columns.len() {
