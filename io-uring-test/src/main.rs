@@ -86,6 +86,8 @@ const FILES: &[(&str, &[Case])] = &[
     ("opcode::ring::message", opcode::ring::message::CASES),
     ("opcode::ring::nop", opcode::ring::nop::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("opcode::rw::fixed", opcode::rw::fixed::CASES),
+    ("opcode::rw::multi", opcode::rw::multi::CASES),
     ("opcode::slot", opcode::slot::CASES),
     ("opcode::timeout", opcode::timeout::CASES),
     ("opcode::timeout::change", opcode::timeout::change::CASES),
