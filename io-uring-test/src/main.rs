@@ -60,7 +60,11 @@ const FILES: &[(&str, &[Case])] = &[
     ("local", local::CASES),
     ("register::probe", register::probe::CASES),
     ("register::ring", register::ring::CASES),
+    ("opcode::ring", opcode::ring::CASES),
     ("opcode::rw", opcode::rw::CASES),
+    ("opcode::file", opcode::file::CASES),
+    ("opcode::fs", opcode::fs::CASES),
+    ("opcode::timeout", opcode::timeout::CASES),
 ];
 
 /// Nothing was tried: no io_uring here, or no such case.

@@ -1,6 +1,7 @@
 //! One face for the rings of all kinds, so that a case is compiled once.
 
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use anyhow::{Context, ensure};
@@ -15,6 +16,7 @@ use super::{Kind, Result};
 pub(crate) trait Ring {
     fn kind(&self) -> &'static Kind;
     fn params(&self) -> &Parameters;
+    fn fd(&self) -> BorrowedFd<'_>;
 
     /// For register calls, and for waiting.
     fn submitter(&self) -> Submitter<'_>;
@@ -192,6 +194,10 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
 
     fn params(&self) -> &Parameters {
         self.ring.params()
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 
     fn submitter(&self) -> Submitter<'_> {

@@ -1,199 +1,195 @@
 //! Timeouts.
 
+use std::ptr;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use rustix_uring::Errno;
 use rustix_uring::opcode::{AsyncCancel, Timeout};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{TimeoutFlags, Timespec};
-use rustix_uring::{Errno, IoUring};
 
 use crate::harness::Need::*;
 use crate::harness::*;
 
+const TIMEOUT: &[Need] = &[Opcode(Timeout::CODE)];
+
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("timeout", &[Opcode(Timeout::CODE)], timeout),
-    Case::kinds("absolute", &[Opcode(Timeout::CODE)], absolute),
-    Case::kinds("other_clocks", &[Opcode(Timeout::CODE), CLOCKS], other_clocks),
-    Case::kinds("count", &[Opcode(Timeout::CODE)], count),
-    Case::kinds("etime_success", &[Opcode(Timeout::CODE), ETIME_SUCCESS], etime_success),
-    Case::kinds("multishot", &[Opcode(Timeout::CODE), MULTISHOT], multishot),
-    Case::kinds("refused", &[Opcode(Timeout::CODE)], refused),
+    Case::kinds("timeout", TIMEOUT, timeout),
+    Case::kinds("timeout_count", TIMEOUT, timeout_count),
+    Case::kinds("timeout_absolute", TIMEOUT, timeout_absolute),
+    Case::kinds("timeout_clocks", &[Opcode(Timeout::CODE), CLOCKS], timeout_clocks),
+    Case::kinds("timeout_multishot", &[Opcode(Timeout::CODE), MULTISHOT], timeout_multishot),
+    Case::kinds("timeout_in_chain", &[Opcode(Timeout::CODE), ETIME_SUCCESS], timeout_in_chain),
+    Case::kinds("timeout_cancelled", TIMEOUT, timeout_cancelled),
+    Case::kinds("timeout_takes_time_at_submit", TIMEOUT, timeout_takes_time_at_submit),
+    Case::kinds("timeout_refused", TIMEOUT, timeout_refused),
 ];
 
-const MOMENT: Duration = Duration::from_millis(20);
+const A_WHILE: Duration = Duration::from_millis(10);
+static HOUR: Timespec = Timespec::new().sec(3600);
 
-/// Whether the kernel takes a timeout with these flags.
-fn takes(flags: TimeoutFlags) -> rustix_uring::Result<()> {
-    let mut ring = IoUring::new(2)?;
-    let at_once = Timespec::new().nsec(1);
-    // SAFETY: the time outlives the timeout, which is awaited.
-    unsafe { ring.submission().push(&Timeout::new(&at_once).count(1).flags(flags).build()) }
-        .map_err(|_| Errno::BUSY)?;
-    ring.submit_and_wait(1)?;
-    match ring.completion().next().map(|cqe| cqe.to_result()) {
-        Some(Err(Errno::TIME)) => Ok(()),
-        Some(Err(errno)) => Err(errno),
-        other => panic!("{other:?}"),
+/// Runs a timeout of no time, for what its flags are refused with.
+fn trial(flags: TimeoutFlags) -> Result {
+    let mut ring = KINDS[0].build(&Setup::USUAL)?;
+    let now = Timespec::new();
+    // SAFETY: `now` outlives the timeout.
+    let done = unsafe { ring.run(Timeout::new(&now).flags(flags).count(1).build()) }?;
+    match done.to_result() {
+        Ok(_) | Err(Errno::TIME) => Ok(()),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 
 const CLOCKS: Need = Trial {
-    what: "a timeout by CLOCK_BOOTTIME",
+    what: "a timeout on another clock",
     refusal: Errno::INVAL,
-    call: || Ok(takes(TimeoutFlags::BOOTTIME)?),
-};
-const ETIME_SUCCESS: Need = Trial {
-    what: "a timeout with ETIME_SUCCESS",
-    refusal: Errno::INVAL,
-    call: || Ok(takes(TimeoutFlags::ETIME_SUCCESS)?),
+    call: || trial(TimeoutFlags::REALTIME),
 };
 const MULTISHOT: Need = Trial {
-    what: "a timeout that goes on",
+    what: "a timeout that runs out repeatedly",
     refusal: Errno::INVAL,
-    call: || Ok(takes(TimeoutFlags::MULTISHOT)?),
+    call: || trial(TimeoutFlags::MULTISHOT),
+};
+const ETIME_SUCCESS: Need = Trial {
+    what: "a timeout that counts as success",
+    refusal: Errno::INVAL,
+    call: || trial(TimeoutFlags::ETIME_SUCCESS),
 };
 
-/// Runs a timeout, and says how it ended and after how long.
-fn run(
-    ring: &mut dyn Ring,
-    time: Duration,
-    flags: TimeoutFlags,
-) -> Result<(Result<u32, Errno>, Duration)> {
-    let time = Timespec::from(time);
-    let started = Instant::now();
-    // SAFETY: the time outlives the timeout, for whose end `run` waits.
-    let done = unsafe { ring.run(Timeout::new(&time).flags(flags).build()) }?;
-    Ok((done.to_result(), started.elapsed()))
+/// Runs a timeout to its end, and says how long that took.
+fn run(ring: &mut dyn Ring, timeout: Timeout) -> Result<(Result<u32, Errno>, Duration)> {
+    let start = Instant::now();
+    // SAFETY: the callers' times outlive the timeout, for whose end `run` waits.
+    let done = unsafe { ring.run(timeout.build()) }?;
+    Ok((done.to_result(), start.elapsed()))
 }
 
 fn timeout(ring: &mut dyn Ring) -> Result {
-    let (result, after) = run(ring, MOMENT, TimeoutFlags::empty())?;
-    assert_eq!(result, Err(Errno::TIME));
-    assert!(after >= MOMENT, "after {after:?}");
+    let a_while = Timespec::from(A_WHILE);
+    let (ended, took) = run(ring, Timeout::new(&a_while))?;
+    assert_eq!(ended, Err(Errno::TIME));
+    assert!(took >= A_WHILE, "{took:?}");
     Ok(())
 }
 
-/// What the clock shows.
-fn now(clock: ClockId) -> Duration {
-    let now = clock_gettime(clock);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-fn absolute(ring: &mut dyn Ring) -> Result {
-    let (result, after) = run(ring, now(ClockId::Monotonic) + MOMENT, TimeoutFlags::ABS)?;
-    assert_eq!(result, Err(Errno::TIME));
-    assert!(after >= MOMENT - Duration::from_millis(1), "after {after:?}");
-    // What is past is over at once.
-    assert_eq!(run(ring, MOMENT, TimeoutFlags::ABS)?.0, Err(Errno::TIME));
+fn timeout_count(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the timeout points to is a constant.
+    unsafe { ring.push(&[Timeout::new(&HOUR).count(2).build().user_data(100)]) }?;
+    ring.push_nops([1, 2], Flags::empty())?;
+    let mut done = ring.complete(3)?;
+    done.sort_by_key(|cqe| cqe.user_data());
+    assert_eq!((done[2].user_data(), done[2].to_result()), (100, Ok(0)));
     Ok(())
 }
 
-/// The wall clock is far ahead of the others: a point of it would be years away by them.
-fn other_clocks(ring: &mut dyn Ring) -> Result {
+/// A point on this clock, a while from now.
+fn soon(clock: ClockId) -> Timespec {
+    let mut time = clock_gettime(clock);
+    time.tv_nsec += A_WHILE.as_nanos() as i64;
+    time.tv_sec += time.tv_nsec / 1_000_000_000;
+    time.tv_nsec %= 1_000_000_000;
+    time.into()
+}
+
+fn timeout_absolute(ring: &mut dyn Ring) -> Result {
+    let start = Instant::now();
+    let soon = soon(ClockId::Monotonic);
+    let timeout = Timeout::new(&soon).flags(TimeoutFlags::ABS);
+    assert_eq!(run(ring, timeout)?.0, Err(Errno::TIME));
+    assert!(start.elapsed() >= A_WHILE);
+    // It is over.
+    assert_eq!(run(ring, timeout)?.0, Err(Errno::TIME));
+    Ok(())
+}
+
+fn timeout_clocks(ring: &mut dyn Ring) -> Result {
     for (clock, flag) in
         [(ClockId::Realtime, TimeoutFlags::REALTIME), (ClockId::Boottime, TimeoutFlags::BOOTTIME)]
     {
-        let (result, _) = run(ring, now(clock) + MOMENT, TimeoutFlags::ABS | flag)?;
-        assert_eq!(result, Err(Errno::TIME), "{flag:?}");
-        assert_eq!(run(ring, MOMENT, flag)?.0, Err(Errno::TIME), "{flag:?}");
+        let start = Instant::now();
+        let soon = soon(clock);
+        let timeout = Timeout::new(&soon).flags(TimeoutFlags::ABS | flag);
+        assert_eq!(run(ring, timeout)?.0, Err(Errno::TIME));
+        // Clocks are set now and then.
+        assert!(start.elapsed() >= A_WHILE / 2 || clock == ClockId::Realtime);
+        let a_while = Timespec::from(A_WHILE);
+        let (ended, took) = run(ring, Timeout::new(&a_while).flags(flag))?;
+        assert_eq!(ended, Err(Errno::TIME));
+        assert!(took >= A_WHILE, "{took:?}");
     }
+    // The wall clock is far ahead of the one that counts from the start.
+    let far = Timespec::from(clock_gettime(ClockId::Monotonic)).sec(3600);
+    let timeout = Timeout::new(&far).flags(TimeoutFlags::ABS | TimeoutFlags::REALTIME);
+    let (ended, _) = run(ring, timeout)?;
+    assert_eq!(ended, Err(Errno::TIME));
+    // There is one clock at a time.
     let both = TimeoutFlags::REALTIME | TimeoutFlags::BOOTTIME;
-    assert_eq!(run(ring, MOMENT, both)?.0, Err(Errno::INVAL));
+    assert_eq!(run(ring, Timeout::new(&far).flags(both))?.0, Err(Errno::INVAL));
     Ok(())
 }
 
-fn hour() -> Timespec {
-    Timespec::from(Duration::from_secs(3600))
-}
-
-/// Ends with 0 when as many others have completed.
-fn count(ring: &mut dyn Ring) -> Result {
-    let hour = hour();
-    let timeout = Timeout::new(&hour).count(3).build().user_data(99);
-    // SAFETY: the time outlives the timeout, which is awaited; NOPs use no memory.
-    unsafe { ring.push(&[timeout, nop(1), nop(2)]) }?;
-    assert_eq!(ring.complete(2)?.len(), 2);
-    // SAFETY: as above.
-    unsafe { ring.push(&[nop(3)]) }?;
-    let mut done: Vec<_> =
-        ring.complete(2)?.iter().map(|cqe| (cqe.user_data(), cqe.to_result())).collect();
-    done.sort_by_key(|(n, _)| *n);
-    assert_eq!(done, [(3, Ok(0)), (99, Ok(0))]);
+fn timeout_multishot(ring: &mut dyn Ring) -> Result {
+    let a_while = Timespec::from(A_WHILE);
+    let timeout = Timeout::new(&a_while).flags(TimeoutFlags::MULTISHOT).count(3);
+    let start = Instant::now();
+    // SAFETY: `a_while` outlives the timeout, whose last completion is waited for.
+    unsafe { ring.push(&[timeout.build().user_data(1)]) }?;
+    let mut done = Vec::new();
+    while done.len() < 3 {
+        ring.submit_and_wait(1)?;
+        done.extend(ring.reap().iter().map(|cqe| (cqe.user_data(), cqe.to_result(), cqe.more())));
+    }
+    assert!(start.elapsed() >= 3 * A_WHILE);
+    let ended = Err(Errno::TIME);
+    assert_eq!(done, [(1, ended, true), (1, ended, true), (1, ended, false)]);
     Ok(())
 }
 
-/// A chain goes on behind it, or is severed by it.
-fn etime_success(ring: &mut dyn Ring) -> Result {
-    let moment = Timespec::from(MOMENT);
-    let chain = |flags| {
-        let first = Timeout::new(&moment).flags(flags).build().user_data(1).flags(Flags::IO_LINK);
-        [first, nop(2)]
-    };
-    for (flags, behind) in
-        [(TimeoutFlags::ETIME_SUCCESS, Ok(0)), (TimeoutFlags::empty(), Err(Errno::CANCELED))]
+fn timeout_in_chain(ring: &mut dyn Ring) -> Result {
+    let a_while = Timespec::from(A_WHILE);
+    for (flags, next) in
+        [(TimeoutFlags::empty(), Err(Errno::CANCELED)), (TimeoutFlags::ETIME_SUCCESS, Ok(0))]
     {
-        // SAFETY: the time outlives the timeout, for whose end `run_all` waits.
-        let mut done = unsafe { ring.run_all(&chain(flags)) }?;
-        done.sort_by_key(|cqe| cqe.user_data());
-        assert_eq!(done[0].to_result(), Err(Errno::TIME));
-        assert_eq!(done[1].to_result(), behind, "{flags:?}");
+        let timeout = Timeout::new(&a_while).flags(flags).build().flags(Flags::IO_LINK);
+        // SAFETY: `a_while` outlives the timeout, for whose end `run_all` waits.
+        let done = unsafe { ring.run_all(&[timeout, nop(1)]) }?;
+        assert_eq!([done[0].to_result(), done[1].to_result()], [Err(Errno::TIME), next]);
     }
     Ok(())
 }
 
-/// Runs out again and again, as often as was said, or until it is cancelled.
-fn multishot(ring: &mut dyn Ring) -> Result {
-    let moment = Timespec::from(Duration::from_millis(2));
-    let again = |count| {
-        let flags = TimeoutFlags::MULTISHOT;
-        Timeout::new(&moment).count(count).flags(flags).build().user_data(1)
-    };
-    let reap = |ring: &mut dyn Ring, n: usize| -> Result<Vec<Completion>> {
-        let mut done = Vec::new();
-        while done.len() < n {
-            ring.submit_and_wait(1)?;
-            done.extend(ring.reap());
-        }
-        Ok(done)
-    };
-    // SAFETY: the time outlives the timeout, which is over after three times.
-    unsafe { ring.push(&[again(3)]) }?;
-    let done = reap(ring, 3)?;
-    assert!(done.iter().all(|cqe| cqe.to_result() == Err(Errno::TIME)), "{done:?}");
-    assert!(done.iter().map(|cqe| cqe.more()).eq([true, true, false]), "{done:?}");
-
-    // SAFETY: the time outlives the timeout, which is cancelled and awaited.
-    unsafe { ring.push(&[again(0)]) }?;
-    reap(ring, 5)?;
-    // SAFETY: a cancellation points to nothing.
-    unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(2)]) }?;
-    let mut last = None;
-    let mut cancelled = None;
-    while last.is_none() || cancelled.is_none() {
-        for cqe in reap(ring, 1)? {
-            match cqe.user_data() {
-                2 => cancelled = Some(cqe.to_result()),
-                _ if !cqe.more() => last = Some(cqe.to_result()),
-                _ => {}
-            }
-        }
-    }
-    assert_eq!((last, cancelled), (Some(Err(Errno::CANCELED)), Some(Ok(0))));
+fn timeout_cancelled(ring: &mut dyn Ring) -> Result {
+    let timeout = Timeout::new(&HOUR).build().user_data(1);
+    // SAFETY: what the timeout points to is a constant; a cancellation points to nothing.
+    let mut done = unsafe { ring.run_all(&[timeout, AsyncCancel::new(1).build().user_data(2)]) }?;
+    done.sort_by_key(|cqe| cqe.user_data());
+    assert_eq!([done[0].to_result(), done[1].to_result()], [Err(Errno::CANCELED), Ok(0)]);
     Ok(())
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
-    let mut refused = |entry: Entry| {
-        // SAFETY: times outlive the timeouts, which do not begin.
-        unsafe { ring.run(entry) }.map(|done| done.to_result().expect_err("it was taken"))
-    };
-    let moment = Timespec::from(MOMENT);
-    assert_eq!(refused(Timeout::new(std::ptr::null()).build())?, Errno::FAULT);
-    let unknown = TimeoutFlags::from_bits_retain(1 << 30);
-    assert_eq!(refused(Timeout::new(&moment).flags(unknown).build())?, Errno::INVAL);
-    let mut two = Timeout::new(&moment).build();
+fn timeout_takes_time_at_submit(ring: &mut dyn Ring) -> Result {
+    let mut time = Timespec::from(A_WHILE);
+    // SAFETY: `time` lives until the kernel has taken the entry.
+    unsafe { ring.push(&[Timeout::new(&time).build()]) }?;
+    assert_eq!(ring.submit(), Ok(1));
+    time = HOUR;
+    assert_eq!(ring.complete(1)?[0].to_result(), Err(Errno::TIME));
+    assert_eq!(time, HOUR);
+    Ok(())
+}
+
+fn timeout_refused(ring: &mut dyn Ring) -> Result {
+    let no_such_flag = TimeoutFlags::from_bits_retain(1 << 30);
+    let mut two = Timeout::new(&HOUR).build();
     two.as_raw_mut().len = 2;
-    assert_eq!(refused(two)?, Errno::INVAL);
+    for (timeout, errno) in [
+        (Timeout::new(ptr::null()).build(), Errno::FAULT),
+        (Timeout::new(&HOUR).flags(no_such_flag).build(), Errno::INVAL),
+        (two, Errno::INVAL),
+    ] {
+        // SAFETY: the times outlive the timeout.
+        assert_eq!(unsafe { ring.run(timeout) }?.to_result(), Err(errno), "{timeout:?}");
+    }
     Ok(())
 }
