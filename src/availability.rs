@@ -18,8 +18,8 @@ pub enum Availability {
     /// It may not be used: by a seccomp filter, as in many containers, by a security module, or by
     /// the sysctl `kernel.io_uring_disabled` (EPERM, EACCES).
     Forbidden,
-    /// `RLIMIT_MEMLOCK` leaves no memory for a ring, before Linux 5.12, or memory is short
-    /// (ENOMEM).
+    /// `RLIMIT_MEMLOCK` leaves no memory for a ring, on kernels that count it there (before Linux
+    /// 5.12, and again around 6.16 to 7.1), or memory is short (ENOMEM).
     OutOfMemory,
     /// Something else was in the way: too many open files, for one (EMFILE).
     Failed(Errno),
@@ -31,11 +31,11 @@ impl fmt::Display for Availability {
             Self::Available => f.write_str("io_uring is available"),
             Self::Absent => f.write_str("this kernel has no io_uring (ENOSYS): it needs Linux 5.1"),
             Self::Forbidden => f.write_str(
-                "io_uring is forbidden here (EPERM): by a seccomp filter, as in a container, or by \
-                 the sysctl kernel.io_uring_disabled",
+                "io_uring is forbidden here (EPERM, EACCES): by a seccomp filter, as in a container, \
+                 or by the sysctl kernel.io_uring_disabled",
             ),
             Self::OutOfMemory => f.write_str(
-                "no memory for a ring (ENOMEM): before Linux 5.12, raise RLIMIT_MEMLOCK",
+                "no memory for a ring (ENOMEM): raise RLIMIT_MEMLOCK, where some kernels count it",
             ),
             Self::Failed(errno) => write!(f, "cannot set up a ring: {errno}"),
         }

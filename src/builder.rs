@@ -14,6 +14,10 @@ use crate::{IoUring, Parameters, SetupFlags, cqueue, squeue};
 
 /// How a ring is to be set up.
 ///
+/// [`IoUring::builder`] makes one. It leaves the kinds of queue open; where nothing else tells them,
+/// `<IoUring>::builder()` stands for the default ones, and `IoUring::<squeue::Entry128,
+/// cqueue::Entry>::builder()` for others.
+///
 /// The kinds of queue follow from the types: they set `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`
 /// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in`](Self::build_in), and `REGISTERED_FD_ONLY`
 /// from [`build_registered_in`](Self::build_registered_in). Every other flag has a method here. The
@@ -197,7 +201,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// | EINVAL | `entries` is 0 or above 32768; the kernel does not know a flag; flags do not go together | leave out what is optional |
     /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single place | ask for two |
     /// | ENOSYS, EPERM | there is no io_uring here, or not for us | see [`availability`](crate::availability) |
-    /// | ENOMEM | before Linux 5.12 rings count against `RLIMIT_MEMLOCK`; else memory is short | raise the limit, ask for less |
+    /// | ENOMEM | before Linux 5.12, and again around 6.16 to 7.1, rings count against `RLIMIT_MEMLOCK`; else memory is short | raise the limit, ask for less |
     /// | EMFILE, ENFILE | too many open files | close some |
     /// | ENXIO, EBADF, EINVAL | [`setup_attach_wq`](Self::setup_attach_wq) got no ring | |
     pub fn build(&self, entries: u32) -> io::Result<IoUring<S, C>> {

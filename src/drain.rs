@@ -69,6 +69,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
             for cqe in self.completion() {
                 let entry: cqueue::Entry = cqe.into();
                 if entry.user_data() == CANCEL {
+                    // Not ours, if none is in flight: of a drain that failed.
                     in_flight = in_flight.saturating_sub(1);
                     if targets == Targets::Anything && entry.to_result() == Err(Errno::INVAL) {
                         targets = Targets::UserData;

@@ -52,6 +52,7 @@
 extern crate std;
 
 mod availability;
+mod buf_ring;
 mod builder;
 pub mod cqueue;
 mod drain;
@@ -66,7 +67,9 @@ mod params;
 #[cfg(all(test, not(rustix_uring_loom)))]
 mod pretend;
 mod probe;
+mod query;
 mod register;
+mod restriction;
 mod shared;
 mod sqe;
 pub mod squeue;
@@ -74,6 +77,9 @@ mod submit;
 pub mod sys;
 mod syscall;
 pub mod types;
+#[cfg(feature = "raw-syscall")]
+mod wait_region;
+pub mod zcrx;
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -84,14 +90,21 @@ use memory::Memory;
 use types::SubmitArgs;
 
 pub use availability::{Availability, availability};
+pub use buf_ring::{BufRing, BufRingFlags, BufUse, Span, Spans};
 pub use builder::Builder;
 pub use cqueue::CompletionQueue;
 pub use local::{Handle, Local};
 pub use params::{Features, Parameters, SetupFlags};
 pub use probe::Probe;
+pub use query::{Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent};
+#[cfg(feature = "raw-syscall")]
+pub use register::{filter_task, restrict_task, send_msg_ring};
+pub use restriction::{BpfFilter, BpfFilterFlags, Restriction, SockFilter};
 pub use rustix::io::{Errno, Result};
 pub use squeue::SubmissionQueue;
 pub use submit::{EnterFlags, Submitter};
+#[cfg(feature = "raw-syscall")]
+pub use wait_region::WaitRegion;
 
 /// A ring.
 ///

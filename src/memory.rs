@@ -104,7 +104,7 @@ impl Memory {
         dontfork: bool,
     ) -> io::Result<Self> {
         let (sq_len, cq_len) = (sq_ring_len(params), cq_ring_len(params, shape));
-        let map = |offset: u32, len: usize| Mmap::new(fd, offset, len);
+        let map = |offset: u32, len: usize| Mmap::new(fd, u64::from(offset), len);
         let (ring, cq) = if params.features & sys::IORING_FEAT_SINGLE_MMAP != 0 {
             (map(sys::IORING_OFF_SQ_RING, sq_len.max(cq_len))?, None)
         } else {
@@ -238,8 +238,8 @@ pub(crate) struct Reserved {
 impl Reserved {
     /// Maps the ring's new memory there.
     pub(crate) fn fill(self, fd: BorrowedFd<'_>) -> io::Result<Memory> {
-        let ring = self.ring.fill(fd.as_fd(), sys::IORING_OFF_SQ_RING)?;
-        let sqes = self.sqes.fill(fd.as_fd(), sys::IORING_OFF_SQES)?;
+        let ring = self.ring.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQ_RING))?;
+        let sqes = self.sqes.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQES))?;
         Memory::mapped(ring, None, sqes, self.dontfork)
     }
 }

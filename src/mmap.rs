@@ -21,11 +21,15 @@ unsafe impl Sync for Mmap {}
 
 impl Mmap {
     /// Maps `len` bytes of a ring, from one of the `IORING_OFF_*` on.
-    pub(crate) fn new(ring: impl AsFd, offset: u32, len: usize) -> io::Result<Self> {
-        Self::map(ptr::null_mut(), MapFlags::empty(), ring, offset, len)
+    pub(crate) fn new(ring: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        let start = unsafe { mmap(ptr::null_mut(), len, protection, flags, ring, offset) }?;
+        Self::from_raw(start, len)
     }
 
-    /// Takes `len` bytes of address space for [`fill`](Self::fill), so that it cannot fail for
+    /// Takes `len` bytes of address space for [`fill`](Self::fill), so that it does not fail for
     /// want of room.
     pub(crate) fn reserve(len: usize) -> io::Result<Self> {
         // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
@@ -34,28 +38,12 @@ impl Mmap {
         Self::from_raw(start, len)
     }
 
-    /// Maps the ring's memory into the reserved addresses.
-    pub(crate) fn fill(self, ring: impl AsFd, offset: u32) -> io::Result<Self> {
-        let (start, len) = (self.start.as_ptr().cast(), self.len);
-        let filled = Self::map(start, MapFlags::FIXED, ring, offset, len)?;
-        // The new mapping has taken the place of the reserved one, which must not be unmapped.
-        core::mem::forget(self);
-        Ok(filled)
-    }
-
-    fn map(
-        at: *mut c_void,
-        flags: MapFlags,
-        ring: impl AsFd,
-        offset: u32,
-        len: usize,
-    ) -> io::Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = flags | MapFlags::SHARED | MapFlags::POPULATE;
-        // SAFETY: either the kernel chooses addresses that nobody uses, or they are those of a
-        // reservation of the same length, which `fill` owns and nobody refers to.
-        let start = unsafe { mmap(at, len, protection, flags, ring, u64::from(offset)) }?;
-        Self::from_raw(start, len)
+    /// Maps the ring's memory in place of what was reserved.
+    pub(crate) fn fill(self, ring: impl AsFd, offset: u64) -> io::Result<Self> {
+        let len = self.len;
+        // At another address, if it comes to that: a ring's mapping takes none that it is told.
+        drop(self);
+        Self::new(ring, offset, len)
     }
 
     fn from_raw(start: *mut c_void, len: usize) -> io::Result<Self> {

@@ -119,7 +119,7 @@ features! {
     /// ([`submit_with_args`](crate::Submitter::submit_with_args)).
     EXT_ARG = IORING_FEAT_EXT_ARG, is_feature_ext_arg, "5.11";
     /// Workers are threads of the process; from here on, rings are not charged to
-    /// `RLIMIT_MEMLOCK`.
+    /// `RLIMIT_MEMLOCK` (but again around Linux 6.16 to 7.1).
     NATIVE_WORKERS = IORING_FEAT_NATIVE_WORKERS, is_feature_native_workers, "5.12";
     /// Registered files and buffers can carry tags that come back when they are released.
     RSRC_TAGS = IORING_FEAT_RSRC_TAGS, is_feature_resource_tagging, "5.13";

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 
 #[cfg(not(rustix_uring_loom))]
 mod word {
-    pub(crate) use core::sync::atomic::{AtomicU32, Ordering, fence};
+    pub(crate) use core::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
     /// Where one entry of a ring lies.
     pub(crate) type Place<T> = T;
@@ -43,7 +43,7 @@ mod word {
 
 #[cfg(rustix_uring_loom)]
 mod word {
-    pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
     pub(crate) type Place<T> = loom::cell::UnsafeCell<T>;
 
@@ -122,6 +122,46 @@ impl KernelU32 {
     #[inline]
     pub(crate) fn clear_bits(self, bits: u32) {
         self.word().fetch_and(!bits, Ordering::Release);
+    }
+}
+
+/// A 16-bit word that the kernel reads while we write it: the tail of a ring of provided buffers.
+#[derive(Clone, Copy)]
+pub(crate) struct KernelU16(NonNull<AtomicU16>);
+
+// SAFETY: as for `KernelU32`.
+unsafe impl Send for KernelU16 {}
+// SAFETY: as for `KernelU32`.
+unsafe impl Sync for KernelU16 {}
+
+impl KernelU16 {
+    /// The word `offset` bytes into a region.
+    ///
+    /// # Safety
+    ///
+    /// The region holds an aligned word there, and outlives every copy of the result.
+    #[inline(always)]
+    pub(crate) unsafe fn at(region: NonNull<u8>, offset: u32) -> Self {
+        // SAFETY: the caller promises that the offset lies inside the region.
+        Self(unsafe { region.add(offset as usize) }.cast())
+    }
+
+    #[inline(always)]
+    fn word(&self) -> &AtomicU16 {
+        // SAFETY: as for `KernelU32`.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Reads a word that only we write.
+    #[inline(always)]
+    pub(crate) fn own(self) -> u16 {
+        self.word().load(Ordering::Relaxed)
+    }
+
+    /// Moves a position of ours; what we did before is visible to the kernel that sees it.
+    #[inline(always)]
+    pub(crate) fn release(self, value: u16) {
+        self.word().store(value, Ordering::Release);
     }
 }
 

@@ -127,6 +127,7 @@ pub struct SubmissionQueue<'a, S: EntryMarker = Entry> {
 struct Local {
     tail: u32,
     /// The tail once the reserved entry is committed.
+    #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's places cannot be lent"))]
     next: u32,
     /// The position after the newest entry of two places, on mixed queues.
     wide_end: u32,

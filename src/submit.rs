@@ -146,7 +146,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// |---|---|
     /// | ETIME | the time ran out, and nothing is there |
     /// | EOPNOTSUPP | a time was given, and the kernel knows none here ([`is_feature_ext_arg`](crate::Parameters::is_feature_ext_arg)): push a [`Timeout`](crate::opcode::Timeout) instead |
-    /// | EINVAL | the time is not one, or the kernel lacks [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
+    /// | EINVAL | the kernel lacks [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
     #[inline]
     pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> io::Result<usize> {
         self.enter_for(self.queued() as usize, want, Some(args))
@@ -190,6 +190,8 @@ impl<H: Handle> Submitter<'_, H> {
 
     /// Waits until the SQPOLL thread has made room in the submission queue. On other rings there
     /// is nothing to wait for, and it returns at once. Since Linux 5.10.
+    ///
+    /// Most kernels return a moment before the room shows: where the push still fails, wait again.
     ///
     /// # Errors
     ///
@@ -272,6 +274,40 @@ impl<H: Handle> Submitter<'_, H> {
         // SAFETY: every entry was pushed under the contract; on a rewound ring, only its view
         // comes here with anything to submit.
         unsafe { self.enter(submits, want, flags, args) }
+    }
+}
+
+#[cfg(feature = "raw-syscall")]
+impl<H: Handle> Submitter<'_, H> {
+    /// [`enter_for`](Self::enter_for) with the argument in the ring's wait region.
+    pub(crate) fn enter_registered_wait(
+        &self,
+        want: usize,
+        offset: usize,
+        flags: EnterFlags,
+    ) -> io::Result<usize> {
+        let (setup, to_submit) = (self.params.setup_flags(), self.queued());
+        if setup.contains(SetupFlags::SQPOLL) {
+            wakeup_fence();
+        }
+        let Some(decided) = enter_flags(setup, self.sq.flags.relaxed(), to_submit, true) else {
+            return Ok(to_submit as usize);
+        };
+        let passed = EnterFlags::ABS_TIMER.union(EnterFlags::NO_IOWAIT).intersection(flags);
+        let flags = decided | passed | EnterFlags::EXT_ARG | EnterFlags::EXT_ARG_REG;
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        // SAFETY: every entry was pushed under the contract; the argument points into the region,
+        // which is borrowed by our caller.
+        let taken = unsafe {
+            syscall::enter_registered_wait(
+                self.handle.name(),
+                to_submit,
+                want,
+                flags.bits(),
+                offset,
+            )
+        }?;
+        Ok(taken as usize)
     }
 }
 

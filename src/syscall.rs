@@ -10,7 +10,10 @@ use rustix::io_uring::{
     io_uring_setup,
 };
 
-use crate::sys::{IORING_ENTER_REGISTERED_RING, io_uring_params, io_uring_register_op};
+use crate::sys::{
+    IORING_ENTER_EXT_ARG, IORING_ENTER_EXT_ARG_REG, IORING_ENTER_REGISTERED_RING, io_uring_params,
+    io_uring_register_op,
+};
 
 /// How a system call names the ring it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,11 @@ impl RingName {
     #[inline]
     pub(crate) const fn registered(index: u32) -> Self {
         Self { number: index as RawFd, registered: true }
+    }
+
+    /// The number as a word, and whether it is an index.
+    pub(crate) const fn number_and_registered(self) -> (u32, bool) {
+        (self.number as u32, self.registered)
     }
 
     /// The number in the form that rustix takes.
@@ -66,6 +74,13 @@ pub(crate) unsafe fn enter(
     flags: u32,
     arg: EnterArg<'_>,
 ) -> io::Result<u32> {
+    // The flags must announce just the argument that there is: rustix insists by a debug
+    // assertion, and the kernel refuses the rest too where it waits.
+    let announced = flags & (IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG);
+    let there = if matches!(arg, EnterArg::Extended(_)) { IORING_ENTER_EXT_ARG } else { 0 };
+    if announced != there {
+        return Err(io::Errno::INVAL);
+    }
     let registered = if ring.registered { IORING_ENTER_REGISTERED_RING } else { 0 };
     let flags = IoringEnterFlags::from_bits_retain(flags | registered);
     let fd = ring.as_fd();
@@ -140,5 +155,74 @@ pub(crate) unsafe fn register(
     // SAFETY: the caller vouches for `arg`.
     unsafe {
         io_uring_register_with(ring.as_fd(), IoringRegisterOp::RegisterBuffers, op, arg, nr_args)
+    }
+}
+
+#[cfg(feature = "raw-syscall")]
+pub(crate) use raw::{enter_registered_wait, register_without_ring};
+
+/// What rustix has no form for.
+#[cfg(feature = "raw-syscall")]
+mod raw {
+    use syscalls::{Sysno, syscall};
+
+    use super::*;
+    use crate::sys::io_uring_reg_wait;
+
+    fn result(answer: Result<usize, syscalls::Errno>) -> io::Result<u32> {
+        match answer {
+            Ok(value) => Ok(value as u32),
+            Err(errno) => Err(io::Errno::from_raw_os_error(errno.into_raw())),
+        }
+    }
+
+    /// `io_uring_enter(2)` with the argument at an offset of the ring's wait region.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enter`](super::enter); what the argument there points to is valid for the call.
+    pub(crate) unsafe fn enter_registered_wait(
+        ring: RingName,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        offset: usize,
+    ) -> io::Result<u32> {
+        let registered = if ring.registered { IORING_ENTER_REGISTERED_RING } else { 0 };
+        // SAFETY: the caller vouches for the entries and for the argument.
+        result(unsafe {
+            syscall!(
+                Sysno::io_uring_enter,
+                ring.number as usize,
+                to_submit as usize,
+                min_complete as usize,
+                (flags | registered) as usize,
+                offset,
+                size_of::<io_uring_reg_wait>()
+            )
+        })
+    }
+
+    /// `io_uring_register(2)` on no ring at all: -1 in place of a descriptor.
+    ///
+    /// # Safety
+    ///
+    /// As for [`register`](super::register).
+    pub(crate) unsafe fn register_without_ring(
+        op: u32,
+        arg: *mut c_void,
+        nr_args: u32,
+    ) -> io::Result<u32> {
+        const NO_RING: usize = -1_i32 as u32 as usize;
+        // SAFETY: the caller vouches for `arg`.
+        result(unsafe {
+            syscall!(
+                Sysno::io_uring_register,
+                NO_RING,
+                op as usize,
+                arg.expose_provenance(),
+                nr_args as usize
+            )
+        })
     }
 }

@@ -1,1 +1,148 @@
-fn main() {}
+//! Runs every operation and every ring kind of rustix-uring against the live kernel.
+//!
+//! ```text
+//! cargo run -p io-uring-test [FILTER...]
+//! ```
+//!
+//! `cargo test --workspace` runs it too. Nothing but what a case names as its need may skip it, and
+//! the reason is printed. Cases are named after their files.
+
+mod availability;
+mod buf_ring;
+mod builder;
+mod cqueue;
+mod drain;
+mod harness;
+mod kind;
+mod leaks;
+mod local;
+mod memory;
+mod opcode;
+mod query;
+mod register;
+mod squeue;
+mod submit;
+mod wait_region;
+mod zcrx;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use harness::Case;
+use rustix_uring::{Availability, availability};
+
+/// Runs every operation and every ring kind of rustix-uring against the live kernel.
+#[derive(Parser)]
+struct Args {
+    /// Run only cases whose names contain one of these.
+    filters: Vec<String>,
+    /// Name the cases, and run none.
+    #[arg(long)]
+    list: bool,
+    /// Write what became of every operation and every case to this file, a line each.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// After how many seconds a case counts as hanging.
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+}
+
+/// Every file of cases, and its name.
+const FILES: &[(&str, &[Case])] = &[
+    ("availability", availability::CASES),
+    ("kind", kind::CASES),
+    ("builder", builder::CASES),
+    ("drain", drain::CASES),
+    ("local", local::CASES),
+    ("buf_ring", buf_ring::CASES),
+    ("memory", memory::CASES),
+    ("squeue", squeue::CASES),
+    ("squeue::flags", squeue::flags::CASES),
+    ("squeue::mixed", squeue::mixed::CASES),
+    ("squeue::rewind", squeue::rewind::CASES),
+    ("cqueue", cqueue::CASES),
+    ("submit", submit::CASES),
+    ("submit::args", submit::args::CASES),
+    ("submit::sqpoll", submit::sqpoll::CASES),
+    ("submit::iopoll", submit::iopoll::CASES),
+    ("submit::taskrun", submit::taskrun::CASES),
+    ("opcode::buffer", opcode::buffer::CASES),
+    ("opcode::futex", opcode::futex::CASES),
+    ("opcode::net", opcode::net::CASES),
+    ("opcode::net::accept", opcode::net::accept::CASES),
+    ("opcode::net::recv", opcode::net::recv::CASES),
+    ("opcode::net::recvmsg", opcode::net::recvmsg::CASES),
+    ("opcode::net::send", opcode::net::send::CASES),
+    ("opcode::net::zc", opcode::net::zc::CASES),
+    ("opcode::pipe", opcode::pipe::CASES),
+    ("opcode::poll", opcode::poll::CASES),
+    ("opcode::process", opcode::process::CASES),
+    ("opcode::ring", opcode::ring::CASES),
+    ("opcode::rw", opcode::rw::CASES),
+    ("opcode::slot", opcode::slot::CASES),
+    ("opcode::timeout", opcode::timeout::CASES),
+    ("register::buf_ring", register::buf_ring::CASES),
+    ("register::buffers", register::buffers::CASES),
+    ("register::eventfd", register::eventfd::CASES),
+    ("register::files", register::files::CASES),
+    ("register::net", register::net::CASES),
+    ("register::personality", register::personality::CASES),
+    ("register::probe", register::probe::CASES),
+    ("register::resize", register::resize::CASES),
+    ("register::restrict", register::restrict::CASES),
+    ("register::ring", register::ring::CASES),
+    ("register::sync", register::sync::CASES),
+    ("register::workers", register::workers::CASES),
+    ("query", query::CASES),
+    ("wait_region", wait_region::CASES),
+    ("zcrx", zcrx::CASES),
+    ("leaks", leaks::CASES),
+];
+
+/// Nothing was tried: no io_uring here, or no such case.
+const NOTHING_TRIED: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let chosen = |name: &str| {
+        args.filters.is_empty() || args.filters.iter().any(|filter| name.contains(filter))
+    };
+    let cases = FILES
+        .iter()
+        .flat_map(|(file, cases)| {
+            cases.iter().map(move |case| (format!("{file}::{}", case.name), case))
+        })
+        .filter(|(name, _)| chosen(name));
+    if cases.clone().next().is_none() {
+        eprintln!("no case has a name that contains {}", args.filters.join(" or "));
+        return NOTHING_TRIED.into();
+    }
+    if args.list {
+        cases.for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    match availability() {
+        Availability::Available => {}
+        absent => {
+            eprintln!("{absent}");
+            return NOTHING_TRIED.into();
+        }
+    }
+    let (totals, coverage) = harness::run(cases, Duration::from_secs(args.timeout));
+    match coverage.summary() {
+        Ok(summary) => println!("{summary}"),
+        Err(e) => println!("what was not exercised is not known: {e:#}"),
+    }
+    if let Some(path) = args.report {
+        let written = File::create(&path).map_err(Into::into);
+        if let Err(e) = written.and_then(|mut file| coverage.write(&mut file)) {
+            eprintln!("{}: {e:#}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    totals.print();
+    if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

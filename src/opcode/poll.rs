@@ -48,7 +48,9 @@ opcode! {
         events: PollFlags => poll_update_events,
         /// The user data instead.
         new_user_data: u64 => poll_update_user_data,
-        /// Complete again and again; once if not given. With [`events`](Self::events).
+        /// As in [`PollAdd::multi`], beside [`events`](Self::events); -EINVAL without. Kernels so
+        /// far take it and leave the poll as it was: one that goes on goes on, one that does not
+        /// does not.
         multi: bool => poll_multi,
     }
 }

@@ -27,7 +27,7 @@ opcode! {
         rw_flags: RwFlags => rw_flags,
         /// The group to take a provided buffer from, with
         /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry; `buf` is
-        /// ignored then and may be null.
+        /// ignored then and may be null, `len` still limits.
         buf_group: u16 => buf_group,
         /// Read protection information as well, of a block device opened with `O_DIRECT`; the
         /// [`AttrPi`] itself must live until *submit*. Since Linux 6.14.

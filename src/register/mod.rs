@@ -1,31 +1,206 @@
 //! What the kernel keeps for a ring, or tells of it: `io_uring_register(2)`, one topic a file.
+//!
+//! The signatures follow this table. An argument that the kernel writes is `&mut`; where the kernel
+//! keeps using memory after the call, or follows addresses that the types do not vouch for, the
+//! method is `unsafe`.
+//!
+//! | operation | file | writes the argument | keeps memory | follows pointers in it | so |
+//! |---|---|---|---|---|---|
+//! | `REGISTER_BUFFERS` | buffers | | the buffers | to pin them | `unsafe` |
+//! | `UNREGISTER_BUFFERS` | buffers | | | | |
+//! | `REGISTER_FILES` | files | | | | |
+//! | `UNREGISTER_FILES` | files | | | | |
+//! | `REGISTER_EVENTFD` | eventfd | | | | |
+//! | `UNREGISTER_EVENTFD` | eventfd | | | | |
+//! | `REGISTER_FILES_UPDATE` | files | | | descriptors, borrowed | |
+//! | `REGISTER_EVENTFD_ASYNC` | eventfd | | | | |
+//! | `REGISTER_PROBE` | probe | yes | | | `&mut` |
+//! | `REGISTER_PERSONALITY` | personality | | | | |
+//! | `UNREGISTER_PERSONALITY` | personality | | | | |
+//! | `REGISTER_RESTRICTIONS` | restrict | | | | |
+//! | `REGISTER_ENABLE_RINGS` | ring | | | | |
+//! | `REGISTER_FILES2` | files | | | descriptors and tags, borrowed | |
+//! | `REGISTER_FILES_UPDATE2` | files | | | descriptors and tags, borrowed | |
+//! | `REGISTER_BUFFERS2` | buffers | | the buffers | to pin them; tags, borrowed | `unsafe`, but for the sparse form |
+//! | `REGISTER_BUFFERS_UPDATE` | buffers | | the buffers | to pin them; tags, borrowed | `unsafe` |
+//! | `REGISTER_IOWQ_AFF` | workers | | | | |
+//! | `UNREGISTER_IOWQ_AFF` | workers | | | | |
+//! | `REGISTER_IOWQ_MAX_WORKERS` | workers | yes | | | `&mut` |
+//! | `REGISTER_RING_FDS` | (local) | yes | | | a ring bound to its task |
+//! | `UNREGISTER_RING_FDS` | (local) | | | | |
+//! | `REGISTER_PBUF_RING` | buf_ring | the offset to map | the ring | to pin it | `unsafe`, but for memory of the kernel's |
+//! | `UNREGISTER_PBUF_RING` | buf_ring | | | | |
+//! | `REGISTER_SYNC_CANCEL` | sync | | | | |
+//! | `REGISTER_FILE_ALLOC_RANGE` | files | | | | |
+//! | `REGISTER_PBUF_STATUS` | buf_ring | yes, ours | | | |
+//! | `REGISTER_NAPI` | net | yes | | | `&mut` |
+//! | `UNREGISTER_NAPI` | net | yes | | | `&mut` |
+//! | `REGISTER_CLOCK` | ring | | | | |
+//! | `REGISTER_CLONE_BUFFERS` | buffers | | what the other ring was promised; who pushes operations on it promises it again | | a ring as source |
+//! | `REGISTER_SEND_MSG_RING` | sync | | | none but a message's, which it has not | |
+//! | `REGISTER_ZCRX_IFQ` | (zcrx) | yes, ours | the area | to pin it, and writes to it | `unsafe`, but for a queue that another ring has |
+//! | `REGISTER_RESIZE_RINGS` | ring | yes, ours | the caller's memory | to pin it | `&mut` ring; `unsafe` with memory |
+//! | `REGISTER_MEM_REGION` | (wait_region) | the offset to map | its own, and signal masks in it | masks, during a wait | |
+//! | `REGISTER_QUERY` | probe | yes, ours | | answers, ours | |
+//! | `REGISTER_ZCRX_CTRL` | (zcrx) | yes, ours | another area | to pin it, and writes to it | `unsafe` to add an area |
+//! | `REGISTER_BPF_FILTER` | restrict | the size, ours | | the program, borrowed | |
 
+mod buf_ring;
+mod buffers;
+mod eventfd;
+mod files;
+mod net;
+mod personality;
 mod probe;
+mod restrict;
 mod ring;
+mod sync;
+mod workers;
+
+pub use buffers::CloneBuffersFlags;
+#[cfg(feature = "raw-syscall")]
+pub use restrict::{filter_task, restrict_task};
+#[cfg(feature = "raw-syscall")]
+pub use sync::send_msg_ring;
 
 use core::ffi::c_void;
+use core::ptr;
 
-use rustix::io;
+use rustix::io::{self, Errno};
 
 use crate::local::Handle;
 use crate::submit::Submitter;
-use crate::sys::io_uring_register_op;
+use crate::sys::{io_uring_register_op, io_uring_rsrc_register, io_uring_rsrc_update2};
 use crate::syscall;
 
+/// The three shapes of the one register call.
 impl<H: Handle> Submitter<'_, H> {
-    /// The one register call.
+    /// Without an argument.
+    fn register_nothing(&self, op: io_uring_register_op) -> io::Result<u32> {
+        // SAFETY: the kernel gets no address.
+        unsafe { self.register(op as u32, ptr::null_mut(), 0) }
+    }
+
+    /// With one struct. What `nr_args` means, differs from operation to operation.
+    ///
+    /// # Safety
+    ///
+    /// The kernel expects a `T`; what it keeps of the addresses in it stays valid for as long.
+    pub(crate) unsafe fn register_struct<T>(
+        &self,
+        op: io_uring_register_op,
+        arg: &mut T,
+        nr_args: u32,
+    ) -> io::Result<u32> {
+        // SAFETY: the struct is ours for the call; the caller vouches for what is in it.
+        unsafe { self.register(op as u32, (&raw mut *arg).cast(), nr_args) }
+    }
+
+    /// With a slice, which the kernel reads.
+    ///
+    /// # Safety
+    ///
+    /// The kernel expects an array of `T`; what it keeps of the addresses in it stays valid for as
+    /// long.
+    unsafe fn register_slice<T>(&self, op: io_uring_register_op, args: &[T]) -> io::Result<u32> {
+        let nr_args = length(args)?;
+        // SAFETY: the slice is valid for the call; the caller vouches for what is in it.
+        unsafe { self.register(op as u32, args.as_ptr().cast_mut().cast(), nr_args) }
+    }
+
+    /// The register call, of which those are shapes.
     ///
     /// # Safety
     ///
     /// `arg` and `nr_args` are what the kernel expects for `op`: everything it reads or writes is
     /// valid for the call, and what it keeps stays valid for as long as it keeps it.
-    unsafe fn register(
+    pub(crate) unsafe fn register(
         &self,
-        op: io_uring_register_op,
+        op: u32,
         arg: *mut c_void,
         nr_args: u32,
     ) -> io::Result<u32> {
         // SAFETY: the caller vouches for `arg`.
-        unsafe { syscall::register(self.handle.register_name(), op as u32, arg, nr_args) }
+        unsafe { syscall::register(self.handle.register_name(), op, arg, nr_args) }
     }
+
+    /// Registers files or buffers, each with a tag.
+    ///
+    /// # Safety
+    ///
+    /// The kernel expects a `T` for each resource; what it keeps of the addresses in it stays valid
+    /// for as long.
+    unsafe fn register_tagged<T>(
+        &self,
+        op: io_uring_register_op,
+        resources: &[T],
+        tags: &[u64],
+    ) -> io::Result<()> {
+        if resources.len() != tags.len() {
+            return Err(Errno::INVAL);
+        }
+        let size = size_of::<io_uring_rsrc_register>() as u32;
+        let mut arg = io_uring_rsrc_register {
+            nr: length(resources)?,
+            flags: 0,
+            resv2: 0,
+            data: address(resources),
+            tags: address(tags),
+        };
+        // SAFETY: both slices are valid for the call; the caller vouches for what is in them.
+        unsafe { self.register_struct(op, &mut arg, size) }.map(drop)
+    }
+
+    /// Registers `nr` empty slots.
+    fn register_sparse(&self, op: io_uring_register_op, nr: u32) -> io::Result<()> {
+        let size = size_of::<io_uring_rsrc_register>() as u32;
+        let mut arg = io_uring_rsrc_register {
+            nr,
+            flags: crate::sys::IORING_RSRC_REGISTER_SPARSE,
+            resv2: 0,
+            data: 0,
+            tags: 0,
+        };
+        // SAFETY: the kernel reads the struct, in which there are no addresses.
+        unsafe { self.register_struct(op, &mut arg, size) }.map(drop)
+    }
+
+    /// Puts other files or buffers into the slots from `offset` on, and says how many.
+    ///
+    /// # Safety
+    ///
+    /// As for [`register_tagged`](Self::register_tagged).
+    unsafe fn update_tagged<T>(
+        &self,
+        op: io_uring_register_op,
+        offset: u32,
+        resources: &[T],
+        tags: Option<&[u64]>,
+    ) -> io::Result<usize> {
+        if tags.is_some_and(|tags| tags.len() != resources.len()) {
+            return Err(Errno::INVAL);
+        }
+        let size = size_of::<io_uring_rsrc_update2>() as u32;
+        let mut arg = io_uring_rsrc_update2 {
+            offset,
+            resv: 0,
+            data: address(resources),
+            tags: tags.map_or(0, address),
+            nr: length(resources)?,
+            resv2: 0,
+        };
+        // SAFETY: both slices are valid for the call; the caller vouches for what is in them.
+        let updated = unsafe { self.register_struct(op, &mut arg, size) }?;
+        Ok(updated as usize)
+    }
+}
+
+/// The length of a slice, as the kernel counts.
+fn length<T>(slice: &[T]) -> io::Result<u32> {
+    u32::try_from(slice.len()).map_err(|_| Errno::INVAL)
+}
+
+/// The address of a slice, as a word in a struct that the kernel reads.
+fn address<T>(slice: &[T]) -> u64 {
+    slice.as_ptr().expose_provenance() as u64
 }

@@ -1,13 +1,14 @@
 //! The ring itself: enabling, resizing.
 
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use rustix::io::{self, Errno};
 
 use crate::local::Handle;
 use crate::memory::{Areas, Memory, Shape, sizes, zeroed_params};
 use crate::submit::Submitter;
-use crate::sys::{self, io_uring_params, io_uring_register_op::*};
+use crate::sys::{self, io_uring_clock_register, io_uring_params, io_uring_register_op::*};
+use crate::types::ClockId;
 use crate::{IoUring, cqueue, squeue};
 
 /// # The ring
@@ -22,8 +23,19 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// EBADFD if the ring is not disabled.
     pub fn register_enable_rings(&self) -> io::Result<()> {
-        // SAFETY: there is no argument.
-        unsafe { self.register(IORING_REGISTER_ENABLE_RINGS, ptr::null_mut(), 0) }.map(drop)
+        self.register_nothing(IORING_REGISTER_ENABLE_RINGS).map(drop)
+    }
+
+    /// Sets the clock that waits with a timeout go by (`IORING_REGISTER_CLOCK`):
+    /// `CLOCK_MONOTONIC`, as from the start, or `CLOCK_BOOTTIME`. Since Linux 6.12.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for another clock, or on older kernels.
+    pub fn register_clock(&self, clock: ClockId) -> io::Result<()> {
+        let mut arg = io_uring_clock_register { clockid: clock as u32, __resv: [0; 3] };
+        // SAFETY: the kernel reads the struct, in which there are no addresses.
+        unsafe { self.register_struct(IORING_REGISTER_CLOCK, &mut arg, 0) }.map(drop)
     }
 }
 
@@ -38,15 +50,18 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// | errno | because |
     /// |---|---|
-    /// | EINVAL | an older kernel; sizes that no ring can have; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), or its memory is its caller's |
+    /// | EINVAL | an older kernel; sizes that no ring can have; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), or its memory is its caller's; it has no descriptor to map from |
     /// | EOVERFLOW | what is in the queues does not fit the new sizes |
     /// | EBUSY | the kernel moves entries of 64 bytes and completions of 16 only, and this ring has others: submit and reap first |
     /// | EEXIST | the ring is another task's |
     /// | ENOMEM | no memory for the new queues |
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
         let (sq, cq) = sizes(entries, cq_entries, false)?;
-        // Room for the new mappings comes first: from the moment that the kernel has resized, the
-        // old ones are dead.
+        // What can fail comes first: from the moment that the kernel has resized, the old mappings
+        // are dead.
+        if self.handle.descriptor().is_none() {
+            return Err(Errno::INVAL);
+        }
         let reserved = self.memory.reserve(Shape::of::<S, C>(), sq, cq)?;
         let params = self.register_resize(params_for(sq, cq))?;
         let fd = self.handle.descriptor().ok_or(Errno::INVAL)?;
@@ -95,9 +110,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         }
         // SAFETY: the kernel reads and fills one struct of parameters; addresses in it are those of
         // memory that the caller of `resize_in` has promised.
-        unsafe {
-            self.submitter().register(IORING_REGISTER_RESIZE_RINGS, (&raw mut params).cast(), 1)
-        }?;
+        unsafe { self.submitter().register_struct(IORING_REGISTER_RESIZE_RINGS, &mut params, 1) }?;
         Ok(params)
     }
 

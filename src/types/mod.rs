@@ -3,6 +3,7 @@
 mod file;
 mod fs;
 mod futex;
+mod napi;
 mod net;
 mod pipe;
 mod poll;
@@ -15,6 +16,7 @@ mod timeout;
 pub use file::{Fadv, FallocateFlags, FsyncFlags, Madv, SyncFileRangeFlags};
 pub use fs::OpenHow;
 pub use futex::{FUTEX_BITSET_MATCH_ANY, FutexFlags, FutexWaitV};
+pub use napi::{Napi, NapiTracking};
 pub use net::{
     AcceptFlags, AddressFamily, ControlMessage, ControlMessages, MsgFlags, MsgHdr, Protocol,
     RecvMsgError, RecvMsgOut, RecvSendFlags, Shutdown, SocketAddrAny, SocketAddrBuf, SocketAddrLen,
@@ -28,12 +30,15 @@ pub use rw::{AttrPi, CURRENT_POSITION, PiFlags, RwFlags};
 pub use slot::{DestinationSlot, FixedFdFlags, SKIP_FILE};
 pub use timeout::{TimeoutFlags, Timespec};
 
+pub use crate::register::CloneBuffersFlags;
+
 pub use core::ffi::{c_char, c_void};
 pub use rustix::fd::RawFd;
 pub use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Statx, StatxFlags, XattrFlags,
 };
-pub use rustix::io_uring::{KernelSigSet, Signal, iovec};
+pub use rustix::io_uring::{ClockId, KernelSigSet, Signal, iovec};
+pub use rustix::thread::CpuSet;
 
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 

@@ -51,7 +51,8 @@ bitflags! {
 impl From<Poll> for PollFlags {
     #[inline]
     fn from(flags: Poll) -> Self {
-        Self::from_bits_retain(u32::from(flags.bits()))
+        #[allow(clippy::unnecessary_cast, reason = "on some targets the bits are signed")]
+        Self::from_bits_retain(u32::from(flags.bits() as u16))
     }
 }
 

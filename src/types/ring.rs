@@ -110,6 +110,14 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
+    /// The time, or the point in time.
+    #[cfg(feature = "raw-syscall")]
+    pub(crate) fn time(&self) -> Option<Timespec> {
+        let time = self.arg.ts.ptr.cast::<Timespec>();
+        // SAFETY: null, or a reference that lives as long as we do.
+        unsafe { time.as_ref() }.copied()
+    }
+
     /// Whether there is nothing in it but what every kernel takes: a signal mask, flags.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

@@ -23,6 +23,10 @@ impl Timespec {
         Self { sec: 0, nsec: 0 }
     }
 
+    pub(crate) const fn into_parts(self) -> (i64, i64) {
+        (self.sec, self.nsec)
+    }
+
     /// Sets the seconds.
     #[must_use]
     #[inline]
@@ -31,7 +35,7 @@ impl Timespec {
         self
     }
 
-    /// Sets the nanoseconds, below 1,000,000,000; the kernel answers EINVAL to more.
+    /// Sets the nanoseconds. (The kernel takes a second and more of them, and adds it up.)
     #[must_use]
     #[inline]
     pub const fn nsec(mut self, nsec: u32) -> Self {

@@ -25,7 +25,7 @@ opcode! {
         flags: MsgFlags => msg_flags,
         /// The group to take a provided buffer from, with
         /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry; `buf` is
-        /// ignored then and may be null.
+        /// ignored then and may be null, `len` still limits.
         buf_group: u16 => buf_group,
         /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
@@ -54,7 +54,8 @@ opcode! {
         /// How many bytes at most with each completion; 0, as if not given, is as many as the
         /// buffer takes. Since Linux 6.17; -EINVAL before.
         len: u32 => len,
-        /// After how many bytes in all to stop; 0, as if not given, is never. Since Linux 6.17.
+        /// After how many bytes in all to stop; 0, as if not given, is never. What belongs to the
+        /// last completion is received as well. Since Linux 6.17.
         total_len: u32 => total_len,
         /// How the ring receives, beside the flags that are set already.
         ioprio: RecvSendFlags => recvsend_flags,
@@ -62,7 +63,7 @@ opcode! {
 }
 
 opcode! {
-    /// Receives into a group's provided buffers, as many as it takes, like [`recv(2)`].
+    /// Receives into a group's provided buffers, as many as are needed, like [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
@@ -79,8 +80,6 @@ opcode! {
     {
         /// How the socket receives.
         flags: MsgFlags => msg_flags,
-        /// How many bytes at most; 0, as if not given, is as many as the buffers take.
-        len: u32 => len,
         /// How the ring receives, beside the flags that are set already.
         ioprio: RecvSendFlags => recvsend_flags,
     }
@@ -136,8 +135,8 @@ opcode! {
         /// How the socket receives.
         flags: MsgFlags => msg_flags,
         /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry. There is at
-        /// most one buffer in `msg` then, whose length counts.
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry. There is
+        /// one buffer in `msg` then, of which the length limits.
         buf_group: u16 => buf_group,
     }
 }
@@ -147,6 +146,7 @@ opcode! {
     ///
     /// Of `msg`, only how much room there is for address and control messages counts. They are put
     /// into the buffer, before the payload: [`RecvMsgOut`](crate::types::RecvMsgOut) finds its way.
+    /// A message without payload is the last one: the operation takes it for the end.
     ///
     /// [`recvmsg(2)`]: https://man7.org/linux/man-pages/man2/recvmsg.2.html
     ///
@@ -262,7 +262,6 @@ mod tests {
     fn recv_bundle() {
         let entry = RecvBundle::new(Fd(3), 7)
             .flags(MsgFlags::OOB)
-            .len(64)
             .ioprio(RecvSendFlags::POLL_FIRST)
             .build();
         assert_eq!(
@@ -272,7 +271,7 @@ mod tests {
                 flags: 1 << 5,
                 ioprio: 17,
                 fd: 3,
-                len: 64,
+
                 op_flags: 1,
                 buf_index: 7,
                 ..Sqe::ZERO

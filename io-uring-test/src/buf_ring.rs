@@ -1,0 +1,410 @@
+//! Rings of provided buffers: buffers go in, data comes out, and the account of it is right.
+
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, bail, ensure};
+use rustix::io::write;
+use rustix::pipe::pipe;
+use rustix_uring::opcode::Read;
+use rustix_uring::squeue::{Entry, Flags, Sqe};
+use rustix_uring::sys::{IORING_RECV_MULTISHOT, IORING_RECVSEND_BUNDLE, io_uring_op::*};
+use rustix_uring::{BufRing, BufRingFlags, BufUse, Errno, Features, IoUring, Span, cqueue, opcode};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+use crate::register::buf_ring::{KERNELS, REGISTER, STATUS};
+
+const RECV: Need = Opcode(IORING_OP_RECV as u8);
+const BUNDLES: Need = Feature(Features::RECVSEND_BUNDLE);
+const INCREMENTAL: Need = Trial {
+    what: "provided buffers that are used up bit by bit",
+    refusal: Errno::INVAL,
+    call: || {
+        let ring = IoUring::new(1)?;
+        Ok(ring.submitter().register_buf_ring_mmap(1, 0, BufRingFlags::INC).map(drop)?)
+    },
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("read_in_order", &[REGISTER, Opcode(Read::CODE)], read_in_order),
+    Case::kinds("run_dry", &[REGISTER, Opcode(Read::CODE)], run_dry),
+    Case::once("kernels_memory", &[REGISTER, KERNELS, Opcode(Read::CODE)], kernels_memory),
+    Case::once("publish_with_cq", &[REGISTER, STATUS], publish_with_cq),
+    Case::kinds("unregister_gives_back", &[REGISTER, Opcode(Read::CODE)], unregister_gives_back),
+    Case::once("dropped_in_any_order", &[REGISTER, KERNELS], dropped_in_any_order),
+    Case::kinds("incremental", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental),
+    Case::kinds("incremental_end", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental_end),
+    Case::kinds("incremental_file", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental_file),
+    Case::kinds("bundle", &[BUNDLES, STATUS, RECV], bundle),
+    Case::kinds("account_plain", &[STATUS, RECV], |ring| account(ring, NONE, 0)),
+    Case::kinds("account_incremental", &[INCREMENTAL, STATUS, RECV], |ring| account(ring, INC, 0)),
+    Case::kinds("account_bundle", &[BUNDLES, STATUS, RECV], |ring| account(ring, NONE, BUNDLE)),
+    Case::kinds("account_both", &[BUNDLES, INCREMENTAL, STATUS, RECV], |ring| {
+        account(ring, INC, BUNDLE)
+    }),
+    Case::kinds("account_multishot", &[STATUS, RECV], |ring| account(ring, NONE, MULTISHOT)),
+    Case::kinds("account_multishot_both", &[BUNDLES, INCREMENTAL, STATUS, RECV], |ring| {
+        account(ring, INC, BUNDLE | MULTISHOT)
+    }),
+];
+
+const NONE: BufRingFlags = BufRingFlags::empty();
+const INC: BufRingFlags = BufRingFlags::INC;
+const BUNDLE: u16 = IORING_RECVSEND_BUNDLE as u16;
+const MULTISHOT: u16 = IORING_RECV_MULTISHOT as u16;
+const GROUP: u16 = 5;
+
+/// A group of buffers of one size, and the memory of both.
+struct Group {
+    bufs: BufRing,
+    _pages: Pages,
+    memory: Vec<u8>,
+    size: usize,
+}
+
+impl Group {
+    /// `entries` buffers, of which none is added yet.
+    fn new(ring: &dyn Ring, entries: u16, size: usize, flags: BufRingFlags) -> Result<Self> {
+        let pages = Pages::new(BufRing::memory_size(entries))?;
+        // SAFETY: the pages are unmapped after the ring has ended, or was unregistered.
+        let bufs =
+            unsafe { ring.submitter().register_buf_ring(pages.all(), entries, GROUP, flags) }?;
+        let memory = vec![b'.'; usize::from(entries) * size];
+        Ok(Self { bufs, _pages: pages, memory, size })
+    }
+
+    /// Adds these, and publishes them.
+    fn add(&mut self, bids: impl IntoIterator<Item = u16>) {
+        for bid in bids {
+            self.add_part(bid, self.size as u32);
+        }
+        self.bufs.publish();
+    }
+
+    fn add_part(&mut self, bid: u16, len: u32) {
+        let start = self.memory[usize::from(bid) * self.size..][..len as usize].as_mut_ptr();
+        // SAFETY: the memory stays while the ring is there, and is read where it was given back.
+        unsafe { self.bufs.add(start, len, bid) };
+    }
+
+    fn bytes(&self, span: Span) -> &[u8] {
+        &self.memory[usize::from(span.bid) * self.size + span.offset as usize..]
+            [..span.len as usize]
+    }
+}
+
+/// A read into a buffer of the group.
+fn read(fd: BorrowedFd<'_>, len: u32) -> Entry {
+    let read = opcode::Read::new(fd, std::ptr::null_mut(), len).buf_group(GROUP);
+    read.build().flags(Flags::BUFFER_SELECT)
+}
+
+/// A receive into a buffer of the group, or several.
+fn recv(fd: BorrowedFd<'_>, len: u32, ioprio: u16) -> Entry {
+    Entry::from_raw(Sqe {
+        opcode: IORING_OP_RECV as u8,
+        flags: Flags::BUFFER_SELECT.bits(),
+        ioprio,
+        fd: fd.as_raw_fd(),
+        len,
+        buf_index: GROUP,
+        ..Sqe::ZERO
+    })
+}
+
+/// Buffers are taken in the order in which they were added, around the end of the ring, and their
+/// ids are what they were added under.
+fn read_in_order(ring: &mut dyn Ring) -> Result {
+    let (reader, writer) = pipe()?;
+    let mut group = Group::new(ring, 4, 8, NONE)?;
+    group.add([3, 1]);
+    let mut expected = vec![3, 1];
+    for round in 0..20_u16 {
+        group.add([round % 2 * 2]);
+        expected.push(round % 2 * 2);
+        write(&writer, &[b'a' + round as u8; 3])?;
+        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
+        assert_eq!((done.to_result(), done.buffer_select()), (Ok(3), Some(expected[0])));
+        let bid = usize::from(expected.remove(0));
+        assert_eq!(group.memory[bid * 8..][..3], [b'a' + round as u8; 3]);
+        assert!(!done.buffer_more());
+    }
+    Ok(())
+}
+
+fn run_dry(ring: &mut dyn Ring) -> Result {
+    let (reader, writer) = pipe()?;
+    let mut group = Group::new(ring, 4, 8, NONE)?;
+    write(&writer, b"abc")?;
+    for add in [&[][..], &[2], &[], &[0, 1]] {
+        group.add(add.iter().copied());
+        for bid in add {
+            // SAFETY: the buffers stay, and the read ends before the next look at them.
+            let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
+            assert_eq!((done.to_result(), done.buffer_select()), (Ok(1), Some(*bid)));
+        }
+        if add.len() < 2 {
+            // SAFETY: as above.
+            let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
+            assert_eq!((done.to_result(), done.buffer_select()), (Err(Errno::NOBUFS), None));
+        }
+    }
+    assert_eq!(group.memory, *b"b.......c.......a...............");
+    Ok(())
+}
+
+fn kernels_memory() -> Result {
+    let (reader, writer) = pipe()?;
+    let mut ring = IoUring::new(4)?;
+    let mut bufs = ring.submitter().register_buf_ring_mmap(2, GROUP, NONE)?;
+    let mut bytes = [[0; 4]; 2];
+    for n in 0..200_u8 {
+        // SAFETY: the buffers outlive the reads, which end before the next look at them.
+        unsafe { bufs.add(bytes[usize::from(n) % 2].as_mut_ptr(), 4, u16::from(n % 2)) };
+        bufs.publish();
+        write(&writer, &[n; 4])?;
+        // SAFETY: as above.
+        unsafe { ring.submission().push(&read(reader.as_fd(), 4)) }?;
+        ring.submit_and_wait(1)?;
+        let done = ring.completion().next().context("no completion")?;
+        assert_eq!((done.to_result(), done.buffer_select()), (Ok(4), Some(u16::from(n % 2))));
+        assert_eq!(bytes[usize::from(n) % 2], [n; 4]);
+    }
+    Ok(bufs.unregister(&ring.submitter())?)
+}
+
+/// Both sides at once: what was gone past in the completion queue, and what was added.
+fn publish_with_cq() -> Result {
+    let mut ring = IoUring::new(4)?;
+    let mut bufs = ring.submitter().register_buf_ring_mmap(4, GROUP, NONE)?;
+    let mut byte = 0;
+    for n in 0..40 {
+        // SAFETY: a NOP uses no memory and no descriptor.
+        unsafe { ring.submission().push(&nop(n)) }?;
+        ring.submit_and_wait(1)?;
+        let status = ring.status();
+        // SAFETY: there is no other view of the queue.
+        let mut queue = unsafe { ring.completion_shared() };
+        assert_eq!(queue.next().map(|cqe| cqe.user_data()), Some(n));
+        assert_eq!(status.ready(), 1);
+        if n < 4 {
+            // SAFETY: the byte outlives the ring, in which no operation uses it.
+            unsafe { bufs.add(&mut byte, 1, 0) };
+        }
+        bufs.publish_with_cq(&mut queue);
+        assert_eq!(status.ready(), 0);
+        assert_eq!(bufs.available(&ring.submitter())?, (n as u16 + 1).min(4));
+    }
+    Ok(())
+}
+
+/// What is unregistered is not written to any more, and the group's number is free.
+fn unregister_gives_back(ring: &mut dyn Ring) -> Result {
+    let (reader, writer) = pipe()?;
+    write(&writer, b"ab")?;
+    let mut group = Group::new(ring, 2, 1, NONE)?;
+    group.add([0, 1]);
+    let Group { bufs, _pages: pages, memory, .. } = group;
+    bufs.unregister(&ring.submitter())?;
+    // SAFETY: no buffer is there to be written to.
+    let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
+    assert_eq!(done.to_result(), Err(Errno::NOBUFS));
+    drop(pages);
+    assert_eq!(memory, b"..");
+    let mut group = Group::new(ring, 2, 1, NONE)?;
+    group.add([1]);
+    // SAFETY: the buffers stay, and the read ends before the next look at them.
+    assert_eq!(unsafe { ring.run(read(reader.as_fd(), 1)) }?.to_result(), Ok(1));
+    assert_eq!(group.memory, b".a");
+    Ok(())
+}
+
+fn dropped_in_any_order() -> Result {
+    let mut byte = 0;
+    let before = footprint()?;
+    for ring_first in [false, true] {
+        let ring = IoUring::new(1)?;
+        let register = |group| ring.submitter().register_buf_ring_mmap(8, group, NONE);
+        let (first, mut second) = (register(1)?, register(2)?);
+        drop(first);
+        // It is the kernel's still.
+        assert_eq!(register(1).err(), Some(Errno::EXIST));
+        ring.submitter().unregister_buf_ring(1)?;
+        let kept = ring_first.then_some(ring);
+        drop(kept);
+        // SAFETY: the byte outlives the ring of buffers, into which nobody looks.
+        unsafe { second.add(&mut byte, 1, 0) };
+        second.publish();
+        drop(second);
+    }
+    assert_eq!(footprint()?, before);
+    Ok(())
+}
+
+/// The spans of a completion, as tuples.
+fn spans(account: &mut BufUse, group: &Group, cqe: &cqueue::Entry) -> Vec<(u16, u32, u32, bool)> {
+    let spans = account.spans(&group.bufs, cqe, |_| group.size as u32);
+    spans.map(|span| (span.bid, span.offset, span.len, span.done)).collect()
+}
+
+/// A buffer is filled on, and given back when it is full.
+fn incremental(ring: &mut dyn Ring) -> Result {
+    let (reader, writer) = pipe()?;
+    let mut group = Group::new(ring, 2, 8, INC)?;
+    group.add([1, 0]);
+    let mut account = BufUse::new();
+    let steps = [
+        (3, true, (1, 0, 3, false)),
+        (2, true, (1, 3, 2, false)),
+        (3, false, (1, 5, 3, true)),
+        (8, false, (0, 0, 8, true)),
+    ];
+    for (n, more, span) in steps {
+        write(&writer, &b"abcdefgh"[..n])?;
+        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
+        assert_eq!((done.to_result(), done.buffer_more()), (Ok(n as u32), more));
+        assert_eq!(spans(&mut account, &group, &done), [span]);
+    }
+    assert_eq!(group.bufs.available(&ring.submitter())?, 0);
+    assert_eq!(group.memory, *b"abcdefghabcababc");
+    Ok(())
+}
+
+/// The end of the data fills nothing, and uses nothing up.
+fn incremental_end(ring: &mut dyn Ring) -> Result {
+    let (reader, writer) = pipe()?;
+    let mut group = Group::new(ring, 2, 8, INC)?;
+    group.add([1, 0]);
+    let mut account = BufUse::new();
+    write(&writer, b"abc")?;
+    drop(writer);
+    for span in [(1, 0, 3, false), (1, 3, 0, false), (1, 3, 0, false)] {
+        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
+        assert_eq!(spans(&mut account, &group, &done), [span]);
+        assert_eq!(group.bufs.available(&ring.submitter())?, 2);
+    }
+    Ok(())
+}
+
+/// A regular file is always ready, so the kernel uses up what is asked for before it has read: a
+/// short read leaves a gap, of which the account must be told.
+fn incremental_file(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"abcdefghijk")?;
+    let mut group = Group::new(ring, 2, 8, INC)?;
+    group.add([1, 0]);
+    let mut account = BufUse::new();
+    let reads = [
+        (0, 3, (1, 0, 3, false), 2),
+        (9, 4, (1, 3, 2, false), 2),
+        // Of the buffer, one byte is left.
+        (0, 2, (1, 7, 1, true), 1),
+        (11, 2, (0, 0, 0, false), 1),
+        (0, 6, (0, 2, 6, true), 0),
+    ];
+    for (offset, len, span, left) in reads {
+        let read = opcode::Read::new(file.as_fd(), std::ptr::null_mut(), len).offset(offset);
+        let read = read.buf_group(GROUP).build().flags(Flags::BUFFER_SELECT);
+        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        let done = unsafe { ring.run(read) }?;
+        assert_eq!(spans(&mut account, &group, &done), [span]);
+        account.skip(len - done.to_result()?);
+        assert_eq!(group.bufs.available(&ring.submitter())?, left);
+    }
+    assert_eq!(group.memory, *b"..abcdefabcjk..a");
+    Ok(())
+}
+
+/// One completion over several buffers.
+fn bundle(ring: &mut dyn Ring) -> Result {
+    let (reader, mut writer) = UnixStream::pair()?;
+    let mut group = Group::new(ring, 4, 4, NONE)?;
+    let mut account = BufUse::new();
+    group.add([2, 0, 3]);
+    writer.write_all(b"abcdefghij")?;
+    // SAFETY: the buffers stay, and the receive ends before the next look at them.
+    let done = unsafe { ring.run(recv(reader.as_fd(), 16, BUNDLE)) }?;
+    assert_eq!((done.to_result(), done.buffer_select()), (Ok(10), Some(2)));
+    let expected = [(2, 0, 4, true), (0, 0, 4, true), (3, 0, 2, true)];
+    assert_eq!(spans(&mut account, &group, &done), expected);
+    assert_eq!(group.memory, *b"efgh....abcdij..");
+    assert_eq!(group.bufs.available(&ring.submitter())?, 0);
+    Ok(())
+}
+
+/// Random data in random pieces into buffers of random lengths, given back in random order: what
+/// the account says is what was sent, byte for byte, and just the buffers that the kernel has left
+/// are those that it does not call done.
+fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
+    const ENTRIES: u16 = 8;
+    const SIZE: usize = 256;
+    const TOTAL: usize = 16 << 10;
+    for seed in 0..4 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (reader, mut writer) = UnixStream::pair()?;
+        writer.set_nonblocking(true)?;
+        let mut group = Group::new(ring, ENTRIES, SIZE, flags)?;
+        let (mut account, mut free, mut lens) = (BufUse::new(), Vec::from_iter(0..ENTRIES), [0; 8]);
+        let (mut sent, mut received, mut armed) = (Vec::new(), Vec::new(), false);
+        while received.len() < TOTAL {
+            let data: Vec<u8> = (0..random.usize(..3 * SIZE)).map(|_| random.u8(..)).collect();
+            match writer.write(&data) {
+                Ok(n) => sent.extend(&data[..n]),
+                Err(e) => ensure!(e.kind() == ErrorKind::WouldBlock, "{e}"),
+            }
+            random.shuffle(&mut free);
+            for bid in free.split_off(random.usize(..=free.len())) {
+                lens[usize::from(bid)] = random.u32(1..=SIZE as u32);
+                group.add_part(bid, lens[usize::from(bid)]);
+            }
+            group.bufs.publish();
+            if sent.len() == received.len() && !armed {
+                continue;
+            }
+            if !armed {
+                let multishot = ioprio & MULTISHOT != 0;
+                let len =
+                    if multishot || random.bool() { 0 } else { random.u32(1..=3 * SIZE as u32) };
+                // SAFETY: the buffers stay, and are looked at where they were given back.
+                unsafe { ring.push(&[recv(reader.as_fd(), len, ioprio)]) }?;
+                armed = true;
+            }
+            ring.submit_and_wait(usize::from(ioprio & MULTISHOT == 0))?;
+            ring.submitter().get_events()?;
+            for done in ring.reap() {
+                armed = done.more();
+                match done.to_result() {
+                    Ok(n) => ensure!(n > 0, "the end"),
+                    Err(Errno::NOBUFS) => ensure!(done.buffer_select().is_none(), "{done:?}"),
+                    Err(e) => bail!(e),
+                }
+                let before = received.len();
+                let len = |bid| lens[usize::from(bid)];
+                for span in account.spans(&group.bufs, &done, len) {
+                    received.extend_from_slice(group.bytes(span));
+                    if span.done {
+                        ensure!(!free.contains(&span.bid), "done twice: {span:?} of {done:?}");
+                        free.push(span.bid);
+                    }
+                }
+                ensure!(received.len() - before == done.result().max(0) as usize, "{done:?}");
+            }
+            ensure!(sent.starts_with(&received), "seed {seed}: wrong after {}", received.len());
+            let left = group.bufs.available(&ring.submitter())?;
+            ensure!(usize::from(left) + free.len() == 8, "{left} are left, free are {free:?}");
+        }
+        if armed {
+            drop(writer);
+            // What is still to come, and the end.
+            while ring.submit_and_wait(1).is_ok() && ring.reap().last().is_none_or(|cqe| cqe.more())
+            {
+            }
+        }
+        ring.submitter().unregister_buf_ring(GROUP)?;
+    }
+    Ok(())
+}

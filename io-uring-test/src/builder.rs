@@ -1,0 +1,320 @@
+//! Setting up rings: sizes, flags, and what is left when it fails.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::dup;
+use rustix::param::page_size;
+use rustix::process::Resource;
+use rustix_uring::squeue::Entry128;
+use rustix_uring::{Errno, IoUring, Parameters, SetupFlags, cqueue, squeue};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::once("sizes", &[], sizes),
+    Case::once("cqsize", &[RingWith(SetupFlags::CQSIZE)], cqsize),
+    Case::once("clamped_sizes", &[RingWith(SetupFlags::CLAMP)], clamped_sizes),
+    Case::once("no_such_sizes", &[], no_such_sizes),
+    Case::once("index_array", &[], index_array),
+    granted::<{ SetupFlags::IOPOLL.bits() }>("setup_iopoll"),
+    granted::<{ SetupFlags::IOPOLL.union(SetupFlags::HYBRID_IOPOLL).bits() }>(
+        "setup_hybrid_iopoll",
+    ),
+    granted::<{ SetupFlags::SQPOLL.bits() }>("setup_sqpoll"),
+    granted::<{ SetupFlags::SQPOLL.union(SetupFlags::SQ_AFF).bits() }>("setup_sqpoll_cpu"),
+    granted::<{ SetupFlags::CLAMP.bits() }>("setup_clamp"),
+    granted::<{ SetupFlags::R_DISABLED.bits() }>("setup_r_disabled"),
+    granted::<{ SetupFlags::SUBMIT_ALL.bits() }>("setup_submit_all"),
+    granted::<{ SetupFlags::COOP_TASKRUN.bits() }>("setup_coop_taskrun"),
+    granted::<{ SetupFlags::COOP_TASKRUN.union(SetupFlags::TASKRUN_FLAG).bits() }>(
+        "setup_taskrun_flag",
+    ),
+    granted::<{ SetupFlags::SINGLE_ISSUER.bits() }>("setup_single_issuer"),
+    granted::<{ SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN).bits() }>(
+        "setup_defer_taskrun",
+    ),
+    granted::<{ SetupFlags::NO_SQARRAY.bits() }>("setup_no_sqarray"),
+    Case::once("flags_apart", &[], flags_apart),
+    Case::once("attach_wq", &[RingWith(SetupFlags::SQPOLL)], attach_wq),
+    Case::once("attach_wq_refused", &[], attach_wq_refused),
+    Case::once("dontfork", &[], dontfork),
+    Case::once("from_fd_64x16", &[], from_fd::<squeue::Entry, cqueue::Entry>),
+    Case::once(
+        "from_fd_128x32",
+        &[RingWith(SetupFlags::SQE128.union(SetupFlags::CQE32))],
+        from_fd::<Entry128, cqueue::Entry32>,
+    ),
+    Case::once(
+        "from_fd_mixedxmixed",
+        &[RingWith(SetupFlags::SQE_MIXED.union(SetupFlags::CQE_MIXED))],
+        from_fd::<squeue::Mixed, cqueue::Mixed>,
+    ),
+    Case::once("from_fd_refused", &[], from_fd_refused),
+    Case::once("failures_leave_nothing", &[], failures_leave_nothing),
+    Case::kinds("thousand_rings_leave_nothing", &[], thousand_rings_leave_nothing),
+];
+
+fn sizes() -> Result {
+    for (asked, sq) in [(1, 1), (2, 2), (3, 4), (5, 8), (1000, 1024), (32768, 32768)] {
+        let mut ring = IoUring::new(asked)?;
+        assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (sq, 2 * sq));
+        assert_eq!(ring.submission().capacity(), sq as usize);
+        assert_eq!(ring.completion().capacity(), 2 * sq as usize);
+    }
+    Ok(())
+}
+
+fn cqsize() -> Result {
+    for (sq, asked, cq) in [(4, 4, 4), (4, 5, 8), (1, 1000, 1024), (8, 65536, 65536)] {
+        let mut ring = <IoUring>::builder().setup_cqsize(asked).build(sq)?;
+        assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (sq, cq));
+        assert_eq!(ring.completion().capacity(), cq as usize);
+    }
+    Ok(())
+}
+
+fn clamped_sizes() -> Result {
+    let mut builder = <IoUring>::builder();
+    let ring = builder.setup_clamp().build(40_000)?;
+    assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (32768, 65536));
+    let ring = builder.setup_cqsize(1 << 30).build(2)?;
+    assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (2, 65536));
+    assert_eq!(builder.build(0).err(), Some(Errno::INVAL));
+    Ok(())
+}
+
+fn no_such_sizes() -> Result {
+    for (sq, cq) in [(0, None), (32769, None), (8, Some(0)), (8, Some(4)), (8, Some(65537))] {
+        let mut builder = <IoUring>::builder();
+        if let Some(cq) = cq {
+            builder.setup_cqsize(cq);
+        }
+        assert_eq!(builder.build(sq).err(), Some(Errno::INVAL), "{sq} {cq:?}");
+        assert_eq!(builder.memory_size(sq), Err(Errno::INVAL), "{sq} {cq:?}");
+    }
+    Ok(())
+}
+
+/// Rings are set up without an index array where the kernel can do without, and with one elsewhere;
+/// unless the program insists.
+fn index_array() -> Result {
+    let has_none = |ring: &IoUring| ring.params().setup_flags().contains(SetupFlags::NO_SQARRAY);
+    let insisted = match <IoUring>::builder().setup_no_sqarray().build(4) {
+        Err(Errno::INVAL) => None,
+        ring => Some(ring?),
+    };
+    let mut usual = IoUring::new(4)?;
+    assert_eq!(has_none(&usual), insisted.as_ref().is_some_and(has_none));
+    assert_eq!(has_none(&usual), insisted.is_some());
+    works(&mut usual, 50)?;
+
+    let mut with_one = <IoUring>::builder().sqarray().build(4)?;
+    assert!(!has_none(&with_one));
+    works(&mut with_one, 50)?;
+    assert_eq!(with_one.submission().dropped(), 0);
+    Ok(())
+}
+
+/// A case that rings of all kinds get these flags, and work with them as far as NOPs can show.
+const fn granted<const FLAGS: u32>(name: &'static str) -> Case {
+    let run = |ring: &mut dyn Ring| {
+        let flags = ring.params().setup_flags();
+        assert!(flags.contains(SetupFlags::from_bits_retain(FLAGS)), "{flags:?}");
+        assert!(flags.contains(ring.kind().flags), "{flags:?}");
+        if flags.contains(SetupFlags::R_DISABLED) {
+            ring.submitter().register_enable_rings()?;
+        }
+        // NOPs are not polled for.
+        if flags.contains(SetupFlags::IOPOLL) { Ok(()) } else { ring.works(50) }
+    };
+    let needs = const { &[RingWith(SetupFlags::from_bits_retain(FLAGS))] };
+    Case::kinds(name, needs, run).setup(Setup::USUAL.flags(SetupFlags::from_bits_retain(FLAGS)))
+}
+
+/// Flags that mean nothing without another are refused, also by kernels that know neither.
+fn flags_apart() -> Result {
+    let refused = [
+        SetupFlags::SQ_AFF,
+        SetupFlags::HYBRID_IOPOLL,
+        SetupFlags::TASKRUN_FLAG,
+        SetupFlags::DEFER_TASKRUN,
+        SetupFlags::COOP_TASKRUN.union(SetupFlags::SQPOLL),
+        SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN).union(SetupFlags::SQPOLL),
+    ];
+    for flags in refused {
+        let ring = KINDS[0].build(&Setup::USUAL.flags(flags));
+        assert_eq!(ring.err(), Some(Errno::INVAL), "{flags:?}");
+    }
+    Ok(())
+}
+
+/// How many SQPOLL threads the process has.
+fn sqpoll_threads() -> Result<usize> {
+    let mut n = 0;
+    for task in fs::read_dir("/proc/self/task")? {
+        let name = fs::read_to_string(task?.path().join("comm"));
+        n += usize::from(name.is_ok_and(|name| name.starts_with("iou-sqp")));
+    }
+    Ok(n)
+}
+
+/// Waits until there are so many: they begin and end some time after their rings.
+fn await_sqpoll_threads(n: usize) -> Result {
+    while sqpoll_threads()? != n {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn attach_wq() -> Result {
+    await_sqpoll_threads(0)?;
+    let mut first = <IoUring>::builder().setup_sqpoll(1000).build(4)?;
+    // Before 5.12, the thread is the kernel's own and does not show.
+    let one = usize::from(first.params().is_feature_native_workers());
+    await_sqpoll_threads(one)?;
+    let mut attached =
+        <IoUring>::builder().setup_sqpoll(1000).setup_attach_wq(first.as_raw_fd()).build(4)?;
+    assert!(attached.params().setup_flags().contains(SetupFlags::ATTACH_WQ));
+    works(&mut first, 10)?;
+    works(&mut attached, 10)?;
+    assert_eq!(sqpoll_threads()?, one);
+    drop(first);
+    works(&mut attached, 10)
+}
+
+fn attach_wq_refused() -> Result {
+    let no_ring = open("/dev/null", OFlags::RDONLY, Mode::empty())?;
+    let number = no_ring.as_raw_fd();
+    let attach = || <IoUring>::builder().setup_attach_wq(number).build(4).err();
+    assert_eq!(attach(), Some(Errno::INVAL));
+    drop(no_ring);
+    let refusal = attach().context("attached to a descriptor that is closed")?;
+    // Kernels disagree.
+    assert!(matches!(refusal, Errno::BADF | Errno::NXIO), "{refusal}");
+    Ok(())
+}
+
+/// Whether a child that is forked now has mappings of rings.
+fn forked_child_has_rings() -> Result<bool> {
+    const HAS: i32 = libc::EMLINK;
+    let mut maps = vec![0; 1 << 20];
+    let look = move || {
+        let file = open("/proc/self/maps", OFlags::RDONLY, Mode::empty())?;
+        let mut len = 0;
+        while let n @ 1.. = rustix::io::read(&file, &mut maps[len..])? {
+            len += n;
+        }
+        let has = maps[..len].windows(10).any(|name| name == b"[io_uring]");
+        if has { Err(io::Error::from_raw_os_error(HAS)) } else { Ok(()) }
+    };
+    let mut child = Command::new("/proc/self/exe");
+    child.arg("--list").stdout(Stdio::null());
+    // SAFETY: the child only opens and reads a file, into memory that it has.
+    unsafe { child.pre_exec(look) };
+    match child.status() {
+        Ok(status) => ensure!(status.success(), "the child: {status}"),
+        Err(e) if e.raw_os_error() == Some(HAS) => return Ok(true),
+        Err(e) => return Err(e.into()),
+    }
+    Ok(false)
+}
+
+fn dontfork() -> Result {
+    assert!(!forked_child_has_rings()?);
+    let ring = IoUring::new(4)?;
+    assert!(forked_child_has_rings()?);
+    drop(ring);
+    let mut ring = <IoUring>::builder().dontfork().build(4)?;
+    assert!(!forked_child_has_rings()?);
+    works(&mut ring, 10)
+}
+
+/// Two rings over one descriptor, taking turns.
+fn from_fd<S: squeue::EntryMarker, C: cqueue::EntryMarker>() -> Result {
+    let mut maker = IoUring::<S, C>::builder().build(4)?;
+    works(&mut maker, 3)?;
+    let params = *maker.params();
+    let fd = dup(&maker)?;
+    // SAFETY: the descriptor and the parameters are a ring's, which is not used meanwhile.
+    let mut other = unsafe { IoUring::<S, C>::from_fd(fd, params) }?;
+    works(&mut other, 10)?;
+    drop(other);
+    works(&mut maker, 10)
+}
+
+fn from_fd_refused() -> Result {
+    let maker = IoUring::new(4)?;
+    let params = *maker.params();
+    let mut in_makers_memory = params.into_raw();
+    in_makers_memory.flags |= SetupFlags::NO_MMAP.bits();
+    let mut no_ring = params.into_raw();
+    no_ring.sq_entries = 0;
+    // Descriptors that are left open make the case fail.
+    // SAFETY: the descriptor is a ring's; the parameters are refused, or the ring is not used.
+    unsafe {
+        let refusal = IoUring::<Entry128>::from_fd(dup(&maker)?, params).err();
+        assert_eq!(refusal, Some(Errno::INVAL));
+        let refusal = IoUring::<squeue::Entry, cqueue::Mixed>::from_fd(dup(&maker)?, params).err();
+        assert_eq!(refusal, Some(Errno::INVAL));
+        for params in [in_makers_memory, no_ring] {
+            let refusal =
+                IoUring::<squeue::Entry>::from_fd(dup(&maker)?, Parameters::from_raw(params));
+            assert_eq!(refusal.err(), Some(Errno::INVAL));
+        }
+        let no_ring = open("/dev/null", OFlags::RDWR, Mode::empty())?;
+        assert!(IoUring::<squeue::Entry>::from_fd(no_ring, params).is_err());
+    }
+    Ok(())
+}
+
+/// However far the set-up gets before it fails, it leaves nothing behind.
+fn failures_leave_nothing() -> Result {
+    let mut incomplete = <IoUring>::builder();
+    incomplete.setup_hybrid_iopoll();
+    let mut attached = <IoUring>::builder();
+    attached.setup_attach_wq(RawFd::MAX);
+
+    let before = footprint()?;
+    assert!(incomplete.build(4).is_err());
+    assert!(attached.build(4).is_err());
+    assert_eq!(footprint()?, before);
+
+    let next_descriptor = open("/dev/null", OFlags::RDONLY, Mode::empty())?.as_raw_fd() as u64;
+    let refusal = limited(Resource::Nofile, next_descriptor, || IoUring::new(4).err())?;
+    assert_eq!(refusal, Some(Errno::MFILE));
+    assert_eq!(footprint()?, before);
+
+    // The mappings come one after the other: the limit stops each of them once.
+    let mut refused = 0;
+    loop {
+        let limit = (before.pages + refused) * page_size();
+        match limited(Resource::As, limit as u64, || IoUring::new(64).map(drop))? {
+            Ok(()) => break,
+            Err(errno) => assert_eq!(errno, Errno::NOMEM, "with {refused} pages"),
+        }
+        assert_eq!(footprint()?, before, "with {refused} pages");
+        refused += 1;
+    }
+    assert!(refused >= 2, "one page was enough");
+    assert_eq!(footprint()?, before);
+    Ok(())
+}
+
+fn thousand_rings_leave_nothing(ring: &mut dyn Ring) -> Result {
+    let kind = ring.kind();
+    let before = footprint()?;
+    for _ in 0..1000 {
+        drop(kind.build(&Setup::USUAL)?);
+    }
+    assert_eq!(footprint()?, before);
+    Ok(())
+}

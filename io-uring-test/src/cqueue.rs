@@ -1,0 +1,294 @@
+//! The completion queue: what is ready, what is given back, what waits for room.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use anyhow::ensure;
+use rustix_uring::cqueue::{Entry, Entry32, EntryMarker, Mixed, Uniform};
+use rustix_uring::squeue::{self, Flags};
+use rustix_uring::types::{SubmitArgs, Timespec};
+use rustix_uring::{Errno, Features, IoUring, SetupFlags};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+const CQE32: &[Need] = &[RingWith(SetupFlags::CQE32)];
+const CQE_MIXED: &[Need] = &[RingWith(SetupFlags::CQE_MIXED)];
+const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
+/// Two completions fit.
+const NARROW: Setup = Setup::new(2).cq_entries(2);
+
+pub(crate) const CASES: &[Case] = &[
+    Case::once("iteration_16", &[], iteration::<Entry>),
+    Case::once("iteration_32", CQE32, iteration::<Entry32>),
+    Case::once("iteration_mixed", CQE_MIXED, iteration::<Mixed>),
+    Case::once("fill_16", &[], fill::<Entry>),
+    Case::once("fill_32", CQE32, fill::<Entry32>),
+    Case::once("fill_mixed", CQE_MIXED, fill::<Mixed>),
+    Case::once("as_slices_16", &[], as_slices::<Entry>),
+    Case::once("as_slices_32", CQE32, as_slices::<Entry32>),
+    Case::once("status", &[], status),
+    Case::once("consumed_does_not_end_a_wait", &[Feature(Features::EXT_ARG)], consumed),
+    Case::kinds("overflow", &[Feature(Features::NODROP)], overflow).setup(NARROW),
+    Case::kinds(
+        "overflow_sqpoll",
+        &[Feature(Features::NODROP), RingWith(SetupFlags::SQPOLL)],
+        overflow,
+    )
+    .setup(NARROW.flags(SetupFlags::SQPOLL)),
+    Case::kinds("overflow_defer", &[RingWith(DEFER)], overflow).setup(NARROW.flags(DEFER)),
+    Case::once("both_sizes", CQE_MIXED, both_sizes),
+    Case::once("both_sizes_overflow", CQE_MIXED, both_sizes_overflow),
+    Case::once("big_overflow", CQE_MIXED, big_overflow),
+    Case::once("big_on_32", CQE_MIXED, big_on_32),
+];
+
+/// A ring of eight and sixteen places, of which these have been used.
+fn ring_at<C: EntryMarker>(place: u64) -> Result<IoUring<squeue::Entry, C>> {
+    let mut ring = IoUring::builder().build(8)?;
+    works(&mut ring, place)?;
+    Ok(ring)
+}
+
+/// Has these NOPs completed.
+fn nops<C: EntryMarker>(ring: &mut IoUring<squeue::Entry, C>, user_data: &[u64]) -> Result {
+    let entries: Vec<_> = user_data.iter().map(|n| nop(*n)).collect();
+    // SAFETY: NOPs use no memory and no descriptor.
+    unsafe { ring.submission().push_multiple(&entries) }?;
+    ensure!(ring.submit_and_wait(entries.len())? == entries.len());
+    Ok(())
+}
+
+fn iteration<C: EntryMarker>() -> Result {
+    for place in 0..20 {
+        let mut ring = ring_at::<C>(place)?;
+        nops(&mut ring, &[1, 2, 3, 4, 5])?;
+        let (submitter, mut queue, mut done) = ring.split();
+        assert_eq!(
+            (done.len(), done.is_empty(), done.is_full(), done.capacity()),
+            (5, false, false, 16)
+        );
+        assert!(done.size_hint().0 <= 5 && done.size_hint().1 == Some(5));
+        for n in 1..=5 {
+            assert_eq!(done.peek().map(|cqe| cqe.user_data()), Some(n));
+            assert_eq!(done.next().map(|cqe| cqe.user_data()), Some(n));
+        }
+        // One more is not seen before the view is synced.
+        // SAFETY: NOPs use no memory and no descriptor.
+        unsafe { queue.push(&nop(6)) }?;
+        queue.sync();
+        submitter.submit_and_wait(1)?;
+        assert_eq!((done.len(), done.is_empty(), done.peek().is_none()), (0, true, true));
+        assert!(done.next().is_none());
+        done.sync();
+        assert_eq!((done.len(), done.next().map(|cqe| cqe.user_data())), (1, Some(6)));
+        drop((queue, done));
+        assert!(ring.completion().is_empty());
+    }
+    Ok(())
+}
+
+fn fill<C: EntryMarker>() -> Result {
+    for place in 0..20 {
+        let mut ring = ring_at::<C>(place)?;
+        nops(&mut ring, &[1, 2, 3, 4, 5])?;
+        let mut room = [const { MaybeUninit::uninit() }; 3];
+        let mut done = ring.completion();
+        for expected in [&[1, 2, 3][..], &[4, 5], &[]] {
+            let filled: Vec<_> = done.fill(&mut room).iter().map(C::user_data).collect();
+            assert_eq!(filled, expected, "at {place}");
+        }
+        assert!(done.fill(&mut []).is_empty());
+    }
+    Ok(())
+}
+
+fn as_slices<C: Uniform>() -> Result {
+    for place in 0..20 {
+        let mut ring = ring_at::<C>(place)?;
+        nops(&mut ring, &[1, 2, 3, 4, 5])?;
+        let mut done = ring.completion();
+        let ready = |done: &rustix_uring::CompletionQueue<'_, C>| {
+            let (older, newer) = done.as_slices();
+            older.iter().chain(newer).map(C::user_data).collect::<Vec<_>>()
+        };
+        assert_eq!(ready(&done), [1, 2, 3, 4, 5], "at {place}");
+        done.consume(2);
+        assert_eq!(ready(&done), [3, 4, 5], "at {place}");
+        assert_eq!(done.next().map(|cqe| cqe.user_data()), Some(3));
+        assert_eq!(done.status().ready(), 5);
+        done.consume(100);
+        assert_eq!(ready(&done), []);
+        // The end was reached: everything is given back.
+        assert_eq!(done.status().ready(), 0);
+    }
+    Ok(())
+}
+
+fn status() -> Result {
+    let mut ring = ring_at::<Entry>(0)?;
+    nops(&mut ring, &[1, 2, 3])?;
+    assert_eq!((ring.status().ready(), ring.status().overflow()), (3, 0));
+    let mut done = ring.completion();
+    let status = done.status();
+    done.next();
+    // What was gone past counts until it is given back.
+    assert_eq!((status.ready(), done.len()), (3, 2));
+    done.sync();
+    assert_eq!((status.ready(), done.len()), (2, 2));
+    done.next();
+    drop(done);
+    assert_eq!(ring.status().ready(), 1);
+    assert_eq!(ring.completion().count(), 1);
+    assert!(ring.status().is_empty());
+    Ok(())
+}
+
+fn consumed() -> Result {
+    let soon = Timespec::from(Duration::from_millis(10));
+    let args = SubmitArgs::new().timespec(&soon);
+    let mut ring = ring_at::<Entry>(0)?;
+    nops(&mut ring, &[1, 2])?;
+    let (submitter, _, mut done) = ring.split();
+    done.next();
+    // It is there until it is given back.
+    assert_eq!(submitter.wait_with_args(2, &args), Ok(()));
+    assert_eq!(done.by_ref().count(), 1);
+    // The end was reached, and the view lives on.
+    assert_eq!(submitter.wait_with_args(1, &args), Err(Errno::TIME));
+    drop(done);
+    Ok(())
+}
+
+/// A flood into a queue that has two places: every completion arrives once.
+fn overflow(ring: &mut dyn Ring) -> Result {
+    const FLOOD: u64 = 2000;
+    let (mut done, mut flagged) = (Vec::new(), false);
+    let mut next = 0;
+    while next < FLOOD || !ring.queue().is_empty() {
+        if next < FLOOD && ring.push_nops(next..next + 1, Flags::empty()).is_ok() {
+            next += 1;
+        }
+        match ring.submit() {
+            Ok(_) => {}
+            // Older kernels want to be rid of some first.
+            Err(Errno::BUSY) => done.extend(ring.reap()),
+            Err(e) => return Err(e.into()),
+        }
+        flagged |= ring.queue().cq_overflow();
+    }
+    assert!(flagged);
+    while done.len() < FLOOD as usize {
+        ring.submit()?;
+        done.extend(ring.reap());
+    }
+    let mut seen: Vec<_> = done.iter().map(|cqe| cqe.user_data()).collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..FLOOD));
+    assert_eq!(ring.lost(), 0);
+    ring.submit()?;
+    assert!(!ring.queue().cq_overflow());
+    Ok(())
+}
+
+/// A NOP whose completion has 32 bytes, with these words.
+fn big(user_data: u64, words: [u64; 2]) -> squeue::Entry {
+    /// Since Linux 6.18.
+    const IORING_NOP_CQE32: u32 = 1 << 5;
+    let mut entry = nop(user_data);
+    let sqe = entry.as_raw_mut();
+    sqe.op_flags = IORING_NOP_CQE32;
+    [sqe.off, sqe.addr] = words;
+    entry
+}
+
+/// Pseudo-random bits.
+fn bits() -> impl Iterator<Item = bool> {
+    let step = |x: &u32| Some(x.wrapping_mul(1664525).wrapping_add(1013904223));
+    std::iter::successors(Some(1), step).map(|x: u32| x >> 31 == 1)
+}
+
+fn words(user_data: u64) -> [u64; 2] {
+    [!user_data, user_data << 32]
+}
+
+/// A NOP whose completion is of the one size or the other, and what that is to be.
+fn either(user_data: u64, is_big: bool) -> (squeue::Entry, Option<[u64; 2]>) {
+    match is_big {
+        true => (big(user_data, words(user_data)), Some(words(user_data))),
+        false => (nop(user_data), None),
+    }
+}
+
+/// Around the end of the queue in every combination of sizes: the fillers there do not show.
+fn both_sizes() -> Result {
+    let mut ring = IoUring::<squeue::Entry, Mixed>::builder().setup_cqsize(8).build(4)?;
+    let (mut bits, mut next) = (bits(), 0);
+    for round in 0..5000 {
+        let mut expected = Vec::new();
+        for _ in 0..1 + round % 3 {
+            let (entry, big) = either(next, bits.next() == Some(true));
+            // SAFETY: NOPs use no memory and no descriptor.
+            unsafe { ring.submission().push(&entry) }?;
+            expected.push((next, 0, big));
+            next += 1;
+        }
+        ring.submit_and_wait(expected.len())?;
+        let done = ring.completion();
+        let done: Vec<_> =
+            done.map(|cqe| (cqe.user_data(), cqe.result(), cqe.big_cqe().copied())).collect();
+        assert_eq!(done, expected, "round {round}");
+    }
+    Ok(())
+}
+
+/// A flood of both sizes into a queue of four places.
+///
+/// Small ones come in pairs, so that a large one never finds just the last place before the end.
+/// Kernels up to 7.2 at least make a mess of that: a small one behind it takes the place of the
+/// filler, and an old completion shows once more.
+fn both_sizes_overflow() -> Result {
+    let pairs =
+        bits().take(1000).flat_map(|is_big| if is_big { vec![true] } else { vec![false; 2] });
+    flood(0, pairs)
+}
+
+/// A flood of large ones that finds the last place before the end.
+fn big_overflow() -> Result {
+    flood(3, std::iter::repeat_n(true, 1000))
+}
+
+/// Has a queue of four places, of which `place` is next, flooded with large and small completions.
+fn flood(place: u64, sizes: impl Iterator<Item = bool>) -> Result {
+    let mut ring = IoUring::<squeue::Entry, Mixed>::builder().setup_cqsize(4).build(4)?;
+    works(&mut ring, place)?;
+    let (mut expected, mut done) = (Vec::new(), Vec::new());
+    for (user_data, is_big) in (0..).zip(sizes) {
+        let (entry, big) = either(user_data, is_big);
+        // SAFETY: NOPs use no memory and no descriptor.
+        unsafe { ring.submission().push(&entry) }?;
+        expected.push((user_data, big));
+        ring.submit()?;
+    }
+    assert!(ring.submission().cq_overflow());
+    while done.len() < expected.len() {
+        let before = done.len();
+        done.extend(ring.completion().map(|cqe| (cqe.user_data(), cqe.big_cqe().copied())));
+        ring.submit()?;
+        ensure!(done.len() > before, "{before} completions, and no more");
+    }
+    let wrong = done.iter().zip(&expected).position(|(done, expected)| done != expected);
+    assert_eq!(wrong.map(|at| (at, done[at], expected[at])), None);
+    assert_eq!(done.len(), expected.len());
+    Ok(())
+}
+
+fn big_on_32() -> Result {
+    let mut ring = ring_at::<Entry32>(0)?;
+    // SAFETY: NOPs use no memory and no descriptor.
+    unsafe { ring.submission().push_multiple(&[big(1, [5, 6]), nop(2)]) }?;
+    ring.submit_and_wait(2)?;
+    let done: Vec<_> = ring.completion().map(|cqe| (cqe.user_data(), *cqe.big_cqe())).collect();
+    assert_eq!(done, [(1, [5, 6]), (2, [0, 0])]);
+    Ok(())
+}

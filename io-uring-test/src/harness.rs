@@ -1,0 +1,51 @@
+//! What every case builds on: what a case is, what it may need, the rings that it runs on.
+//!
+//! A file of cases exports one list, `CASES`, which `main` gathers:
+//!
+//! ```text
+//! pub(crate) const CASES: &[Case] = &[
+//!     Case::kinds("read", &[Opcode(Read::CODE)], read),
+//!     Case::once("too_short", &[Setup(SetupFlags::NO_MMAP)], too_short),
+//! ];
+//!
+//! fn read(ring: &mut dyn Ring) -> Result {
+//!     let file = file_with(b"hello world")?;
+//!     let mut buf = [0; 5];
+//!     let read = Read::new(file.as_fd(), buf.as_mut_ptr(), 5).offset(6).build();
+//!     // SAFETY: `file` and `buf` outlive the read, for whose end `run` waits.
+//!     let done = unsafe { ring.run(read) }?;
+//!     assert_eq!(done.to_result(), Ok(5));
+//!     assert_eq!(&buf, b"world");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A case fails by an error or a panic; also by leaving completions, entries or descriptors behind,
+//! or by needing an operation that it then does not submit.
+
+mod case;
+mod child;
+mod coverage;
+mod files;
+mod kind;
+mod memory;
+mod need;
+mod queue;
+mod ring;
+mod run;
+pub(crate) mod seccomp;
+pub(crate) mod signal;
+mod table;
+
+use case::Run;
+pub(crate) use case::{Case, Result};
+pub(crate) use child::in_child;
+pub(crate) use coverage::register;
+pub(crate) use files::*;
+pub(crate) use kind::{KINDS, Kind, Setup};
+pub(crate) use memory::*;
+pub(crate) use need::Need;
+pub(crate) use queue::{Queue, Reserve};
+pub(crate) use ring::{Completion, Ring, nop, works};
+pub(crate) use run::run;
+pub(crate) use table::*;

@@ -1,0 +1,180 @@
+//! The kinds of ring, in one list.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::LazyLock;
+
+use rustix_uring::squeue::{self, Rewind};
+use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue};
+
+use super::queue::QueueKind;
+use super::ring::Kinded;
+use super::{Completion, Result, Ring};
+
+/// How a ring is set up, whatever its kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) entries: u32,
+    cq_entries: u32,
+    flags: SetupFlags,
+}
+
+impl Setup {
+    pub(crate) const USUAL: Self = Self::new(16);
+
+    pub(crate) const fn new(entries: u32) -> Self {
+        Self { entries, cq_entries: 2 * entries, flags: SetupFlags::empty() }
+    }
+
+    pub(crate) const fn flags(mut self, flags: SetupFlags) -> Self {
+        self.flags = self.flags.union(flags);
+        self
+    }
+
+    pub(crate) const fn cq_entries(mut self, entries: u32) -> Self {
+        self.cq_entries = entries;
+        self.flags(SetupFlags::CQSIZE)
+    }
+
+    fn builder<S: squeue::EntryMarker, C: cqueue::EntryMarker>(&self) -> Builder<S, C> {
+        let mut builder = IoUring::<S, C>::builder();
+        for flag in self.flags {
+            match flag {
+                SetupFlags::IOPOLL => builder.setup_iopoll(),
+                SetupFlags::HYBRID_IOPOLL => builder.setup_hybrid_iopoll(),
+                SetupFlags::SQPOLL => builder.setup_sqpoll(0),
+                SetupFlags::SQ_AFF => builder.setup_sqpoll_cpu(0),
+                SetupFlags::CQSIZE => builder.setup_cqsize(self.cq_entries),
+                SetupFlags::CLAMP => builder.setup_clamp(),
+                SetupFlags::R_DISABLED => builder.setup_r_disabled(),
+                SetupFlags::SUBMIT_ALL => builder.setup_submit_all(),
+                SetupFlags::COOP_TASKRUN => builder.setup_coop_taskrun(),
+                SetupFlags::TASKRUN_FLAG => builder.setup_taskrun_flag(),
+                SetupFlags::SINGLE_ISSUER => builder.setup_single_issuer(),
+                SetupFlags::DEFER_TASKRUN => builder.setup_defer_taskrun(),
+                SetupFlags::NO_SQARRAY => builder.setup_no_sqarray(),
+                other => panic!("no case sets {other:?} up by its flag"),
+            };
+        }
+        builder
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&with(self.flags))
+    }
+}
+
+/// Flags in words.
+pub(super) fn with(flags: SetupFlags) -> String {
+    let names: Vec<_> = flags.iter_names().map(|(name, _)| name).collect();
+    if names.is_empty() { "without flags".into() } else { format!("with {}", names.join(" | ")) }
+}
+
+/// The flags that a kind of ring has by its type.
+pub(crate) const OF_KIND: SetupFlags = SetupFlags::SQE128
+    .union(SetupFlags::SQE_MIXED)
+    .union(SetupFlags::SQ_REWIND)
+    .union(SetupFlags::CQE32)
+    .union(SetupFlags::CQE_MIXED);
+
+/// A kind of ring: which submission queue, which completion queue.
+pub(crate) struct Kind {
+    /// The sizes of the entries: `64x16` is the default kind.
+    pub(crate) name: &'static str,
+    /// Those that make it this kind.
+    pub(crate) flags: SetupFlags,
+    build: Build,
+    build_in: BuildIn,
+    memory_size: fn(&Setup) -> Result<usize, Errno>,
+}
+
+impl Kind {
+    pub(crate) fn build(&'static self, setup: &Setup) -> Result<Box<dyn Ring>, Errno> {
+        (self.build)(self, setup)
+    }
+
+    /// # Safety
+    ///
+    /// That of [`Builder::build_in`].
+    pub(crate) unsafe fn build_in(
+        &'static self,
+        setup: &Setup,
+        memory: NonNull<[u8]>,
+    ) -> Result<Box<dyn Ring>, Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { (self.build_in)(self, setup, memory) }
+    }
+
+    pub(crate) fn memory_size(&self, setup: &Setup) -> Result<usize, Errno> {
+        (self.memory_size)(setup)
+    }
+}
+
+/// The kinds that the kernel has.
+pub(super) fn available() -> &'static [&'static Kind] {
+    static AVAILABLE: LazyLock<Vec<&'static Kind>> = LazyLock::new(|| {
+        let there = |kind: &&'static Kind| kind.build(&Setup::USUAL).err() != Some(Errno::INVAL);
+        KINDS.iter().filter(there).collect()
+    });
+    &AVAILABLE
+}
+
+type Build = fn(&'static Kind, &Setup) -> Result<Box<dyn Ring>, Errno>;
+type BuildIn = unsafe fn(&'static Kind, &Setup, NonNull<[u8]>) -> Result<Box<dyn Ring>, Errno>;
+
+macro_rules! kinds {
+    ($($sq:literal: $S:ty, $($flag:ident)|*;)*) => {
+        &[$(
+            kind!(concat!($sq, "x16"), $S, cqueue::Entry, $($flag)|*),
+            kind!(concat!($sq, "x32"), $S, cqueue::Entry32, $($flag |)* CQE32),
+            kind!(concat!($sq, "xmixed"), $S, cqueue::Mixed, $($flag |)* CQE_MIXED),
+        )*]
+    };
+}
+macro_rules! kind {
+    ($name:expr, $S:ty, $C:ty, $($flag:ident)|*) => {
+        Kind {
+            name: $name,
+            flags: SetupFlags::empty()$(.union(SetupFlags::$flag))*,
+            build: build::<$S, $C>,
+            build_in: build_in::<$S, $C>,
+            memory_size: |setup| setup.builder::<$S, $C>().memory_size(setup.entries),
+        }
+    };
+}
+
+/// Every kind of ring that the crate has.
+pub(crate) static KINDS: &[Kind] = kinds! {
+    "64": squeue::Entry, ;
+    "128": squeue::Entry128, SQE128;
+    "mixed": squeue::Mixed, SQE_MIXED;
+    "rewind64": Rewind<squeue::Entry>, SQ_REWIND;
+    "rewind128": Rewind<squeue::Entry128>, SQE128 | SQ_REWIND;
+    "rewindmixed": Rewind<squeue::Mixed>, SQE_MIXED | SQ_REWIND;
+};
+
+fn build<S: QueueKind, C>(kind: &'static Kind, setup: &Setup) -> Result<Box<dyn Ring>, Errno>
+where
+    C: cqueue::EntryMarker + Into<Completion>,
+{
+    let ring = setup.builder::<S, C>().build(setup.entries)?;
+    Ok(Box::new(Kinded { kind, ring }))
+}
+
+/// # Safety
+///
+/// That of [`Builder::build_in`].
+unsafe fn build_in<S: QueueKind, C>(
+    kind: &'static Kind,
+    setup: &Setup,
+    memory: NonNull<[u8]>,
+) -> Result<Box<dyn Ring>, Errno>
+where
+    C: cqueue::EntryMarker + Into<Completion>,
+{
+    // SAFETY: the caller's promise.
+    let ring = unsafe { setup.builder::<S, C>().build_in(setup.entries, memory) }?;
+    Ok(Box::new(Kinded { kind, ring }))
+}

@@ -1,0 +1,237 @@
+//! One face for the rings of all kinds, so that a case is compiled once.
+
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr::NonNull;
+
+use anyhow::{Context, ensure};
+use rustix_uring::squeue::{Entry, EntryMarker, Flags, PushError};
+use rustix_uring::types::SubmitArgs;
+use rustix_uring::{Errno, Handle, IoUring, Parameters, Submitter, cqueue, opcode};
+
+use super::queue::{Queue, QueueKind};
+use super::{Kind, Result};
+
+/// A ring of some kind.
+pub(crate) trait Ring {
+    fn kind(&self) -> &'static Kind;
+    fn params(&self) -> &Parameters;
+    fn as_fd(&self) -> BorrowedFd<'_>;
+
+    /// For register calls, and for waiting.
+    fn submitter(&self) -> Submitter<'_>;
+
+    /// A view of the submission queue.
+    fn queue(&mut self) -> Box<dyn Queue + '_>;
+
+    fn submit(&mut self) -> Result<usize, Errno>;
+    fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno>;
+    fn submit_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<usize, Errno>;
+
+    /// Everything that is ready.
+    fn reap(&mut self) -> Vec<Completion>;
+
+    /// How many completions are lost.
+    fn lost(&mut self) -> u32;
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
+
+    /// # Safety
+    ///
+    /// That of [`IoUring::resize_in`].
+    unsafe fn resize_in(
+        &mut self,
+        entries: u32,
+        cq_entries: Option<u32>,
+        memory: NonNull<[u8]>,
+    ) -> Result<(), Errno>;
+}
+
+/// What the kinds of completion have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Completion {
+    entry: cqueue::Entry,
+    /// The other 16 bytes, where there are such.
+    pub(crate) big: Option<[u64; 2]>,
+}
+
+impl Deref for Completion {
+    type Target = cqueue::Entry;
+
+    fn deref(&self) -> &cqueue::Entry {
+        &self.entry
+    }
+}
+
+impl From<cqueue::Entry> for Completion {
+    fn from(entry: cqueue::Entry) -> Self {
+        Self { entry, big: None }
+    }
+}
+
+impl From<cqueue::Entry32> for Completion {
+    fn from(cqe: cqueue::Entry32) -> Self {
+        Self { entry: cqe.into(), big: Some(*cqe.big_cqe()) }
+    }
+}
+
+impl From<cqueue::Mixed> for Completion {
+    fn from(cqe: cqueue::Mixed) -> Self {
+        Self { entry: cqe.into(), big: cqe.big_cqe().copied() }
+    }
+}
+
+/// A NOP with this user data.
+pub(crate) fn nop(user_data: u64) -> Entry {
+    opcode::Nop::new().build().user_data(user_data)
+}
+
+/// What cases do with a ring of whichever kind.
+impl dyn Ring + '_ {
+    /// Queues all or none.
+    ///
+    /// # Safety
+    ///
+    /// The contract of a pushed entry holds for each.
+    pub(crate) unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.queue().push(entries) }
+    }
+
+    /// Submits one operation and waits for its only completion.
+    ///
+    /// # Safety
+    ///
+    /// What the entry points to, and its descriptors, are valid until this returns.
+    pub(crate) unsafe fn run(&mut self, entry: Entry) -> Result<Completion> {
+        // SAFETY: the caller's promise.
+        let done = unsafe { self.run_all(&[entry]) }?;
+        Ok(done[0])
+    }
+
+    /// Submits operations and waits until each has completed once; in the order of completion.
+    ///
+    /// # Safety
+    ///
+    /// What the entries point to, and their descriptors, are valid until this returns.
+    pub(crate) unsafe fn run_all(&mut self, entries: &[Entry]) -> Result<Vec<Completion>> {
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entries) }.context("pushing")?;
+        self.complete(entries.len())
+    }
+
+    /// Submits what is queued and waits until there are `n` completions, of which none has `more`.
+    pub(crate) fn complete(&mut self, n: usize) -> Result<Vec<Completion>> {
+        let mut done = Vec::new();
+        while done.len() < n {
+            self.submit_and_wait(n - done.len()).context("submitting and waiting")?;
+            done.extend(self.reap());
+        }
+        ensure!(done.len() == n, "{n} completions expected: {done:?}");
+        ensure!(!done.iter().any(|cqe| cqe.more()), "more completions announced: {done:?}");
+        Ok(done)
+    }
+
+    /// Queues NOPs with these user data, which use no memory.
+    pub(crate) fn push_nops(
+        &mut self,
+        user_data: impl IntoIterator<Item = u64>,
+        flags: Flags,
+    ) -> Result<(), PushError> {
+        let nops: Vec<_> = user_data.into_iter().map(|n| nop(n).flags(flags)).collect();
+        // SAFETY: NOPs use no memory and no descriptor.
+        unsafe { self.push(&nops) }
+    }
+
+    /// Shows that the ring works: `n` NOPs go through, around the ends of the queues.
+    pub(crate) fn works(&mut self, n: u64) -> Result {
+        for i in 0..n {
+            self.push_nops([i], Flags::empty())?;
+            let done = self.complete(1)?;
+            ensure!(done[0].user_data() == i && done[0].result() == 0, "NOP {i}: {done:?}");
+        }
+        Ok(())
+    }
+}
+
+/// [`works`](trait@Ring) for a ring whose type is known.
+pub(crate) fn works<S, C, H>(ring: &mut IoUring<S, C, H>, n: u64) -> Result
+where
+    S: EntryMarker,
+    C: cqueue::EntryMarker,
+    H: Handle,
+{
+    for i in 0..n {
+        // SAFETY: a NOP uses no memory and no descriptor.
+        unsafe { ring.submission().push(&nop(i)) }?;
+        while ring.status().is_empty() {
+            ring.submit_and_wait(1)?;
+        }
+        let done: Vec<_> = ring.completion().collect();
+        let entry: cqueue::Entry = done[0].into();
+        ensure!(done.len() == 1 && entry.user_data() == i && entry.result() == 0, "{i}: {done:?}");
+    }
+    Ok(())
+}
+
+/// A ring, and the name of its kind.
+pub(super) struct Kinded<S: QueueKind, C: cqueue::EntryMarker> {
+    pub(super) kind: &'static Kind,
+    pub(super) ring: IoUring<S, C>,
+}
+
+impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S, C> {
+    fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    fn params(&self) -> &Parameters {
+        self.ring.params()
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    fn submitter(&self) -> Submitter<'_> {
+        self.ring.submitter()
+    }
+
+    fn queue(&mut self) -> Box<dyn Queue + '_> {
+        Box::new(self.ring.submission())
+    }
+
+    fn submit(&mut self) -> Result<usize, Errno> {
+        self.ring.submit()
+    }
+
+    fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno> {
+        self.ring.submit_and_wait(want)
+    }
+
+    fn submit_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<usize, Errno> {
+        self.ring.submit_with_args(want, args)
+    }
+
+    fn reap(&mut self) -> Vec<Completion> {
+        self.ring.completion().map(Into::into).collect()
+    }
+
+    fn lost(&mut self) -> u32 {
+        self.ring.completion().overflow()
+    }
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno> {
+        self.ring.resize(entries, cq_entries)
+    }
+
+    unsafe fn resize_in(
+        &mut self,
+        entries: u32,
+        cq_entries: Option<u32>,
+        memory: NonNull<[u8]>,
+    ) -> Result<(), Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { self.ring.resize_in(entries, cq_entries, memory) }
+    }
+}

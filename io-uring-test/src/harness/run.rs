@@ -1,0 +1,214 @@
+//! Running cases: one after the other, each with a word on how it ended.
+
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::process;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use rustix_uring::{Errno, SetupFlags};
+
+use super::coverage::{self, Coverage, State};
+use super::kind::{available, with};
+use super::{Case, Kind, Result, Ring, Run, Setup, descriptors};
+
+/// How many cases ended how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+impl Totals {
+    pub(crate) fn print(self) {
+        let Self { passed, failed, skipped } = self;
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+    }
+}
+
+/// How a case ended that did not fail.
+enum End {
+    Passed { kinds: Option<usize> },
+    Skipped { reason: String },
+}
+
+/// Runs the cases, and says of each how it ended; `limit` is the time for each of its runs.
+pub(crate) fn run<'c>(
+    cases: impl Iterator<Item = (String, &'c Case)>,
+    limit: Duration,
+) -> (Totals, Coverage) {
+    catch_panics();
+    let totals = Arc::new(Mutex::new(Totals::default()));
+    let watchdog = watchdog(limit, Arc::clone(&totals));
+    let mut coverage = Coverage::default();
+    for (name, case) in cases {
+        let end = run_case(&name, case, &watchdog);
+        let mut totals = lock(&totals);
+        let state = match end {
+            Ok(End::Passed { kinds }) => {
+                totals.passed += 1;
+                match kinds {
+                    None => println!("ok   {name}"),
+                    Some(1) => println!("ok   {name} (1 kind)"),
+                    Some(n) => println!("ok   {name} ({n} kinds)"),
+                }
+                State::Passed
+            }
+            Ok(End::Skipped { reason }) => {
+                totals.skipped += 1;
+                println!("skip {name}: {reason}");
+                State::Skipped { reason }
+            }
+            Err(cause) => {
+                totals.failed += 1;
+                println!("FAIL {name}: {cause:#}");
+                State::Failed { cause: format!("{cause:#}") }
+            }
+        };
+        coverage.add(&name, case.needs, &state);
+    }
+    let totals = *lock(&totals);
+    (totals, coverage)
+}
+
+fn run_case(name: &str, case: &Case, watchdog: &Watchdog) -> Result<End> {
+    for need in case.needs {
+        if let Some(reason) = watchdog.run(name, || need.missing())? {
+            return Ok(End::Skipped { reason });
+        }
+    }
+    coverage::begin();
+    match case.run {
+        Run::Once(run) => {
+            watchdog.run(name, run)?;
+            Ok(End::Passed { kinds: None })
+        }
+        Run::Kind(kind, run) => match watchdog.run(name, || run_on(kind, &Setup::USUAL, run))? {
+            None => Ok(End::Passed { kinds: None }),
+            Some(refusal) => {
+                Ok(End::Skipped { reason: format!("setup {}: {refusal}", with(kind.flags)) })
+            }
+        },
+        Run::Kinds(setup, run) => {
+            let (mut kinds, mut failures) = (0, Vec::new());
+            for kind in available() {
+                let ran = watchdog.run(&format!("{name} on {}", kind.name), || {
+                    let refusal = run_on(kind, &setup, run)?;
+                    coverage::check(case.needs).map(|()| refusal)
+                });
+                match ran {
+                    Ok(None) => kinds += 1,
+                    Ok(Some(_)) => {}
+                    Err(cause) => failures.push((format!("{cause:#}"), kind.name)),
+                }
+            }
+            match (&failures[..], kinds) {
+                ([], 0) => Ok(End::Skipped { reason: format!("no kind of ring {setup}: EINVAL") }),
+                ([], n) => Ok(End::Passed { kinds: Some(n) }),
+                _ => Err(by_cause(&failures)),
+            }
+        }
+    }
+}
+
+/// One error of several: each cause once, with the kinds that it befell.
+fn by_cause(failures: &[(String, &str)]) -> anyhow::Error {
+    let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (cause, kind) in failures {
+        kinds.entry(cause).or_default().push(kind);
+    }
+    let each = kinds.iter().map(|(cause, kinds)| format!("on {}: {cause}", kinds.join(", ")));
+    anyhow!(each.collect::<Vec<_>>().join("; "))
+}
+
+/// Runs on a fresh ring, or says how the kernel refuses such a ring.
+fn run_on(
+    kind: &'static Kind,
+    setup: &Setup,
+    run: fn(&mut dyn Ring) -> Result,
+) -> Result<Option<Errno>> {
+    let mut ring = match kind.build(setup) {
+        Ok(ring) => ring,
+        Err(Errno::INVAL) => return Ok(Some(Errno::INVAL)),
+        Err(e) => return Err(e).with_context(|| format!("setting up a ring {setup}")),
+    };
+    run(&mut *ring)?;
+    nothing_left(&mut *ring)?;
+    Ok(None)
+}
+
+/// Nothing is queued, and nothing has completed that the case has not looked at.
+fn nothing_left(ring: &mut dyn Ring) -> Result {
+    ring.submitter().get_events().ok();
+    if ring.params().setup_flags().contains(SetupFlags::SQPOLL) {
+        // The polling thread gives places back after the completions of what was in them.
+        let start = Instant::now();
+        while !ring.queue().is_empty() && start.elapsed() < Duration::from_secs(1) {
+            thread::yield_now();
+        }
+    }
+    let queued = ring.queue().len();
+    let completed = ring.reap();
+    ensure!(queued == 0, "{queued} places of the queue left behind");
+    ensure!(completed.is_empty(), "completions left behind: {completed:?}");
+    Ok(())
+}
+
+/// Ends the program when a case does not end.
+struct Watchdog {
+    /// The name of what starts, then `None` as it ends.
+    events: Sender<Option<String>>,
+}
+
+fn watchdog(limit: Duration, totals: Arc<Mutex<Totals>>) -> Watchdog {
+    let (events, running) = mpsc::channel::<Option<String>>();
+    thread::spawn(move || {
+        while let Ok(Some(name)) = running.recv() {
+            if let Err(RecvTimeoutError::Timeout) = running.recv_timeout(limit) {
+                println!("FAIL {name}: has not ended after {} s", limit.as_secs());
+                let mut totals = *lock(&totals);
+                totals.failed += 1;
+                totals.print();
+                process::exit(1);
+            }
+        }
+    });
+    Watchdog { events }
+}
+
+impl Watchdog {
+    /// Runs under watch. A panic is an error, and so is a descriptor left open.
+    fn run<T>(&self, name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.events.send(Some(name.to_owned()))?;
+        lock(&PANICS).clear();
+        let before = descriptors()?;
+        let ran = panic::catch_unwind(AssertUnwindSafe(run));
+        let after = descriptors()?;
+        self.events.send(None)?;
+        let Ok(ran) = ran else { bail!(lock(&PANICS).join("; ")) };
+        let ran = ran?;
+        ensure!(before == after, "{before} descriptors were open before, {after} are now");
+        Ok(ran)
+    }
+}
+
+/// What was said in panics, of the case's own threads too.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn catch_panics() {
+    panic::set_hook(Box::new(|info| {
+        let (said, at) = (info.payload(), info.location());
+        let said = said.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
+        let at = at.map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        lock(&PANICS).push(format!("{}{at}", said.unwrap_or("panicked")));
+    }));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,59 @@
+//! SIGUSR1: counted, sent to one thread, blocked in it.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+/// How often SIGUSR1 has been handled.
+pub(crate) fn handled() -> u32 {
+    HANDLED.load(Ordering::SeqCst)
+}
+
+/// Has SIGUSR1 counted from now on, and system calls interrupted by it.
+pub(crate) fn handle() {
+    extern "C" fn count(_: libc::c_int) {
+        HANDLED.fetch_add(1, Ordering::SeqCst);
+    }
+    // SAFETY: all zero is an action without flags and mask; the handler does nothing but count.
+    unsafe {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        action.sa_sigaction = count as *const () as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()), 0);
+    }
+}
+
+/// A thread to send signals to.
+#[derive(Clone, Copy)]
+pub(crate) struct Thread(libc::pthread_t);
+
+impl Thread {
+    pub(crate) fn this() -> Self {
+        // SAFETY: there is nothing to it.
+        Self(unsafe { libc::pthread_self() })
+    }
+
+    /// Sends SIGUSR1 to the thread, which must not have ended.
+    pub(crate) fn signal(self) {
+        // SAFETY: the caller's promise; the signal is handled.
+        assert_eq!(unsafe { libc::pthread_kill(self.0, libc::SIGUSR1) }, 0);
+    }
+}
+
+/// Runs with SIGUSR1 blocked in this thread.
+pub(crate) fn blocked<T>(run: impl FnOnce() -> T) -> T {
+    let mask = |how| {
+        // SAFETY: the set is initialised before it is used.
+        unsafe {
+            let mut set = MaybeUninit::uninit();
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGUSR1);
+            assert_eq!(libc::pthread_sigmask(how, set.as_ptr(), ptr::null_mut()), 0);
+        }
+    };
+    mask(libc::SIG_BLOCK);
+    let result = run();
+    mask(libc::SIG_UNBLOCK);
+    result
+}

@@ -1,0 +1,161 @@
+//! What is registered and given up, ten thousand times over, leaves nothing behind.
+
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, RawFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix_uring::sys::io_uring_register_op::*;
+use rustix_uring::types::iovec;
+use rustix_uring::{BufRing, BufRingFlags, IoUring};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+use crate::register::buf_ring::KERNELS;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::once("registrations", &[], registrations),
+    Case::once("buf_rings", &[Register(IORING_REGISTER_PBUF_RING as u32), KERNELS], buf_rings),
+    Case::once("forks", &[], forks),
+];
+
+/// Ten thousand; fewer where they take too long, as on kernels that wait for each other processor
+/// at every end of a registration.
+fn rounds() -> impl Iterator<Item = usize> {
+    let start = Instant::now();
+    (0..10_000).take_while(move |_| start.elapsed() < Duration::from_secs(20))
+}
+
+/// What the process holds that a ring could keep.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    mappings: usize,
+    pinned: String,
+}
+
+fn held() -> Result<Held> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let pinned = status.lines().find(|line| line.starts_with("VmPin")).context("no VmPin")?;
+    Ok(Held {
+        descriptors: descriptors()?,
+        mappings: fs::read_to_string("/proc/self/maps")?.lines().count(),
+        pinned: pinned.to_owned(),
+    })
+}
+
+/// What it holds once the rings of earlier cases have come to their end, and threads that have just
+/// begun have mapped what they need.
+fn held_at_rest() -> Result<Held> {
+    let start = Instant::now();
+    let mut last = held()?;
+    loop {
+        thread::sleep(Duration::from_millis(50));
+        let now = held()?;
+        if now == last && now.pinned.ends_with("\t       0 kB") {
+            return Ok(now);
+        }
+        ensure!(start.elapsed() < Duration::from_secs(10), "{now:?}, before {last:?}");
+        last = now;
+    }
+}
+
+/// The same as before, once rings have come to their end, which takes the kernel a while.
+fn settles_at(before: &Held) -> Result {
+    let start = Instant::now();
+    while held()? != *before {
+        ensure!(start.elapsed() < Duration::from_secs(10), "{:?}, before {before:?}", held()?);
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Registers a bit of everything.
+fn register_all(ring: &IoUring, page: iovec, file: RawFd, eventfd: RawFd) -> Result<u16> {
+    let ring = ring.submitter();
+    // SAFETY: the page outlives every ring, and no operation uses it.
+    unsafe { ring.register_buffers(&[page]) }?;
+    ring.register_files(&[file, -1])?;
+    ring.register_eventfd(eventfd)?;
+    Ok(ring.register_personality()?)
+}
+
+fn unregister_all(ring: &IoUring, personality: u16) -> Result {
+    let ring = ring.submitter();
+    ring.unregister_buffers()?;
+    ring.unregister_files()?;
+    ring.unregister_eventfd()?;
+    Ok(ring.unregister_personality(personality)?)
+}
+
+fn a_page(pages: &Pages) -> iovec {
+    iovec { iov_base: pages.all().cast::<u8>().as_ptr().cast(), iov_len: pages.all().len() as _ }
+}
+
+fn registrations() -> Result {
+    let pages = Pages::new(4096)?;
+    let (file, eventfd) = (File::open("/dev/null")?, eventfd(0, EventfdFlags::empty())?);
+    let before = held_at_rest()?;
+    let mut ring = IoUring::new(2)?;
+    for round in rounds() {
+        let personality =
+            register_all(&ring, a_page(&pages), file.as_raw_fd(), eventfd.as_raw_fd())?;
+        // Every tenth ring ends with everything.
+        if round % 10 == 9 {
+            ring = IoUring::new(2)?;
+        } else {
+            unregister_all(&ring, personality)?;
+        }
+    }
+    ensure!(held()? != before, "a ring is held and does not show");
+    drop(ring);
+    settles_at(&before)
+}
+
+fn buf_rings() -> Result {
+    let pages = Pages::new(BufRing::memory_size(16))?;
+    let before = held_at_rest()?;
+    let none = BufRingFlags::empty();
+    let mut ring = IoUring::new(2)?;
+    for round in rounds() {
+        let submitter = ring.submitter();
+        // SAFETY: the pages outlive every ring, and no operation takes a buffer.
+        let callers = unsafe { submitter.register_buf_ring(pages.all(), 16, 1, none) }?;
+        let kernels = submitter.register_buf_ring_mmap(16, 2, none)?;
+        match round % 10 {
+            9 => ring = IoUring::new(2)?,
+            n if n % 2 == 0 => {
+                callers.unregister(&submitter)?;
+                kernels.unregister(&submitter)?;
+            }
+            _ => {
+                drop((callers, kernels));
+                submitter.unregister_buf_ring(1)?;
+                submitter.unregister_buf_ring(2)?;
+            }
+        }
+    }
+    drop(ring);
+    settles_at(&before)
+}
+
+/// Children that end with copies of everything take nothing along, and leave nothing.
+fn forks() -> Result {
+    let pages = Pages::new(4096)?;
+    let (file, eventfd) = (File::open("/dev/null")?, eventfd(0, EventfdFlags::empty())?);
+    let before = held_at_rest()?;
+    let mut ring = IoUring::new(2)?;
+    let personality = register_all(&ring, a_page(&pages), file.as_raw_fd(), eventfd.as_raw_fd())?;
+    works(&mut ring, 1)?;
+    let with_ring = held()?;
+    for _ in 0..100 {
+        assert_eq!(in_child(|| Ok(0))?, 0);
+    }
+    settles_at(&with_ring)?;
+    works(&mut ring, 100)?;
+    unregister_all(&ring, personality)?;
+    drop(ring);
+    settles_at(&before)
+}

@@ -1,0 +1,187 @@
+//! Rings bound to a task, and named by a registered index there.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+
+use anyhow::Context;
+use rustix::io::fcntl_getfd;
+use rustix_uring::sys::io_uring_register_op::*;
+use rustix_uring::{Errno, Features, IoUring, Local, SetupFlags, cqueue, squeue};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::once("works_unregistered", &[], works_unregistered),
+    Case::once("enters_by_its_index", REGISTERED, enters_by_its_index),
+    Case::once("gives_its_index_back", REGISTERED, gives_its_index_back),
+    Case::once("sixteen_and_no_more", REGISTERED, sixteen_and_no_more),
+    Case::once("moved_rings_leave_others_alone", REGISTERED, moved_rings_leave_others_alone),
+    Case::once("closed_descriptor", CLOSED, closed_descriptor),
+    Case::once("build_local", &[], build_local),
+];
+
+/// How many rings a task can register.
+const INDICES: usize = 16;
+
+const REGISTERED: &[Need] = &[
+    Register(IORING_REGISTER_RING_FDS as u32),
+    Register(IORING_UNREGISTER_RING_FDS as u32),
+    Trial {
+        what: "register_ring_fd",
+        refusal: Errno::INVAL,
+        call: || Ok(IoUring::new(1)?.into_local().register_ring_fd()?),
+    },
+];
+const CLOSED: &[Need] = &[Feature(Features::REG_REG_RING)];
+
+fn registered() -> Result<IoUring<squeue::Entry, cqueue::Entry, Local>> {
+    let mut ring = IoUring::new(8)?.into_local();
+    ring.register_ring_fd()?;
+    Ok(ring)
+}
+
+fn works_unregistered() -> Result {
+    let mut ring = IoUring::new(8)?.into_local();
+    assert_eq!(ring.registered_index(), None);
+    works(&mut ring, 20)?;
+    assert_eq!(ring.unregister_ring_fd(), Ok(()));
+    let mut ring = ring.into_shared().ok().context("it has a descriptor")?;
+    works(&mut ring, 20)
+}
+
+fn enters_by_its_index() -> Result {
+    let mut ring = registered()?;
+    let index = ring.registered_index().context("it is registered")?;
+    assert!((index as usize) < INDICES);
+    works(&mut ring, 20)?;
+    // Again makes no difference.
+    ring.register_ring_fd()?;
+    assert_eq!(ring.registered_index(), Some(index));
+    let (submitter, mut queue, mut completions) = ring.split();
+    // SAFETY: a NOP uses no memory and no descriptor.
+    unsafe { queue.push(&nop(7)) }?;
+    queue.sync();
+    assert_eq!(submitter.submit_and_wait(1), Ok(1));
+    completions.sync();
+    assert_eq!(completions.next().map(|cqe| cqe.user_data()), Some(7));
+    drop((queue, completions));
+    ring.unregister_ring_fd()?;
+    assert_eq!(ring.registered_index(), None);
+    works(&mut ring, 20)
+}
+
+/// USERS.md D4: an index that is lost with a short-lived handle is gone at the 17th call.
+fn gives_its_index_back() -> Result {
+    for _ in 0..5 * INDICES {
+        let mut ring = registered()?;
+        works(&mut ring, 1)?;
+    }
+    let mut ring = IoUring::new(8)?.into_local();
+    for _ in 0..5 * INDICES {
+        ring.register_ring_fd()?;
+        works(&mut ring, 1)?;
+        ring.unregister_ring_fd()?;
+    }
+    for _ in 0..5 * INDICES {
+        let ring = registered()?.into_shared().ok().context("it has a descriptor")?;
+        drop(ring);
+    }
+    Ok(())
+}
+
+fn sixteen_and_no_more() -> Result {
+    let mut rings = (0..INDICES).map(|_| registered()).collect::<Result<Vec<_>>>()?;
+    let mut one_more = IoUring::new(8)?.into_local();
+    assert_eq!(one_more.register_ring_fd(), Err(Errno::BUSY));
+    assert_eq!(one_more.registered_index(), None);
+    works(&mut one_more, 5)?;
+    for ring in &mut rings {
+        works(ring, 5)?;
+    }
+    drop(rings.remove(3));
+    assert_eq!(one_more.register_ring_fd(), Ok(()));
+    assert_eq!(one_more.registered_index(), Some(3));
+    works(&mut one_more, 5)
+}
+
+/// A ring that is used and dropped in another task does nothing to the rings that are registered
+/// there, whatever index it had before.
+fn moved_rings_leave_others_alone() -> Result {
+    let mut moves = registered()?;
+    let index = moves.registered_index();
+    works(&mut moves, 5)?;
+    let mut moves = moves.into_shared().ok().context("it has a descriptor")?;
+    thread::spawn(move || {
+        let mut stays = registered()?;
+        // The same number names another ring here.
+        assert_eq!(stays.registered_index(), index);
+        works(&mut moves, 5)?;
+        works(&mut stays, 5)?;
+        assert_eq!(stays.status().ready() + moves.status().ready(), 0);
+        drop(moves);
+        works(&mut stays, 5)
+    })
+    .join()
+    .expect("panics are caught by the harness")
+}
+
+fn closed_descriptor() -> Result {
+    let mut ring = IoUring::new(8)?;
+    let fd = ring.as_raw_fd();
+    let open = |fd| {
+        // SAFETY: whatever the number means, it is only asked about.
+        fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).is_ok()
+    };
+    works(&mut ring, 1)?;
+    let mut ring = ring.into_local();
+    assert_eq!(ring.close_ring_fd(), Err(Errno::INVAL));
+    ring.register_ring_fd()?;
+    assert!(open(fd));
+    ring.close_ring_fd()?;
+    assert!(!open(fd));
+    works(&mut ring, 20)?;
+    ring.close_ring_fd()?;
+    // Register calls go by the index as well.
+    ring.submitter().register_probe(&mut rustix_uring::Probe::new())?;
+    // What would lose the ring, or needs the descriptor, is refused, and the ring goes on.
+    assert_eq!(ring.unregister_ring_fd(), Err(Errno::INVAL));
+    assert_eq!(ring.resize(16, None), Err(Errno::INVAL));
+    let mut ring = ring.into_shared().err().context("it has no descriptor")?;
+    works(&mut ring, 20)
+}
+
+fn build_local() -> Result {
+    let mut ring = <IoUring>::builder().build_local(8)?;
+    works(&mut ring, 20)?;
+    let flags = ring.params().setup_flags();
+    // What it has is what it could have: each step of the ladder was refused before.
+    let granted = |flags: SetupFlags| {
+        let mut builder = <IoUring>::builder();
+        builder.sqarray();
+        for flag in flags {
+            match flag {
+                SetupFlags::SINGLE_ISSUER => builder.setup_single_issuer(),
+                SetupFlags::DEFER_TASKRUN => builder.setup_defer_taskrun(),
+                SetupFlags::COOP_TASKRUN => builder.setup_coop_taskrun(),
+                SetupFlags::NO_SQARRAY => builder.setup_no_sqarray(),
+                _ => unreachable!("{flag:?} is none of the ladder's"),
+            };
+        }
+        builder.build(8).is_ok()
+    };
+    let defer = SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN;
+    assert_eq!(flags.contains(defer), granted(defer));
+    assert_eq!(
+        flags.contains(defer | SetupFlags::NO_SQARRAY),
+        granted(defer | SetupFlags::NO_SQARRAY)
+    );
+    assert_eq!(flags.contains(SetupFlags::COOP_TASKRUN), {
+        !granted(defer) && granted(SetupFlags::COOP_TASKRUN)
+    });
+    let registers = IoUring::new(1)?.into_local().register_ring_fd().is_ok();
+    assert_eq!(ring.registered_index().is_some(), registers);
+    // What is no matter of flags is not tried again.
+    assert_eq!(<IoUring>::builder().build_local(0).map(drop), Err(Errno::INVAL));
+    Ok(())
+}

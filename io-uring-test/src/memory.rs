@@ -1,0 +1,132 @@
+//! Rings in memory of the program's own.
+
+use std::fs;
+use std::ptr::NonNull;
+
+use anyhow::bail;
+use rustix::param::page_size;
+use rustix_uring::squeue::Flags;
+use rustix_uring::{Errno, IoUring, Probe, SetupFlags};
+
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("build_in", &[NO_MMAP], build_in),
+    Case::once("build_in_refused", &[NO_MMAP], build_in_refused),
+    Case::once("build_registered_in", &[NO_MMAP], build_registered_in),
+    Case::once("build_registered_in_limit", &[NO_MMAP], build_registered_in_limit),
+];
+
+const NO_MMAP: Need = Need::Trial {
+    what: "a ring in memory of the program's own",
+    refusal: Errno::INVAL,
+    call: || {
+        let builder = <IoUring>::builder();
+        let pages = Pages::new(builder.memory_size(4)?)?;
+        // SAFETY: the pages outlive the ring, which has no operation.
+        unsafe { builder.build_in(4, pages.all()) }?;
+        Ok(())
+    },
+};
+
+/// Sizes around those at which an area of the memory gets another page.
+const SETUPS: [Setup; 6] = [
+    Setup::new(2),
+    Setup::new(8),
+    Setup::new(64),
+    Setup::new(128),
+    Setup::new(32).cq_entries(1024),
+    Setup::new(1024),
+];
+
+/// Every place of both queues is used, in memory of just the size that was said.
+fn build_in(ring: &mut dyn Ring) -> Result {
+    let kind = ring.kind();
+    for setup in SETUPS {
+        let pages = Pages::new(kind.memory_size(&setup)?)?;
+        assert_eq!(pages.all().len(), kind.memory_size(&setup)?);
+        // SAFETY: the pages are ours; what they hold at first makes no difference.
+        unsafe { pages.all().cast::<u8>().write_bytes(0xaa, pages.all().len()) };
+        // SAFETY: the pages outlive the ring, and its operations, which are reaped.
+        let mut ring = unsafe { kind.build_in(&setup, pages.all()) }?;
+        let params = *ring.params();
+        assert!(params.setup_flags().contains(SetupFlags::NO_MMAP.union(kind.flags)));
+        ring.works(3)?;
+        // In the middle of the queues, so that the end is passed.
+        let (sq, cq) = (u64::from(params.sq_entries()), u64::from(params.cq_entries()));
+        for start in (0..cq).step_by(sq as usize) {
+            ring.push_nops(start..start + sq, Flags::empty())?;
+            assert_eq!(ring.submit()? as u64, sq);
+        }
+        let done = ring.complete(cq as usize)?;
+        assert!(done.iter().map(|cqe| (cqe.user_data(), cqe.result())).eq((0..cq).map(|n| (n, 0))));
+    }
+    Ok(())
+}
+
+fn build_in_refused() -> Result {
+    let builder = <IoUring>::builder();
+    let size = builder.memory_size(64)?;
+    let pages = Pages::new(size + page_size())?;
+    let part = |start, len| {
+        // SAFETY: within the pages or the guard behind them.
+        NonNull::slice_from_raw_parts(unsafe { pages.all().cast::<u8>().add(start) }, len)
+    };
+    let refused = |start, len| {
+        // SAFETY: no ring comes of it; the guard is not touched but by the kernel, which is to see.
+        unsafe { builder.build_in(64, part(start, len)) }.err()
+    };
+    assert_eq!(refused(0, size - 1), Some(Errno::INVAL));
+    assert_eq!(refused(64, size), Some(Errno::INVAL));
+    // Its last page is the guard.
+    assert_eq!(refused(2 * page_size(), size), Some(Errno::FAULT));
+    assert_eq!(refused(0, size), None);
+    Ok(())
+}
+
+fn build_registered_in() -> Result {
+    let builder = <IoUring>::builder();
+    let pages = Pages::new(builder.memory_size(8)?)?;
+    let open = || -> Result<Vec<_>> {
+        let mut open: Vec<_> = fs::read_dir("/proc/self/fd")?
+            .map(|entry| {
+                Ok((entry.as_ref().unwrap().file_name(), fs::read_link(entry?.path()).ok()))
+            })
+            .collect::<Result<_>>()?;
+        open.sort();
+        Ok(open)
+    };
+    let before = open()?;
+    {
+        // SAFETY: the pages outlive the ring, and its operations, which are reaped.
+        let mut ring = unsafe { builder.build_registered_in(8, pages.all()) }?;
+        assert_eq!(open()?, before);
+        assert!(ring.registered_index().is_some());
+        works(&mut ring, 50)?;
+        ring.submitter().register_probe(&mut Probe::new())?;
+        // There is no other name that it could go by.
+        assert_eq!(ring.unregister_ring_fd(), Err(Errno::INVAL));
+        assert_eq!(ring.resize(16, None), Err(Errno::INVAL));
+        let Err(mut ring) = ring.into_shared() else { bail!("it has a descriptor") };
+        works(&mut ring, 50)?;
+    }
+    assert_eq!(open()?, before);
+    Ok(())
+}
+
+fn build_registered_in_limit() -> Result {
+    let builder = <IoUring>::builder();
+    let size = builder.memory_size(2)?;
+    let pages = (0..17).map(|_| Pages::new(size)).collect::<Result<Vec<_>>>()?;
+    // Twice, for what the first time does not give back.
+    for _ in 0..2 {
+        // SAFETY: the pages outlive the rings, and their operations, which are reaped.
+        let build = |pages: &Pages| unsafe { builder.build_registered_in(2, pages.all()) };
+        let mut rings = pages[..16].iter().map(build).collect::<Result<Vec<_>, _>>()?;
+        assert_eq!(build(&pages[16]).err(), Some(Errno::BUSY));
+        for ring in &mut rings {
+            works(ring, 5)?;
+        }
+    }
+    Ok(())
+}

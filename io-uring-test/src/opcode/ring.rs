@@ -1,0 +1,137 @@
+//! The ring itself: doing nothing, cancelling.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::pipe::pipe;
+use rustix_uring::Errno;
+use rustix_uring::opcode::{AsyncCancel, AsyncCancel2, Nop, Read, Timeout};
+use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::types::{CancelBuilder, Fd, Timespec};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("nop", &[Opcode(Nop::CODE)], nops),
+    Case::kinds("async_cancel", &[Opcode(AsyncCancel::CODE)], async_cancel),
+    Case::kinds("async_cancel_by", &[Opcode(AsyncCancel::CODE), CANCEL_BY], async_cancel_by),
+    Case::kinds(
+        "async_cancel_refused",
+        &[Opcode(AsyncCancel::CODE), CANCEL_BY],
+        async_cancel_refused,
+    ),
+];
+
+/// Other criteria than user data.
+const CANCEL_BY: Need = Trial {
+    what: "cancelling by file, and everything",
+    refusal: Errno::INVAL,
+    call: || {
+        let mut ring = rustix_uring::IoUring::new(1)?;
+        let cancel = AsyncCancel2::new(CancelBuilder::any()).build();
+        // SAFETY: a cancellation points to nothing.
+        unsafe { ring.submission().push(&cancel) }.map_err(|_| Errno::BUSY)?;
+        ring.submit_and_wait(1)?;
+        Ok(ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))?)
+    },
+};
+
+fn nops(ring: &mut dyn Ring) -> Result {
+    for flags in [Flags::empty(), Flags::ASYNC, Flags::IO_DRAIN] {
+        let entries: Vec<_> =
+            (0..7).map(|n| Nop::new().build().user_data(n).flags(flags)).collect();
+        // SAFETY: NOPs use no memory and no descriptor.
+        let mut done = unsafe { ring.run_all(&entries) }?;
+        done.sort_by_key(|cqe| cqe.user_data());
+        assert!(done.iter().map(|cqe| (cqe.user_data(), cqe.result())).eq((0..7).map(|n| (n, 0))));
+        assert!(done.iter().all(|cqe| !cqe.more() && cqe.buffer_select().is_none()));
+    }
+    // What no operation knows is refused.
+    let refused = nop(1).flags(Flags::from_bits_retain(1 << 7));
+    // SAFETY: a NOP uses no memory and no descriptor.
+    assert_eq!(unsafe { ring.run(refused) }?.to_result(), Err(Errno::INVAL));
+    Ok(())
+}
+
+/// The user data of cancellations.
+const CANCEL: u64 = 99;
+
+/// Cancels, and waits for the cancellation and for `ended` waits that it ends. Returns its result
+/// and whose waits ended.
+fn cancel(
+    ring: &mut dyn Ring,
+    cancel: Entry,
+    ended: usize,
+) -> Result<(Result<u32, Errno>, Vec<u64>)> {
+    // SAFETY: a cancellation points to nothing.
+    unsafe { ring.push(&[cancel.user_data(CANCEL)]) }?;
+    let mut done = ring.complete(1 + ended)?;
+    done.sort_by_key(|cqe| cqe.user_data());
+    let (cancel, waits) = done.split_last().expect("one at least was awaited");
+    assert_eq!(cancel.user_data(), CANCEL);
+    // In a worker thread, what waits is interrupted.
+    let by_it = |cqe: &Completion| {
+        matches!(cqe.to_result(), Err(Errno::CANCELED | Errno::INTR)) && cqe.user_data() < CANCEL
+    };
+    assert!(waits.iter().all(by_it), "{waits:?}");
+    Ok((cancel.to_result(), waits.iter().map(|cqe| cqe.user_data()).collect()))
+}
+
+fn async_cancel(ring: &mut dyn Ring) -> Result {
+    let (empty, _writer) = pipe()?;
+    let mut buf = [0; 8];
+    for flags in [Flags::empty(), Flags::ASYNC] {
+        let read = Read::new(empty.as_fd(), buf.as_mut_ptr(), 8).build().user_data(1).flags(flags);
+        // SAFETY: pipe and buffer outlive the read, which is cancelled below.
+        unsafe { ring.push(&[read]) }?;
+        ring.submit()?;
+        assert_eq!(cancel(ring, AsyncCancel::new(2).build(), 0)?.0, Err(Errno::NOENT));
+        let (result, ended) = cancel(ring, AsyncCancel::new(1).build(), 1)?;
+        // In a worker thread, it was under way.
+        assert!(matches!(result, Ok(0) | Err(Errno::ALREADY)), "{result:?}");
+        assert_eq!(ended, [1]);
+    }
+    assert_eq!(cancel(ring, AsyncCancel::new(3).build(), 0)?.0, Err(Errno::NOENT));
+    Ok(())
+}
+
+/// By file, one or all; by user data, all; and everything.
+fn async_cancel_by(ring: &mut dyn Ring) -> Result {
+    let (empty, _writer) = pipe()?;
+    let (other, _other_writer) = pipe()?;
+    let hour = Timespec::from(Duration::from_secs(3600));
+    let mut bufs = [[0; 8]; 7];
+    let mut bufs = bufs.iter_mut();
+    let mut read = |from: &OwnedFd, n| {
+        let buf = bufs.next().expect("there are seven");
+        Read::new(from, buf.as_mut_ptr(), 8).build().user_data(n)
+    };
+    let mut waits = vec![read(&empty, 1), read(&empty, 1), read(&empty, 2), read(&empty, 3)];
+    waits.extend([read(&other, 4), read(&other, 5), read(&other, 6)]);
+    waits.push(Timeout::new(&hour).build().user_data(7));
+    // SAFETY: everything outlives the waits, all of which are cancelled below.
+    unsafe { ring.push(&waits) }?;
+    ring.submit()?;
+
+    let by = |criteria| AsyncCancel2::new(criteria).build();
+    assert_eq!(cancel(ring, by(CancelBuilder::user_data(1).all()), 2)?, (Ok(2), vec![1, 1]));
+    assert_eq!(cancel(ring, by(CancelBuilder::fd(&empty).all()), 2)?, (Ok(2), vec![2, 3]));
+    assert_eq!(cancel(ring, by(CancelBuilder::fd(&empty)), 0)?.0, Err(Errno::NOENT));
+    assert_eq!(cancel(ring, by(CancelBuilder::fd(&empty).all()), 0)?.0, Ok(0));
+    let (result, ended) = cancel(ring, by(CancelBuilder::fd(other.as_fd())), 1)?;
+    assert_eq!((result, ended.len()), (Ok(0), 1));
+    assert_eq!(cancel(ring, by(CancelBuilder::user_data(7)), 1)?, (Ok(0), vec![7]));
+    assert_eq!(cancel(ring, by(CancelBuilder::any()), 2)?.0, Ok(2));
+    assert_eq!(cancel(ring, by(CancelBuilder::any().all()), 0)?.0, Ok(0));
+    Ok(())
+}
+
+fn async_cancel_refused(ring: &mut dyn Ring) -> Result {
+    let refused = AsyncCancel2::new(CancelBuilder::fd(Fd(-1))).build();
+    assert_eq!(cancel(ring, refused, 0)?.0, Err(Errno::BADF));
+    let mut refused = AsyncCancel::new(1).build();
+    refused.as_raw_mut().op_flags = 1 << 30;
+    assert_eq!(cancel(ring, refused, 0)?.0, Err(Errno::INVAL));
+    Ok(())
+}

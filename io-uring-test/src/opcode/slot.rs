@@ -1,0 +1,143 @@
+//! The table of registered files.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::ptr;
+
+use rustix::io::{FdFlags, fcntl_getfd};
+use rustix_uring::Errno;
+use rustix_uring::opcode::{FilesUpdate, FixedFdInstall, Nop, Read};
+use rustix_uring::squeue::Entry;
+use rustix_uring::types::{Fixed, FixedFdFlags, SKIP_FILE};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("files_update", &[Opcode(FilesUpdate::CODE)], files_update),
+    Case::kinds("files_update_anywhere", &[Opcode(FilesUpdate::CODE), ANYWHERE], anywhere),
+    Case::kinds("files_update_refused", &[Opcode(FilesUpdate::CODE)], update_refused),
+    Case::kinds("fixed_fd_install", &[Opcode(FixedFdInstall::CODE)], install),
+    Case::kinds("fixed_fd_install_refused", &[Opcode(FixedFdInstall::CODE)], install_refused),
+];
+
+const ANYWHERE: Need = Trial {
+    what: "registering files into any slots",
+    // The number that stands for any is out of range there.
+    refusal: Errno::OVERFLOW,
+    call: || {
+        let mut ring = KINDS[0].build(&Setup::USUAL)?;
+        register_files(&*ring, &[-1])?;
+        let mut fds = [std::io::stdout().as_raw_fd()];
+        let update = FilesUpdate::new(ptr::null(), 1).allocate(fds.as_mut_ptr()).build();
+        // SAFETY: `fds` outlives the operation, for whose end `run` waits.
+        unsafe { ring.run(update) }?.to_result()?;
+        Ok(())
+    },
+};
+
+/// Runs an update.
+fn update(ring: &mut dyn Ring, update: FilesUpdate) -> Result<Result<u32, Errno>> {
+    // SAFETY: the list is the caller's, and outlives the operation, for whose end `run` waits.
+    Ok(unsafe { ring.run(update.build()) }?.to_result())
+}
+
+/// What the files in these slots hold, up to five bytes of each.
+fn contents<const N: usize>(
+    ring: &mut dyn Ring,
+    slots: [u32; N],
+) -> Result<[Result<Vec<u8>, Errno>; N]> {
+    let mut contents = [const { Ok(Vec::new()) }; N];
+    for (slot, content) in slots.into_iter().zip(&mut contents) {
+        let mut buf = [0; 5];
+        // SAFETY: `buf` outlives the read, for whose end `run` waits.
+        let read = unsafe { ring.run(Read::new(Fixed(slot), buf.as_mut_ptr(), 5).build()) }?;
+        *content = read.to_result().map(|n| buf[..n as usize].to_vec());
+    }
+    Ok(contents)
+}
+
+fn files_update(ring: &mut dyn Ring) -> Result {
+    let (one, two) = (file_with(b"one")?, file_with(b"two")?);
+    register_files(ring, &[-1; 4])?;
+    let both = [one.as_raw_fd(), two.as_raw_fd()];
+    assert_eq!(update(ring, FilesUpdate::new(both.as_ptr(), 2).offset(1))?, Ok(2));
+    drop((one, two));
+    let (one, two) = (Ok(b"one".to_vec()), Ok(b"two".to_vec()));
+    let nothing = Err(Errno::BADF);
+    let now = contents(ring, [0, 1, 2, 3])?;
+    assert_eq!(now, [nothing.clone(), one, two.clone(), nothing.clone()]);
+
+    let change = [-1, SKIP_FILE];
+    assert_eq!(update(ring, FilesUpdate::new(change.as_ptr(), 2).offset(1))?, Ok(2));
+    assert_eq!(contents(ring, [1, 2])?, [nothing, two]);
+    Ok(())
+}
+
+/// Into any free slots, which are told.
+fn anywhere(ring: &mut dyn Ring) -> Result {
+    let (one, two) = (file_with(b"one")?, file_with(b"two")?);
+    register_files(ring, &[one.as_raw_fd(), -1, two.as_raw_fd(), -1])?;
+    let mut fds: [RawFd; 2] = [two.as_raw_fd(), one.as_raw_fd()];
+    let anywhere = FilesUpdate::new(ptr::null(), 2).allocate(fds.as_mut_ptr());
+    assert_eq!(update(ring, anywhere)?, Ok(2));
+    let mut slots = fds;
+    slots.sort_unstable();
+    assert_eq!(slots, [1, 3]);
+    let now = contents(ring, fds.map(|slot| slot as u32))?;
+    assert_eq!(now, [Ok(b"two".to_vec()), Ok(b"one".to_vec())]);
+
+    let mut fds: [RawFd; 1] = [two.as_raw_fd()];
+    let full = FilesUpdate::new(ptr::null(), 1).allocate(fds.as_mut_ptr());
+    assert_eq!(update(ring, full)?, Err(Errno::NFILE));
+    Ok(())
+}
+
+fn update_refused(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"one")?;
+    let fds: [RawFd; 2] = [file.as_raw_fd(), -7];
+    let list = fds.as_ptr();
+    assert_eq!(update(ring, FilesUpdate::new(list, 1))?, Err(Errno::NXIO));
+    register_files(ring, &[-1; 2])?;
+    assert_eq!(update(ring, FilesUpdate::new(list, 1).offset(2))?, Err(Errno::INVAL));
+    assert_eq!(update(ring, FilesUpdate::new(ptr::null(), 1))?, Err(Errno::FAULT));
+    assert_eq!(update(ring, FilesUpdate::new(list, 0))?, Err(Errno::INVAL));
+    // Up to the one that is no descriptor.
+    assert_eq!(update(ring, FilesUpdate::new(list, 2))?, Ok(1));
+    assert_eq!(contents(ring, [0, 1])?, [Ok(b"one".to_vec()), Err(Errno::BADF)]);
+    // A ring is never registered.
+    let itself = [ring.as_fd().as_raw_fd()];
+    assert_eq!(update(ring, FilesUpdate::new(itself.as_ptr(), 1))?, Err(Errno::BADF));
+    Ok(())
+}
+
+/// Runs an operation that points to nothing.
+fn completion(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
+    // SAFETY: there is no memory, and slots are registered or not, as is tried.
+    unsafe { ring.run(entry) }
+}
+
+fn install(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello")?;
+    register_files(ring, &[-1, file.as_raw_fd()])?;
+    for (flags, closes) in
+        [(FixedFdFlags::empty(), FdFlags::CLOEXEC), (FixedFdFlags::NO_CLOEXEC, FdFlags::empty())]
+    {
+        let done = completion(ring, FixedFdInstall::new(Fixed(1), flags).build())?;
+        // SAFETY: the operation's result is a descriptor, and this is its only owner.
+        let installed = std::fs::File::from(unsafe { done.to_fd() }?);
+        assert_eq!(content(&installed)?, b"hello");
+        assert_eq!(fcntl_getfd(installed.as_fd())?, closes);
+    }
+    assert_eq!(completion(ring, Nop::new().build())?.to_result(), Ok(0));
+    Ok(())
+}
+
+fn install_refused(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello")?;
+    register_files(ring, &[-1, file.as_raw_fd()])?;
+    let empty = FixedFdInstall::new(Fixed(0), FixedFdFlags::empty()).build();
+    assert_eq!(completion(ring, empty)?.to_result(), Err(Errno::BADF));
+    let unknown = FixedFdInstall::new(Fixed(1), FixedFdFlags::from_bits_retain(1 << 30));
+    assert_eq!(completion(ring, unknown.build())?.to_result(), Err(Errno::INVAL));
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Rings of provided buffers: how they are registered, and what is refused.
+
+use std::ptr::NonNull;
+
+use anyhow::ensure;
+use rustix::param::page_size;
+use rustix_uring::squeue::{Entry, Sqe};
+use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*};
+use rustix_uring::{BufRing, BufRingFlags, Errno, IoUring, Submitter};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+pub(crate) const REGISTER: Need = Register(IORING_REGISTER_PBUF_RING as u32);
+const UNREGISTER: Need = Register(IORING_UNREGISTER_PBUF_RING as u32);
+pub(crate) const STATUS: Need = Register(IORING_REGISTER_PBUF_STATUS as u32);
+pub(crate) const KERNELS: Need = Trial {
+    what: "provided buffers in memory of the kernel's",
+    refusal: Errno::INVAL,
+    call: || {
+        let ring = IoUring::new(1)?;
+        Ok(ring.submitter().register_buf_ring_mmap(1, 0, NONE).map(drop)?)
+    },
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("callers_memory", &[REGISTER, UNREGISTER], callers_memory),
+    Case::kinds("kernels_memory", &[REGISTER, UNREGISTER, KERNELS], kernels_memory),
+    Case::kinds("refused", &[REGISTER, UNREGISTER], refused),
+    Case::kinds("kernels_memory_refused", &[REGISTER, KERNELS], kernels_memory_refused),
+    Case::kinds("status", &[REGISTER, STATUS], status),
+];
+
+/// Kernels that know groups below 64 from the start answer EINVAL instead of ENOENT for these.
+const GROUP: u16 = 100;
+const NONE: BufRingFlags = BufRingFlags::empty();
+
+/// Every size there is: 1 to 32768.
+fn sizes() -> impl Iterator<Item = u16> {
+    (0..16).map(|shift| 1 << shift)
+}
+
+fn callers_memory(ring: &mut dyn Ring) -> Result {
+    for entries in sizes() {
+        let pages = Pages::new(BufRing::memory_size(entries))?;
+        // SAFETY: the pages are ours, and outlive the registration.
+        unsafe {
+            // What stood there before means nothing.
+            pages.all().cast::<u8>().write_bytes(0xff, pages.all().len());
+            let bufs = ring.submitter().register_buf_ring(pages.all(), entries, GROUP, NONE)?;
+            assert_eq!((bufs.capacity(), bufs.group()), (usize::from(entries), GROUP));
+            bufs.unregister(&ring.submitter())?;
+        }
+        assert_eq!(ring.submitter().unregister_buf_ring(GROUP), Err(Errno::NOENT));
+    }
+    Ok(())
+}
+
+fn kernels_memory(ring: &mut dyn Ring) -> Result {
+    let before = footprint()?;
+    for (group, entries) in [0, 1, 7, 2047].into_iter().cycle().zip(sizes()) {
+        let bufs = ring.submitter().register_buf_ring_mmap(entries, group, NONE)?;
+        assert_eq!((bufs.capacity(), bufs.group()), (usize::from(entries), group));
+        ensure!(footprint()?.pages > before.pages);
+        bufs.unregister(&ring.submitter())?;
+        assert_eq!(footprint()?, before);
+    }
+    Ok(())
+}
+
+fn refused(ring: &mut dyn Ring) -> Result {
+    let pages = Pages::new(BufRing::memory_size(1024) + page_size())?;
+    let register = |ring: &Submitter<'_>, start, len, entries| {
+        let start = pages.all().cast::<u8>().as_ptr().wrapping_add(start);
+        let memory = NonNull::slice_from_raw_parts(NonNull::new(start).unwrap(), len);
+        // SAFETY: the pages are ours, and outlive the registration, or it is refused.
+        unsafe { ring.register_buf_ring(memory, entries, GROUP, NONE) }.err()
+    };
+    let all = pages.all().len();
+    for entries in [0, 3, 1000, u16::MAX] {
+        assert_eq!(register(&ring.submitter(), 0, all, entries), Some(Errno::INVAL), "{entries}");
+    }
+    assert_eq!(
+        register(&ring.submitter(), 0, BufRing::memory_size(1024) - 1, 1024),
+        Some(Errno::INVAL)
+    );
+    assert_eq!(register(&ring.submitter(), 16, all - 16, 4), Some(Errno::INVAL));
+    assert_eq!(register(&ring.submitter(), 0, all, 1024), None);
+    assert_eq!(register(&ring.submitter(), 0, all, 1024), Some(Errno::EXIST));
+    // The last page is the guard.
+    ring.submitter().unregister_buf_ring(GROUP)?;
+    let guarded = all - page_size();
+    assert_eq!(register(&ring.submitter(), guarded, all, 1024), Some(Errno::FAULT));
+    assert_eq!(ring.submitter().unregister_buf_ring(GROUP), Err(Errno::NOENT));
+    // A group of the older kind is none of a ring, nor makes room for one.
+    let mut byte = 0_u8;
+    let provide = Entry::from_raw(Sqe {
+        opcode: IORING_OP_PROVIDE_BUFFERS as u8,
+        fd: 1,
+        addr: (&raw mut byte).expose_provenance() as u64,
+        len: 1,
+        buf_index: GROUP,
+        ..Sqe::ZERO
+    });
+    // SAFETY: no operation takes the byte.
+    assert_eq!(unsafe { ring.run(provide) }?.to_result(), Ok(0));
+    let ring = ring.submitter();
+    assert_eq!(ring.unregister_buf_ring(GROUP), Err(Errno::INVAL));
+    assert_eq!(register(&ring, 0, all, 4), Some(Errno::EXIST));
+    let unknown = BufRingFlags::from_bits_retain(1 << 15);
+    // SAFETY: it is refused.
+    let bufs = unsafe { ring.register_buf_ring(pages.all(), 4, 2, unknown) };
+    assert_eq!(bufs.err(), Some(Errno::INVAL));
+    Ok(())
+}
+
+fn kernels_memory_refused(ring: &mut dyn Ring) -> Result {
+    let before = footprint()?;
+    let ring = ring.submitter();
+    let register = |entries| ring.register_buf_ring_mmap(entries, 1, NONE);
+    for entries in [0, 3, 1000, u16::MAX] {
+        assert_eq!(register(entries).err(), Some(Errno::INVAL), "{entries}");
+    }
+    let bufs = register(4)?;
+    assert_eq!(register(4).err(), Some(Errno::EXIST));
+    // There is no way to say to the kernel which memory to map: it would be group 1's.
+    for group in [2048, 4097, 32769, u16::MAX] {
+        assert_eq!(ring.register_buf_ring_mmap(4, group, NONE).err(), Some(Errno::INVAL));
+        assert_eq!(ring.unregister_buf_ring(group), Err(Errno::NOENT));
+    }
+    bufs.unregister(&ring)?;
+    assert_eq!(footprint()?, before);
+    Ok(())
+}
+
+fn status(ring: &mut dyn Ring) -> Result {
+    let pages = Pages::new(BufRing::memory_size(4))?;
+    let ring = ring.submitter();
+    let mut byte = 0;
+    // SAFETY: pages and byte outlive the registration.
+    let mut bufs = unsafe { ring.register_buf_ring(pages.all(), 4, 1, NONE) }?;
+    assert_eq!(bufs.available(&ring)?, 0);
+    for n in 1..=3 {
+        // SAFETY: as above.
+        unsafe { bufs.add(&mut byte, 1, n) };
+        assert_eq!(bufs.available(&ring)?, n - 1);
+        bufs.publish();
+        assert_eq!(bufs.available(&ring)?, n);
+    }
+    let other = IoUring::new(1)?;
+    assert_eq!(bufs.available(&other.submitter()), Err(Errno::NOENT));
+    assert_eq!(bufs.unregister(&other.submitter()), Err(Errno::NOENT));
+    ring.unregister_buf_ring(1)?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! An eventfd that completions signal.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{read, write};
+use rustix::pipe::pipe;
+use rustix_uring::opcode::Read;
+use rustix_uring::squeue::Flags;
+use rustix_uring::sys::io_uring_register_op::*;
+use rustix_uring::{Errno, IoUring};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+const EVENTFD: Need = Register(IORING_REGISTER_EVENTFD as u32);
+const ASYNC: Need = Register(IORING_REGISTER_EVENTFD_ASYNC as u32);
+const UNREGISTER: Need = Register(IORING_UNREGISTER_EVENTFD as u32);
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("register_eventfd", &[EVENTFD, UNREGISTER], register_eventfd),
+    Case::kinds("register_eventfd_async", &[ASYNC, UNREGISTER], register_eventfd_async),
+    Case::kinds("refused", &[EVENTFD, ASYNC, UNREGISTER], refused),
+    Case::once("disable_eventfd", &[EVENTFD], disable_eventfd),
+];
+
+fn counter() -> Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::NONBLOCK)?)
+}
+
+/// How often it was signalled since the last look.
+fn count(eventfd: &OwnedFd) -> Result<u64> {
+    let mut count = [0; 8];
+    match read(eventfd, &mut count) {
+        Ok(_) => Ok(u64::from_ne_bytes(count)),
+        Err(Errno::AGAIN) => Ok(0),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn register_eventfd(ring: &mut dyn Ring) -> Result {
+    let eventfd = counter()?;
+    ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
+    ring.works(1)?;
+    assert_ne!(count(&eventfd)?, 0);
+    assert_eq!(count(&eventfd)?, 0);
+    ring.submitter().unregister_eventfd()?;
+    ring.works(1)?;
+    assert_eq!(count(&eventfd)?, 0);
+    ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
+    ring.works(1)?;
+    assert_ne!(count(&eventfd)?, 0);
+    Ok(ring.submitter().unregister_eventfd()?)
+}
+
+/// What completes while it is submitted does not signal; what completes later does.
+fn register_eventfd_async(ring: &mut dyn Ring) -> Result {
+    let eventfd = counter()?;
+    ring.submitter().register_eventfd_async(eventfd.as_raw_fd())?;
+    ring.works(5)?;
+    assert_eq!(count(&eventfd)?, 0);
+    ring.push_nops([1], Flags::ASYNC)?;
+    ring.complete(1)?;
+    assert_ne!(count(&eventfd)?, 0);
+    Ok(ring.submitter().unregister_eventfd()?)
+}
+
+fn refused(ring: &mut dyn Ring) -> Result {
+    let (eventfd, no_eventfd) = (counter()?, open("/dev/null", OFlags::RDONLY, Mode::empty())?);
+    let ring = ring.submitter();
+    assert_eq!(ring.unregister_eventfd(), Err(Errno::NXIO));
+    assert_eq!(ring.register_eventfd(-1), Err(Errno::BADF));
+    assert_eq!(ring.register_eventfd(no_eventfd.as_raw_fd()), Err(Errno::INVAL));
+    assert_eq!(ring.register_eventfd_async(-1), Err(Errno::BADF));
+    ring.register_eventfd(eventfd.as_raw_fd())?;
+    assert_eq!(ring.register_eventfd(eventfd.as_raw_fd()), Err(Errno::BUSY));
+    assert_eq!(ring.register_eventfd_async(eventfd.as_raw_fd()), Err(Errno::BUSY));
+    ring.unregister_eventfd()?;
+    assert_eq!(ring.unregister_eventfd(), Err(Errno::NXIO));
+    Ok(())
+}
+
+fn disable_eventfd() -> Result {
+    let (eventfd, (reader, writer)) = (counter()?, pipe()?);
+    let mut ring = IoUring::new(4)?;
+    ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
+    for enabled in [false, true, false] {
+        let queue = ring.completion();
+        if enabled {
+            queue.enable_eventfd()
+        } else {
+            queue.disable_eventfd()
+        }
+        assert_eq!(queue.eventfd_disabled(), !enabled);
+        drop(queue);
+        let mut byte = 0;
+        // SAFETY: pipe and byte outlive the read, whose completion is awaited.
+        unsafe { ring.submission().push(&Read::new(reader.as_fd(), &mut byte, 1).build()) }?;
+        ring.submit()?;
+        write(&writer, b"a")?;
+        while ring.status().is_empty() {
+            ring.submit_and_wait(1)?;
+        }
+        assert_eq!(ring.completion().count(), 1);
+        assert_eq!(count(&eventfd)? != 0, enabled);
+    }
+    Ok(())
+}

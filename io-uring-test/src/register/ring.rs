@@ -1,0 +1,77 @@
+//! The ring itself: enabling, clocks, and its name. Resizing has a file of its own.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use rustix_uring::sys::io_uring_register_op::*;
+use rustix_uring::types::{self, SubmitArgs, Timespec};
+use rustix_uring::{Errno, IoUring, SetupFlags};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("enable_rings", &[Register(IORING_REGISTER_ENABLE_RINGS as u32)], enable_rings)
+        .setup(Setup::new(16).flags(SetupFlags::R_DISABLED)),
+    Case::once("clock", &[Register(IORING_REGISTER_CLOCK as u32)], clock),
+    Case::kinds("clock_refused", &[Register(IORING_REGISTER_CLOCK as u32)], clock_refused),
+    Case::once(
+        "ring_fds",
+        &[Register(IORING_REGISTER_RING_FDS as u32), Register(IORING_UNREGISTER_RING_FDS as u32)],
+        ring_fds,
+    ),
+];
+
+fn enable_rings(ring: &mut dyn Ring) -> Result {
+    ring.push_nops([1], Default::default())?;
+    assert_eq!(ring.submit(), Err(Errno::BADFD));
+    ring.submitter().register_enable_rings()?;
+    assert_eq!(ring.complete(1)?[0].result(), 0);
+    assert_eq!(ring.submitter().register_enable_rings(), Err(Errno::BADFD));
+    ring.works(10)
+}
+
+/// A deadline is a point of the clock that was registered. (Where the machine was never suspended,
+/// both clocks show the same.)
+fn clock() -> Result {
+    let ring = IoUring::new(4)?;
+    for (clock, same) in [
+        (types::ClockId::Boottime, ClockId::Boottime),
+        (types::ClockId::Monotonic, ClockId::Monotonic),
+    ] {
+        ring.submitter().register_clock(clock)?;
+        let now = clock_gettime(same);
+        let deadline = Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + TICK;
+        let (deadline, start) = (Timespec::from(deadline), Instant::now());
+        let args = SubmitArgs::new().deadline(&deadline);
+        assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
+        assert!(start.elapsed() >= TICK - TICK / 4, "{:?}", start.elapsed());
+    }
+    Ok(())
+}
+const TICK: Duration = Duration::from_millis(40);
+
+fn clock_refused(ring: &mut dyn Ring) -> Result {
+    let ring = ring.submitter();
+    assert_eq!(ring.register_clock(types::ClockId::Realtime), Err(Errno::INVAL));
+    Ok(())
+}
+
+fn ring_fds() -> Result {
+    let mut ring = IoUring::new(4)?.into_local();
+    ring.register_ring_fd()?;
+    assert!(ring.registered_index().is_some());
+    works(&mut ring, 10)?;
+    let mut rings = Vec::new();
+    let refusal = loop {
+        let mut next = IoUring::new(1)?.into_local();
+        match next.register_ring_fd() {
+            Ok(()) => rings.push(next),
+            Err(e) => break e,
+        }
+    };
+    assert_eq!((refusal, rings.len()), (Errno::BUSY, 15));
+    ring.unregister_ring_fd()?;
+    assert_eq!(ring.registered_index(), None);
+    works(&mut ring, 10)
+}

@@ -1,0 +1,191 @@
+//! Entering the kernel: submitting and waiting.
+
+pub(crate) mod args;
+pub(crate) mod iopoll;
+pub(crate) mod sqpoll;
+pub(crate) mod taskrun;
+
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::write;
+use rustix::pipe::pipe;
+use rustix_uring::opcode::Read;
+use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::types::SubmitArgs;
+use rustix_uring::{EnterFlags, Errno, IoUring};
+
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("submit", &[], submit),
+    Case::kinds("submit_and_wait", &[], submit_and_wait),
+    Case::kinds("wait", &[], wait),
+    Case::once("enter", &[], enter),
+    Case::once("enter_refused", &[], enter_refused),
+    Case::once("squeue_wait_elsewhere", &[], squeue_wait_elsewhere),
+    Case::once("parts_in_threads", &[], parts_in_threads),
+];
+
+/// A read that waits until its pipe is written to.
+struct Waiting {
+    reader: OwnedFd,
+    writer: OwnedFd,
+    buf: [u8; 8],
+}
+
+impl Waiting {
+    fn new() -> Result<Self> {
+        let (reader, writer) = pipe()?;
+        Ok(Self { reader, writer, buf: [0; 8] })
+    }
+
+    /// The read, which uses what `self` holds.
+    fn read(&mut self, user_data: u64) -> Entry {
+        Read::new(&self.reader, self.buf.as_mut_ptr(), 8).build().user_data(user_data)
+    }
+
+    /// Lets the read go on.
+    fn release(&self) -> Result {
+        write(&self.writer, b"go ahead")?;
+        Ok(())
+    }
+}
+
+const A_WHILE: Duration = Duration::from_millis(20);
+
+fn submit(ring: &mut dyn Ring) -> Result {
+    assert_eq!(ring.submit(), Ok(0));
+    for n in 1..=16 {
+        ring.push_nops(0..n, Flags::empty())?;
+        assert_eq!(ring.submit(), Ok(n as usize));
+        assert_eq!(ring.submit(), Ok(0));
+        // NOPs complete as they are submitted.
+        assert!(ring.reap().iter().map(|cqe| cqe.user_data()).eq(0..n));
+    }
+    Ok(())
+}
+
+fn submit_and_wait(ring: &mut dyn Ring) -> Result {
+    let mut waiting = Waiting::new()?;
+    // SAFETY: `waiting` outlives its read, which is waited for.
+    unsafe { ring.push(&[waiting.read(1)]) }?;
+    ring.push_nops([2, 3], Flags::empty())?;
+    let start = Instant::now();
+    let taken = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(A_WHILE);
+            waiting.release()
+        });
+        ring.submit_and_wait(3)
+    });
+    assert!(start.elapsed() >= A_WHILE);
+    assert_eq!(taken, Ok(3));
+    assert!(ring.reap().iter().map(|cqe| cqe.user_data()).eq([2, 3, 1]));
+    Ok(())
+}
+
+fn wait(ring: &mut dyn Ring) -> Result {
+    let mut waiting = Waiting::new()?;
+    // SAFETY: `waiting` outlives its read, which is waited for.
+    unsafe { ring.push(&[waiting.read(1)]) }?;
+    ring.submit()?;
+    // What is queued stays queued.
+    ring.push_nops([2], Flags::empty())?;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(A_WHILE);
+            waiting.release()
+        });
+        ring.submitter().wait(1)
+    })?;
+    assert!(ring.reap().iter().map(|cqe| cqe.user_data()).eq([1]));
+    assert_eq!(ring.queue().len(), 1);
+    // Nothing wanted, nothing waited for.
+    ring.submitter().wait(0)?;
+    assert_eq!(ring.complete(1)?[0].user_data(), 2);
+    Ok(())
+}
+
+fn enter() -> Result {
+    let mut ring = IoUring::new(8)?;
+    let (submitter, mut queue, mut done) = ring.split();
+    // SAFETY: NOPs use no memory and no descriptor.
+    unsafe {
+        queue.push_multiple(&[nop(1), nop(2), nop(3)])?;
+        queue.sync();
+        assert_eq!(submitter.enter(0, 0, EnterFlags::empty(), None), Ok(0));
+        assert_eq!(submitter.enter(2, 2, EnterFlags::GETEVENTS, None), Ok(2));
+        done.sync();
+        assert!(done.by_ref().map(|cqe| cqe.user_data()).eq([1, 2]));
+        // More than there are.
+        assert_eq!(submitter.enter(100, 0, EnterFlags::empty(), Some(&SubmitArgs::new())), Ok(1));
+    }
+    done.sync();
+    assert!(done.by_ref().map(|cqe| cqe.user_data()).eq([3]));
+    Ok(())
+}
+
+/// What the kernel refuses comes back unchanged.
+fn enter_refused() -> Result {
+    let ring = IoUring::new(8)?;
+    // SAFETY: nothing is queued.
+    let refused = |flags| unsafe { ring.submitter().enter(0, 0, flags, None) };
+    assert_eq!(refused(EnterFlags::from_bits_retain(1 << 30)), Err(Errno::INVAL));
+    // There is no argument.
+    assert_eq!(refused(EnterFlags::GETEVENTS | EnterFlags::EXT_ARG), Err(Errno::INVAL));
+    Ok(())
+}
+
+/// There is no thread to wait for.
+fn squeue_wait_elsewhere() -> Result {
+    let mut ring = IoUring::new(2)?;
+    // SAFETY: NOPs use no memory and no descriptor.
+    unsafe { ring.submission().push_multiple(&[nop(1), nop(2)]) }?;
+    assert_eq!(ring.submitter().squeue_wait(), Ok(0));
+    assert!(ring.submission().is_full());
+    Ok(())
+}
+
+/// One thread submits, another one reaps.
+fn parts_in_threads() -> Result {
+    const N: u64 = 20_000;
+    let mut ring = IoUring::new(8)?;
+    let (submitter, mut queue, mut done) = ring.split();
+    thread::scope(|scope| -> Result {
+        let submitting = scope.spawn(move || -> Result {
+            for n in 0..N {
+                // SAFETY: NOPs use no memory and no descriptor.
+                while unsafe { queue.push(&nop(n)) }.is_err() {
+                    queue.sync();
+                    match submitter.submit() {
+                        Ok(_) | Err(Errno::BUSY) => queue.sync(),
+                        Err(e) => return Err(e.into()),
+                    }
+                }
+            }
+            queue.sync();
+            while !queue.is_empty() {
+                match submitter.submit() {
+                    Ok(_) | Err(Errno::BUSY) => queue.sync(),
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            Ok(())
+        });
+        let mut reaped = Vec::new();
+        while reaped.len() < N as usize {
+            done.sync();
+            if done.is_empty() {
+                // Some may have found no room.
+                submitter.get_events()?;
+            }
+            reaped.extend(done.by_ref().map(|cqe| cqe.user_data()));
+        }
+        // Older kernels let others overtake those that have found no room.
+        reaped.sort_unstable();
+        assert!(reaped.into_iter().eq(0..N));
+        submitting.join().expect("the submitting thread panicked")
+    })
+}

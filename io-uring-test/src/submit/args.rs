@@ -1,0 +1,208 @@
+//! How long to wait, and with which signals.
+
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Instant;
+
+use rustix::io::dup;
+use rustix::time::{ClockId, clock_gettime};
+use rustix_uring::squeue::Flags;
+use rustix_uring::types::{KernelSigSet, Signal, SubmitArgs, Timespec};
+use rustix_uring::{Errno, Features, IoUring, Parameters};
+
+use super::{A_WHILE, Waiting};
+use crate::harness::Need::*;
+use crate::harness::*;
+
+const EXT_ARG: &[Need] = &[Feature(Features::EXT_ARG)];
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("timespec", EXT_ARG, timespec),
+    Case::once("deadline", &[Feature(Features::EXT_ARG), DEADLINE], deadline),
+    Case::kinds("count_hides_timeout", EXT_ARG, count_hides_timeout),
+    Case::once("min_wait_usec", EXT_ARG, min_wait_usec),
+    Case::once("no_iowait", EXT_ARG, no_iowait),
+    Case::once("signal_interrupts", &[], signal_interrupts),
+    Case::once("sigmask_blocks", EXT_ARG, sigmask_blocks),
+    Case::once("sigmask_unblocks", &[], sigmask_unblocks),
+    Case::once("without_ext_arg", &[], without_ext_arg),
+];
+
+const DEADLINE: Need = Trial {
+    what: "a wait until a point in time",
+    refusal: Errno::INVAL,
+    call: || {
+        let past = Timespec::new();
+        let ring = IoUring::new(1)?;
+        match ring.submitter().wait_with_args(1, &SubmitArgs::new().deadline(&past)) {
+            Err(Errno::TIME) => Ok(()),
+            waited => Ok(waited?),
+        }
+    },
+};
+
+fn timespec(ring: &mut dyn Ring) -> Result {
+    let a_while = Timespec::from(A_WHILE);
+    let args = SubmitArgs::new().timespec(&a_while);
+    let start = Instant::now();
+    assert_eq!(ring.submit_with_args(1, &args), Err(Errno::TIME));
+    assert!(start.elapsed() >= A_WHILE);
+    let start = Instant::now();
+    assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
+    assert!(start.elapsed() >= A_WHILE);
+    // So is a time that is none: the kernel makes one of it.
+    let none = Timespec::new().sec(u64::MAX).nsec(2_000_000_000);
+    let args = SubmitArgs::new().timespec(&none);
+    assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
+    // What is there ends the wait.
+    let hour = Timespec::new().sec(3600);
+    let args = SubmitArgs::new().timespec(&hour);
+    ring.push_nops([1, 2], Flags::empty())?;
+    assert_eq!(ring.submit_with_args(2, &args), Ok(2));
+    assert_eq!(ring.submitter().wait_with_args(2, &args), Ok(()));
+    assert_eq!(ring.reap().len(), 2);
+    Ok(())
+}
+
+fn deadline() -> Result {
+    let ring = IoUring::new(1)?;
+    let start = Instant::now();
+    let mut soon = clock_gettime(ClockId::Monotonic);
+    soon.tv_nsec += A_WHILE.as_nanos() as i64;
+    soon.tv_sec += soon.tv_nsec / 1_000_000_000;
+    soon.tv_nsec %= 1_000_000_000;
+    let soon = Timespec::from(soon);
+    let args = SubmitArgs::new().deadline(&soon);
+    assert_eq!(ring.submit_with_args(1, &args), Err(Errno::TIME));
+    assert!(start.elapsed() >= A_WHILE);
+    // It is over.
+    assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
+    // The last one said holds: as a span, this is years.
+    let years = soon.sec(3600 * 24 * 365);
+    let args = SubmitArgs::new().timespec(&years).deadline(&soon);
+    assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
+    Ok(())
+}
+
+fn count_hides_timeout(ring: &mut dyn Ring) -> Result {
+    let a_while = Timespec::from(A_WHILE);
+    let mut waiting = Waiting::new()?;
+    // SAFETY: `waiting` outlives its read, which is waited for.
+    unsafe { ring.push(&[waiting.read(1)]) }?;
+    let start = Instant::now();
+    assert_eq!(ring.submit_with_args(1, &SubmitArgs::new().timespec(&a_while)), Ok(1));
+    assert!(start.elapsed() >= A_WHILE);
+    assert_eq!(ring.reap(), []);
+    waiting.release()?;
+    assert_eq!(ring.complete(1)?[0].to_result(), Ok(8));
+    Ok(())
+}
+
+fn min_wait_usec() -> Result {
+    let mut ring = IoUring::new(8)?;
+    let hour = Timespec::new().sec(3600);
+    let args = SubmitArgs::new().timespec(&hour).min_wait_usec(A_WHILE.as_micros() as u32);
+    if !ring.params().is_feature_min_timeout() {
+        assert_eq!(ring.submitter().wait_with_args(8, &args), Err(Errno::INVAL));
+        return Ok(());
+    }
+    // SAFETY: NOPs use no memory and no descriptor.
+    unsafe { ring.submission().push(&nop(1)) }?;
+    let start = Instant::now();
+    // One of eight is there, and enough once the minimum is over.
+    assert_eq!(ring.submit_with_args(8, &args), Ok(1));
+    assert!(start.elapsed() >= A_WHILE);
+    assert_eq!(ring.completion().count(), 1);
+    Ok(())
+}
+
+fn no_iowait() -> Result {
+    let ring = IoUring::new(8)?;
+    let a_while = Timespec::from(A_WHILE);
+    let args = SubmitArgs::new().timespec(&a_while).no_iowait();
+    let known = ring.params().is_feature_no_iowait();
+    let refusal = if known { Errno::TIME } else { Errno::INVAL };
+    assert_eq!(ring.submitter().wait_with_args(1, &args), Err(refusal));
+    Ok(())
+}
+
+/// Sends this thread a signal while it waits, in which it must not stop waiting by itself.
+fn signalled<T>(wait: impl FnOnce() -> T) -> T {
+    let this = signal::Thread::this();
+    signal::handle();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(A_WHILE);
+            this.signal();
+        });
+        wait()
+    })
+}
+
+fn signal_interrupts() -> Result {
+    let ring = IoUring::new(8)?;
+    let before = signal::handled();
+    assert_eq!(signalled(|| ring.submitter().wait(1)), Err(Errno::INTR));
+    assert_eq!(signal::handled(), before + 1);
+    Ok(())
+}
+
+fn sigmask_blocks() -> Result {
+    let ring = IoUring::new(8)?;
+    let before = signal::handled();
+    let mut usr1 = KernelSigSet::empty();
+    usr1.insert(Signal::USR1);
+    let longer = Timespec::from(3 * A_WHILE);
+    let args = SubmitArgs::new().timespec(&longer).sigmask(&usr1);
+    let start = Instant::now();
+    assert_eq!(signalled(|| ring.submitter().wait_with_args(1, &args)), Err(Errno::TIME));
+    assert!(start.elapsed() >= 3 * A_WHILE);
+    // It came after the wait.
+    assert_eq!(signal::handled(), before + 1);
+    Ok(())
+}
+
+fn sigmask_unblocks() -> Result {
+    unblocks(&IoUring::new(8)?)
+}
+
+/// A signal that is blocked outside the wait interrupts it.
+fn unblocks(ring: &IoUring) -> Result {
+    signal::handle();
+    let before = signal::handled();
+    let none = KernelSigSet::empty();
+    let waited = signal::blocked(|| {
+        signal::Thread::this().signal();
+        assert_eq!(signal::handled(), before);
+        let waited = ring.submitter().wait_with_args(1, &SubmitArgs::new().sigmask(&none));
+        assert_eq!(signal::handled(), before + 1);
+        waited
+    });
+    assert_eq!(waited, Err(Errno::INTR));
+    Ok(())
+}
+
+/// As on kernels that know no time to wait: everything else is there.
+fn without_ext_arg() -> Result {
+    let maker = IoUring::new(8)?;
+    let mut params = maker.params().into_raw();
+    params.features &= !Features::EXT_ARG.bits();
+    // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
+    // used meanwhile.
+    let mut ring = unsafe { IoUring::from_fd(dup(maker.as_fd())?, Parameters::from_raw(params)) }?;
+    let a_while = Timespec::from(A_WHILE);
+    for args in [
+        SubmitArgs::new().timespec(&a_while),
+        SubmitArgs::new().deadline(&a_while),
+        SubmitArgs::new().min_wait_usec(1),
+    ] {
+        assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::OPNOTSUPP));
+        // Nothing of what is queued is submitted.
+        // SAFETY: NOPs use no memory and no descriptor.
+        unsafe { ring.submission().push(&nop(1)) }?;
+        assert_eq!(ring.submit_with_args(1, &args), Err(Errno::OPNOTSUPP));
+    }
+    assert_eq!(ring.submit_with_args(3, &SubmitArgs::new()), Ok(3));
+    assert_eq!(ring.completion().count(), 3);
+    unblocks(&ring)
+}

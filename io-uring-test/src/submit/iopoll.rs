@@ -1,0 +1,70 @@
+//! Rings whose completions are polled for.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::OFlags;
+use rustix_uring::opcode::Read;
+use rustix_uring::{Errno, SetupFlags};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+const IOPOLL: SetupFlags = SetupFlags::IOPOLL;
+const HYBRID: SetupFlags = IOPOLL.union(SetupFlags::HYBRID_IOPOLL);
+const DRIVE: &str = "/dev/nvme0n1";
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("file_that_does_not_poll", &[RingWith(IOPOLL)], file_that_does_not_poll)
+        .setup(Setup::USUAL.flags(IOPOLL)),
+    Case::kinds("drive", &[RingWith(IOPOLL), Device(DRIVE), POLLS], drive)
+        .setup(Setup::USUAL.flags(IOPOLL)),
+    Case::kinds("drive_hybrid", &[RingWith(HYBRID), Device(DRIVE), POLLS], drive)
+        .setup(Setup::USUAL.flags(HYBRID)),
+];
+
+fn file_that_does_not_poll(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello")?;
+    let mut buf = [0; 8];
+    let read = Read::new(file.as_fd(), buf.as_mut_ptr(), 8).build();
+    for _ in 0..20 {
+        // SAFETY: `file` and `buf` outlive the read, for whose end `run` waits.
+        assert_eq!(unsafe { ring.run(read) }?.to_result(), Err(Errno::OPNOTSUPP));
+    }
+    Ok(())
+}
+
+const POLLS: Need = Trial {
+    what: "polling the drive (it wants nvme.poll_queues)",
+    refusal: Errno::OPNOTSUPP,
+    call: || drive(&mut *KINDS[0].build(&Setup::USUAL.flags(IOPOLL))?),
+};
+
+/// Reads several pages at once, and compares them with what an ordinary read says.
+fn drive(ring: &mut dyn Ring) -> Result {
+    const PAGE: usize = 4096;
+    let direct =
+        OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(DRIVE)?;
+    let memory = Pages::new(8 * PAGE)?;
+    let start = memory.all().cast::<u8>();
+    // SAFETY: within the memory, which nobody else uses yet.
+    unsafe { start.write_bytes(0xff, 8 * PAGE) };
+    let page = |i: usize| {
+        // SAFETY: within the memory.
+        let buf = unsafe { start.add(i * PAGE) }.as_ptr();
+        let read = Read::new(direct.as_fd(), buf, PAGE as u32).offset((i * PAGE) as u64);
+        read.build().user_data(i as u64)
+    };
+    let reads: Vec<_> = (0..8).map(page).collect();
+    // SAFETY: `direct` and `memory` outlive the reads, for whose end `run_all` waits.
+    for done in unsafe { ring.run_all(&reads) }? {
+        assert_eq!(done.to_result()? as usize, PAGE);
+    }
+    let mut expected = vec![0; 8 * PAGE];
+    File::open(DRIVE)?.read_exact(&mut expected)?;
+    // SAFETY: the memory is initialised, and the reads are over.
+    assert!(unsafe { memory.all().as_ref() } == expected);
+    Ok(())
+}

@@ -1,0 +1,79 @@
+"""The machines that can be emulated, and what Debian and Rust call them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Arch:
+    name: str
+    triple: str
+    deb: str
+    qemu: str
+    packages: tuple  # sets of Debian packages that hold the emulator: the first to be had wins
+    machine: tuple
+    console: str
+    flavours: tuple  # of Debian's kernels, best first
+    gnu: str = ""  # prefix of the cross tools; none where the system's own do
+    bus: str = "pci"  # suffix of virtio devices
+    append: str = ""  # to the kernel's command line
+    suites: tuple = ()  # those with kernels for it, where not all have
+    native_until: tuple = ()  # the last series with kernels of its own; later ones run on `compat`
+    compat: str = ""
+    rustup: bool = False  # Debian has no such std; rustup may
+
+
+X86 = dict(
+    packages=("qemu-system-x86",),
+    # QEMU 7.2 now and then returns from CMPXCHG16B with flags that it has made up, and the kernel
+    # ends in a double fault (seen in __kmalloc on 6.12).
+    machine=("-M", "pc", "-cpu", "max,-cx16"),
+    console="ttyS0",
+    # A busy host delivers ticks too late for the kernel's liking.
+    append="no_timer_check",
+)
+PC = dict(X86, deb="amd64", qemu="qemu-system-x86_64", flavours=("cloud-amd64", "amd64"))
+
+ARCHES = {
+    arch.name: arch
+    for arch in (
+        Arch(name="x86_64", triple="x86_64-unknown-linux-gnu", **PC),
+        Arch(name="musl", triple="x86_64-unknown-linux-musl", rustup=True, **PC),
+        Arch(
+            name="i686", triple="i686-unknown-linux-gnu", gnu="i686-linux-gnu",
+            deb="i386", qemu="qemu-system-i386", flavours=("686-pae", "686"),
+            suites=("bookworm", "bullseye"), native_until=(6, 1), compat="x86_64", **X86,
+        ),
+        Arch(
+            name="aarch64", triple="aarch64-unknown-linux-gnu", gnu="aarch64-linux-gnu",
+            deb="arm64", qemu="qemu-system-aarch64", packages=("qemu-system-arm",),
+            machine=("-M", "virt", "-cpu", "max,pauth-impdef=on"), console="ttyAMA0",
+            flavours=("cloud-arm64", "arm64"),
+        ),
+        Arch(
+            name="armv7", triple="armv7-unknown-linux-gnueabihf", gnu="arm-linux-gnueabihf",
+            deb="armhf", qemu="qemu-system-arm", packages=("qemu-system-arm",),
+            machine=("-M", "virt,highmem=off", "-cpu", "cortex-a15"), console="ttyAMA0",
+            flavours=("armmp", "armmp-lpae"),
+        ),
+        Arch(
+            name="riscv64", triple="riscv64gc-unknown-linux-gnu", gnu="riscv64-linux-gnu",
+            deb="riscv64", qemu="qemu-system-riscv64",
+            packages=("qemu-system-riscv opensbi", "qemu-system-misc opensbi"),
+            machine=("-M", "virt", "-cpu", "rv64"), console="ttyS0", flavours=("riscv64",),
+            suites=("trixie", "trixie-backports", "sid", "experimental"),
+        ),
+        Arch(
+            name="powerpc64le", triple="powerpc64le-unknown-linux-gnu",
+            gnu="powerpc64le-linux-gnu", deb="ppc64el", qemu="qemu-system-ppc64",
+            packages=("qemu-system-ppc",), machine=("-M", "pseries", "-cpu", "power9"),
+            console="hvc0", flavours=("powerpc64le",),
+        ),
+        Arch(
+            name="s390x", triple="s390x-unknown-linux-gnu", gnu="s390x-linux-gnu",
+            deb="s390x", qemu="qemu-system-s390x",
+            packages=("qemu-system-s390x", "qemu-system-misc"),
+            machine=("-M", "s390-ccw-virtio", "-cpu", "max"), console="ttysclp0", bus="ccw",
+            flavours=("s390x", "cloud-s390x"),
+        ),
+    )
+}

@@ -1,0 +1,75 @@
+#!/bin/busybox sh
+# The first and only process of the guest. What the programs print, how they end, and the report go
+# out by a port each; the console is the kernel's alone.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+/bin/busybox mkdir -p /sbin /usr/bin /usr/sbin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm /dev/hugepages /mnt/disk
+mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t tmpfs -o mode=755 tmpfs /run
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
+mount -t hugetlbfs hugetlbfs /dev/hugepages 2>/dev/null
+
+while read -r module; do
+    insmod "/vm/modules/$module.ko" || echo "init: $module is not loaded"
+done </vm/modules/order
+
+# await SECONDS COMMAND...: devices appear a while after their drivers.
+await() {
+    n=$(($1 * 20))
+    shift
+    until "$@"; do
+        n=$((n - 1))
+        [ $n -gt 0 ] || return 1
+        usleep 50000
+    done
+}
+port() {
+    for d in /sys/class/virtio-ports/*; do
+        [ "$(cat "$d/name" 2>/dev/null)" = "$1" ] && [ -c "/dev/${d##*/}" ] && echo "/dev/${d##*/}" && return
+    done
+    return 1
+}
+ports() {
+    output=$(port output) && status=$(port status) && report=$(port report)
+}
+await 30 ports || { echo "init: no ports"; poweroff -f; }
+exec 5>"$output" 6>"$status" 7>"$report"
+fatal() {
+    echo "fatal $*" >&6
+    poweroff -f
+    sleep 60
+}
+
+ip link set lo up || ifconfig lo 127.0.0.1 up
+hostname vm
+[ ! -e /proc/sys/kernel/io_uring_disabled ] || echo 0 >/proc/sys/kernel/io_uring_disabled
+await 10 [ -b /dev/vda ] || fatal "no /dev/vda"
+mount -t ext4 /dev/vda /mnt/disk || fatal "the disk cannot be mounted"
+ulimit -H -n 524288
+ulimit -S -n 1024
+export HOME=/root USER=root TMPDIR=/mnt/disk TERM=dumb
+cd /mnt/disk || fatal "no folder"
+echo "boot $(uname -r) $(cut -d' ' -f1 /proc/uptime)" >&6
+
+# run NAME PROGRAM ARGUMENTS...
+run() {
+    name=$1
+    shift
+    echo "init: $name starts"
+    "$@" </dev/null >&5 2>&5 5>&- 6>&- 7>&-
+    echo "ended $name $?" >&6
+}
+. /vm/run
+echo "init: all has run"
+[ ! -e /tmp/report ] || cat /tmp/report >&7
+echo end >&6
+poweroff -f
+sleep 60

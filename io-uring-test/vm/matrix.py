@@ -1,0 +1,195 @@
+"""The same tests on every kernel and every architecture."""
+
+import os
+import queue
+import re
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import guest
+import kernels
+import qemu
+import toolchain
+from arches import ARCHES
+from packages import Failure, program, say
+
+FULL = """
+    5.10 6.1 6.12 6.18 7.2 7.3 musl:7.2 i686:6.1 i686:7.2 aarch64:7.3 armv7:7.2 riscv64:7.2
+    powerpc64le:6.12 s390x:7.3
+""".split()
+FAST = "5.10 6.1 6.12 7.2 s390x:7.3".split()
+
+
+@dataclass(frozen=True)
+class Entry:
+    arch: str
+    kernel: str
+
+    def __str__(self):
+        return self.arch + " " + self.kernel
+
+    @staticmethod
+    def parse(text):
+        arch, _, kernel = text.rpartition(":")
+        arch = arch or "x86_64"
+        if arch not in ARCHES:
+            raise Failure("no such architecture: %s (there are %s)" % (arch, " ".join(ARCHES)))
+        return Entry(arch, kernel)
+
+
+@dataclass
+class Row:
+    """A line of the report of the live tests."""
+
+    state: str
+    reason: str
+
+
+@dataclass
+class Result:
+    entry: Entry
+    version: str = "?"
+    machine: str = ""  # whose kernel it was
+    statuses: dict = field(default_factory=dict)
+    rows: dict = field(default_factory=dict)  # by group and name
+    problem: str = ""  # why there is no verdict on all of the tests
+    unavailable: str = ""  # no toolchain: nothing was tried
+    warning: str = ""
+    seconds: float = 0
+    log: Path = None
+
+    def passed(self):
+        return not self.unavailable and not self.problem and not any(self.statuses.values())
+
+    def count(self, group, state):
+        return sum(key[0] == group and row.state == state for key, row in self.rows.items())
+
+
+def run(entries, filters, logs, jobs, timeout, refresh):
+    """The results, in the order of the entries."""
+    waiting, results = queue.Queue(), {}
+    for entry in entries:
+        waiting.put(entry)
+
+    def work():
+        while True:
+            try:
+                entry = waiting.get_nowait()
+            except queue.Empty:
+                return
+            result = results[entry] = Result(entry)
+            try:
+                run_one(result, filters, logs, timeout, refresh)
+            except toolchain.Unavailable as e:
+                result.unavailable = str(e)
+            except Failure as e:
+                result.problem = str(e)
+            except Exception as e:  # a thread's end is not to be taken for success
+                result.problem = repr(e)
+            say("%s: %s" % (entry, outcome(result)))
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        while worker.is_alive():
+            worker.join(0.2)
+    return [results[entry] for entry in entries]
+
+
+def run_one(result, filters, logs, timeout, refresh):
+    entry = result.entry
+    arch = ARCHES[entry.arch]
+    machine = kernels.machine(arch, entry.kernel)
+    result.machine = machine.name
+    kernel = kernels.find(machine, entry.kernel, refresh)
+    result.version = kernel.version
+    busybox = kernels.busybox(machine)
+    program(machine.qemu, *machine.packages)
+    programs = dict(toolchain.build(arch))
+    # Whoever chooses cases does not mean the unit tests.
+    if filters:
+        del programs["unit"]
+    commands = {
+        "unit": ["/vm/bin/unit", "--quiet", "--test-threads=2"],
+        # Emulation may be a hundred times slower than the machine that a case is timed for.
+        "live": ["/vm/bin/live", "--report", "/tmp/report", "--timeout", "300", *filters],
+    }
+    commands = {name: words for name, words in commands.items() if name in programs}
+    stem = logs / ("%s-%s" % (entry.arch, entry.kernel))
+    result.log = stem.with_name(stem.name + ".log")
+    heard = [0]
+
+    def progress(seconds, output):
+        if seconds - heard[0] > 20:
+            heard[0] = seconds
+            cases = len(re.findall(r"^(?:ok  |skip|FAIL) ", output.read_text(errors="replace"), re.M))
+            say("%s: %d cases after %d s" % (entry, cases, seconds))
+
+    with tempfile.TemporaryDirectory(prefix="rustix-uring-") as folder:
+        work = Path(folder)
+        guest.write_initramfs(work / "initramfs", machine, kernel, busybox, programs, commands)
+        say("%s: starting Linux %s" % (entry, kernel.version))
+        verdict = qemu.boot(machine, kernel, work, stem, timeout, progress)
+    result.seconds = verdict.seconds
+    result.statuses, result.problem, result.warning = verdict.statuses, verdict.problem, verdict.warning
+    for line in stem.with_name(stem.name + ".tsv").read_text().splitlines():
+        group, name, state, reason = line.split("\t")
+        result.rows[group, name] = Row(state, reason)
+    if not result.problem and set(result.statuses) != set(commands):
+        result.problem = "not all tests have run"
+    if not result.problem and not result.rows:
+        result.problem = "the live tests have not reported"
+
+
+def outcome(result):
+    """A result in words."""
+    if result.unavailable:
+        return "no toolchain: " + result.unavailable
+    if result.problem:
+        return "FAILED: " + result.problem
+    words = []
+    if "unit" in result.statuses:
+        words.append("unit tests " + ("FAILED" if result.statuses["unit"] else "pass"))
+    counts = [(result.count("case", state), state) for state in ("passed", "skipped", "failed")]
+    words.append(", ".join("%d %s" % count for count in counts if count[0]))
+    if result.statuses["live"] and not result.count("case", "failed"):
+        words.append("exit status %d" % result.statuses["live"])
+    return "; ".join(words)
+
+
+def failures(result):
+    """What the tests printed of failures, of cases that never ended too."""
+    text = result.log.read_text(errors="replace") if result.log else ""
+    return re.findall(r"^(?:FAIL .*|test .* FAILED)$", text, re.M)
+
+
+def summary(results):
+    """A line for each result, and for each case that failed."""
+    lines = []
+    for result in results:
+        lines.append("%-16s %-10s %5.0f s  %s" % (result.entry, result.version, result.seconds, outcome(result)))
+        lines += ["    " + line for line in failures(result)]
+        if result.warning:
+            lines.append("    the kernel says: " + result.warning)
+        if not result.passed() and result.log:
+            lines.append("    see %s" % os.path.relpath(result.log))
+    return "\n".join(lines)
+
+
+def regressions(results):
+    """What passes on one kernel and not on a newer one: nothing may."""
+    found = []
+    for arch in ARCHES:
+        # A machine's kernels are alike in what they are configured for.
+        mine = [r for r in results if r.machine == r.entry.arch == arch and r.passed()]
+        mine.sort(key=lambda r: kernels.order(r.version))
+        for i, newer in enumerate(mine):
+            for key, row in newer.rows.items():
+                before = [r for r in mine[:i] if key in r.rows and r.rows[key].state == "passed"]
+                if row.state != "passed" and before:
+                    found.append("%s passes on %s, and on %s it does not: %s, %s" % (
+                        key[1], before[-1].entry, newer.entry, row.state, row.reason))
+    return found

@@ -1,0 +1,109 @@
+"""One run of a guest, from its start to a verdict. QEMU emulates; KVM is not needed."""
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+from packages import Failure, program, run
+
+MEMORY, PROCESSORS, HUGE_PAGES = 1024, 2, 16
+DISK, SCRATCH, NVME = 256 << 20, 64 << 20, 64 << 20
+
+# Every oops is made a panic.
+PANIC = re.compile(r"Kernel panic - not syncing.*")
+WARNING = re.compile(r"(?:WARNING: |BUG: |INFO: task |INFO: rcu|UBSAN: |refcount_t: ).*")
+
+
+@dataclass
+class Verdict:
+    """How a guest ended."""
+
+    problem: str = ""
+    statuses: dict = field(default_factory=dict)  # of the programs, by name
+    seconds: float = 0
+    warning: str = ""  # what the kernel complained of meanwhile
+
+
+def sparse(path, size):
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def boot(arch, kernel, work, logs, timeout, progress):
+    """Starts the guest whose initramfs is in `work`. `logs` is where the logs go, without an ending;
+    `progress` is called now and then."""
+    output, console, report = (logs.with_name(logs.name + end) for end in (".log", ".console", ".tsv"))
+    status, said = work / "status", work / "qemu"
+    ports = {"output": output, "status": status, "report": report}
+    for path in (*ports.values(), console):
+        path.write_bytes(b"")
+
+    mkfs = program("mkfs.ext4", "e2fsprogs")
+    run([mkfs, "-q", "-F", sparse(work / "disk", DISK)])
+    drives = {"disk": "virtio-blk-%s,drive=disk" % arch.bus, "scratch": "virtio-blk-%s,drive=scratch" % arch.bus}
+    sparse(work / "scratch", SCRATCH)
+    if arch.bus == "pci":
+        drives["nvme"] = "nvme,serial=rustix-uring,drive=nvme"
+        sparse(work / "nvme", NVME)
+    append = (
+        "console=%s panic=-1 oops=panic loglevel=5 random.trust_cpu=on nvme.poll_queues=1 hugepages=%d %s"
+        % (arch.console, HUGE_PAGES, arch.append)
+    )
+    argv = [
+        # The emulator is not to outlive us.
+        "setpriv", "--pdeathsig", "KILL", program(arch.qemu, *arch.packages),
+        *arch.machine, "-accel", "tcg", "-m", str(MEMORY), "-smp", str(PROCESSORS),
+        "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
+        "-serial", "file:%s" % console, "-kernel", kernel.image, "-initrd", work / "initramfs",
+        "-append", append, "-device", "virtio-serial-" + arch.bus,
+    ]
+    for number, (name, path) in enumerate(ports.items(), 1):
+        argv += ["-chardev", "file,id=%s,path=%s" % (name, path)]
+        argv += ["-device", "virtserialport,chardev=%s,name=%s,nr=%d" % (name, name, number)]
+    for name, device in drives.items():
+        argv += ["-drive", "if=none,id=%s,format=raw,cache=unsafe,file=%s" % (name, work / name)]
+        argv += ["-device", device]
+
+    started = time.monotonic()
+    elapsed = lambda: time.monotonic() - started
+    with open(said, "wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        while process.poll() is None and elapsed() < timeout and "\nend\n" not in status.read_text():
+            time.sleep(0.1)
+            progress(elapsed(), output)
+        seconds = elapsed()
+        ended = process.poll() is not None
+        if not ended and seconds < timeout:
+            # Switching off takes no time.
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                pass
+    finally:
+        process.kill()
+        process.wait()
+
+    verdict = Verdict(seconds=seconds)
+    words = [line.split(" ") for line in status.read_text().splitlines()]
+    verdict.statuses = {word[1]: int(word[2]) for word in words if word[0] == "ended"}
+    log = console.read_text(errors="replace").replace("\r", "")
+    # What an emulated processor makes a kernel complain of at boot means nothing.
+    ran = log.partition("starts\n")[2].partition("init: all has run")[0]
+    if warning := WARNING.search(ran):
+        verdict.warning = warning[0]
+    if panic := PANIC.search(log):
+        verdict.problem = panic[0]
+    elif fatal := [" ".join(word[1:]) for word in words if word[0] == "fatal"]:
+        verdict.problem = fatal[0]
+    elif ["end"] not in words:
+        booted = any(word[0] == "boot" for word in words)
+        where = "its tests" if booted else "its boot"
+        if ended:
+            why = said.read_text(errors="replace").strip()[-500:] or "no word from QEMU"
+            verdict.problem = "the guest ended in %s: %s" % (where, why)
+        else:
+            verdict.problem = "no end of %s after %d s" % (where, timeout)
+    return verdict

@@ -1,0 +1,175 @@
+"""Static programs for every architecture.
+
+The system's Rust builds for the system's own. For others, Debian has a Rust whose standard library
+is there for all of its architectures, in the oldest version that this project supports, and the
+linkers. Both are unpacked in the cache and run from there.
+"""
+
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+from packages import Apt, Failure, Lock, cache, program, say
+
+RUST, GCC = "trixie", ("bookworm", "gcc-12")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Unavailable(Failure):
+    """There is no toolchain for it here, which is nobody's fault."""
+
+
+def script(path, text):
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+
+
+def rust(arch):
+    """The folder of Debian's `rustc` and `rustdoc`, which can build for this architecture."""
+    base = cache("toolchain", "rust")
+    host, target = Apt("amd64", RUST), Apt(arch.deb, RUST)
+    with Lock("toolchain-rust"):
+        if not (base / "rustc").exists():
+            host.update()
+            series = re.match(r"\d+\.\d+", host.show("rustc")["Version"])[0]
+            names = ["rustc", "libstd-rust-dev", *host.closure("libstd-rust-" + series)]
+            host.unpack(names, base / "root", "rustc %s" % series)
+            for name in ("rustc", "rustdoc"):
+                # With the loader of its own release: its C library is newer than the system's may be.
+                script(base / name, RUN_RUST.format(program=name))
+        if not (done := base / ("std-" + arch.deb)).exists():
+            target.update()
+            host.update()
+            build = [re.sub(r"\+b\d+$", "", apt.show("libstd-rust-dev")["Version"]) for apt in (host, target)]
+            if build[0] != build[1]:
+                raise Unavailable("Debian's Rust is %s, and %s for %s" % (*build, arch.name))
+            target.unpack(["libstd-rust-dev"], base / "root", "the standard library for " + arch.name)
+            done.touch()
+    return base
+
+
+RUN_RUST = r"""root=$(dirname "$(readlink -f "$0")")/root
+for loader in "$root"/usr/lib64/ld-linux-x86-64.so.2 "$root"/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2; do
+    [ ! -f "$loader" ] || break
+done
+exec "$loader" --argv0 {program} --library-path "$root/usr/lib/x86_64-linux-gnu" \
+    "$root/usr/bin/{program}" --sysroot "$root/usr" "$@"
+"""
+
+
+def linker(arch):
+    """The folder of `cc` and `ar` for this architecture."""
+    base = cache("toolchain", "gcc-" + arch.name)
+    with Lock("toolchain-gcc-" + arch.name):
+        if (base / "cc").exists():
+            return base
+        suite, gcc = GCC
+        apt = Apt("amd64", suite)
+        apt.update()
+        names = apt.closure("%s-%s" % (gcc, arch.gnu), "libc6-dev-%s-cross" % arch.deb)
+        names = [name for name in names if not NOT_FOR_LINKER.match(name)]
+        apt.unpack(names, base / "root", "the linker for " + arch.name)
+        usr = base / "root" / "usr"
+        shutil.rmtree(usr / "share", ignore_errors=True)
+        for pattern in NOT_FOR_LINKING:
+            for path in glob.glob(str(usr / pattern)):
+                os.unlink(path)
+        # With --sysroot, ld finds here what libc.so names by absolute path.
+        script(base / "ar", RUN_TOOL + 'exec "$usr/bin/%s-ar" "$@"\n' % arch.gnu)
+        script(base / "cc", RUN_TOOL + 'exec "$usr/bin/%s-%s" --sysroot="${usr%%/usr}" "$@"\n' % (arch.gnu, gcc))
+    return base
+
+
+RUN_TOOL = r"""usr=$(dirname "$(readlink -f "$0")")/root/usr
+export LD_LIBRARY_PATH="$usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+"""
+# The system has these: it is a Debian too.
+NOT_FOR_LINKER = re.compile(
+    r"^(libc6|libcrypt1|libgcc-s1|libstdc\+\+6|gcc-12-base|debconf|dpkg|tar|perl.*|libtinfo6)$"
+)
+NOT_FOR_LINKING = (
+    "lib/gcc-cross/*/*/lto1", "lib/gcc-cross/*/*/*san*", "bin/*-lto-dump*", "bin/*-gcov*",
+    "bin/*-gprof*", "bin/*-dwp", "*/lib/*san*.so*",
+)
+
+
+def rustup(triple):
+    """Makes sure that the system's Rust has the standard library of a target."""
+    rustc = os.environ.get("RUSTC", "rustc")
+    libdir = [rustc, "--print", "target-libdir", "--target", triple]
+    found = subprocess.run(libdir, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+    if found.returncode == 0 and Path(found.stdout.strip()).is_dir():
+        return
+    if not shutil.which("rustup"):
+        raise Unavailable("the toolchain has no %s, and there is no rustup" % triple)
+    say("fetching the standard library for " + triple)
+    added = subprocess.run(
+        ["rustup", "target", "add", triple], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+    )
+    if added.returncode != 0:
+        raise Unavailable("rustup: " + added.stdout.strip()[-300:])
+
+
+def environment(arch):
+    """What cargo needs to know to build static programs for an architecture."""
+    env = dict(os.environ)
+    own = "CARGO_TARGET_%s_" % arch.triple.upper().replace("-", "_")
+    flags = [*env.pop("RUSTFLAGS", "").split(), "-C", "target-feature=+crt-static"]
+    # Names and line numbers of panics do not need it, and every guest unpacks the programs.
+    env.update({own + "RUSTFLAGS": " ".join(flags), "CARGO_PROFILE_DEV_DEBUG": "false"})
+    program("cc", "gcc libc6-dev")
+    if arch.rustup:
+        rustup(arch.triple)
+    elif arch.gnu:
+        gcc, debian = linker(arch), rust(arch)
+        for name, tool in (("CC", "cc"), ("AR", "ar")):
+            env["%s_%s" % (name, arch.triple.replace("-", "_"))] = str(gcc / tool)
+        env.update({
+            own + "LINKER": str(gcc / "cc"),
+            "RUSTC": str(debian / "rustc"),
+            "RUSTDOC": str(debian / "rustdoc"),
+        })
+    return env
+
+
+def target_folder():
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute() / "matrix"
+
+
+CARGO = threading.Lock()
+BUILT = {}
+
+
+def build(arch):
+    """Builds the unit tests and the live tests; each is built once."""
+    env = environment(arch)
+    with CARGO:
+        if arch.name not in BUILT:
+            say("building for %s" % arch.triple)
+            BUILT[arch.name] = compile_tests(arch, env)
+    return BUILT[arch.name]
+
+
+def compile_tests(arch, env):
+    argv = [
+        "cargo", "test", "--no-run", "--lib", "--bins", "-p", "rustix-uring", "-p", "io-uring-test",
+        "--target", arch.triple, "--target-dir", target_folder() / "build",
+        "--message-format", "json-render-diagnostics",
+    ]
+    # Several at a time would only say that they wait for each other.
+    cargo = subprocess.run(argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+    if cargo.returncode != 0:
+        raise Failure("cargo, for %s:\n%s" % (arch.triple, cargo.stderr[-3000:]))
+    programs = {}
+    for message in map(json.loads, cargo.stdout.splitlines()):
+        if message.get("executable"):
+            unit = "lib" in message["target"]["kind"]
+            programs["unit" if unit else "live"] = Path(message["executable"])
+    return programs
