@@ -164,16 +164,43 @@ pub(crate) use raw::{enter_registered_wait, register_without_ring};
 /// What rustix has no form for.
 #[cfg(feature = "raw-syscall")]
 mod raw {
-    use syscalls::{Sysno, syscall};
-
     use super::*;
     use crate::sys::io_uring_reg_wait;
 
-    fn result(answer: Result<usize, syscalls::Errno>) -> io::Result<u32> {
-        match answer {
-            Ok(value) => Ok(value as u32),
-            Err(errno) => Err(io::Errno::from_raw_os_error(errno.into_raw())),
-        }
+    /// A system call, as rustix makes its own on this processor: without libc.
+    #[cfg(any(
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64",
+        target_arch = "x86",
+        target_arch = "x86_64"
+    ))]
+    macro_rules! call {
+        ($name:ident, $($arg:expr),*) => {
+            match syscalls::syscall!(syscalls::Sysno::$name, $($arg),*) {
+                Ok(value) => Ok(value as u32),
+                Err(errno) => Err(io::Errno::from_raw_os_error(errno.into_raw())),
+            }
+        };
+    }
+
+    /// A system call, as rustix makes its own on this processor: by libc.
+    #[cfg(not(any(
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64",
+        target_arch = "x86",
+        target_arch = "x86_64"
+    )))]
+    macro_rules! call {
+        (@number io_uring_enter) => { libc::SYS_io_uring_enter };
+        (@number io_uring_register) => { libc::SYS_io_uring_register };
+        ($name:ident, $($arg:expr),*) => {
+            match libc::syscall(call!(@number $name), $($arg),*) {
+                -1 => Err(io::Errno::from_raw_os_error(*libc::__errno_location())),
+                value => Ok(value as u32),
+            }
+        };
     }
 
     /// `io_uring_enter(2)` with the argument at an offset of the ring's wait region.
@@ -190,9 +217,9 @@ mod raw {
     ) -> io::Result<u32> {
         let registered = if ring.registered { IORING_ENTER_REGISTERED_RING } else { 0 };
         // SAFETY: the caller vouches for the entries and for the argument.
-        result(unsafe {
-            syscall!(
-                Sysno::io_uring_enter,
+        unsafe {
+            call!(
+                io_uring_enter,
                 ring.number as usize,
                 to_submit as usize,
                 min_complete as usize,
@@ -200,7 +227,7 @@ mod raw {
                 offset,
                 size_of::<io_uring_reg_wait>()
             )
-        })
+        }
     }
 
     /// `io_uring_register(2)` on no ring at all: -1 in place of a descriptor.
@@ -215,14 +242,14 @@ mod raw {
     ) -> io::Result<u32> {
         const NO_RING: usize = -1_i32 as u32 as usize;
         // SAFETY: the caller vouches for `arg`.
-        result(unsafe {
-            syscall!(
-                Sysno::io_uring_register,
+        unsafe {
+            call!(
+                io_uring_register,
                 NO_RING,
                 op as usize,
                 arg.expose_provenance(),
                 nr_args as usize
             )
-        })
+        }
     }
 }

@@ -37,7 +37,7 @@ bitflags! {
         /// As [`OUT`](Self::OUT), for priority data.
         const WRBAND = Poll::WRBAND.bits() as u32;
         /// The other end writes no more.
-        const RDHUP = Poll::RDHUP.bits() as u32;
+        const RDHUP = linux_raw_sys::general::POLLRDHUP;
         /// Wake only one of those that wait for the same file. To ask, never found.
         const EXCLUSIVE = epoll::EventFlags::EXCLUSIVE.bits();
         /// Tell of changes only, also where [`level`](crate::opcode::PollAdd::level) is asked for.
