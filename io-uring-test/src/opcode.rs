@@ -3,14 +3,8 @@
 
 pub(crate) mod buffer;
 pub(crate) mod cmd;
-pub(crate) mod file {
-    pub(crate) mod range;
-}
-pub(crate) mod fs {
-    pub(crate) mod names;
-    pub(crate) mod slots;
-    pub(crate) mod xattr;
-}
+pub(crate) mod file;
+pub(crate) mod fs;
 pub(crate) mod futex;
 pub(crate) mod net;
 pub(crate) mod pipe;
