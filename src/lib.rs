@@ -40,6 +40,7 @@
 //! - [`opcode`] has the operations, [`types`] what they are given.
 //! - [`IoUring::drain`] comes to the end of what is in flight. Dropping a ring does not.
 //! - [`sys`] has the kernel's own names, for what has no builder here.
+//! - [`guide::fast`] says what costs how much.
 //!
 //! # Features
 //!
@@ -55,6 +56,7 @@ mod buf_ring;
 mod builder;
 pub mod cqueue;
 mod drain;
+pub mod guide;
 mod local;
 mod memory;
 mod mmap;

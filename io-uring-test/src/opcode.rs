@@ -3,6 +3,8 @@
 
 pub(crate) mod buffer;
 pub(crate) mod cmd;
+pub(crate) mod file;
+pub(crate) mod fs;
 pub(crate) mod futex;
 pub(crate) mod net;
 pub(crate) mod pipe;

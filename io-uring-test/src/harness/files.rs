@@ -1,10 +1,13 @@
 //! What cases open, and what they must not leave open.
 
 use std::env;
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 use rustix::fs::{OFlags, fstatfs};
 
@@ -25,6 +28,11 @@ pub(crate) fn content(file: &File) -> Result<Vec<u8>> {
     let mut bytes = vec![0; file.metadata()?.len() as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// A path as operations take it.
+pub(crate) fn c_path(path: impl AsRef<Path>) -> Result<CString> {
+    Ok(CString::new(path.as_ref().as_os_str().as_bytes())?)
 }
 
 /// A file without a name, opened twice: as usual, and for direct I/O, which takes place on a disk.

@@ -5,11 +5,13 @@ pub(crate) mod message;
 pub(crate) mod nop;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
-use rustix_uring::opcode::{AsyncCancel, AsyncCancel2, Nop, Read, Timeout};
+use rustix_uring::opcode::{AsyncCancel, AsyncCancel2, Nop, OpenAt, Read, Timeout};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{CancelBuilder, Fd, Timespec};
 
@@ -18,7 +20,9 @@ use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("nop", &[Opcode(Nop::CODE)], nops),
+    Case::kinds("nop_refused", &[Opcode(Nop::CODE)], nop_refused),
     Case::kinds("async_cancel", &[Opcode(AsyncCancel::CODE)], async_cancel),
+    Case::kinds("async_cancel_running", &[Opcode(AsyncCancel::CODE)], async_cancel_running),
     Case::kinds("async_cancel_by", &[Opcode(AsyncCancel::CODE), CANCEL_BY], async_cancel_by),
     Case::kinds(
         "async_cancel_refused",
@@ -51,10 +55,24 @@ fn nops(ring: &mut dyn Ring) -> Result {
         assert!(done.iter().map(|cqe| (cqe.user_data(), cqe.result())).eq((0..7).map(|n| (n, 0))));
         assert!(done.iter().all(|cqe| !cqe.more() && cqe.buffer_select().is_none()));
     }
-    // What no operation knows is refused.
-    let refused = nop(1).flags(Flags::from_bits_retain(1 << 7));
-    // SAFETY: a NOP uses no memory and no descriptor.
-    assert_eq!(unsafe { ring.run(refused) }?.to_result(), Err(Errno::INVAL));
+    // The number comes back as it is.
+    for user_data in [0, 1 << 63, u64::MAX] {
+        // SAFETY: as above.
+        assert_eq!(unsafe { ring.run(nop(user_data)) }?.user_data(), user_data);
+    }
+    Ok(())
+}
+
+/// What no operation knows, and what this one does not.
+fn nop_refused(ring: &mut dyn Ring) -> Result {
+    for (entry, errno) in [
+        (nop(1).flags(Flags::from_bits_retain(1 << 7)), Errno::INVAL),
+        (nop(1).flags(Flags::BUFFER_SELECT), Errno::OPNOTSUPP),
+        (nop(1).personality(1), Errno::INVAL),
+    ] {
+        // SAFETY: a NOP uses no memory and no descriptor.
+        assert_eq!(unsafe { ring.run(entry) }?.to_result(), Err(errno), "{entry:?}");
+    }
     Ok(())
 }
 
@@ -91,13 +109,59 @@ fn async_cancel(ring: &mut dyn Ring) -> Result {
         unsafe { ring.push(&[read]) }?;
         ring.submit()?;
         assert_eq!(cancel(ring, AsyncCancel::new(2).build(), 0)?.0, Err(Errno::NOENT));
-        let (result, ended) = cancel(ring, AsyncCancel::new(1).build(), 1)?;
-        // In a worker thread, it was under way.
+        // On its way to a worker thread, it is not found for a moment; there, it is under way.
+        let (mut result, mut ended) = (Err(Errno::NOENT), false);
+        while result == Err(Errno::NOENT) || !ended {
+            if result == Err(Errno::NOENT) {
+                // SAFETY: a cancellation points to nothing.
+                unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(CANCEL)]) }?;
+            }
+            ring.submit_and_wait(1)?;
+            for cqe in ring.reap() {
+                match cqe.user_data() {
+                    CANCEL => result = cqe.to_result(),
+                    _ => {
+                        let outcome = cqe.to_result();
+                        assert!(
+                            matches!(outcome, Err(Errno::CANCELED | Errno::INTR)),
+                            "{outcome:?}"
+                        );
+                        ended = true;
+                    }
+                }
+            }
+        }
         assert!(matches!(result, Ok(0) | Err(Errno::ALREADY)), "{result:?}");
-        assert_eq!(ended, [1]);
     }
     assert_eq!(cancel(ring, AsyncCancel::new(3).build(), 0)?.0, Err(Errno::NOENT));
     Ok(())
+}
+
+/// What a worker is at already is told to stop, and says itself how it ended.
+fn async_cancel_running(ring: &mut dyn Ring) -> Result {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("fifo");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    let path = c_path(&path)?;
+    // Nobody ever opens the other end.
+    let open = OpenAt::new(Fd::CWD, path.as_ptr()).build().flags(Flags::ASYNC).user_data(1);
+    loop {
+        // SAFETY: `path` outlives the opening, for whose end `complete` waits.
+        unsafe { ring.push(&[open]) }?;
+        assert_eq!(ring.submit(), Ok(1));
+        thread::sleep(Duration::from_millis(5));
+        // SAFETY: a cancellation points to nothing.
+        unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(2)]) }?;
+        let mut done = ring.complete(2)?;
+        done.sort_by_key(|cqe| cqe.user_data());
+        match [done[0].to_result(), done[1].to_result()] {
+            // The worker had not begun.
+            [Err(Errno::CANCELED), Ok(0)] => {}
+            // With what errno an operation is interrupted, is its own affair.
+            [Err(_), Err(Errno::ALREADY)] => return Ok(()),
+            outcomes => panic!("{outcomes:?}"),
+        }
+    }
 }
 
 /// By file, one or all; by user data, all; and everything.

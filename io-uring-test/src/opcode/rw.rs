@@ -1,5 +1,8 @@
 //! Reading and writing.
 
+pub(crate) mod fixed;
+pub(crate) mod multi;
+
 use std::fs::{File, OpenOptions};
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd};

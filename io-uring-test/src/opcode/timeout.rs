@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("count", &[Opcode(Timeout::CODE)], count),
     Case::kinds("etime_success", &[Opcode(Timeout::CODE), ETIME_SUCCESS], etime_success),
     Case::kinds("multishot", &[Opcode(Timeout::CODE), MULTISHOT], multishot),
+    Case::kinds("takes_time_at_submit", &[Opcode(Timeout::CODE)], takes_time_at_submit),
     Case::kinds("refused", &[Opcode(Timeout::CODE)], refused),
 ];
 
@@ -182,6 +183,18 @@ fn multishot(ring: &mut dyn Ring) -> Result {
         }
     }
     assert_eq!((last, cancelled), (Some(Err(Errno::CANCELED)), Some(Ok(0))));
+    Ok(())
+}
+
+/// What it points to may change once it is submitted.
+fn takes_time_at_submit(ring: &mut dyn Ring) -> Result {
+    let mut time = Timespec::from(MOMENT);
+    // SAFETY: `time` lives until the kernel has taken the entry.
+    unsafe { ring.push(&[Timeout::new(&time).build()]) }?;
+    assert_eq!(ring.submit(), Ok(1));
+    time = hour();
+    assert_eq!(ring.complete(1)?[0].to_result(), Err(Errno::TIME));
+    assert_eq!(time, hour());
     Ok(())
 }
 

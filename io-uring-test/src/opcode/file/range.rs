@@ -1,0 +1,220 @@
+//! Ranges of files: syncing, allocating, cutting off, advising; and of memory.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::pipe::pipe;
+use rustix_uring::Errno;
+use rustix_uring::opcode::{Fadvise, Fallocate, Fsync, Ftruncate, Madvise, SyncFileRange};
+use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::types::{Fadv, FallocateFlags, Fd, Fixed, Madv, SyncFileRangeFlags};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+use crate::opcode::taken;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("fsync_range", &[Opcode(Fsync::CODE)], fsync_range),
+    Case::kinds("sync_file_range", &[Opcode(SyncFileRange::CODE)], sync_file_range),
+    Case::kinds("sync_file_range_refused", &[Opcode(SyncFileRange::CODE)], sync_refused),
+    Case::kinds("fallocate", &[Opcode(Fallocate::CODE)], fallocate),
+    Case::kinds("fallocate_refused", &[Opcode(Fallocate::CODE)], fallocate_refused),
+    Case::kinds("ftruncate", &[Opcode(Ftruncate::CODE)], ftruncate),
+    Case::kinds("ftruncate_refused", &[Opcode(Ftruncate::CODE)], ftruncate_refused),
+    Case::kinds("fadvise", &[Opcode(Fadvise::CODE)], fadvise),
+    Case::kinds("fadvise_far", &[Opcode(Fadvise::CODE), FAR], fadvise_far),
+    Case::kinds("fadvise_refused", &[Opcode(Fadvise::CODE)], fadvise_refused),
+    Case::kinds("madvise", &[Opcode(Madvise::CODE)], madvise),
+    Case::kinds("madvise_refused", &[Opcode(Madvise::CODE)], madvise_refused),
+];
+
+/// Runs an operation whose file and memory outlive the call.
+fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
+    // SAFETY: every caller in this file has both on its own stack.
+    Ok(unsafe { ring.run(entry) }?.to_result())
+}
+
+/// Syncing shows in nothing but the answer.
+fn fsync_range(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello world")?;
+    let sync = |offset, len| Fsync::new(file.as_fd()).offset(offset).len(len).build();
+    assert_eq!(result(ring, sync(6, 5))?, Ok(0));
+    // Beyond the end there is nothing to sync, and no harm.
+    assert_eq!(result(ring, sync(1 << 40, u32::MAX))?, Ok(0));
+    assert_eq!(result(ring, sync(u64::MAX, 5))?, Err(Errno::INVAL));
+    Ok(())
+}
+
+fn sync_file_range(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello world")?;
+    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    let all = SyncFileRangeFlags::all();
+    for flags in [SyncFileRangeFlags::empty(), SyncFileRangeFlags::WRITE] {
+        let sync = SyncFileRange::new(Fixed(0), 5).offset(6).flags(flags).build();
+        assert_eq!(result(ring, sync)?, Ok(0));
+    }
+    let known = SyncFileRangeFlags::WAIT_BEFORE
+        | SyncFileRangeFlags::WRITE
+        | SyncFileRangeFlags::WAIT_AFTER;
+    let sync = |flags| SyncFileRange::new(file.as_fd(), 0).flags(flags).build();
+    assert_eq!(result(ring, sync(known))?, Ok(0));
+    assert_eq!(result(ring, sync(all))?, Err(Errno::INVAL));
+    Ok(())
+}
+
+fn sync_refused(ring: &mut dyn Ring) -> Result {
+    let (out, _to) = pipe()?;
+    let file = file_with(b"hello")?;
+    assert_eq!(result(ring, SyncFileRange::new(&out, 5).build())?, Err(Errno::SPIPE));
+    assert_eq!(result(ring, SyncFileRange::new(Fd(-1), 5).build())?, Err(Errno::BADF));
+    let far = SyncFileRange::new(file.as_fd(), 5).offset(u64::MAX).build();
+    assert_eq!(result(ring, far)?, Err(Errno::INVAL));
+    Ok(())
+}
+
+fn fallocate(ring: &mut dyn Ring) -> Result {
+    let file = file_with(&[7; 12288])?;
+    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    let allocate =
+        |offset, len, mode| Fallocate::new(Fixed(0), len).offset(offset).mode(mode).build();
+    // Longer, with zeros.
+    assert_eq!(result(ring, allocate(12288, 100, FallocateFlags::empty()))?, Ok(0));
+    assert_eq!(file.metadata()?.len(), 12388);
+    // More room, but no longer.
+    let keep = FallocateFlags::KEEP_SIZE;
+    assert_eq!(result(ring, allocate(0, 1 << 20, keep))?, Ok(0));
+    assert_eq!(file.metadata()?.len(), 12388);
+    assert!(file.metadata()?.blocks() * 512 >= 1 << 20);
+    // A hole reads as zeros.
+    let hole = allocate(4096, 4096, FallocateFlags::PUNCH_HOLE | keep);
+    assert_eq!(result(ring, hole.flags(Flags::ASYNC))?, Ok(0));
+    let bytes = content(&file)?;
+    let zero = |n: &usize| (4096..8192).contains(n) || *n >= 12288;
+    assert!(bytes.iter().enumerate().all(|(n, byte)| *byte == if zero(&n) { 0 } else { 7 }));
+    Ok(())
+}
+
+fn fallocate_refused(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello")?;
+    let (out, to) = pipe()?;
+    let to_read = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let fd = Fd(file.as_raw_fd());
+    let refusals = [
+        (Fallocate::new(fd, 0), Errno::INVAL),
+        (Fallocate::new(fd, 1).mode(FallocateFlags::PUNCH_HOLE), Errno::OPNOTSUPP),
+        (Fallocate::new(fd, 1).mode(FallocateFlags::from_bits_retain(1 << 30)), Errno::OPNOTSUPP),
+        (Fallocate::new(fd, 1 << 62).offset(1 << 62), Errno::FBIG),
+        (Fallocate::new(Fd(to.as_raw_fd()), 1), Errno::SPIPE),
+        (Fallocate::new(Fd(to_read.as_raw_fd()), 1), Errno::BADF),
+        (Fallocate::new(Fd(-1), 1), Errno::BADF),
+    ];
+    for (n, (allocate, errno)) in refusals.into_iter().enumerate() {
+        assert_eq!(result(ring, allocate.build())?, Err(errno), "{n}");
+    }
+    drop(out);
+    Ok(())
+}
+
+fn ftruncate(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello world")?;
+    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    assert_eq!(result(ring, Ftruncate::new(Fixed(0), 5).build())?, Ok(0));
+    assert_eq!(content(&file)?, b"hello");
+    assert_eq!(result(ring, Ftruncate::new(file.as_fd(), 7).build())?, Ok(0));
+    assert_eq!(content(&file)?, b"hello\0\0");
+    // More than 32 bits.
+    assert_eq!(result(ring, Ftruncate::new(file.as_fd(), 5 << 32).build())?, Ok(0));
+    assert_eq!(file.metadata()?.len(), 5 << 32);
+    Ok(())
+}
+
+fn ftruncate_refused(ring: &mut dyn Ring) -> Result {
+    let (_out, to) = pipe()?;
+    let file = file_with(b"hello")?;
+    let to_read = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    assert_eq!(result(ring, Ftruncate::new(&to, 5).build())?, Err(Errno::INVAL));
+    assert_eq!(result(ring, Ftruncate::new(to_read.as_fd(), 5).build())?, Err(Errno::INVAL));
+    assert_eq!(result(ring, Ftruncate::new(file.as_fd(), u64::MAX).build())?, Err(Errno::INVAL));
+    assert_eq!(result(ring, Ftruncate::new(Fd(-1), 5).build())?, Err(Errno::BADF));
+    Ok(())
+}
+
+/// Advice shows in nothing but the answer.
+fn fadvise(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello world")?;
+    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    for advice in [
+        Fadv::NORMAL,
+        Fadv::RANDOM,
+        Fadv::SEQUENTIAL,
+        Fadv::WILLNEED,
+        Fadv::DONTNEED,
+        Fadv::NOREUSE,
+    ] {
+        let advise = Fadvise::new(Fixed(0), 5, advice).offset(6).build();
+        assert_eq!(result(ring, advise)?, Ok(0), "{advice:?}");
+    }
+    Ok(())
+}
+
+const FAR: Need = Trial {
+    what: "advice on 4 GiB and more",
+    refusal: Errno::INVAL,
+    call: || {
+        let file = file_with(b"")?;
+        // SAFETY: it points to nothing, and the file outlives it.
+        unsafe { taken(Fadvise::new(file.as_fd(), 1 << 32, Fadv::NORMAL).build(), &[]) }
+    },
+};
+
+/// The length is looked at, all of it: from here to its end there are more than 63 bits.
+fn fadvise_far(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello")?;
+    let advise = |len| Fadvise::new(file.as_fd(), len, Fadv::WILLNEED).build();
+    assert_eq!(result(ring, advise(1 << 62))?, Ok(0));
+    assert_eq!(result(ring, advise(1 << 63))?, Err(Errno::INVAL));
+    Ok(())
+}
+
+fn fadvise_refused(ring: &mut dyn Ring) -> Result {
+    let (out, _to) = pipe()?;
+    let file = file_with(b"hello")?;
+    let unknown = Fadvise::new(file.as_fd(), 5, Fadv(99)).build();
+    assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));
+    assert_eq!(result(ring, Fadvise::new(&out, 5, Fadv::NORMAL).build())?, Err(Errno::SPIPE));
+    assert_eq!(result(ring, Fadvise::new(Fd(-1), 5, Fadv::NORMAL).build())?, Err(Errno::BADF));
+    Ok(())
+}
+
+/// What is not needed any more is zero again.
+fn madvise(ring: &mut dyn Ring) -> Result {
+    let memory = Pages::new(8192)?;
+    let start = memory.all().cast::<u8>();
+    let (page, len) = (rustix::param::page_size(), memory.all().len());
+    // SAFETY: within the memory, which nobody else uses.
+    unsafe { start.write_bytes(7, len) };
+    let first = start.as_ptr().cast_const().cast();
+    let advise = Madvise::new(first, page as u64, Madv::DONTNEED).build();
+    assert_eq!(result(ring, advise)?, Ok(0));
+    // SAFETY: the memory is initialised, and the operation is over.
+    let bytes = unsafe { memory.all().as_ref() };
+    assert!(bytes[..page].iter().all(|byte| *byte == 0));
+    assert!(bytes[page..].iter().all(|byte| *byte == 7));
+    Ok(())
+}
+
+fn madvise_refused(ring: &mut dyn Ring) -> Result {
+    let memory = Pages::new(8192)?;
+    let start = memory.all().cast::<u8>().as_ptr().cast_const();
+    let advise = |at: *const u8, len, advice| Madvise::new(at.cast(), len, advice).build();
+    let page = rustix::param::page_size() as u64;
+    let unknown = advise(start, page, Madv(9999));
+    assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));
+    let odd = advise(start.wrapping_add(1), page, Madv::NORMAL);
+    assert_eq!(result(ring, odd)?, Err(Errno::INVAL));
+    // Where nothing is mapped: before the first page that may be.
+    let nowhere = advise(std::ptr::without_provenance(page as usize), page, Madv::WILLNEED);
+    assert_eq!(result(ring, nowhere)?, Err(Errno::NOMEM));
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Opening with restrictions; opening into slots, and emptying them.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::io::{FdFlags, fcntl_getfd};
+use rustix_uring::Errno;
+use rustix_uring::opcode::{Close, OpenAt, OpenAt2, Read};
+use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::types::{DestinationSlot, Fd, Fixed, Mode, OFlags, OpenHow, ResolveFlags};
+use tempfile::TempDir;
+
+use crate::harness::Need::*;
+use crate::harness::*;
+use crate::opcode::taken;
+
+const OPENAT2: Need = Opcode(OpenAt2::CODE);
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("open_at2", &[OPENAT2], open_at2),
+    Case::kinds("open_at2_refused", &[OPENAT2], open_at2_refused),
+    Case::kinds("open_into_slot", &[Opcode(OpenAt::CODE), SLOTS], open_into_slot),
+    Case::kinds("open_into_any_slot", &[Opcode(OpenAt::CODE), OPENAT2, ANY], open_into_any_slot),
+    Case::kinds("open_into_slot_refused", &[OPENAT2, SLOTS], open_into_slot_refused),
+    Case::kinds("close_slot", &[Opcode(Close::CODE), SLOTS], close_slot),
+];
+
+/// Opens a directory into a slot, on a ring without any.
+fn opens(target: DestinationSlot) -> Result {
+    let open = OpenAt::new(Fd::CWD, c"/".as_ptr()).file_index(Some(target)).build();
+    // SAFETY: the path is constant.
+    unsafe { taken(open, &[Errno::NXIO, Errno::NFILE]) }
+}
+
+const SLOTS: Need = Trial {
+    what: "opening into a slot",
+    refusal: Errno::INVAL,
+    call: || opens(DestinationSlot::try_from_slot_target(0).expect("it is no large number")),
+};
+const ANY: Need = Trial {
+    what: "opening into any slot",
+    refusal: Errno::INVAL,
+    call: || opens(DestinationSlot::auto_target()),
+};
+
+/// A directory with a file in it, and with a link to that.
+fn directory() -> Result<(TempDir, OwnedFd)> {
+    let directory = TempDir::new()?;
+    fs::write(directory.path().join("file"), b"hello")?;
+    std::os::unix::fs::symlink("file", directory.path().join("link"))?;
+    let fd = fs::File::open(directory.path())?.into();
+    Ok((directory, fd))
+}
+
+/// Runs an operation on what outlives the call.
+fn completion(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
+    // SAFETY: in this file, what entries point to is constant or on the caller's own stack.
+    unsafe { ring.run(entry) }
+}
+
+fn open_at2(ring: &mut dyn Ring) -> Result {
+    let (directory, fd) = directory()?;
+    let beneath = OpenHow::new().flags(OFlags::CLOEXEC).resolve(ResolveFlags::BENEATH);
+    let open = OpenAt2::new(&fd, c"link".as_ptr(), &beneath).build();
+    for flags in [Flags::empty(), Flags::ASYNC] {
+        let done = completion(ring, open.flags(flags))?;
+        // SAFETY: the operation's result is a descriptor, and this is its only owner.
+        let file = fs::File::from(unsafe { done.to_fd() }?);
+        assert_eq!(content(&file)?, b"hello");
+        assert_eq!(fcntl_getfd(&file)?, FdFlags::CLOEXEC);
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
+    let make = OpenHow::new().flags(flags).mode(Mode::RUSR);
+    let done = completion(ring, OpenAt2::new(&fd, c"new".as_ptr(), &make).build())?;
+    // SAFETY: as above.
+    drop(unsafe { done.to_fd() }?);
+    let made = fs::metadata(directory.path().join("new"))?;
+    assert!(made.permissions().readonly() && made.is_file());
+    Ok(())
+}
+
+fn open_at2_refused(ring: &mut dyn Ring) -> Result {
+    let (_directory, fd) = directory()?;
+    let (plain, no_links) = (OpenHow::new(), OpenHow::new().resolve(ResolveFlags::NO_SYMLINKS));
+    let beneath = OpenHow::new().resolve(ResolveFlags::BENEATH);
+    let unknown = OpenHow::new().flags(OFlags::from_bits_retain(1 << 31));
+    let needless = OpenHow::new().mode(Mode::RUSR);
+    let fd = Fd(fd.as_raw_fd());
+    let refusals = [
+        (OpenAt2::new(fd, c"none".as_ptr(), &plain), Errno::NOENT),
+        (OpenAt2::new(fd, c"link".as_ptr(), &no_links), Errno::LOOP),
+        (OpenAt2::new(fd, c"../x".as_ptr(), &beneath), Errno::XDEV),
+        (OpenAt2::new(fd, c"file".as_ptr(), &unknown), Errno::INVAL),
+        (OpenAt2::new(fd, c"file".as_ptr(), &needless), Errno::INVAL),
+        (OpenAt2::new(Fd(-1), c"file".as_ptr(), &plain), Errno::BADF),
+        (OpenAt2::new(fd, ptr::null(), &plain), Errno::FAULT),
+        (OpenAt2::new(fd, c"file".as_ptr(), ptr::null()), Errno::FAULT),
+    ];
+    for (n, (open, errno)) in refusals.into_iter().enumerate() {
+        assert_eq!(completion(ring, open.build())?.to_result(), Err(errno), "{n}");
+    }
+    let slot = OpenAt2::new(fd, c"file".as_ptr(), &plain).build().flags(Flags::FIXED_FILE);
+    assert_eq!(completion(ring, slot)?.to_result(), Err(Errno::BADF));
+    Ok(())
+}
+
+/// What the file in a slot says.
+fn read(ring: &mut dyn Ring, slot: Fixed) -> Result<Result<Vec<u8>, Errno>> {
+    let mut buf = [0; 8];
+    let done = completion(ring, Read::new(slot, buf.as_mut_ptr(), 8).build())?;
+    Ok(done.to_result().map(|n| buf[..n as usize].to_vec()))
+}
+
+fn hello() -> Result<Vec<u8>, Errno> {
+    Ok(b"hello".to_vec())
+}
+
+/// What was there before is closed.
+fn open_into_slot(ring: &mut dyn Ring) -> Result {
+    let (_directory, fd) = directory()?;
+    let before = file_with(b"before")?;
+    ring.submitter().register_files(&[-1, before.as_raw_fd()])?;
+    assert_eq!(read(ring, Fixed(1))?, Ok(b"before".to_vec()));
+    for slot in [0, 1] {
+        let target = DestinationSlot::try_from_slot_target(slot).ok();
+        let open = OpenAt::new(&fd, c"file".as_ptr()).file_index(target).build();
+        assert_eq!(completion(ring, open)?.to_result(), Ok(0));
+        assert_eq!(read(ring, Fixed(slot))?, hello());
+    }
+    Ok(())
+}
+
+fn open_into_any_slot(ring: &mut dyn Ring) -> Result {
+    let (_directory, fd) = directory()?;
+    ring.submitter().register_files(&[-1, fd.as_raw_fd(), -1])?;
+    let any = Some(DestinationSlot::auto_target());
+    let how = OpenHow::new();
+    let opens = [
+        OpenAt::new(&fd, c"file".as_ptr()).file_index(any).build(),
+        OpenAt2::new(&fd, c"file".as_ptr(), &how).file_index(any).build(),
+    ];
+    let mut slots = Vec::new();
+    for open in opens {
+        let slot = completion(ring, open)?.to_fixed()?;
+        assert_eq!(read(ring, slot)?, hello());
+        slots.push(slot.0);
+    }
+    slots.sort_unstable();
+    assert_eq!(slots, [0, 2]);
+    assert_eq!(completion(ring, opens[0])?.to_fixed(), Err(Errno::NFILE));
+    Ok(())
+}
+
+fn open_into_slot_refused(ring: &mut dyn Ring) -> Result {
+    let (_directory, fd) = directory()?;
+    let slot = |slot| DestinationSlot::try_from_slot_target(slot).ok();
+    let open = |target| OpenAt::new(&fd, c"file".as_ptr()).file_index(target);
+    assert_eq!(completion(ring, open(slot(0)).build())?.to_result(), Err(Errno::NXIO));
+    ring.submitter().register_files(&[-1])?;
+    assert_eq!(completion(ring, open(slot(1)).build())?.to_result(), Err(Errno::INVAL));
+    let closes = open(slot(0)).flags(OFlags::CLOEXEC).build();
+    assert_eq!(completion(ring, closes)?.to_result(), Err(Errno::INVAL));
+    let how = OpenHow::new().flags(OFlags::CLOEXEC);
+    let closes = OpenAt2::new(&fd, c"file".as_ptr(), &how).file_index(slot(0)).build();
+    assert_eq!(completion(ring, closes)?.to_result(), Err(Errno::INVAL));
+    assert_eq!(read(ring, Fixed(0))?, Err(Errno::BADF));
+    Ok(())
+}
+
+fn close_slot(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"hello")?;
+    let close = |slot| Close::new(Fixed(slot)).build();
+    assert_eq!(completion(ring, close(0))?.to_result(), Err(Errno::NXIO));
+    ring.submitter().register_files(&[file.as_raw_fd(), file.as_raw_fd()])?;
+    assert_eq!(completion(ring, close(1))?.to_result(), Ok(0));
+    assert_eq!((read(ring, Fixed(0))?, read(ring, Fixed(1))?), (hello(), Err(Errno::BADF)));
+    assert_eq!(completion(ring, close(1))?.to_result(), Err(Errno::BADF));
+    assert_eq!(completion(ring, close(2))?.to_result(), Err(Errno::INVAL));
+    // The descriptor is another matter.
+    assert_eq!(content(&file)?, b"hello");
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Extended attributes.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::ptr;
+
+use anyhow::Context;
+use rustix::fs::{XattrFlags as Flags, getxattr, setxattr};
+use rustix_uring::Errno;
+use rustix_uring::opcode::{FGetXattr, FSetXattr, GetXattr, SetXattr};
+use rustix_uring::squeue::Entry;
+use rustix_uring::types::{Fd, Fixed, XattrFlags};
+use tempfile::NamedTempFile;
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::kinds("get", &[Opcode(GetXattr::CODE), ATTRIBUTES], get),
+    Case::kinds("get_refused", &[Opcode(GetXattr::CODE), ATTRIBUTES], get_refused),
+    Case::kinds("set", &[Opcode(SetXattr::CODE), ATTRIBUTES], set),
+    Case::kinds("set_refused", &[Opcode(SetXattr::CODE), ATTRIBUTES], set_refused),
+    Case::kinds("f_get", &[Opcode(FGetXattr::CODE), ATTRIBUTES], f_get),
+    Case::kinds("f_get_refused", &[Opcode(FGetXattr::CODE), ATTRIBUTES], f_get_refused),
+    Case::kinds("f_set", &[Opcode(FSetXattr::CODE), ATTRIBUTES], f_set),
+    Case::kinds("f_set_refused", &[Opcode(FSetXattr::CODE), ATTRIBUTES], f_set_refused),
+];
+
+/// Not every file system keeps them.
+const ATTRIBUTES: Need = Trial {
+    what: "attributes of files in the directory for temporary ones",
+    refusal: Errno::OPNOTSUPP,
+    call: || file(b"value").map(drop),
+};
+
+const NAME: &std::ffi::CStr = c"user.name";
+
+/// A file that has an attribute, if it has a value; and its path.
+fn file(value: &[u8]) -> Result<(NamedTempFile, CString)> {
+    let file = NamedTempFile::new()?;
+    if !value.is_empty() {
+        setxattr(file.path(), NAME, value, Flags::CREATE)?;
+    }
+    let path = CString::new(file.path().as_os_str().as_bytes())?;
+    Ok((file, path))
+}
+
+/// The attribute's value.
+fn value(file: &NamedTempFile) -> Result<Vec<u8>> {
+    let mut value = vec![0; 64];
+    let len = getxattr(file.path(), NAME, &mut value[..]).context("it has no attribute")?;
+    value.truncate(len);
+    Ok(value)
+}
+
+/// Runs an operation on what outlives the call.
+fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
+    // SAFETY: in this file, what entries point to is constant or on the caller's own stack.
+    Ok(unsafe { ring.run(entry) }?.to_result())
+}
+
+/// Asks for as much as there is room for, for the length alone, and for too little.
+fn gets(ring: &mut dyn Ring, get: impl Fn(*mut u8, u32) -> Entry) -> Result {
+    let mut room = [0; 8];
+    let start = room.as_mut_ptr();
+    assert_eq!(result(ring, get(start, 0))?, Ok(5));
+    assert_eq!(result(ring, get(start, 4))?, Err(Errno::RANGE));
+    assert_eq!(room, [0; 8]);
+    assert_eq!(result(ring, get(room.as_mut_ptr(), 8))?, Ok(5));
+    assert_eq!(&room, b"value\0\0\0");
+    assert_eq!(result(ring, get(ptr::null_mut(), 8))?, Err(Errno::FAULT));
+    Ok(())
+}
+
+fn get(ring: &mut dyn Ring) -> Result {
+    let (_file, path) = file(b"value")?;
+    gets(ring, |room, len| GetXattr::new(NAME.as_ptr(), room.cast(), path.as_ptr(), len).build())
+}
+
+fn get_refused(ring: &mut dyn Ring) -> Result {
+    let (_file, path) = file(b"")?;
+    let mut room = [0; 8];
+    let room = room.as_mut_ptr().cast();
+    let refusals = [
+        (NAME.as_ptr(), path.as_ptr(), Errno::NODATA),
+        (NAME.as_ptr(), c"/none/at/all".as_ptr(), Errno::NOENT),
+        (c"nonsense".as_ptr(), path.as_ptr(), Errno::OPNOTSUPP),
+        (c"".as_ptr(), path.as_ptr(), Errno::RANGE),
+        (ptr::null(), path.as_ptr(), Errno::FAULT),
+        (NAME.as_ptr(), ptr::null(), Errno::FAULT),
+    ];
+    for (n, (name, path, errno)) in refusals.into_iter().enumerate() {
+        let get = GetXattr::new(name, room, path, 8).build();
+        assert_eq!(result(ring, get)?, Err(errno), "{n}");
+    }
+    Ok(())
+}
+
+/// Sets it where it is not, and then where it is.
+fn sets(
+    ring: &mut dyn Ring,
+    file: &NamedTempFile,
+    set: impl Fn(&'static [u8], XattrFlags) -> Entry,
+) -> Result {
+    let (create, replace) = (XattrFlags::CREATE, XattrFlags::REPLACE);
+    assert_eq!(result(ring, set(b"first", replace))?, Err(Errno::NODATA));
+    assert_eq!(result(ring, set(b"first", create))?, Ok(0));
+    assert_eq!(value(file)?, b"first");
+    assert_eq!(result(ring, set(b"other", create))?, Err(Errno::EXIST));
+    assert_eq!(result(ring, set(b"second", replace))?, Ok(0));
+    assert_eq!(value(file)?, b"second");
+    assert_eq!(result(ring, set(b"", XattrFlags::empty()))?, Ok(0));
+    assert_eq!(value(file)?, b"");
+    let unknown = XattrFlags::from_bits_retain(1 << 20);
+    assert_eq!(result(ring, set(b"third", unknown))?, Err(Errno::INVAL));
+    Ok(())
+}
+
+fn set(ring: &mut dyn Ring) -> Result {
+    let (file, path) = file(b"")?;
+    sets(ring, &file, |value, flags| {
+        let (value, len) = (value.as_ptr().cast(), value.len() as u32);
+        SetXattr::new(NAME.as_ptr(), value, path.as_ptr(), len).flags(flags).build()
+    })
+}
+
+fn set_refused(ring: &mut dyn Ring) -> Result {
+    let (_file, path) = file(b"")?;
+    let value = b"value".as_ptr().cast();
+    let refusals = [
+        (NAME.as_ptr(), value, c"/none/at/all".as_ptr(), 5, Errno::NOENT),
+        (c"nonsense".as_ptr(), value, path.as_ptr(), 5, Errno::OPNOTSUPP),
+        (NAME.as_ptr(), ptr::null(), path.as_ptr(), 5, Errno::FAULT),
+        (NAME.as_ptr(), value, path.as_ptr(), 1 << 20, Errno::TOOBIG),
+    ];
+    for (n, (name, value, path, len, errno)) in refusals.into_iter().enumerate() {
+        let set = SetXattr::new(name, value, path, len).build();
+        assert_eq!(result(ring, set)?, Err(errno), "{n}");
+    }
+    Ok(())
+}
+
+fn f_get(ring: &mut dyn Ring) -> Result {
+    let (file, _path) = file(b"value")?;
+    ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
+    gets(ring, |room, len| FGetXattr::new(Fixed(0), NAME.as_ptr(), room.cast(), len).build())?;
+    let fd = file.as_file().as_fd();
+    gets(ring, |room, len| FGetXattr::new(fd, NAME.as_ptr(), room.cast(), len).build())
+}
+
+fn f_get_refused(ring: &mut dyn Ring) -> Result {
+    let (file, _path) = file(b"")?;
+    let mut room = [0; 8];
+    let room = room.as_mut_ptr().cast();
+    let fd = Fd(file.as_file().as_raw_fd());
+    for (fd, name, errno) in
+        [(fd, NAME, Errno::NODATA), (fd, c"", Errno::RANGE), (Fd(-1), NAME, Errno::BADF)]
+    {
+        let get = FGetXattr::new(fd, name.as_ptr(), room, 8).build();
+        assert_eq!(result(ring, get)?, Err(errno));
+    }
+    Ok(())
+}
+
+fn f_set(ring: &mut dyn Ring) -> Result {
+    let (file, _path) = file(b"")?;
+    ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
+    sets(ring, &file, |value, flags| {
+        let (value, len) = (value.as_ptr().cast(), value.len() as u32);
+        FSetXattr::new(Fixed(0), NAME.as_ptr(), value, len).flags(flags).build()
+    })
+}
+
+fn f_set_refused(ring: &mut dyn Ring) -> Result {
+    let (file, _path) = file(b"")?;
+    let value = b"value".as_ptr().cast();
+    let fd = Fd(file.as_file().as_raw_fd());
+    for (fd, name, errno) in
+        [(fd, c"nonsense", Errno::OPNOTSUPP), (fd, c"", Errno::RANGE), (Fd(-1), NAME, Errno::BADF)]
+    {
+        let set = FSetXattr::new(fd, name.as_ptr(), value, 5).build();
+        assert_eq!(result(ring, set)?, Err(errno));
+    }
+    Ok(())
+}
