@@ -42,7 +42,6 @@
 //!   [`zcrx`] is zero-copy receive.
 //! - [`Probe`] and [`Query`] say what the kernel has; [`Restriction`] confines a ring.
 //! - [`IoUring::drain`] comes to the end of what is in flight. Dropping a ring does not.
-//! - [`guide`] has pages to read.
 //! - [`sys`] has the kernel's own names, for what has no builder here.
 //! - [`guide::fast`] says what costs how much.
 //!
