@@ -40,8 +40,10 @@ class Cpio:
 
 
 def modules(arch):
-    wanted = ["virtio_console", "virtio_blk", "ext4"]
-    return ["virtio_pci", *wanted, "nvme"] if arch.bus == "pci" else wanted
+    wanted = ["virtio_console", "virtio_blk"]
+    if arch.bus == "pci":
+        wanted = ["virtio_pci", *wanted, "nvme"]
+    return [*wanted, arch.filesystem] if arch.filesystem != "tmpfs" else wanted
 
 
 def write_initramfs(path, arch, kernel, busybox, programs, commands):
@@ -64,6 +66,7 @@ def write_initramfs(path, arch, kernel, busybox, programs, commands):
         for name, data in loaded:
             cpio.file("vm/modules/%s.ko" % name, data)
         cpio.file("vm/modules/order", "".join(name + "\n" for name, _ in loaded).encode())
+        cpio.file("vm/filesystem", arch.filesystem.encode() + b"\n")
         run = ["run %s %s\n" % (name, shlex.join(words)) for name, words in commands.items()]
         cpio.file("vm/run", "".join(run).encode())
         cpio.end()

@@ -52,7 +52,7 @@ ip link set lo up || ifconfig lo 127.0.0.1 up
 hostname vm
 [ ! -e /proc/sys/kernel/io_uring_disabled ] || echo 0 >/proc/sys/kernel/io_uring_disabled
 await 10 [ -b /dev/vda ] || fatal "no /dev/vda"
-mount -t ext4 /dev/vda /mnt/disk || fatal "the disk cannot be mounted"
+mount -t "$(cat /vm/filesystem)" /dev/vda /mnt/disk || fatal "the disk cannot be mounted"
 ulimit -H -n 524288
 ulimit -S -n 1024
 export HOME=/root USER=root TMPDIR=/mnt/disk TERM=dumb

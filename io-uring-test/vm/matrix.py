@@ -15,7 +15,6 @@ import toolchain
 from arches import ARCHES
 from packages import Failure, program, say
 
-# Not 7.3 for s390x: its release candidate 7 crashes in ext4 (ext4_mb_new_blocks, by fsync).
 FULL = """
     5.10 6.1 6.12 6.18 7.2 7.3 musl:7.2 i686:6.1 i686:7.2 aarch64:7.3 armv7:7.2 riscv64:7.2
     powerpc64le:6.12 s390x:7.2
