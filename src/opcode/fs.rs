@@ -198,7 +198,7 @@ opcode! {
     ///
     /// [`fgetxattr(2)`]: https://man7.org/linux/man-pages/man2/getxattr.2.html
     ///
-    /// - **Since:** Linux 5.19
+    /// - **Since:** Linux 5.19; slots since 6.13, -EBADF before
     /// - **Result:** the value's length in bytes, as with [`GetXattr`]
     /// - **Memory:** `name` until *submit*, `value` until *completion*
     FGetXattr = IORING_OP_FGETXATTR,
@@ -210,7 +210,7 @@ opcode! {
     ///
     /// [`fsetxattr(2)`]: https://man7.org/linux/man-pages/man2/setxattr.2.html
     ///
-    /// - **Since:** Linux 5.19
+    /// - **Since:** Linux 5.19; slots since 6.13, -EBADF before
     /// - **Result:** 0
     /// - **Memory:** `name` and `value` until *submit*
     FSetXattr = IORING_OP_FSETXATTR,

@@ -44,7 +44,8 @@ opcode! {
     /// [`pipe2(2)`]: https://man7.org/linux/man-pages/man2/pipe.2.html
     ///
     /// - **Since:** Linux 6.16
-    /// - **Result:** 0; `fds` has the descriptors, or the slots: to read from, to write to
+    /// - **Result:** 0; `fds` has the descriptors, or the slots: to read from, to write to. (Of a
+    ///   chosen slot, some kernels write 0.)
     /// - **Memory:** two descriptors at `fds` until *completion*
     Pipe = IORING_OP_PIPE,
     new(fds: *mut RawFd => addr)

@@ -10,7 +10,8 @@ opcode! {
     /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
     ///
     /// - **Since:** Linux 6.7
-    /// - **Result:** 0, and `infop` is filled; -ECHILD where there is no such child
+    /// - **Result:** 0, and `infop` is filled; -ECHILD where there is no such child, and `infop` tells
+    ///   nothing, whatever is in it
     /// - **Memory:** `infop` until *completion*
     WaitId = IORING_OP_WAITID,
     new(idtype: IdType => idtype, id: u32 => id, options: WaitIdOptions => waitid_options)

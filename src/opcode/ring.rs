@@ -18,9 +18,11 @@ opcode! {
     {
         /// Complete with this result. Since Linux 6.10.
         result: i32 => nop_result,
-        /// Look this file up: -EBADF where it is none. Since Linux 6.13.
+        /// Look this file up, and fail where it is none: with -EBADF, but some kernels have 0 as the
+        /// result all the same, and only what is linked behind it shows it. Since Linux 6.13.
         file: impl Target => nop_file,
-        /// Look this registered buffer up: -EFAULT where it is none. Since Linux 6.13.
+        /// Look this registered buffer up, and fail where it is none: with -EFAULT, or as with
+        /// [`file`](Self::file). Since Linux 6.13.
         buf_index: u16 => nop_buffer,
         /// Complete by way of the task, as operations do that had to wait. Since Linux 6.17.
         task_work: bool => nop_task_work,

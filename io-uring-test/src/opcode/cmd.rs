@@ -341,7 +341,8 @@ fn flags_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));
     // A socket's command has nothing to tell again and again.
     let again = UringCmd16::new(one.as_fd(), SIOCINQ).multishot(3).buf_index(Some(0)).build();
-    assert_eq!(result(ring, again)?, Err(Errno::INVAL));
+    let again = result(ring, again)?;
+    assert!(matches!(again, Err(Errno::INVAL | Errno::OPNOTSUPP)), "{again:?}");
     Ok(())
 }
 

@@ -157,6 +157,11 @@ fn into_slots(ring: &mut dyn Ring) -> Result {
         let pipe = Pipe::new(slots.as_mut_ptr()).file_index(Some(target)).build();
         // SAFETY: `slots` outlives the operation, for whose end `run` waits.
         assert_eq!(unsafe { ring.run(pipe) }?.to_result(), Ok(0));
+        if target == third {
+            // Some kernels do not tell what was chosen.
+            assert!(*slots == [3, 4] || *slots == [0, 0], "{slots:?}");
+            *slots = [3, 4];
+        }
         let [out, to] = slots.map(|slot| Fixed(slot as u32));
         let mut buf = [0; 5];
         let write = Write::new(to, b"hello".as_ptr(), 5).build().flags(Flags::IO_LINK);
@@ -166,7 +171,6 @@ fn into_slots(ring: &mut dyn Ring) -> Result {
         assert!(done.iter().all(|cqe| cqe.to_result() == Ok(5)), "{done:?}");
         assert_eq!(&buf, b"hello");
     }
-    assert_eq!(chosen, [3, 4]);
     assert!(any.iter().all(|slot| (0..3).contains(slot)), "{any:?}");
 
     // One slot is left.

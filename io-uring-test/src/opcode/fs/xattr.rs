@@ -22,8 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("set", &[Opcode(SetXattr::CODE), ATTRIBUTES], set),
     Case::kinds("set_refused", &[Opcode(SetXattr::CODE)], set_refused),
     Case::kinds("f_get", &[Opcode(FGetXattr::CODE), ATTRIBUTES], f_get),
+    Case::kinds("f_get_of_slot", &[Opcode(FGetXattr::CODE), ATTRIBUTES, SLOTS], f_get_of_slot),
     Case::kinds("f_get_refused", &[Opcode(FGetXattr::CODE)], f_get_refused),
     Case::kinds("f_set", &[Opcode(FSetXattr::CODE), ATTRIBUTES], f_set),
+    Case::kinds("f_set_of_slot", &[Opcode(FSetXattr::CODE), ATTRIBUTES, SLOTS], f_set_of_slot),
     Case::kinds("f_set_refused", &[Opcode(FSetXattr::CODE)], f_set_refused),
 ];
 
@@ -32,6 +34,19 @@ const ATTRIBUTES: Need = Trial {
     what: "attributes of files in the directory for temporary ones",
     refusal: Errno::OPNOTSUPP,
     call: || file(b"value").map(drop),
+};
+
+const SLOTS: Need = Trial {
+    what: "attributes of files in slots",
+    refusal: Errno::BADF,
+    call: || {
+        let (file, _path) = file(b"value")?;
+        let mut ring = KINDS[0].build(&Setup::USUAL)?;
+        ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
+        let get = FGetXattr::new(Fixed(0), NAME.as_ptr(), ptr::null_mut(), 0).build();
+        assert_eq!(result(&mut *ring, get)??, 5);
+        Ok(())
+    },
 };
 
 const NAME: &std::ffi::CStr = c"user.name";
@@ -144,10 +159,14 @@ fn set_refused(ring: &mut dyn Ring) -> Result {
 
 fn f_get(ring: &mut dyn Ring) -> Result {
     let (file, _path) = file(b"value")?;
-    ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
-    gets(ring, |room, len| FGetXattr::new(Fixed(0), NAME.as_ptr(), room.cast(), len).build())?;
     let fd = file.as_file().as_fd();
     gets(ring, |room, len| FGetXattr::new(fd, NAME.as_ptr(), room.cast(), len).build())
+}
+
+fn f_get_of_slot(ring: &mut dyn Ring) -> Result {
+    let (file, _path) = file(b"value")?;
+    ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
+    gets(ring, |room, len| FGetXattr::new(Fixed(0), NAME.as_ptr(), room.cast(), len).build())
 }
 
 fn f_get_refused(ring: &mut dyn Ring) -> Result {
@@ -165,6 +184,15 @@ fn f_get_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn f_set(ring: &mut dyn Ring) -> Result {
+    let (file, _path) = file(b"")?;
+    let fd = file.as_file().as_fd();
+    sets(ring, &file, |value, flags| {
+        let (value, len) = (value.as_ptr().cast(), value.len() as u32);
+        FSetXattr::new(fd, NAME.as_ptr(), value, len).flags(flags).build()
+    })
+}
+
+fn f_set_of_slot(ring: &mut dyn Ring) -> Result {
     let (file, _path) = file(b"")?;
     ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
     sets(ring, &file, |value, flags| {
