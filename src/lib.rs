@@ -38,6 +38,9 @@
 //!   stands there.
 //! - [`Submitter`] enters the kernel: to submit, to wait, to register.
 //! - [`opcode`] has the operations, [`types`] what they are given.
+//! - [`BufRing`] is a ring of provided buffers, [`BufUse`] an account of what completions have filled;
+//!   [`zcrx`] is zero-copy receive.
+//! - [`Probe`] and [`Query`] say what the kernel has; [`Restriction`] confines a ring.
 //! - [`IoUring::drain`] comes to the end of what is in flight. Dropping a ring does not.
 //! - [`sys`] has the kernel's own names, for what has no builder here.
 //! - [`guide::fast`] says what costs how much.
@@ -46,6 +49,10 @@
 //!
 //! `std`, on by default, has errors convert into `std::io::Error`, and descriptors be std's own.
 //! Everything works without it.
+//!
+//! `raw-syscall` brings what rustix cannot express, by a system call of our own: waits whose arguments
+//! lie in registered memory (`WaitRegion`), messages and queries without a ring (`send_msg_ring`,
+//! `Query::without_ring`), restrictions and filters of a task (`restrict_task`, `filter_task`).
 #![no_std]
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! ```text
 //! pub(crate) const CASES: &[Case] = &[
 //!     Case::kinds("read", &[Opcode(Read::CODE)], read),
-//!     Case::once("too_short", &[Setup(SetupFlags::NO_MMAP)], too_short),
+//!     Case::once("too_short", &[RingWith(SetupFlags::NO_MMAP)], too_short),
 //! ];
 //!
 //! fn read(ring: &mut dyn Ring) -> Result {
@@ -43,7 +43,7 @@ pub(crate) use coverage::register;
 pub(crate) use files::*;
 pub(crate) use kind::{KINDS, Kind, Setup};
 pub(crate) use memory::*;
-pub(crate) use need::Need;
+pub(crate) use need::{Need, about};
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;

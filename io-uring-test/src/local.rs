@@ -24,15 +24,8 @@ pub(crate) const CASES: &[Case] = &[
 /// How many rings a task can register.
 const INDICES: usize = 16;
 
-const REGISTERED: &[Need] = &[
-    Register(IORING_REGISTER_RING_FDS as u32),
-    Register(IORING_UNREGISTER_RING_FDS as u32),
-    Trial {
-        what: "register_ring_fd",
-        refusal: Errno::INVAL,
-        call: || Ok(IoUring::new(1)?.into_local().register_ring_fd()?),
-    },
-];
+const REGISTERED: &[Need] =
+    &[Register(IORING_REGISTER_RING_FDS as u32), Register(IORING_UNREGISTER_RING_FDS as u32)];
 const CLOSED: &[Need] = &[Feature(Features::REG_REG_RING)];
 
 fn registered() -> Result<IoUring<squeue::Entry, cqueue::Entry, Local>> {

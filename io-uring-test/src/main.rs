@@ -144,6 +144,10 @@ fn main() -> ExitCode {
             return NOTHING_TRIED.into();
         }
     }
+    match harness::about() {
+        Ok(about) => println!("{about}"),
+        Err(e) => println!("what the kernel has is not known: {e:#}"),
+    }
     let (totals, coverage) = harness::run(cases, Duration::from_secs(args.timeout));
     match coverage.summary() {
         Ok(summary) => println!("{summary}"),

@@ -17,17 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("build_registered_in_limit", &[NO_MMAP], build_registered_in_limit),
 ];
 
-const NO_MMAP: Need = Need::Trial {
-    what: "a ring in memory of the program's own",
-    refusal: Errno::INVAL,
-    call: || {
-        let builder = <IoUring>::builder();
-        let pages = Pages::new(builder.memory_size(4)?)?;
-        // SAFETY: the pages outlive the ring, which has no operation.
-        unsafe { builder.build_in(4, pages.all()) }?;
-        Ok(())
-    },
-};
+const NO_MMAP: Need = Need::RingWith(SetupFlags::NO_MMAP);
 
 /// Sizes around those at which an area of the memory gets another page.
 const SETUPS: [Setup; 6] = [

@@ -8,7 +8,7 @@ opcode! {
     ///
     /// `nbufs` buffers of `len` bytes each, one behind the other from `addr` on, numbered from `bid`
     /// on. A buffer that an operation has taken is out of the group until it is provided again. A
-    /// registered ring of buffers does the same faster, and a group is one or the other.
+    /// [`BufRing`](crate::BufRing) does the same faster, and a group is one or the other.
     ///
     /// - **Since:** Linux 5.7
     /// - **Result:** 0

@@ -31,7 +31,7 @@
 //! # Files
 //!
 //! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&OwnedFd`), or a slot of the
-//! registered file table ([`Fixed`](crate::types::Fixed)) where the builder takes a
+//! [registered file table](crate::Submitter::register_files) ([`Fixed`](crate::types::Fixed)) where the builder takes a
 //! [`Target`](crate::types::Target); where it takes a [`Descriptor`](crate::types::Descriptor), the
 //! kernel refuses slots. Operations that make a descriptor can put the file into a slot instead
 //! ([`DestinationSlot`](crate::types::DestinationSlot)).
@@ -39,7 +39,8 @@
 //! # Provided buffers
 //!
 //! Operations with a `buf_group` can do without a buffer of their own: the kernel takes one out of
-//! a group that was provided beforehand, when there is something to put into it. The completion
+//! a group that was provided beforehand ([`BufRing`](crate::BufRing), [`ProvideBuffers`]), when
+//! there is something to put into it. The completion
 //! says which ([`buffer_select`](crate::cqueue::Entry::buffer_select)), and whether the kernel goes
 //! on filling it ([`buffer_more`](crate::cqueue::Entry::buffer_more)).
 //!

@@ -123,7 +123,7 @@ opcode! {
     /// - **Since:** Linux 6.0
     /// - **Result:** 0, or the slot where any would do; the same on the other ring; -EBADF where
     ///   `fixed_slot_src` is empty; -EOVERFLOW and -EBADFD as with [`MsgRingData`]
-    /// - **Needs:** a registered file table on both rings
+    /// - **Needs:** a [registered file table](crate::Submitter::register_files) on both rings
     #[doc(alias = "IORING_OP_MSG_RING")]
     #[doc(alias = "IORING_MSG_SEND_FD")]
     MsgRingSendFd = IORING_OP_MSG_RING,

@@ -119,7 +119,8 @@ opcode! {
     /// - **Result:** bytes read, as with [`Read`]; -EFAULT where there is no such buffer, or `buf`
     ///   and `len` leave it
     /// - **Memory:** `buf` until *completion*
-    /// - **Needs:** a registered buffer, that `buf` and `len` lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that `buf` and `len`
+    ///   lie in
     ReadFixed = IORING_OP_READ_FIXED,
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
@@ -143,7 +144,8 @@ opcode! {
     /// - **Result:** bytes written, as with [`Write`]; -EFAULT where there is no such buffer, or
     ///   `buf` and `len` leave it
     /// - **Memory:** `buf` until *completion*
-    /// - **Needs:** a registered buffer, that `buf` and `len` lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that `buf` and `len`
+    ///   lie in
     WriteFixed = IORING_OP_WRITE_FIXED,
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
@@ -169,7 +171,7 @@ opcode! {
     /// - **Result:** bytes read, as with [`Readv`]; -EFAULT where there is no such buffer, or a part
     ///   leaves it
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    /// - **Needs:** a registered buffer, that all parts lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that all parts lie in
     ReadvFixed = IORING_OP_READV_FIXED,
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
@@ -193,7 +195,7 @@ opcode! {
     /// - **Result:** bytes written, as with [`Writev`]; -EFAULT where there is no such buffer, or a
     ///   part leaves it
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    /// - **Needs:** a registered buffer, that all parts lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that all parts lie in
     WritevFixed = IORING_OP_WRITEV_FIXED,
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
     {

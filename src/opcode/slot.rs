@@ -13,7 +13,7 @@ opcode! {
     /// - **Result:** how many slots were seen to, which may be fewer than `len` where one failed;
     ///   -ENXIO where there is no table
     /// - **Memory:** `len` descriptors at `fds` until *completion*
-    /// - **Needs:** a registered file table
+    /// - **Needs:** a [registered file table](crate::Submitter::register_files)
     FilesUpdate = IORING_OP_FILES_UPDATE,
     new(fds: *const RawFd => addr, len: u32 => len; no_fd(()))
     {

@@ -197,7 +197,8 @@ impl CancelBuilder {
         Self::matching(AsyncCancelFlags::empty()).with_fd(fd)
     }
 
-    /// The first request with this operation, an opcode's `CODE`. Since Linux 6.6.
+    /// The first request with this operation, an opcode's `CODE`. Since Linux 6.6; older kernels
+    /// answer -EINVAL, or take it and find nothing.
     pub const fn op(opcode: u8) -> Self {
         Self::matching(AsyncCancelFlags::empty()).with_op(opcode)
     }

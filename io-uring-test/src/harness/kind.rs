@@ -2,21 +2,23 @@
 
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::LazyLock;
 
+use anyhow::Context;
+use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_ptr, io_uring_setup};
+use rustix::param::page_size;
 use rustix_uring::squeue::{self, Rewind};
 use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue};
 
 use super::queue::QueueKind;
 use super::ring::Kinded;
-use super::{Completion, Result, Ring};
+use super::{Completion, Pages, Result, Ring};
 
 /// How a ring is set up, whatever its kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) entries: u32,
     cq_entries: u32,
-    flags: SetupFlags,
+    pub(super) flags: SetupFlags,
 }
 
 impl Setup {
@@ -72,13 +74,6 @@ pub(super) fn with(flags: SetupFlags) -> String {
     if names.is_empty() { "without flags".into() } else { format!("with {}", names.join(" | ")) }
 }
 
-/// The flags that a kind of ring has by its type.
-pub(crate) const OF_KIND: SetupFlags = SetupFlags::SQE128
-    .union(SetupFlags::SQE_MIXED)
-    .union(SetupFlags::SQ_REWIND)
-    .union(SetupFlags::CQE32)
-    .union(SetupFlags::CQE_MIXED);
-
 /// A kind of ring: which submission queue, which completion queue.
 pub(crate) struct Kind {
     /// The sizes of the entries: `64x16` is the default kind.
@@ -112,13 +107,28 @@ impl Kind {
     }
 }
 
-/// The kinds that the kernel has.
-pub(super) fn available() -> &'static [&'static Kind] {
-    static AVAILABLE: LazyLock<Vec<&'static Kind>> = LazyLock::new(|| {
-        let there = |kind: &&'static Kind| kind.build(&Setup::USUAL).err() != Some(Errno::INVAL);
-        KINDS.iter().filter(there).collect()
-    });
-    &AVAILABLE
+/// With what the kernel refuses a ring that has these flags, if it does. It is asked without the
+/// crate, whose faults must not pass for the kernel's.
+pub(super) fn refusal(flags: SetupFlags) -> Result<Option<Errno>> {
+    let rewinds = flags.contains(SetupFlags::SQ_REWIND);
+    let flags = if rewinds { flags.union(SetupFlags::NO_SQARRAY) } else { flags };
+    let pages = Pages::new(2 * page_size())?;
+    let mut params = io_uring_params::default();
+    params.flags = IoringSetupFlags::from_bits_retain(flags.bits());
+    params.cq_entries = 16;
+    if flags.contains(SetupFlags::NO_MMAP) {
+        let page = |n: usize| pages.all().cast::<u8>().as_ptr().wrapping_add(n * page_size());
+        params.cq_off.user_addr = io_uring_ptr::new(page(0).cast());
+        params.sq_off.user_addr = io_uring_ptr::new(page(1).cast());
+    }
+    // SAFETY: a page is enough for each side of so small a ring, which is closed at once.
+    match unsafe { io_uring_setup(8, &mut params) } {
+        Ok(_) => Ok(None),
+        Err(Errno::INVAL) => Ok(Some(Errno::INVAL)),
+        // Before 5.11, a polling thread was a privilege.
+        Err(Errno::PERM) if flags.contains(SetupFlags::SQPOLL) => Ok(Some(Errno::PERM)),
+        Err(e) => Err(e).context(format!("setup {}", with(flags))),
+    }
 }
 
 type Build = fn(&'static Kind, &Setup) -> Result<Box<dyn Ring>, Errno>;

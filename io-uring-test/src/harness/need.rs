@@ -1,15 +1,15 @@
 //! What a case may need, and how that is found out: by asking or trying, never by a version.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::sync::OnceLock;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::thread::{CapabilitySet, capabilities};
 use rustix_uring::{Errno, Features, IoUring, Probe, SetupFlags};
 
+use super::Result;
 use super::coverage::{RESTRICTED, last_register_op, opcode_name, register_op_name};
-use super::kind::{OF_KIND, with};
-use super::{KINDS, Result, Setup};
+use super::kind::{refusal, with};
 
 /// Something that the kernel or the machine may lack.
 pub(crate) enum Need {
@@ -19,8 +19,7 @@ pub(crate) enum Need {
     Register(u32),
     /// A feature, as the setup of a ring tells.
     Feature(Features),
-    /// Setup flags, as the setup of a ring tells that has nothing else. Those of a kind of ring
-    /// ask for the kind.
+    /// Setup flags, as the setup of a ring tells that has no others.
     RingWith(SetupFlags),
     /// A privilege of the process.
     Capability(CapabilitySet),
@@ -44,10 +43,14 @@ impl Need {
                 (register_op_name(op), absent.then_some(RESTRICTED))
             }
             Self::Feature(feature) => {
-                let features = IoUring::new(1)?.params().features();
-                (format!("{feature:?}"), (!features.contains(feature)).then_some("its setup"))
+                let missing = feature.difference(IoUring::new(1)?.params().features());
+                let names: Vec<_> = missing.iter_names().map(|(name, _)| name).collect();
+                (names.join(" "), (!missing.is_empty()).then_some("the setup of a ring"))
             }
-            Self::RingWith(flags) => return setup(flags),
+            Self::RingWith(flags) => {
+                let refusal = refusal(flags)?;
+                return Ok(refusal.map(|e| format!("setup {}: {e}", with(flags))));
+            }
             Self::Capability(capability) => {
                 let effective = capabilities(None)?.effective;
                 (format!("{capability:?}"), (!effective.contains(capability)).then_some("capget"))
@@ -76,23 +79,6 @@ impl Need {
     }
 }
 
-/// Tries to set up a ring with these flags.
-fn setup(flags: SetupFlags) -> Result<Option<String>> {
-    let of_kind = flags.intersection(OF_KIND);
-    let Some(kind) = KINDS.iter().find(|kind| kind.flags == of_kind) else {
-        bail!("no kind of ring has {of_kind:?}");
-    };
-    let setup = Setup::new(8).flags(flags.difference(of_kind));
-    let Err(e) = kind.build(&setup) else { return Ok(None) };
-    match e {
-        Errno::INVAL => {}
-        // Before 5.11, a polling thread was a privilege.
-        Errno::PERM if flags.contains(SetupFlags::SQPOLL) => {}
-        _ => return Err(e).context(format!("setup {}", with(flags))),
-    }
-    Ok(Some(format!("setup {}: {e}", with(flags))))
-}
-
 /// What the kernel says of its operations.
 pub(crate) fn probe() -> Result<&'static Probe> {
     static PROBE: OnceLock<Probe> = OnceLock::new();
@@ -102,4 +88,12 @@ pub(crate) fn probe() -> Result<&'static Probe> {
     let mut probe = Probe::new();
     IoUring::new(1)?.submitter().register_probe(&mut probe).context("IORING_REGISTER_PROBE")?;
     Ok(PROBE.get_or_init(|| probe))
+}
+
+/// What the kernel says of itself.
+pub(crate) fn about() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let features = IoUring::new(1)?.params().features();
+    let names: Vec<_> = features.iter_names().map(|(name, _)| name).collect();
+    Ok(format!("Linux {}, features {}", release.trim(), names.join(" ")))
 }

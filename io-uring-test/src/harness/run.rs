@@ -12,8 +12,8 @@ use anyhow::{Context, anyhow, bail, ensure};
 use rustix_uring::{Errno, SetupFlags};
 
 use super::coverage::{self, Coverage, State};
-use super::kind::{available, with};
-use super::{Case, Kind, Result, Ring, Run, Setup, descriptors};
+use super::kind::{refusal, with};
+use super::{Case, KINDS, Kind, Result, Ring, Run, Setup, descriptors};
 
 /// How many cases ended how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,10 +95,13 @@ fn run_case(name: &str, case: &Case, watchdog: &Watchdog) -> Result<End> {
         },
         Run::Kinds(setup, run) => {
             let (mut kinds, mut failures) = (0, Vec::new());
-            for kind in available() {
+            for kind in KINDS {
                 let ran = watchdog.run(&format!("{name} on {}", kind.name), || {
                     let refusal = run_on(kind, &setup, run)?;
-                    coverage::check(case.needs).map(|()| refusal)
+                    if refusal.is_none() {
+                        coverage::check(case.needs)?;
+                    }
+                    Ok(refusal)
                 });
                 match ran {
                     Ok(None) => kinds += 1,
@@ -131,11 +134,11 @@ fn run_on(
     setup: &Setup,
     run: fn(&mut dyn Ring) -> Result,
 ) -> Result<Option<Errno>> {
-    let mut ring = match kind.build(setup) {
-        Ok(ring) => ring,
-        Err(Errno::INVAL) => return Ok(Some(Errno::INVAL)),
-        Err(e) => return Err(e).with_context(|| format!("setting up a ring {setup}")),
-    };
+    if let Some(refusal) = refusal(kind.flags.union(setup.flags))? {
+        return Ok(Some(refusal));
+    }
+    let ring = kind.build(setup);
+    let mut ring = ring.with_context(|| format!("setting up a ring {setup}"))?;
     run(&mut *ring)?;
     nothing_left(&mut *ring)?;
     Ok(None)

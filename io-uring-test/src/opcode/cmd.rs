@@ -46,6 +46,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("cmd80", &[CMD, INQ, RingWith(SetupFlags::SQE128)], cmd80),
     Case::kinds("cmd128", &[Opcode(UringCmd128::CODE)], cmd128),
     Case::kinds("refused", &[CMD], refused),
+    Case::kinds("flags_refused", &[CMD, INQ], flags_refused),
     Case::kinds("discard", &[CMD, LOOP, DISCARD], discard),
     Case::kinds("zone_reset_all", &[CMD, LOOP, ZONES], zone_reset_all),
 ];
@@ -330,6 +331,11 @@ fn refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(result(ring, UringCmd16::new(&out, 0).build())?, Err(Errno::OPNOTSUPP));
     assert_eq!(result(ring, UringCmd16::new(one.as_fd(), 999).build())?, Err(Errno::OPNOTSUPP));
     assert_eq!(result(ring, UringCmd16::new(Fd(-1), 0).build())?, Err(Errno::BADF));
+    Ok(())
+}
+
+fn flags_refused(ring: &mut dyn Ring) -> Result {
+    let (one, _other) = tcp()?;
     let mut unknown = UringCmd16::new(one.as_fd(), SIOCINQ).build();
     unknown.as_raw_mut().op_flags = 1 << 20;
     assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));

@@ -12,7 +12,7 @@ use crate::harness::*;
 const DISABLED: SetupFlags = SetupFlags::R_DISABLED;
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
 const RESIZABLE: Setup = Setup::new(8).flags(DEFER);
-const RESIZE: &[Need] = &[RingWith(DEFER), Register(IORING_REGISTER_RESIZE_RINGS as u32), RESIZES];
+const RESIZE: &[Need] = &[RingWith(DEFER), Register(IORING_REGISTER_RESIZE_RINGS as u32)];
 
 pub(crate) const CASES: &[Case] = &[
     Case::kinds(
@@ -31,12 +31,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("resize_leaves_nothing", RESIZE, resize_leaves_nothing).setup(RESIZABLE),
     Case::kinds("resize_in", RESIZE, resize_in).setup(RESIZABLE),
 ];
-
-const RESIZES: Need = Trial {
-    what: "resizing a ring",
-    refusal: Errno::INVAL,
-    call: || Ok(KINDS[0].build(&RESIZABLE)?.resize(16, None)?),
-};
 
 fn register_enable_rings(ring: &mut dyn Ring) -> Result {
     ring.push_nops([1], Flags::empty())?;

@@ -72,7 +72,7 @@ opcode! {
     ///   end sends no more; -ENOBUFS where the group is empty
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select), the first buffer;
     ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
-    /// - **Needs:** a registered ring of provided buffers
+    /// - **Needs:** a [`BufRing`](crate::BufRing) of provided buffers
     #[doc(alias = "IORING_OP_RECV")]
     #[doc(alias = "IORING_RECVSEND_BUNDLE")]
     RecvBundle = IORING_OP_RECV,
@@ -95,7 +95,7 @@ opcode! {
     /// - **Result:** bytes received, as with [`RecvBundle`], for each completion
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last; the others as with
     ///   [`RecvBundle`]
-    /// - **Needs:** a registered ring of provided buffers
+    /// - **Needs:** a [`BufRing`](crate::BufRing) of provided buffers
     #[doc(alias = "IORING_OP_RECV")]
     RecvMultiBundle = IORING_OP_RECV,
     new(
@@ -177,14 +177,14 @@ opcode! {
     /// Receives whenever there is something, without copying the data out of what the network device
     /// has written to.
     ///
-    /// The completion's second half says where the data is: a `struct io_uring_zcrx_cqe`. What it
-    /// lies in goes back through the queue's refill ring.
+    /// The completion's second half says where the data is ([`Received`](crate::zcrx::Received)).
+    /// What it lies in goes back through the queue's refill ring.
     ///
     /// - **Since:** Linux 6.15
     /// - **Result:** bytes received, for each completion; 0 when the other end sends no more
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last
-    /// - **Needs:** a registered interface queue; a ring with deferred task work, whose completions
-    ///   have 32 bytes
+    /// - **Needs:** a registered [interface queue](crate::zcrx); a ring with deferred task work, whose
+    ///   completions have 32 bytes
     #[doc(alias = "IORING_OP_RECV_ZC")]
     RecvZc = IORING_OP_RECV_ZC,
     new(fd: impl Target => fd, len: u32 => len; recvsend_flags(RecvSendFlags::MULTISHOT))

@@ -50,7 +50,8 @@ opcode! {
     ///   the group is empty
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select), the first buffer;
     ///   [`more`](crate::cqueue::Entry::more) until the last
-    /// - **Needs:** a registered ring of provided buffers
+    /// - **Needs:** a group of provided buffers, a [`BufRing`](crate::BufRing) if more than one at a
+    ///   time is to be sent
     #[doc(alias = "IORING_OP_SEND")]
     #[doc(alias = "IORING_RECVSEND_BUNDLE")]
     SendBundle = IORING_OP_SEND,

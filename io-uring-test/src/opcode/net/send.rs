@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 
-use rustix_uring::Errno;
 use rustix_uring::opcode::{ProvideBuffers, Send, SendBundle, SendMsg};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{Fd, Fixed, MsgFlags, MsgHdr, RecvSendFlags, SocketAddrAny, iovec};
+use rustix_uring::{BufRing, BufRingFlags, Errno};
 
 use super::{tcp, udp};
 use crate::harness::Need::*;
@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("send_poll_first", &[Opcode(Send::CODE), POLL_FIRST], send_poll_first),
     Case::kinds("send_refused", &[Opcode(Send::CODE)], send_refused),
     Case::kinds("bundle", &[Opcode(Send::CODE), BUNDLE], bundle),
+    Case::kinds("bundle_of_ring", &[Opcode(Send::CODE), BUNDLE], bundle_of_ring),
     Case::kinds("send_msg", &[Opcode(SendMsg::CODE)], send_msg),
     Case::kinds("send_msg_poll_first", &[Opcode(SendMsg::CODE), POLL_FIRST], send_msg_poll_first),
     Case::kinds("send_msg_refused", &[Opcode(SendMsg::CODE)], send_msg_refused),
@@ -260,6 +261,27 @@ fn bundle(ring: &mut dyn Ring) -> Result {
     let mut said = vec![0; words.len()];
     other.read_exact(&mut said)?;
     assert_eq!(said, words.as_bytes());
+    Ok(())
+}
+
+/// As many buffers as there are, in one completion.
+fn bundle_of_ring(ring: &mut dyn Ring) -> Result {
+    let (one, mut other) = tcp()?;
+    let memory = Pages::new(BufRing::memory_size(4))?;
+    let none = BufRingFlags::empty();
+    // SAFETY: the memory outlives the ring of buffers, which is unregistered below.
+    let mut buffers = unsafe { ring.submitter().register_buf_ring(memory.all(), 4, GROUP, none) }?;
+    for (bid, word) in [&b"one "[..], b"two ", b"six"].into_iter().enumerate() {
+        // SAFETY: the words are constant, and only read.
+        unsafe { buffers.add(word.as_ptr().cast_mut(), word.len() as u32, bid as u16) };
+    }
+    buffers.publish();
+    // SAFETY: what is provided is constant, and the socket outlives the operation.
+    unsafe { ring.push(&[SendBundle::new(one.as_fd(), GROUP).build()]) }?;
+    let done = reap_to_the_last(ring)?;
+    assert_eq!((done[0].to_result(), done[0].buffer_select()), (Ok(11), Some(0)));
+    assert_eq!(heard(&mut other)?, b"one two six");
+    buffers.unregister(&ring.submitter())?;
     Ok(())
 }
 

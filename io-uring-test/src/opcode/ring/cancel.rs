@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use anyhow::Context;
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{AsyncCancel, AsyncCancel2, PollAdd, Read, Timeout};
@@ -23,11 +24,21 @@ pub(crate) const CASES: &[Case] = &[
 
 const BY_OPERATION: Need = Trial {
     what: "cancelling by operation",
-    refusal: Errno::INVAL,
+    refusal: Errno::NOENT,
     call: || {
-        let reads = AsyncCancel2::new(CancelBuilder::op(Read::CODE)).build();
-        // SAFETY: a cancellation points to nothing.
-        unsafe { taken(reads, &[Errno::NOENT]) }
+        let (out, _to) = pipe()?;
+        let mut ring = KINDS[0].build(&Setup::USUAL)?;
+        let poll = PollAdd::new(&out, PollFlags::IN).build().user_data(1);
+        let polls = AsyncCancel2::new(CancelBuilder::op(PollAdd::CODE)).build().user_data(2);
+        // SAFETY: they use no memory, and the pipe outlives the ring.
+        unsafe { ring.push(&[poll, polls]) }?;
+        ring.submit_and_wait(1)?;
+        let done = ring.reap().into_iter().find(|cqe| cqe.user_data() == 2);
+        match done.context("a cancellation completes at once")?.to_result() {
+            // Some kernels take the flag and find nothing.
+            Err(Errno::INVAL | Errno::NOENT) => Err(Errno::NOENT.into()),
+            result => Ok(result.map(drop)?),
+        }
     },
 };
 const BY_SLOT: Need = Trial {

@@ -125,11 +125,9 @@ fn ended(cqe: &Completion) {
 
 fn update_refused(ring: &mut dyn Ring) -> Result {
     let update = |time: *const Timespec| TimeoutUpdate::new(1, time);
-    let negative = Timespec::new().sec(u64::MAX);
     let unknown = TimeoutFlags::from_bits_retain(1 << 30);
     assert_eq!(result(ring, update(&HOUR).build())?, Err(Errno::NOENT));
     assert_eq!(result(ring, update(ptr::null()).build())?, Err(Errno::FAULT));
-    assert_eq!(result(ring, update(&negative).build())?, Err(Errno::INVAL));
     assert_eq!(result(ring, update(&HOUR).flags(unknown).build())?, Err(Errno::INVAL));
     Ok(())
 }
