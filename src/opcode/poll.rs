@@ -114,6 +114,16 @@ mod tests {
             entry.into_raw(),
             Sqe { opcode: 7, fd: -1, addr: 5, off: 6, len: 7, op_flags: IN, ..Sqe::ZERO }
         );
+        let events = PollUpdate::new(5).events(PollFlags::IN).build();
+        assert_eq!(
+            events.into_raw(),
+            Sqe { opcode: 7, fd: -1, addr: 5, len: 2, op_flags: IN, ..Sqe::ZERO }
+        );
+        let user_data = PollUpdate::new(5).new_user_data(6).build();
+        assert_eq!(
+            user_data.into_raw(),
+            Sqe { opcode: 7, fd: -1, addr: 5, off: 6, len: 4, ..Sqe::ZERO }
+        );
     }
 
     #[test]
