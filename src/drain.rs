@@ -52,7 +52,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// Those of [`submit`](Self::submit), except that what passes by itself is waited for. Then
     /// `outstanding` operations **are still in flight**, and their memory must not be freed: drain
-    /// again, or leak it.
+    /// again, or leak it. A cancellation may still be queued as well: the next submit carries it out,
+    /// on whatever is in flight then.
     pub fn drain(
         &mut self,
         outstanding: &mut usize,
