@@ -29,6 +29,9 @@ bitflags! {
         /// A buffer goes on being filled where the last completion has stopped, until it is full;
         /// until then, completions have
         /// [`buffer_more`](crate::cqueue::Entry::buffer_more). Since Linux 6.12.
+        ///
+        /// 6.18.15 does not say so where the data has ended, after reads of files, and now and then
+        /// in bundles, so that it and [`BufUse`] part ways there; 6.12.107 and 6.18.44 do.
         const INC = 2;
 
         const _ = !0;

@@ -27,6 +27,9 @@ const INCREMENTAL: Need = Trial {
     },
 };
 
+const SOUND: Need =
+    Sound { bug: "buffers are kept without IORING_CQE_F_BUF_MORE", look: keeps_silently };
+
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("read_in_order", &[REGISTER, Opcode(Read::CODE)], read_in_order),
     Case::kinds("run_dry", &[REGISTER, Opcode(Read::CODE)], run_dry),
@@ -41,11 +44,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("account_plain", &[STATUS, RECV], |ring| account(ring, NONE, 0)),
     Case::kinds("account_incremental", &[INCREMENTAL, STATUS, RECV], |ring| account(ring, INC, 0)),
     Case::kinds("account_bundle", &[BUNDLES, STATUS, RECV], |ring| account(ring, NONE, BUNDLE)),
-    Case::kinds("account_both", &[BUNDLES, INCREMENTAL, STATUS, RECV], |ring| {
+    Case::kinds("account_both", &[BUNDLES, INCREMENTAL, STATUS, SOUND, RECV], |ring| {
         account(ring, INC, BUNDLE)
     }),
     Case::kinds("account_multishot", &[STATUS, RECV], |ring| account(ring, NONE, MULTISHOT)),
-    Case::kinds("account_multishot_both", &[BUNDLES, INCREMENTAL, STATUS, RECV], |ring| {
+    Case::kinds("account_multishot_both", &[BUNDLES, INCREMENTAL, STATUS, SOUND, RECV], |ring| {
         account(ring, INC, BUNDLE | MULTISHOT)
     }),
 ];
@@ -274,15 +277,30 @@ fn incremental(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
+/// Whether the kernel keeps buffers without saying so: a bug of 6.18.15, of which 6.12.107, 6.18.44
+/// and 7.2 are free. `IORING_CQE_F_BUF_MORE` is missing where the end of the data leaves room in a
+/// buffer, where a file was read, and now and then in bundles.
+fn keeps_silently() -> Result<bool> {
+    let mut ring = KINDS[0].build(&Setup::USUAL)?;
+    let (reader, _) = pipe()?;
+    let mut group = Group::new(&*ring, 1, 8, INC)?;
+    group.add([0]);
+    // SAFETY: the buffer stays, and the read ends before the next look at it.
+    let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
+    Ok(group.bufs.available(&ring.submitter())? == 1 && !done.buffer_more())
+}
+
 /// The end of the data fills nothing, and uses nothing up.
 fn incremental_end(ring: &mut dyn Ring) -> Result {
+    let silent = keeps_silently()?;
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
     let mut account = BufUse::new();
     write(&writer, b"abc")?;
     drop(writer);
-    for span in [(1, 0, 3, false), (1, 3, 0, false), (1, 3, 0, false)] {
+    let ends = if silent { [(1, 3, 0, true), (1, 0, 0, true)] } else { [(1, 3, 0, false); 2] };
+    for span in [(1, 0, 3, false), ends[0], ends[1]] {
         // SAFETY: the buffers stay, and the read ends before the next look at them.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
         assert_eq!(spans(&mut account, &group, &done), [span]);
@@ -294,6 +312,7 @@ fn incremental_end(ring: &mut dyn Ring) -> Result {
 /// A regular file is always ready, so the kernel uses up what is asked for before it has read: a
 /// short read leaves a gap, of which the account must be told.
 fn incremental_file(ring: &mut dyn Ring) -> Result {
+    let silent = keeps_silently()?;
     let file = file_with(b"abcdefghijk")?;
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
@@ -311,6 +330,7 @@ fn incremental_file(ring: &mut dyn Ring) -> Result {
         let read = read.buf_group(GROUP).build().flags(Flags::BUFFER_SELECT);
         // SAFETY: the buffers stay, and the read ends before the next look at them.
         let done = unsafe { ring.run(read) }?;
+        let span = if silent { (span.0, 0, span.2, true) } else { span };
         assert_eq!(spans(&mut account, &group, &done), [span]);
         account.skip(len - done.to_result()?);
         assert_eq!(group.bufs.available(&ring.submitter())?, left);

@@ -21,6 +21,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// than [`BufRing::memory_size`], or on older kernels; EEXIST if there is such a group already;
     /// EFAULT if the memory is not there.
     ///
+    /// A 32-bit kernel of 6.1 ends in an oops when it takes a buffer, if the ring lies in high memory.
+    ///
     /// # Safety
     ///
     /// The memory is valid, and nobody else's, until the ring is unregistered.

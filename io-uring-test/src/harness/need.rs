@@ -27,6 +27,9 @@ pub(crate) enum Need {
     Device(&'static str),
     /// Something that a look tells.
     Found { what: &'static str, look: fn() -> Result<bool> },
+    /// That a bug of some kernels, for which a look tells, is not there. The matrix knows these
+    /// reasons by how they begin.
+    Sound { bug: &'static str, look: fn() -> Result<bool> },
     /// A call that fails with just this errno where something is missing.
     Trial { what: &'static str, refusal: Errno, call: fn() -> Result },
 }
@@ -64,6 +67,9 @@ impl Need {
             }
             Self::Found { what, look } => {
                 (what.into(), (!look().context(what)?).then_some("a look"))
+            }
+            Self::Sound { bug, look } => {
+                return Ok(look().context(bug)?.then(|| format!("a bug of this kernel: {bug}")));
             }
             Self::Trial { what, refusal, call } => {
                 return match call() {

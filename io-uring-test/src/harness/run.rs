@@ -1,6 +1,7 @@
 //! Running cases: one after the other, each with a word on how it ended.
 
 use std::collections::BTreeMap;
+use std::hint;
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -169,7 +170,11 @@ struct Watchdog {
 
 fn watchdog(limit: Duration, totals: Arc<Mutex<Totals>>) -> Watchdog {
     let (events, running) = mpsc::channel::<Option<String>>();
+    let (ready, started) = mpsc::channel();
     thread::spawn(move || {
+        // glibc's memory for this thread is there before a case looks how much there is.
+        drop(hint::black_box(Box::new(0)));
+        let _ = ready.send(());
         while let Ok(Some(name)) = running.recv() {
             if let Err(RecvTimeoutError::Timeout) = running.recv_timeout(limit) {
                 println!("FAIL {name}: has not ended after {} s", limit.as_secs());
@@ -180,6 +185,7 @@ fn watchdog(limit: Duration, totals: Arc<Mutex<Totals>>) -> Watchdog {
             }
         }
     });
+    let _ = started.recv();
     Watchdog { events }
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{read, write};
 use rustix::pipe::pipe;
@@ -62,6 +62,8 @@ fn register_eventfd_async(ring: &mut dyn Ring) -> Result {
     assert_eq!(count(&eventfd)?, 0);
     ring.push_nops([1], Flags::ASYNC)?;
     ring.complete(1)?;
+    // The worker thread signals behind the completion.
+    poll(&mut [PollFd::new(&eventfd, PollFlags::IN)], None)?;
     assert_ne!(count(&eventfd)?, 0);
     Ok(ring.submitter().unregister_eventfd()?)
 }
