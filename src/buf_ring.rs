@@ -38,6 +38,35 @@ bitflags! {
     }
 }
 
+impl BufRingFlags {
+    /// With [`INC`](Self::INC), the kernel is done with a buffer that has less than this left, in
+    /// bytes, as if it were full. Since Linux 7.1 and some of the older stable kernels; others
+    /// answer EINVAL.
+    ///
+    /// ```
+    /// # use rustix_uring::BufRingFlags;
+    /// let options = BufRingFlags::INC.min_left(512);
+    /// ```
+    #[must_use]
+    pub const fn min_left(self, bytes: u32) -> BufRingOptions {
+        BufRingOptions { flags: self, min_left: bytes }
+    }
+}
+
+/// How a ring of provided buffers is registered: [flags](BufRingFlags), with
+/// [`min_left`](BufRingFlags::min_left) or without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BufRingOptions {
+    pub(crate) flags: BufRingFlags,
+    pub(crate) min_left: u32,
+}
+
+impl From<BufRingFlags> for BufRingOptions {
+    fn from(flags: BufRingFlags) -> Self {
+        Self { flags, min_left: 0 }
+    }
+}
+
 /// One buffer in the ring: `struct io_uring_buf`. The last two bytes of the first one are the
 /// ring's tail, so it is written field by field.
 #[repr(C)]

@@ -97,7 +97,7 @@ use memory::Memory;
 use types::SubmitArgs;
 
 pub use availability::{Availability, availability};
-pub use buf_ring::{BufRing, BufRingFlags, BufUse, Span, Spans};
+pub use buf_ring::{BufRing, BufRingFlags, BufRingOptions, BufUse, Span, Spans};
 pub use builder::Builder;
 pub use cqueue::CompletionQueue;
 pub use local::{Handle, Local};

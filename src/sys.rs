@@ -171,6 +171,22 @@ structs! {
         hdr_alignment: u64,
     }
 
+    /// The argument of `IORING_REGISTER_PBUF_RING`, with what linux-raw-sys does not name yet.
+    io_uring_buf_reg: 40 {
+        /// The address of the ring, or 0 if the kernel is to have it.
+        ring_addr: u64,
+        /// How many places it has.
+        ring_entries: u32,
+        /// The group.
+        bgid: u16,
+        /// `IOU_PBUF_RING_*`.
+        flags: u16,
+        /// Which rest of a buffer is not worth being filled. Since Linux 7.1.
+        min_left: u32,
+        /// Zero.
+        resv: [u32; 5],
+    }
+
     /// The argument of `IORING_REGISTER_ZCRX_IFQ`, with what linux-raw-sys does not name yet.
     zcrx_ifq_reg: 96 {
         /// The network interface.

@@ -10,7 +10,9 @@ use rustix::pipe::pipe;
 use rustix_uring::opcode::Read;
 use rustix_uring::squeue::{Entry, Flags, Sqe};
 use rustix_uring::sys::{IORING_RECV_MULTISHOT, IORING_RECVSEND_BUNDLE, io_uring_op::*};
-use rustix_uring::{BufRing, BufRingFlags, BufUse, Errno, Features, IoUring, Span, cqueue, opcode};
+use rustix_uring::{
+    BufRing, BufRingFlags, BufRingOptions, BufUse, Errno, Features, IoUring, Span, cqueue, opcode,
+};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -29,6 +31,14 @@ const INCREMENTAL: Need = Trial {
 
 const SOUND: Need =
     Sound { bug: "buffers are kept without IORING_CQE_F_BUF_MORE", look: keeps_silently };
+const MIN_LEFT: Need = Trial {
+    what: "provided buffers whose rest is left",
+    refusal: Errno::INVAL,
+    call: || {
+        let ring = IoUring::new(1)?;
+        Ok(ring.submitter().register_buf_ring_mmap(1, 0, INC.min_left(1)).map(drop)?)
+    },
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("read_in_order", &[REGISTER, Opcode(Read::CODE)], read_in_order),
@@ -40,6 +50,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("incremental", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental),
     Case::kinds("incremental_end", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental_end),
     Case::kinds("incremental_file", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental_file),
+    Case::kinds("min_left", &[INCREMENTAL, MIN_LEFT, STATUS, Opcode(Read::CODE)], min_left),
     Case::kinds("bundle", &[BUNDLES, STATUS, RECV], bundle),
     Case::kinds("account_plain", &[STATUS, RECV], |ring| account(ring, NONE, 0)),
     Case::kinds("account_incremental", &[INCREMENTAL, STATUS, RECV], |ring| account(ring, INC, 0)),
@@ -69,11 +80,16 @@ struct Group {
 
 impl Group {
     /// `entries` buffers, of which none is added yet.
-    fn new(ring: &dyn Ring, entries: u16, size: usize, flags: BufRingFlags) -> Result<Self> {
+    fn new(
+        ring: &dyn Ring,
+        entries: u16,
+        size: usize,
+        options: impl Into<BufRingOptions>,
+    ) -> Result<Self> {
         let pages = Pages::new(BufRing::memory_size(entries))?;
         // SAFETY: the pages are unmapped after the ring has ended, or was unregistered.
         let bufs =
-            unsafe { ring.submitter().register_buf_ring(pages.all(), entries, GROUP, flags) }?;
+            unsafe { ring.submitter().register_buf_ring(pages.all(), entries, GROUP, options) }?;
         let memory = vec![b'.'; usize::from(entries) * size];
         Ok(Self { bufs, _pages: pages, memory, size })
     }
@@ -336,6 +352,28 @@ fn incremental_file(ring: &mut dyn Ring) -> Result {
         assert_eq!(group.bufs.available(&ring.submitter())?, left);
     }
     assert_eq!(group.memory, *b"..abcdefabcjk..a");
+    Ok(())
+}
+
+/// A rest that is too small is left, and the buffer given back.
+fn min_left(ring: &mut dyn Ring) -> Result {
+    let (reader, writer) = pipe()?;
+    let mut group = Group::new(ring, 2, 8, INC.min_left(4))?;
+    group.add([1, 0]);
+    let mut account = BufUse::new();
+    let steps = [
+        (3, (1, 0, 3, false), 2),
+        (1, (1, 3, 1, false), 2),
+        (1, (1, 4, 1, true), 1),
+        (5, (0, 0, 5, true), 0),
+    ];
+    for (n, span, left) in steps {
+        write(&writer, &b"abcdefgh"[..n])?;
+        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
+        assert_eq!(spans(&mut account, &group, &done), [span]);
+        assert_eq!(group.bufs.available(&ring.submitter())?, left);
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use rustix::io::{self, Errno};
 
-use crate::buf_ring::{Buf, BufRing, BufRingFlags};
+use crate::buf_ring::{Buf, BufRing, BufRingFlags, BufRingOptions};
 use crate::local::Handle;
 use crate::mmap::Mmap;
 use crate::submit::Submitter;
@@ -18,7 +18,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EINVAL if `entries` is none that it may be, the memory does not begin a page or is shorter
-    /// than [`BufRing::memory_size`], or on older kernels; EEXIST if there is such a group already;
+    /// than [`BufRing::memory_size`], for flags and options that the kernel does not know, or on older
+    /// kernels; EEXIST if there is such a group already;
     /// EFAULT if the memory is not there.
     ///
     /// A 32-bit kernel of 6.1 ends in an oops when it takes a buffer, if the ring lies in high memory.
@@ -31,7 +32,7 @@ impl<H: Handle> Submitter<'_, H> {
         memory: NonNull<[u8]>,
         entries: u16,
         bgid: u16,
-        flags: BufRingFlags,
+        options: impl Into<BufRingOptions>,
     ) -> io::Result<BufRing> {
         if memory.len() < BufRing::memory_size(entries) || entries == 0 {
             return Err(Errno::INVAL);
@@ -40,9 +41,11 @@ impl<H: Handle> Submitter<'_, H> {
         // SAFETY: the caller promises that the memory is ours. An old tail must not be published.
         unsafe { memory.write_bytes(0, size_of::<Buf>()) };
         let addr = memory.as_ptr().expose_provenance() as u64;
+        let mut options = options.into();
+        options.flags.remove(BufRingFlags::MMAP);
         // SAFETY: the memory is as long as the kernel expects, and the caller promises it.
         unsafe {
-            self.register_pbuf_ring(addr, entries, bgid, flags.difference(BufRingFlags::MMAP))?;
+            self.register_pbuf_ring(addr, entries, bgid, options)?;
             Ok(BufRing::new(memory, entries, bgid, None))
         }
     }
@@ -52,13 +55,13 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EINVAL if `entries` is no power of two up to 32768, for groups from 2048 on, whose memory the
-    /// kernel has no offset for, or on older kernels; EEXIST if there is such a group already;
-    /// ENOMEM if memory is short; EBADF if this ring has no descriptor.
+    /// kernel has no offset for, for flags and options that the kernel does not know, or on older
+    /// kernels; EEXIST if there is such a group already; ENOMEM if memory is short; EBADF if this ring has no descriptor.
     pub fn register_buf_ring_mmap(
         &self,
         entries: u16,
         bgid: u16,
-        flags: BufRingFlags,
+        options: impl Into<BufRingOptions>,
     ) -> io::Result<BufRing> {
         let group = u64::from(bgid) << sys::IORING_OFF_PBUF_SHIFT;
         // The mask's bits say what is mapped. With a group's number there, another group's memory
@@ -67,8 +70,10 @@ impl<H: Handle> Submitter<'_, H> {
             return Err(Errno::INVAL);
         }
         let fd = self.handle.descriptor().ok_or(Errno::BADF)?;
+        let mut options = options.into();
+        options.flags.insert(BufRingFlags::MMAP);
         // SAFETY: the kernel gets no address.
-        unsafe { self.register_pbuf_ring(0, entries, bgid, flags | BufRingFlags::MMAP) }?;
+        unsafe { self.register_pbuf_ring(0, entries, bgid, options) }?;
         let offset = u64::from(sys::IORING_OFF_PBUF_RING) | group;
         match Mmap::new(fd, offset, BufRing::memory_size(entries)) {
             // SAFETY: this is the memory of the ring that was just registered.
@@ -89,7 +94,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// ENOENT if there is none, on some older kernels EINVAL for groups below 64; EINVAL if the group
     /// is none of a ring, or on kernels without them.
     pub fn unregister_buf_ring(&self, bgid: u16) -> io::Result<()> {
-        let mut arg = buf_reg(0, 0, bgid, BufRingFlags::empty());
+        let mut arg = buf_reg(0, 0, bgid, BufRingOptions::default());
         // SAFETY: the kernel reads the struct, in which there are no addresses.
         unsafe { self.register_struct(IORING_UNREGISTER_PBUF_RING, &mut arg, 1) }.map(drop)
     }
@@ -102,9 +107,9 @@ impl<H: Handle> Submitter<'_, H> {
         addr: u64,
         entries: u16,
         bgid: u16,
-        flags: BufRingFlags,
+        options: BufRingOptions,
     ) -> io::Result<()> {
-        let mut arg = buf_reg(addr, entries, bgid, flags);
+        let mut arg = buf_reg(addr, entries, bgid, options);
         // SAFETY: the kernel reads the struct; the caller promises the memory.
         unsafe { self.register_struct(IORING_REGISTER_PBUF_RING, &mut arg, 1) }.map(drop)
     }
@@ -119,12 +124,13 @@ impl<H: Handle> Submitter<'_, H> {
     }
 }
 
-fn buf_reg(addr: u64, entries: u16, bgid: u16, flags: BufRingFlags) -> sys::io_uring_buf_reg {
+fn buf_reg(addr: u64, entries: u16, bgid: u16, options: BufRingOptions) -> sys::io_uring_buf_reg {
     sys::io_uring_buf_reg {
         ring_addr: addr,
         ring_entries: u32::from(entries),
         bgid,
-        flags: flags.bits(),
-        resv: [0; 3],
+        flags: options.flags.bits(),
+        min_left: options.min_left,
+        resv: [0; 5],
     }
 }
