@@ -58,7 +58,7 @@ def boot(arch, kernel, work, logs, timeout, progress):
     argv = [
         # The emulator is not to outlive us.
         "setpriv", "--pdeathsig", "KILL", program(arch.qemu, *arch.packages),
-        *arch.machine, "-accel", "tcg", "-m", str(MEMORY), "-smp", str(PROCESSORS),
+        *arch.machine, "-accel", arch.accel, "-m", str(MEMORY), "-smp", str(PROCESSORS),
         "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
         "-serial", "file:%s" % console, "-kernel", kernel.image, "-initrd", work / "initramfs",
         "-append", append, "-device", "virtio-serial-" + arch.bus,

@@ -28,6 +28,9 @@ pub(crate) fn handle() {
 #[derive(Clone, Copy)]
 pub(crate) struct Thread(libc::pthread_t);
 
+// SAFETY: a name that any thread may use. It is an address with musl, behind which nobody looks.
+unsafe impl Send for Thread {}
+
 impl Thread {
     pub(crate) fn this() -> Self {
         // SAFETY: there is nothing to it.
