@@ -294,9 +294,10 @@ fn failures_leave_nothing() -> Result {
     assert_eq!(footprint()?, before);
 
     // The mappings come one after the other: the limit stops each of them once.
+    let address_space = address_space()?;
     let mut refused = 0;
     loop {
-        let limit = (before.pages + refused) * page_size();
+        let limit = (address_space + refused) * page_size();
         match limited(Resource::As, limit as u64, || IoUring::new(64).map(drop))? {
             Ok(()) => break,
             Err(errno) => assert_eq!(errno, Errno::NOMEM, "with {refused} pages"),

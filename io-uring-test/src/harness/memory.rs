@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::fs;
+use std::io::Read;
 use std::ptr::{self, NonNull};
 
 use anyhow::Context;
@@ -54,14 +55,31 @@ impl Drop for Pages {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
     descriptors: usize,
-    /// Address space, in pages.
+    /// Mapped pages, without the allocator's: with musl, these come and go.
     pub(crate) pages: usize,
 }
 
 pub(crate) fn footprint() -> Result<Footprint> {
-    let statm = fs::read_to_string("/proc/self/statm")?;
-    let pages = statm.split(' ').next().context("/proc/self/statm is empty")?.parse()?;
+    let mut pages = 0;
+    for line in fs::read_to_string("/proc/self/maps")?.lines() {
+        // Addresses, permissions, offset, device, inode, and a name if there is one.
+        let words: Vec<_> = line.split_whitespace().collect();
+        if matches!(words[..], [_, "rw-p", _, _, _] | [.., "[heap]"]) {
+            continue;
+        }
+        let (start, end) = words[0].split_once('-').context("a mapping without an end")?;
+        let bytes = u64::from_str_radix(end, 16)? - u64::from_str_radix(start, 16)?;
+        pages += bytes as usize / page_size();
+    }
     Ok(Footprint { descriptors: descriptors()?, pages })
+}
+
+/// How many pages of address space the process has. To know, it allocates none.
+pub(crate) fn address_space() -> Result<usize> {
+    let mut text = [0; 256];
+    let len = fs::File::open("/proc/self/statm")?.read(&mut text)?;
+    let pages = std::str::from_utf8(&text[..len])?.split(' ').next();
+    Ok(pages.context("/proc/self/statm is empty")?.parse()?)
 }
 
 /// Runs with a limit in force.

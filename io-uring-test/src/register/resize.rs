@@ -157,9 +157,10 @@ fn resize_elsewhere(ring: &mut dyn Ring) -> Result {
 /// Short of address space, it fails before the kernel has done anything.
 fn resize_without_room(ring: &mut dyn Ring) -> Result {
     let before = footprint()?;
+    let address_space = address_space()?;
     let mut refused = 0;
     loop {
-        let limit = ((before.pages + refused) * page_size()) as u64;
+        let limit = ((address_space + refused) * page_size()) as u64;
         match limited(Resource::As, limit, || ring.resize(64, None))? {
             Ok(()) => break,
             Err(errno) => assert_eq!(errno, Errno::NOMEM, "with {refused} pages"),
