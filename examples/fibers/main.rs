@@ -1,0 +1,237 @@
+//! Fibers: blocking code, of which only the fiber blocks. One thread, one ring, and children that
+//! never outlive their parents.
+//!
+//! To be read in this order: [`scheduler`] runs fibers and waits for the kernel, [`stacks`] is what
+//! they run on, [`fiber`] has scopes, results and cancellation, [`net`] and [`fs`] what there is to
+//! wait for; then the program, an echo server with a fiber for every connection.
+//!
+//! ```sh
+//! cargo run --example fibers                            # the server and its clients, for a moment
+//! cargo run --example fibers -- echo 127.0.0.1:7777     # the server, until ctrl-c
+//! cargo run --release --example fibers -- figures       # beside threads and tokio's tasks
+//! ```
+
+#[cfg(test)]
+#[path = "../check/mod.rs"]
+mod check;
+mod fiber;
+mod figures;
+mod fs;
+mod net;
+mod scheduler;
+mod stacks;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::env;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use rustix_uring::types::Shutdown;
+use signal_hook::consts::SIGINT;
+use signal_hook::low_level::pipe;
+
+use fs::File;
+use net::{TcpListener, TcpStream};
+
+/// An echo server in which every connection is a fiber.
+#[derive(Parser)]
+#[command(name = "fibers")]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Echoes what comes over TCP, until ctrl-c.
+    Echo {
+        /// Where to listen.
+        #[arg(default_value = "127.0.0.1:7777")]
+        address: SocketAddr,
+    },
+    /// Measures fibers beside threads and tokio's tasks.
+    Figures,
+}
+
+fn main() -> Result<()> {
+    match Options::parse().command {
+        None => fiber::run(demonstrate)?,
+        Some(Command::Echo { address }) => fiber::run(|| echo_until_ctrl_c(address))?,
+        Some(Command::Figures) => figures::print(),
+    }
+}
+
+/// What a server has done.
+#[derive(Default)]
+struct Served {
+    connections: Cell<usize>,
+    bytes: Cell<u64>,
+    /// How many connections ended otherwise than by the client.
+    stopped: Cell<usize>,
+    failed: Cell<usize>,
+}
+
+/// Echoes over every connection, until it is cancelled, and with it the connections.
+fn serve(listener: &TcpListener) -> Served {
+    let served = Served::default();
+    fiber::scope(|scope| {
+        for stream in listener.incoming() {
+            let echoing = stream.and_then(|stream| scope.try_spawn(|| served.echo(stream)));
+            match echoing {
+                Ok(_) => served.connections.set(served.connections.get() + 1),
+                Err(error) => {
+                    eprintln!("cannot serve a connection: {error}");
+                    // Too many files, perhaps, or too little memory: until others have ended.
+                    let _ = fiber::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+    });
+    served
+}
+
+impl Served {
+    fn echo(&self, stream: TcpStream) {
+        let (mut reader, writer) = stream.split();
+        let mut writer = Counted { to: writer, bytes: &self.bytes };
+        match io::copy(&mut reader, &mut writer) {
+            Ok(_) => {}
+            Err(error) if fiber::is_cancellation(&error) => {
+                self.stopped.set(self.stopped.get() + 1)
+            }
+            Err(_) => self.failed.set(self.failed.get() + 1),
+        }
+    }
+
+    fn say(&self) {
+        let Self { connections, bytes, stopped, failed } = self;
+        let (connections, bytes) = (connections.get(), bytes.get());
+        println!("{connections} connections, {bytes} bytes echoed");
+        println!("{} connections were stopped, {} failed", stopped.get(), failed.get());
+    }
+}
+
+/// Counts what goes through.
+struct Counted<'a, W> {
+    to: W,
+    bytes: &'a Cell<u64>,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(buf)?;
+        self.bytes.set(self.bytes.get() + written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn echo_until_ctrl_c(address: SocketAddr) -> Result<()> {
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let (ctrl_c, write_end) = UnixStream::pair()?;
+    pipe::register(SIGINT, write_end)?;
+    println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
+
+    let served = fiber::scope(|scope| {
+        let server = scope.spawn(|| serve(&listener));
+        let signalled = File::from(OwnedFd::from(ctrl_c)).read_exact(&mut [0]);
+        server.cancel();
+        signalled.map(|()| server.join().expect("the server does not panic"))
+    })?;
+    served.say();
+    Ok(())
+}
+
+const CLIENTS: usize = 100;
+const MESSAGES: usize = 200;
+
+/// The server and its clients, all of them fibers; then a client too many, and the server's end.
+fn demonstrate() -> Result<()> {
+    let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+    let address = listener.local_addr()?;
+    fiber::scope(|scope| {
+        let server = scope.spawn(|| serve(&listener));
+        let start = Instant::now();
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|number| scope.spawn(move || converse(address, number))).collect();
+        for client in clients {
+            client.join().expect("clients do not panic")?;
+        }
+        let elapsed = start.elapsed();
+        println!("{CLIENTS} clients had {MESSAGES} messages of 1 KiB each echoed in {elapsed:.1?}");
+
+        let program = env::current_exe()?;
+        let size = send_file(address, &program)?;
+        println!("the {size} bytes of {} came back as they are", program.display());
+
+        let idle = TcpStream::connect(address)?;
+        fiber::sleep(Duration::from_millis(10))?;
+        server.cancel();
+        let served = server.join().expect("the server does not panic");
+        ensure!((&idle).read(&mut [0])? == 0, "the server's end is the end of its connections");
+        served.say();
+        let (fibers, stacks) = fiber::statistics();
+        println!("{fibers} fibers on {stacks} stacks, one thread and one ring");
+        println!("for more, see --help");
+        Ok(())
+    })
+}
+
+/// A client: its messages come back, one after the other, and nothing else does.
+fn converse(server: SocketAddr, client: usize) -> Result<()> {
+    let mut stream = TcpStream::connect(server)?;
+    for number in 0..MESSAGES {
+        let message = [(client + number) as u8; 1024];
+        stream.write_all(&message)?;
+        let mut back = [0; 1024];
+        stream.read_exact(&mut back)?;
+        ensure!(back == message, "client {client}: message {number} has changed");
+    }
+    stream.shutdown(Shutdown::Write)?;
+    ensure!(stream.read(&mut [0])? == 0, "client {client}: more came back than was sent");
+    Ok(())
+}
+
+/// A client that writes in one fiber, while it reads in another: a file goes there and back.
+fn send_file(server: SocketAddr, path: &Path) -> Result<u64> {
+    let stream = TcpStream::connect(server)?;
+    let (mut reader, mut writer) = stream.split();
+    fiber::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let sent = io::copy(&mut File::open(path)?, &mut writer)?;
+            stream.shutdown(Shutdown::Write)?;
+            io::Result::Ok(sent)
+        });
+        let (file, mut offset) = (File::open(path)?, 0);
+        let (mut back, mut original) = ([0; 4096], [0; 4096]);
+        loop {
+            let received = reader.read(&mut back)?;
+            if received == 0 {
+                break;
+            }
+            let mut compared = 0;
+            while compared < received {
+                let at = offset + compared as u64;
+                let read = file.read_at(&mut original[compared..received], at)?;
+                ensure!(read > 0, "more came back than was sent");
+                compared += read;
+            }
+            ensure!(back[..received] == original[..received], "the file has changed on its way");
+            offset += received as u64;
+        }
+        ensure!(sending.join().expect("no panic")? == offset, "not all came back");
+        Ok(offset)
+    })
+}

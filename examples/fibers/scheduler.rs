@@ -1,0 +1,336 @@
+//! Who runs next. One loop resumes the fibers that are ready, each until it suspends itself; then it
+//! enters the kernel once: to submit what they have asked for, and, if none is ready, to wait.
+//!
+//! A fiber that waits for an operation is suspended within [`operate`], with the operation's memory
+//! on its stack or held from there. Three things keep that memory where it is until the kernel is
+//! done with it:
+//!
+//! - `operate` returns only with the completion. A cancellation hurries it, and does no more.
+//! - [`suspend`] does not unwind. A fiber that is not resumed, is not dropped either.
+//! - The loop ends when all fibers have. If the ring fails under it, it [comes to the end of all that
+//!   is in flight](Scheduler::fail) first, and the fibers go on, with errors.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::mem::{self, ManuallyDrop};
+use std::ptr::NonNull;
+use std::{io, process};
+
+use corosensei::stack::DefaultStack;
+use corosensei::{CoroutineResult, Yielder};
+use rustix_uring::squeue::Entry;
+use rustix_uring::{Errno, IoUring, Local, cqueue, opcode};
+use slab::Slab;
+
+use crate::stacks::{self, Pool};
+
+/// A fiber's number. When the fiber has ended, another one's.
+pub(crate) type Key = usize;
+type Coroutine = corosensei::Coroutine<(), (), (), DefaultStack>;
+
+const ENTRIES: u32 = 256;
+/// The user data of cancellations. That of all else is the fiber's number.
+const CANCELLATION: u64 = u64::MAX;
+
+pub(crate) struct Scheduler {
+    ring: IoUring<Entry, cqueue::Entry, Local>,
+    /// How many entries were pushed whose completion was not reaped.
+    in_flight: usize,
+    /// Why the ring is of no use any more.
+    failed: Option<Errno>,
+    pub(crate) fibers: Slab<Fiber>,
+    pub(crate) ready: VecDeque<Key>,
+    pub(crate) running: Key,
+    pub(crate) stacks: Pool,
+    /// How many fibers there ever were.
+    pub(crate) spawned: usize,
+}
+
+pub(crate) struct Fiber {
+    /// Who outlives it, and whom it outlives.
+    parent: Option<Key>,
+    children: BTreeSet<Key>,
+    /// Not here while it runs.
+    coroutine: Option<Coroutine>,
+    /// At the bottom of its stack, once it has started.
+    yielder: Option<NonNull<Yielder<(), ()>>>,
+    /// Whether the kernel has an operation of it. There is at most one: it waits for each.
+    in_flight: bool,
+    completion: Option<cqueue::Entry>,
+    /// From then on, its operations fail.
+    pub(crate) cancelled: bool,
+    /// Which of its parent's scopes it was spawned in.
+    scope: usize,
+    /// Who waits for its end.
+    pub(crate) joiner: Option<Key>,
+}
+
+thread_local! {
+    /// Never dropped: a thread that exits from within a fiber would unwind the other fibers.
+    static SCHEDULER: ManuallyDrop<RefCell<Option<Scheduler>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// The thread's scheduler, for a moment in which no other fiber runs.
+pub(crate) fn with<T>(f: impl FnOnce(&mut Scheduler) -> T) -> T {
+    SCHEDULER.with(|it| f(it.borrow_mut().as_mut().expect("fibers exist only within `run`")))
+}
+
+/// Runs a fiber, and those that it spawns, until all have ended.
+///
+/// # Errors
+///
+/// If there can be no ring, or no stack. Then `root` does not run.
+pub(crate) fn run(root: impl FnOnce()) -> io::Result<()> {
+    SCHEDULER.with(|it| {
+        assert!(it.borrow().is_none(), "`run` within `run`");
+        *it.borrow_mut() = Some(Scheduler::new()?);
+        io::Result::Ok(())
+    })?;
+    let unwinding = Abort("the scheduler panicked, and fibers cannot go on without it");
+    // SAFETY: `root` outlives the loop, which ends after the fiber.
+    let root = unsafe { spawn(None, 0, root) };
+    while with(Scheduler::turn) {
+        for _ in 0..with(|it| it.ready.len()) {
+            let mut coroutine = with(Scheduler::next);
+            let result = coroutine.resume(());
+            with(|it| it.suspended(coroutine, result));
+        }
+    }
+    mem::forget(unwinding);
+    let over = SCHEDULER.with(|it| it.borrow_mut().take());
+    drop(over);
+    root.map(drop)
+}
+
+/// A new fiber, below the parent and of one of its scopes.
+///
+/// # Safety
+///
+/// What `main` borrows stays until the fiber has ended.
+pub(crate) unsafe fn spawn<F: FnOnce()>(
+    parent: Option<Key>,
+    scope: usize,
+    main: F,
+) -> io::Result<Key> {
+    // It begins its life on the stack, and is not checked for room there.
+    const { assert!(size_of::<F>() <= stacks::SIZE / 4, "box what the closure captures") };
+    let stack = with(|it| it.stacks.take())?;
+    let main = |yielder: &Yielder<(), ()>, ()| {
+        with(|it| it.running().yielder = Some(NonNull::from(yielder)));
+        main();
+    };
+    // SAFETY: the scheduler drives it to its end, until when the borrows hold, as promised to us.
+    let coroutine = unsafe { Coroutine::with_stack_unchecked(stack, main) };
+    Ok(with(|it| {
+        let key = it.fibers.insert(Fiber {
+            parent,
+            children: BTreeSet::new(),
+            coroutine: Some(coroutine),
+            yielder: None,
+            in_flight: false,
+            completion: None,
+            cancelled: parent.is_some_and(|parent| it.fibers[parent].cancelled),
+            scope,
+            joiner: None,
+        });
+        if let Some(parent) = parent {
+            it.fibers[parent].children.insert(key);
+        }
+        it.spawned += 1;
+        it.ready.push_back(key);
+        key
+    }))
+}
+
+/// Lets others run, until somebody makes this fiber ready.
+pub(crate) fn suspend() {
+    let yielder = with(|it| it.running().yielder).expect("it has started");
+    let unwinding = Abort("a fiber was dropped while it was suspended");
+    // SAFETY: the fiber runs, so that what lies at the bottom of its stack is there.
+    unsafe { yielder.as_ref() }.suspend(());
+    mem::forget(unwinding);
+}
+
+/// Hands an operation to the kernel, and lets others run until it has completed.
+///
+/// # Errors
+///
+/// The operation's. ECANCELED if the fiber was cancelled before the operation could succeed; one
+/// that succeeds all the same is a success. Not EINTR, on which std would try again without end.
+///
+/// # Safety
+///
+/// What the entry points to, and its descriptor, stay until this returns.
+pub(crate) unsafe fn operate(entry: Entry) -> Result<cqueue::Entry, Errno> {
+    // SAFETY: this returns when the operation has completed.
+    with(|it| unsafe { it.start(entry) })?;
+    let (completion, cancelled) = loop {
+        suspend();
+        let fiber = with(|it| (it.running().completion.take(), it.running().cancelled));
+        if let (Some(completion), cancelled) = fiber {
+            break (completion, cancelled);
+        }
+    };
+    match completion.to_result() {
+        Ok(_) => Ok(completion),
+        Err(Errno::INTR) if cancelled => Err(Errno::CANCELED),
+        Err(errno) => Err(errno),
+    }
+}
+
+impl Scheduler {
+    fn new() -> io::Result<Self> {
+        // The flag says whether completions wait for us to enter: else we would have to, to know.
+        let ring = <IoUring>::builder().setup_taskrun_flag().build_local(ENTRIES)?;
+        Ok(Self {
+            ring,
+            in_flight: 0,
+            failed: None,
+            fibers: Slab::new(),
+            ready: VecDeque::new(),
+            running: 0,
+            stacks: Pool::default(),
+            spawned: 0,
+        })
+    }
+
+    /// Enters the kernel, and says whether there is anybody left to run.
+    fn turn(&mut self) -> bool {
+        if self.fibers.is_empty() {
+            return false;
+        }
+        if self.ready.is_empty() && self.in_flight == 0 {
+            drop(Abort("all fibers wait for one another"));
+        }
+        self.enter(usize::from(self.ready.is_empty()));
+        true
+    }
+
+    /// The next fiber that is ready.
+    fn next(&mut self) -> Coroutine {
+        self.running = self.ready.pop_front().expect("as many as the loop has counted");
+        self.running().coroutine.take().expect("only one is running")
+    }
+
+    /// What has run until now has suspended itself, or has come to its end.
+    fn suspended(&mut self, coroutine: Coroutine, result: CoroutineResult<(), ()>) {
+        match result {
+            CoroutineResult::Yield(()) => self.running().coroutine = Some(coroutine),
+            CoroutineResult::Return(()) => {
+                self.stacks.give(coroutine.into_stack());
+                let ended = self.fibers.remove(self.running);
+                if let Some(parent) = ended.parent {
+                    self.fibers[parent].children.remove(&self.running);
+                }
+                self.ready.extend(ended.joiner);
+            }
+        }
+    }
+
+    pub(crate) fn running(&mut self) -> &mut Fiber {
+        &mut self.fibers[self.running]
+    }
+
+    /// Cancels fibers and all below them, from the top down.
+    pub(crate) fn cancel(&mut self, mut keys: Vec<Key>) {
+        let mut at = 0;
+        while let Some(&key) = keys.get(at) {
+            let fiber = &mut self.fibers[key];
+            keys.extend(&fiber.children);
+            if !mem::replace(&mut fiber.cancelled, true) && fiber.in_flight {
+                let cancel = opcode::AsyncCancel::new(key as u64).build();
+                // A ring that fails has ended everything anyway.
+                // SAFETY: a cancellation points to nothing.
+                let _ = unsafe { self.push(cancel.user_data(CANCELLATION)) };
+            }
+            at += 1;
+        }
+    }
+
+    /// Cancels the fibers of one scope of their parent's, and all below them.
+    pub(crate) fn cancel_scope(&mut self, parent: Key, scope: usize) {
+        let children = self.fibers[parent].children.iter().copied();
+        self.cancel(children.filter(|&child| self.fibers[child].scope == scope).collect());
+    }
+
+    /// Pushes an operation of the running fiber.
+    ///
+    /// # Safety
+    ///
+    /// The contract holds for the entry, and the fiber waits for its completion.
+    unsafe fn start(&mut self, entry: Entry) -> Result<(), Errno> {
+        if self.running().cancelled {
+            return Err(Errno::CANCELED);
+        }
+        // SAFETY: as our caller promises.
+        unsafe { self.push(entry.user_data(self.running as u64)) }?;
+        self.running().in_flight = true;
+        Ok(())
+    }
+
+    /// Pushes an entry, and submits first if the queue is full.
+    ///
+    /// # Safety
+    ///
+    /// The contract holds for the entry.
+    unsafe fn push(&mut self, entry: Entry) -> Result<(), Errno> {
+        loop {
+            if let Some(errno) = self.failed {
+                return Err(errno);
+            }
+            // SAFETY: as our caller promises.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                self.in_flight += 1;
+                return Ok(());
+            }
+            self.enter(0);
+        }
+    }
+
+    /// Submits, waits for `want` completions, and makes ready whose operations have completed.
+    fn enter(&mut self, want: usize) {
+        match self.ring.submit_and_wait(want) {
+            Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
+            Err(errno) => return self.fail(errno),
+        }
+        for completion in self.ring.completion() {
+            self.in_flight -= 1;
+            complete(&mut self.fibers, &mut self.ready, completion);
+        }
+    }
+
+    /// The ring is of no use any more: comes to the end of what is in flight. All fibers go on, and
+    /// their operations fail.
+    fn fail(&mut self, errno: Errno) {
+        self.failed = Some(errno);
+        let keys: Vec<u64> = self.fibers.iter().map(|(key, _)| key as u64).collect();
+        let drained = self.ring.drain(&mut self.in_flight, &keys, |completion| {
+            complete(&mut self.fibers, &mut self.ready, completion);
+            true
+        });
+        if drained.is_err() {
+            drop(Abort("the ring is lost, and with it all knowledge of which memory it uses"));
+        }
+    }
+}
+
+fn complete(fibers: &mut Slab<Fiber>, ready: &mut VecDeque<Key>, completion: cqueue::Entry) {
+    if completion.user_data() != CANCELLATION {
+        let key = completion.user_data() as Key;
+        let fiber = &mut fibers[key];
+        fiber.in_flight = false;
+        fiber.completion = Some(completion);
+        ready.push_back(key);
+    }
+}
+
+/// Where nothing may unwind: what lies on the stacks is used by others.
+struct Abort(&'static str);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        eprintln!("fibers: {}", self.0);
+        process::abort();
+    }
+}
