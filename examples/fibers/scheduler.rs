@@ -35,7 +35,7 @@ const CANCELLATION: u64 = u64::MAX;
 pub(crate) struct Scheduler {
     ring: IoUring<Entry, cqueue::Entry, Local>,
     /// How many entries were pushed whose completion was not reaped.
-    in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Why the ring is of no use any more.
     failed: Option<Errno>,
     pub(crate) fibers: Slab<Fiber>,
@@ -302,7 +302,7 @@ impl Scheduler {
 
     /// The ring is of no use any more: comes to the end of what is in flight. All fibers go on, and
     /// their operations fail.
-    fn fail(&mut self, errno: Errno) {
+    pub(crate) fn fail(&mut self, errno: Errno) {
         self.failed = Some(errno);
         let keys: Vec<u64> = self.fibers.iter().map(|(key, _)| key as u64).collect();
         let drained = self.ring.drain(&mut self.in_flight, &keys, |completion| {

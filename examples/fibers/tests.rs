@@ -1,1 +1,70 @@
+//! The tests; [`memory`] has those of buffers that the kernel must not lose.
 
+mod cancel;
+mod io;
+mod memory;
+mod scopes;
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::panic;
+use std::time::Duration;
+
+use crate::check::{echo, freed};
+use crate::fs::File;
+use crate::net::{TcpListener, TcpStream};
+use crate::{fiber, serve};
+
+#[global_allocator]
+static ALLOCATOR: freed::Keeping = freed::Keeping;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MOMENT: Duration = Duration::from_millis(5);
+
+/// [`fiber::run`] where there is a ring.
+fn run<T>(root: impl FnOnce() -> T) -> T {
+    fiber::run(root).expect("a ring")
+}
+
+/// A panic without a message.
+fn panic_on_purpose() -> ! {
+    panic::resume_unwind(Box::new("on purpose"))
+}
+
+fn loopback() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// A connection's two ends.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap())
+}
+
+#[test]
+fn an_echo_of_200_connections_loses_nothing() {
+    run(|| {
+        let listener = TcpListener::bind(loopback()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (over, write_end) = UnixStream::pair().unwrap();
+        let load = std::thread::spawn(move || {
+            let echoed = echo::load(address, 200, echo::duration());
+            drop(write_end);
+            echoed
+        });
+        fiber::scope(|scope| {
+            let server = scope.spawn(|| serve(&listener));
+            assert_eq!(File::from(OwnedFd::from(over)).read(&mut [0]).unwrap(), 0);
+            server.cancel();
+            let served = server.join().unwrap();
+            let echoed = load.join().unwrap().unwrap();
+            println!("{echoed} messages");
+            assert_eq!(served.bytes.get(), echoed * 1024);
+            assert_eq!(served.connections.get(), 200);
+            assert_eq!((served.stopped.get(), served.failed.get()), (0, 0));
+        });
+    });
+}

@@ -1,0 +1,206 @@
+//! No buffer is freed while the kernel may write to it: whatever a fiber waits for, however and
+//! whenever it is ended.
+//!
+//! Freed memory and the stacks of ended fibers hold a pattern, which is looked at when the kernel
+//! has had both the reason and the time to write.
+
+use std::io::{self, Read, Write};
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{HOUR, freed, loopback, pair, panic_on_purpose, run};
+use crate::fiber::{is_cancellation, scope, sleep, yield_now};
+use crate::fs::File;
+use crate::net::{TcpListener, TcpStream};
+use crate::scheduler::with;
+
+/// What there is to wait for, and what ends the wait.
+struct World {
+    listener: TcpListener,
+    near: TcpStream,
+    far: TcpStream,
+    pipe: (UnixStream, UnixStream),
+}
+
+impl World {
+    fn new() -> Self {
+        let (near, far) = pair();
+        let pipe = UnixStream::pair().unwrap();
+        Self { listener: TcpListener::bind(loopback()).unwrap(), near, far, pipe }
+    }
+
+    /// Has every read and every accept complete.
+    fn feed(&self) {
+        (&self.far).write_all(&[0x77; 4096]).unwrap();
+        (&self.pipe.1).write_all(&[0x77; 4096]).unwrap();
+        drop(TcpStream::connect(self.listener.local_addr().unwrap()).unwrap());
+    }
+}
+
+/// More than the buffers of a connection take.
+static LONG: [u8; 16 << 20] = [0; 16 << 20];
+
+/// What a fiber waits for.
+const WAITS: &[(&str, fn(&World) -> io::Result<()>)] = &[
+    ("a receive onto the stack", |world| {
+        let mut buf = [0; 1024];
+        (&world.near).read(&mut buf).map(drop)
+    }),
+    ("a receive into the heap", |world| {
+        let mut buf = vec![0; 4096];
+        (&world.near).read(&mut buf).map(drop)
+    }),
+    ("a read of a pipe onto the stack", |world| {
+        let mut buf = [0; 1024];
+        File::from(OwnedFd::from(world.pipe.0.try_clone()?)).read(&mut buf).map(drop)
+    }),
+    ("a read of a file into the heap", |_| {
+        let mut buf = vec![0; 1 << 16];
+        File::open("/proc/self/exe")?.read(&mut buf).map(drop)
+    }),
+    ("a send that finds no room", |world| (&world.near).write_all(&LONG)),
+    ("an accept", |world| world.listener.accept().map(drop)),
+    ("an hour", |_| sleep(HOUR)),
+    ("a copy", |world| {
+        let (mut reader, _) = world.near.split();
+        io::copy(&mut reader, &mut io::sink()).map(drop)
+    }),
+    ("a child, and in two scopes", |world| {
+        let mut buf = [0; 512];
+        scope(|outer| {
+            outer.spawn(|| (&world.near).read(&mut buf));
+            scope(|inner| {
+                inner.spawn(|| {
+                    let mut buf = vec![0; 512];
+                    (&world.near).read(&mut buf)
+                });
+            });
+        });
+        Ok(())
+    }),
+];
+
+/// How it is ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Cancel,
+    CancelTwice,
+    DropHandle,
+    ForgetHandle,
+    ScopePanics,
+    FiberPanics,
+    /// What is waited for comes at the same time.
+    Race,
+    RaceBackwards,
+}
+const ENDS: [End; 8] = [
+    End::Cancel,
+    End::CancelTwice,
+    End::DropHandle,
+    End::ForgetHandle,
+    End::ScopePanics,
+    End::FiberPanics,
+    End::Race,
+    End::RaceBackwards,
+];
+
+/// How often others have run before.
+const YIELDS: [usize; 5] = [0, 1, 2, 3, 10];
+
+fn end(world: &World, wait: fn(&World) -> io::Result<()>, end: End, yields: usize) {
+    scope(|scope| {
+        let fiber = scope.spawn(|| {
+            let result = wait(world);
+            assert!(result.as_ref().err().is_none_or(is_cancellation), "{result:?}");
+            if matches!(end, End::FiberPanics) {
+                panic_on_purpose();
+            }
+        });
+        (0..yields).for_each(|_| yield_now());
+        match end {
+            End::Cancel | End::FiberPanics => fiber.cancel(),
+            End::CancelTwice => {
+                fiber.cancel();
+                yield_now();
+                fiber.cancel();
+            }
+            End::DropHandle => drop(fiber),
+            End::ForgetHandle => mem::forget(fiber),
+            End::ScopePanics => panic_on_purpose(),
+            End::Race => {
+                world.feed();
+                fiber.cancel();
+            }
+            End::RaceBackwards => {
+                fiber.cancel();
+                world.feed();
+            }
+        }
+        scope.cancel();
+    });
+}
+
+/// What is freed is kept for as long as anybody watches: one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn every_wait_is_ended_in_every_way_at_every_point() {
+    let _alone = alone();
+    for (name, wait) in WAITS {
+        for way in ENDS {
+            for yields in YIELDS {
+                let watch = freed::Watch::begin();
+                run(|| {
+                    let world = World::new();
+                    let ended = catch_unwind(AssertUnwindSafe(|| end(&world, *wait, way, yields)));
+                    let panics = matches!(way, End::ScopePanics | End::FiberPanics);
+                    assert_eq!(ended.is_err(), panics, "{name}, {way:?} after {yields}");
+                    // Whoever still waits, is written to now.
+                    world.feed();
+                    sleep(Duration::from_millis(1)).unwrap();
+                    let in_flight = with(|it| it.in_flight);
+                    assert_eq!(in_flight, 0, "{name}, {way:?} after {yields}");
+                });
+                watch.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn many_are_ended_at_random() {
+    let _alone = alone();
+    for seed in 0..30 {
+        let watch = freed::Watch::begin();
+        let mut random = fastrand::Rng::with_seed(seed);
+        run(|| {
+            let worlds: Vec<_> = (0..20).map(|_| World::new()).collect();
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                scope(|scope| {
+                    for world in &worlds {
+                        let (_, wait) = WAITS[random.usize(..WAITS.len())];
+                        let way = ENDS[random.usize(..ENDS.len())];
+                        let yields = random.usize(..10);
+                        scope.spawn(move || end(world, wait, way, yields));
+                        (0..random.usize(..3)).for_each(|_| yield_now());
+                    }
+                    if random.bool() {
+                        panic_on_purpose();
+                    }
+                });
+            }));
+            drop(ended);
+            worlds.iter().for_each(World::feed);
+            sleep(Duration::from_millis(1)).unwrap();
+            assert_eq!(with(|it| it.in_flight), 0, "seed {seed}");
+        });
+        watch.check();
+    }
+}
