@@ -9,7 +9,6 @@ use std::mem;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{HOUR, freed, loopback, pair, panic_on_purpose, run};
@@ -144,15 +143,8 @@ fn end(world: &World, wait: fn(&World) -> io::Result<()>, end: End, yields: usiz
     });
 }
 
-/// What is freed is kept for as long as anybody watches: one after the other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn every_wait_is_ended_in_every_way_at_every_point() {
-    let _alone = alone();
     for (name, wait) in WAITS {
         for way in ENDS {
             for yields in YIELDS {
@@ -176,7 +168,6 @@ fn every_wait_is_ended_in_every_way_at_every_point() {
 
 #[test]
 fn many_are_ended_at_random() {
-    let _alone = alone();
     for seed in 0..30 {
         let watch = freed::Watch::begin();
         let mut random = fastrand::Rng::with_seed(seed);
