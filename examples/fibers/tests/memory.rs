@@ -4,18 +4,23 @@
 //! Freed memory and the stacks of ended fibers hold a pattern, which is looked at when the kernel
 //! has had both the reason and the time to write.
 
-use std::io::{self, Read, Write};
-use std::mem;
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+use std::{env, fs, mem};
+
+use rustix_uring::opcode;
+use rustix_uring::squeue::Flags;
+use rustix_uring::types::OFlags;
 
 use super::{HOUR, freed, loopback, pair, panic_on_purpose, run};
 use crate::fiber::{is_cancellation, scope, sleep, yield_now};
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
-use crate::scheduler::with;
+use crate::scheduler::{operate, with};
 
 /// What there is to wait for, and what ends the wait.
 struct World {
@@ -60,6 +65,24 @@ const WAITS: &[(&str, fn(&World) -> io::Result<()>)] = &[
     ("a read of a file into the heap", |_| {
         let mut buf = vec![0; 1 << 16];
         File::open("/proc/self/exe")?.read(&mut buf).map(drop)
+    }),
+    ("a direct read, which no cancellation finds", |_| {
+        let mut buf = vec![0; (1 << 18) + 4096];
+        let aligned = buf.as_ptr().align_offset(4096);
+        let mut options = fs::OpenOptions::new();
+        options.read(true).custom_flags(OFlags::DIRECT.bits() as i32);
+        match options.open(env::current_exe()?) {
+            // Not every file system has it.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+            file => File::from(OwnedFd::from(file?)).read(&mut buf[aligned..][..1 << 18]).map(drop),
+        }
+    }),
+    ("a receive of a worker's onto the stack", |world| {
+        let mut buf = [0; 1024];
+        let receive = opcode::Recv::new(world.pipe.0.as_fd(), buf.as_mut_ptr(), 1024);
+        // SAFETY: socket and buffer are here until this returns.
+        unsafe { operate(receive.build().flags(Flags::ASYNC)) }?;
+        Ok(())
     }),
     ("a send that finds no room", |world| (&world.near).write_all(&LONG)),
     ("an accept", |world| world.listener.accept().map(drop)),
