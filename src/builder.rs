@@ -271,7 +271,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// It asks for all of it first and for less where the kernel answers EINVAL, down to nothing,
     /// in at most five attempts. [`setup_flags`](Parameters::setup_flags) and
     /// [`registered_index`](IoUring::registered_index) say what came of it: everything from Linux
-    /// 6.6 on, nothing before 5.18.
+    /// 6.6 on, nothing before 5.18. [`setup_taskrun_flag`](Self::setup_taskrun_flag) goes with it: it
+    /// is left out where completions come by themselves, so that there is nothing to show.
     ///
     /// ```
     /// use rustix_uring::{IoUring, Local};
@@ -298,6 +299,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         for flags in ladder {
             let mut builder = self.clone();
             builder.set(flags).sqarray();
+            if !builder.flags.intersects(SetupFlags::DEFER_TASKRUN | COOP) {
+                builder.flags.remove(SetupFlags::TASKRUN_FLAG);
+            }
             match builder.build(entries) {
                 Err(Errno::INVAL) => {}
                 Err(errno) => return Err(errno),

@@ -172,6 +172,12 @@ fn build_local() -> Result {
     assert_eq!(flags.contains(SetupFlags::COOP_TASKRUN), {
         !granted(defer) && granted(SetupFlags::COOP_TASKRUN)
     });
+    // The flag is there wherever there is something to show, and no reason to fail elsewhere.
+    let mut flagged = <IoUring>::builder().setup_taskrun_flag().build_local(8)?;
+    works(&mut flagged, 20)?;
+    let shows = granted(defer) || granted(SetupFlags::COOP_TASKRUN);
+    let expected = if shows { flags | SetupFlags::TASKRUN_FLAG } else { flags };
+    assert_eq!(flagged.params().setup_flags(), expected);
     let registers = IoUring::new(1)?.into_local().register_ring_fd().is_ok();
     assert_eq!(ring.registered_index().is_some(), registers);
     // What is no matter of flags is not tried again.

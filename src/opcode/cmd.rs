@@ -129,7 +129,8 @@ wide_command! {
 }
 
 opcode! {
-    /// Sets a socket's option, like [`setsockopt(2)`].
+    /// Sets a socket's option, like [`setsockopt(2)`]. [`sys`](crate::sys) has the names of the level
+    /// `SOL_SOCKET` and of its options.
     ///
     /// [`setsockopt(2)`]: https://man7.org/linux/man-pages/man2/getsockopt.2.html
     ///

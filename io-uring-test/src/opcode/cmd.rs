@@ -19,6 +19,7 @@ use rustix_uring::opcode::{
     TxTimestamp, UringCmd16, UringCmd80, UringCmd128,
 };
 use rustix_uring::squeue::{Entry, Entry128};
+use rustix_uring::sys::{SO_KEEPALIVE, SO_SNDBUF, SOL_SOCKET};
 use rustix_uring::types::{Fd, Fixed, SocketAddrBuf};
 use rustix_uring::{Errno, IoUring, SetupFlags, cqueue, squeue, sys};
 
@@ -88,10 +89,6 @@ const NAME: Need = Trial {
         takes(|fd| GetSockName::new(fd, addr, addrlen).build())
     },
 };
-
-const SOL_SOCKET: u32 = libc::SOL_SOCKET as u32;
-const SO_KEEPALIVE: u32 = libc::SO_KEEPALIVE as u32;
-const SO_SNDBUF: u32 = libc::SO_SNDBUF as u32;
 
 fn inq_and_outq(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
