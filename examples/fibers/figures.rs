@@ -18,12 +18,13 @@ const ROUNDS: usize = 51;
 /// How many switches, and how many are spawned before the first is joined.
 const MANY: u32 = 1000;
 
-/// Nanoseconds for each: start-up, a lone spawn, one of many, a switch.
-type Figures = [f64; 4];
-const ROWS: [&str; 4] = [
+/// Nanoseconds, for each row.
+type Figures = [f64; 5];
+const ROWS: [&str; 5] = [
     "start-up, one task, and the end",
     "spawn and join one",
     "spawn and join one of a thousand",
+    "spawn and join one of another thousand",
     "hand over to another, a switch",
 ];
 const COLUMNS: [&str; 4] = ["fibers", "threads", "tokio multi-thread", "tokio current-thread"];
@@ -35,7 +36,7 @@ pub(crate) fn print() -> Result<()> {
         || tokio(&mut Builder::new_multi_thread()),
         || tokio(&mut Builder::new_current_thread()),
     ];
-    let mut samples: [[Vec<f64>; 4]; 4] = Default::default();
+    let mut samples: [[Vec<f64>; 4]; 5] = Default::default();
     for round in 0..=ROUNDS {
         for (column, measure) in measure.iter().enumerate() {
             let figures = measure()?;
@@ -49,7 +50,7 @@ pub(crate) fn print() -> Result<()> {
     println!("| | {} |\n|---|--:|--:|--:|--:|", COLUMNS.join(" | "));
     for (row, samples) in ROWS.iter().zip(&mut samples) {
         let medians = samples.each_mut().map(|it| median(it));
-        let cells = medians.map(|it| format!("{} ({:.1}×)", time(it), it / medians[0]));
+        let cells = medians.map(|it| cell(it, it / medians[0]));
         println!("| {row} | {} |", cells.join(" | "));
     }
     println!("\nMedians of {ROUNDS} interleaved rounds; in brackets, as a multiple of fibers.");
@@ -66,28 +67,30 @@ fn fibers() -> Result<Figures> {
         fiber::scope(|scope| {
             let spawn = || scope.spawn(|| black_box(()));
             let one = each(2000, || Ok(spawn().join().expect("no panic")))?;
-            let many = of_many(|| {
+            let thousand = || {
                 let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
                 all.into_iter().for_each(|it| it.join().expect("no panic"));
-            });
+            };
+            // The first ones' stacks are new.
+            let (many, again) = (of_many(thousand), of_many(thousand));
             let switch = of_many(|| {
                 let half = || scope.spawn(|| (0..MANY / 2).for_each(|_| fiber::yield_now()));
                 [half(), half()].into_iter().for_each(|it| it.join().expect("no panic"));
             });
-            Ok([start, one, many, switch])
+            Ok([start, one, many, again, switch])
         })
     })?
 }
 
-/// Threads need no runtime: to start one is all there is to it.
 fn threads() -> Result<Figures> {
     let spawn = || thread::spawn(|| black_box(()));
-    let start = each(20, || Ok(spawn().join().expect("no panic")))?;
+    let start = f64::NAN; // there is no runtime
     let one = each(100, || Ok(spawn().join().expect("no panic")))?;
-    let many = of_many(|| {
+    let thousand = || {
         let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
         all.into_iter().for_each(|it| it.join().expect("no panic"));
-    });
+    };
+    let (many, again) = (of_many(thousand), of_many(thousand));
     let turn = AtomicBool::new(false);
     let take_turns = |mine: bool, other: &Thread| {
         for _ in 0..MANY / 2 {
@@ -105,7 +108,7 @@ fn threads() -> Result<Figures> {
             take_turns(false, there.thread());
         });
     });
-    Ok([start, one, many, switch])
+    Ok([start, one, many, again, switch])
 }
 
 fn tokio(runtime: &mut Builder) -> Result<Figures> {
@@ -115,11 +118,11 @@ fn tokio(runtime: &mut Builder) -> Result<Figures> {
     })?;
     let runtime = runtime()?;
     // Within a task, as fibers are spawned by fibers.
-    let [one, many, switch] = runtime.block_on(async { tokio::spawn(tasks()).await })?;
-    Ok([start, one, many, switch])
+    let [one, many, again, switch] = runtime.block_on(async { tokio::spawn(tasks()).await })?;
+    Ok([start, one, many, again, switch])
 }
 
-async fn tasks() -> [f64; 3] {
+async fn tasks() -> [f64; 4] {
     let spawn = || tokio::spawn(async { black_box(()) });
     let start = Instant::now();
     for _ in 0..MANY {
@@ -127,12 +130,15 @@ async fn tasks() -> [f64; 3] {
     }
     let one = per(start, MANY);
 
-    let start = Instant::now();
-    let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
-    for it in all {
-        it.await.expect("no panic");
-    }
-    let many = per(start, MANY);
+    let thousand = async || {
+        let start = Instant::now();
+        let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
+        for it in all {
+            it.await.expect("no panic");
+        }
+        per(start, MANY)
+    };
+    let (many, again) = (thousand().await, thousand().await);
 
     let turns = Arc::new([Notify::new(), Notify::new()]);
     turns[0].notify_one();
@@ -149,7 +155,7 @@ async fn tasks() -> [f64; 3] {
     for half in halves {
         half.await.expect("no panic");
     }
-    [one, many, per(start, MANY)]
+    [one, many, again, per(start, MANY)]
 }
 
 /// How long it takes, on average of this many times.
@@ -177,11 +183,11 @@ fn median(samples: &mut [f64]) -> f64 {
     samples[samples.len() / 2]
 }
 
-fn time(nanoseconds: f64) -> String {
-    if nanoseconds < 1000.0 {
-        format!("{nanoseconds:.0} ns")
-    } else {
-        format!("{:.1} µs", nanoseconds / 1000.0)
+fn cell(nanoseconds: f64, ratio: f64) -> String {
+    match nanoseconds {
+        _ if nanoseconds.is_nan() => "–".to_owned(),
+        0.0..1000.0 => format!("{nanoseconds:.0} ns ({ratio:.2}×)"),
+        _ => format!("{:.1} µs ({ratio:.2}×)", nanoseconds / 1000.0),
     }
 }
 

@@ -137,9 +137,13 @@ impl<W: Write> Write for Counted<'_, W> {
     }
 }
 
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address} (before Linux 6.11, on none)"))
+}
+
 fn echo_until_ctrl_c(address: SocketAddr) -> Result<()> {
-    let listener =
-        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let listener = listen(address)?;
     let (ctrl_c, write_end) = UnixStream::pair()?;
     pipe::register(SIGINT, write_end)?;
     println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
@@ -159,7 +163,7 @@ const MESSAGES: usize = 200;
 
 /// The server and its clients, all of them fibers; then a client too many, and the server's end.
 fn demonstrate() -> Result<()> {
-    let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+    let listener = listen(([127, 0, 0, 1], 0).into())?;
     let address = listener.local_addr()?;
     fiber::scope(|scope| {
         let server = scope.spawn(|| serve(&listener));

@@ -4,11 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::env;
 use std::io::Write;
 use std::mem;
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitStatus, exit};
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use signal_hook::consts::SIGSEGV;
 
 use super::{HOUR, MOMENT, pair, panic_on_purpose, run};
 use crate::fiber::{self, JoinHandle, scope, sleep, yield_now};
@@ -296,6 +299,22 @@ fn an_exit_unwinds_no_fiber() {
     let (status, stderr) = apart("exits");
     assert_eq!(status.code(), Some(7));
     assert!(!stderr.contains("unwound"), "{stderr}");
+}
+
+#[test]
+#[ignore = "run by another, in a process of its own"]
+fn overflows() {
+    fn deeper(depth: u64) -> u64 {
+        let frame = std::hint::black_box([depth; 100]);
+        if depth == u64::MAX { 0 } else { deeper(depth + 1) + frame[99] }
+    }
+    run(|| deeper(0));
+}
+
+#[test]
+fn a_stack_that_overflows_meets_its_guard_page() {
+    let (status, _) = apart("overflows");
+    assert_eq!(status.signal(), Some(SIGSEGV));
 }
 
 #[test]
