@@ -19,6 +19,7 @@ use std::{io, process};
 use corosensei::stack::DefaultStack;
 use corosensei::{CoroutineResult, Yielder};
 use rustix_uring::squeue::Entry;
+use rustix_uring::types::Timespec;
 use rustix_uring::{Errno, IoUring, Local, cqueue, opcode};
 use slab::Slab;
 
@@ -29,8 +30,12 @@ pub(crate) type Key = usize;
 type Coroutine = corosensei::Coroutine<(), (), (), DefaultStack>;
 
 const ENTRIES: u32 = 256;
-/// The user data of cancellations. That of all else is the fiber's number.
-const CANCELLATION: u64 = u64::MAX;
+/// The user data of an operation is the fiber's number; of its cancellation, this as well; and of the
+/// pause before the next one, that.
+const CANCELLATION: u64 = 1 << 63;
+const PAUSE: u64 = 1 << 62;
+/// How long that pause is.
+static A_MILLISECOND: Timespec = Timespec::new().nsec(1_000_000);
 
 pub(crate) struct Scheduler {
     ring: IoUring<Entry, cqueue::Entry, Local>,
@@ -41,6 +46,8 @@ pub(crate) struct Scheduler {
     pub(crate) fibers: Slab<Fiber>,
     pub(crate) ready: VecDeque<Key>,
     pub(crate) running: Key,
+    /// To be pushed at the next turn: these point to nothing that is not static.
+    later: Vec<Entry>,
     pub(crate) stacks: Pool,
     /// How many fibers there ever were.
     pub(crate) spawned: usize,
@@ -190,6 +197,7 @@ impl Scheduler {
             fibers: Slab::new(),
             ready: VecDeque::new(),
             running: 0,
+            later: Vec::new(),
             stacks: Pool::default(),
             spawned: 0,
         })
@@ -199,6 +207,11 @@ impl Scheduler {
     fn turn(&mut self) -> bool {
         if self.fibers.is_empty() {
             return false;
+        }
+        for entry in mem::take(&mut self.later) {
+            // A ring that fails has ended everything anyway.
+            // SAFETY: it points to nothing that is not static.
+            let _ = unsafe { self.push(entry) };
         }
         if self.ready.is_empty() && self.in_flight == 0 {
             drop(Abort("all fibers wait for one another"));
@@ -239,10 +252,7 @@ impl Scheduler {
             let fiber = &mut self.fibers[key];
             keys.extend(&fiber.children);
             if !mem::replace(&mut fiber.cancelled, true) && fiber.in_flight {
-                let cancel = opcode::AsyncCancel::new(key as u64).build();
-                // A ring that fails has ended everything anyway.
-                // SAFETY: a cancellation points to nothing.
-                let _ = unsafe { self.push(cancel.user_data(CANCELLATION)) };
+                self.later.push(cancellation(key));
             }
             at += 1;
         }
@@ -294,9 +304,38 @@ impl Scheduler {
             Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
             Err(errno) => return self.fail(errno),
         }
-        for completion in self.ring.completion() {
+        while let Some(completion) = self.next_completion() {
             self.in_flight -= 1;
-            complete(&mut self.fibers, &mut self.ready, completion);
+            self.complete(completion);
+        }
+    }
+
+    fn next_completion(&mut self) -> Option<cqueue::Entry> {
+        self.ring.completion().next()
+    }
+
+    /// Makes ready whose operation has completed.
+    ///
+    /// A cancellation that comes back without success has found the operation on its way from one
+    /// state to another, or in one in which nothing can be done about it. In the first case, it takes
+    /// another one, a moment later.
+    fn complete(&mut self, completion: cqueue::Entry) {
+        let kind = completion.user_data() & (CANCELLATION | PAUSE);
+        let key = (completion.user_data() ^ kind) as Key;
+        let fiber = self.fibers.get_mut(key);
+        let waits_on = fiber.as_ref().is_some_and(|fiber| fiber.in_flight && fiber.cancelled);
+        match (kind, fiber) {
+            (0, Some(fiber)) => {
+                fiber.in_flight = false;
+                fiber.completion = Some(completion);
+                self.ready.push_back(key);
+            }
+            (CANCELLATION, _) if waits_on && completion.to_result().is_err() => {
+                let pause = opcode::Timeout::new(&A_MILLISECOND).build();
+                self.later.push(pause.user_data(PAUSE | key as u64));
+            }
+            (PAUSE, _) if waits_on => self.later.push(cancellation(key)),
+            _ => {}
         }
     }
 
@@ -305,24 +344,20 @@ impl Scheduler {
     pub(crate) fn fail(&mut self, errno: Errno) {
         self.failed = Some(errno);
         let keys: Vec<u64> = self.fibers.iter().map(|(key, _)| key as u64).collect();
+        let mut completions = Vec::new();
         let drained = self.ring.drain(&mut self.in_flight, &keys, |completion| {
-            complete(&mut self.fibers, &mut self.ready, completion);
+            completions.push(completion);
             true
         });
         if drained.is_err() {
             drop(Abort("the ring is lost, and with it all knowledge of which memory it uses"));
         }
+        completions.into_iter().for_each(|completion| self.complete(completion));
     }
 }
 
-fn complete(fibers: &mut Slab<Fiber>, ready: &mut VecDeque<Key>, completion: cqueue::Entry) {
-    if completion.user_data() != CANCELLATION {
-        let key = completion.user_data() as Key;
-        let fiber = &mut fibers[key];
-        fiber.in_flight = false;
-        fiber.completion = Some(completion);
-        ready.push_back(key);
-    }
+fn cancellation(key: Key) -> Entry {
+    opcode::AsyncCancel::new(key as u64).build().user_data(CANCELLATION | key as u64)
 }
 
 /// Where nothing may unwind: what lies on the stacks is used by others.

@@ -34,8 +34,9 @@ fn std_does_not_try_again_what_was_cancelled() {
 
 #[test]
 fn it_travels_down_from_the_top() {
-    let order = RefCell::new(Vec::new());
+    let (waiting, order) = (Cell::new(0), RefCell::new(Vec::new()));
     let wait = |name| {
+        waiting.set(waiting.get() + 1);
         assert!(is_cancellation(&sleep(HOUR).unwrap_err()) && is_cancelled());
         order.borrow_mut().push(name);
     };
@@ -54,7 +55,9 @@ fn it_travels_down_from_the_top() {
                 });
             });
             let bystander = outer.spawn(|| sleep(MOMENT));
-            sleep(MOMENT).unwrap();
+            while waiting.get() < 4 {
+                yield_now();
+            }
             top.cancel();
             top.join().unwrap();
             bystander.join().unwrap().unwrap();
@@ -64,11 +67,12 @@ fn it_travels_down_from_the_top() {
 }
 
 /// Scopes in scopes, so many levels down.
-fn descend(levels: usize, cancelled: &Cell<usize>) {
+fn descend(levels: usize, waiting: &Cell<usize>, cancelled: &Cell<usize>) {
     scope(|scope| {
         if levels > 0 {
-            scope.spawn(|| descend(levels - 1, cancelled));
+            scope.spawn(|| descend(levels - 1, waiting, cancelled));
         }
+        waiting.set(waiting.get() + 1);
         if sleep(HOUR).is_err() {
             cancelled.set(cancelled.get() + 1);
         }
@@ -77,11 +81,13 @@ fn descend(levels: usize, cancelled: &Cell<usize>) {
 
 #[test]
 fn it_reaches_the_bottom_of_a_deep_tree() {
-    let cancelled = Cell::new(0);
+    let (waiting, cancelled) = (Cell::new(0), Cell::new(0));
     run(|| {
         scope(|scope| {
-            let top = scope.spawn(|| descend(1999, &cancelled));
-            sleep(10 * MOMENT).unwrap();
+            let top = scope.spawn(|| descend(1999, &waiting, &cancelled));
+            while waiting.get() < 2000 {
+                yield_now();
+            }
             top.cancel();
             top.join().unwrap();
         });

@@ -166,6 +166,14 @@ fn end(world: &World, wait: fn(&World) -> io::Result<()>, end: End, yields: usiz
     });
 }
 
+/// Gives the kernel time for what it has no reason to do; cancellations are allowed some.
+fn nothing_is_in_flight() -> bool {
+    (0..1000).any(|_| {
+        sleep(Duration::from_millis(1)).unwrap();
+        with(|it| it.in_flight) == 0
+    })
+}
+
 #[test]
 fn every_wait_is_ended_in_every_way_at_every_point() {
     for (name, wait) in WAITS {
@@ -179,9 +187,7 @@ fn every_wait_is_ended_in_every_way_at_every_point() {
                     assert_eq!(ended.is_err(), panics, "{name}, {way:?} after {yields}");
                     // Whoever still waits, is written to now.
                     world.feed();
-                    sleep(Duration::from_millis(1)).unwrap();
-                    let in_flight = with(|it| it.in_flight);
-                    assert_eq!(in_flight, 0, "{name}, {way:?} after {yields}");
+                    assert!(nothing_is_in_flight(), "{name}, {way:?} after {yields}");
                 });
                 watch.check();
             }
@@ -212,8 +218,7 @@ fn many_are_ended_at_random() {
             }));
             drop(ended);
             worlds.iter().for_each(World::feed);
-            sleep(Duration::from_millis(1)).unwrap();
-            assert_eq!(with(|it| it.in_flight), 0, "seed {seed}");
+            assert!(nothing_is_in_flight(), "seed {seed}");
         });
         watch.check();
     }
