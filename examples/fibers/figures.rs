@@ -66,7 +66,10 @@ fn fibers() -> Result<Figures> {
     fiber::run(|| {
         fiber::scope(|scope| {
             let spawn = || scope.spawn(|| black_box(()));
-            let one = each(2000, || Ok(spawn().join().expect("no panic")))?;
+            let one = each(MANY, || {
+                spawn().join().expect("no panic");
+                Ok(())
+            })?;
             let thousand = || {
                 let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
                 all.into_iter().for_each(|it| it.join().expect("no panic"));
@@ -85,7 +88,10 @@ fn fibers() -> Result<Figures> {
 fn threads() -> Result<Figures> {
     let spawn = || thread::spawn(|| black_box(()));
     let start = f64::NAN; // there is no runtime
-    let one = each(100, || Ok(spawn().join().expect("no panic")))?;
+    let one = each(100, || {
+        spawn().join().expect("no panic");
+        Ok(())
+    })?;
     let thousand = || {
         let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
         all.into_iter().for_each(|it| it.join().expect("no panic"));

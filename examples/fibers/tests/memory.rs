@@ -49,7 +49,8 @@ impl World {
 static LONG: [u8; 16 << 20] = [0; 16 << 20];
 
 /// What a fiber waits for.
-const WAITS: &[(&str, fn(&World) -> io::Result<()>)] = &[
+type Wait = fn(&World) -> io::Result<()>;
+const WAITS: &[(&str, Wait)] = &[
     ("a receive onto the stack", |world| {
         let mut buf = [0; 1024];
         (&world.near).read(&mut buf).map(drop)
@@ -133,7 +134,7 @@ const ENDS: [End; 8] = [
 /// How often others have run before.
 const YIELDS: [usize; 5] = [0, 1, 2, 3, 10];
 
-fn end(world: &World, wait: fn(&World) -> io::Result<()>, end: End, yields: usize) {
+fn end(world: &World, wait: Wait, end: End, yields: usize) {
     scope(|scope| {
         let fiber = scope.spawn(|| {
             let result = wait(world);
