@@ -32,7 +32,7 @@ impl TcpListener {
             size_of_val(&on) as u32,
         );
         let address = SocketAddrAny::from(address);
-        let bind = opcode::Bind::new(&socket, address.as_ptr().cast(), address.addr_len());
+        let bind = opcode::Bind::new(&socket, address.as_ptr(), address.addr_len());
         let listen = opcode::Listen::new(&socket, BACKLOG);
         for entry in [reuse.build(), bind.build(), listen.build()] {
             // SAFETY: socket, value and address are on this stack.
@@ -70,7 +70,7 @@ impl TcpStream {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
         let socket = socket(address)?;
         let address = SocketAddrAny::from(address);
-        let connect = opcode::Connect::new(&socket, address.as_ptr().cast(), address.addr_len());
+        let connect = opcode::Connect::new(&socket, address.as_ptr(), address.addr_len());
         // SAFETY: socket and address are on this stack.
         unsafe { operate(connect.build()) }?;
         Ok(Self(socket.into()))
