@@ -190,10 +190,11 @@ fn median(samples: &mut [f64]) -> f64 {
 }
 
 fn cell(nanoseconds: f64, ratio: f64) -> String {
+    let ratio = if ratio < 10.0 { format!("{ratio:.2}×") } else { format!("{ratio:.0}×") };
     match nanoseconds {
         _ if nanoseconds.is_nan() => "–".to_owned(),
-        0.0..1000.0 => format!("{nanoseconds:.0} ns ({ratio:.2}×)"),
-        _ => format!("{:.1} µs ({ratio:.2}×)", nanoseconds / 1000.0),
+        0.0..1000.0 => format!("{nanoseconds:.0} ns ({ratio})"),
+        _ => format!("{:.1} µs ({ratio})", nanoseconds / 1000.0),
     }
 }
 
