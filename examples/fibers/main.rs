@@ -115,7 +115,7 @@ impl Served {
         let Self { connections, bytes, stopped, failed } = self;
         let (connections, bytes) = (connections.get(), bytes.get());
         println!("{connections} connections, {bytes} bytes echoed");
-        println!("{} connections were stopped, {} failed", stopped.get(), failed.get());
+        println!("stopped before their end: {}, failed: {}", stopped.get(), failed.get());
     }
 }
 
