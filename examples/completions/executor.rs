@@ -1,6 +1,5 @@
 //! What runs futures: a few lines.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -116,10 +116,10 @@ const BLOCKS: usize = 16;
 /// compared.
 fn copy(ring: &Ring, source: &Path, dest: &Path) -> Result<()> {
     let len = source.metadata()?.len();
-    let (from, from_direct) = open_direct(OpenOptions::new().read(true), source)
+    let (from, read_directly) = open_direct(OpenOptions::new().read(true), source)
         .with_context(|| format!("cannot read {}", source.display()))?;
     let mut options = OpenOptions::new();
-    let (to, to_direct) = open_direct(options.read(true).write(true).create_new(true), dest)
+    let (to, written_directly) = open_direct(options.read(true).write(true).create_new(true), dest)
         .with_context(|| format!("cannot write {}", dest.display()))?;
 
     let mut blocks = vec![(Block([0; Block::LEN]), Block([0; Block::LEN])); BLOCKS];
@@ -131,12 +131,9 @@ fn copy(ring: &Ring, source: &Path, dest: &Path) -> Result<()> {
     }
     to.set_len(copied)?; // the last block was written as a whole
     to.sync_all()?;
-    let direct = |direct| if direct { "directly" } else { "through the page cache" };
-    println!(
-        "{copied} bytes copied and compared: read {}, written {}",
-        direct(from_direct),
-        direct(to_direct)
-    );
+    let how = |directly| if directly { "directly" } else { "through the page cache" };
+    let (read, written) = (how(read_directly), how(written_directly));
+    println!("{copied} bytes read {read}, written {written}, read back and compared");
     Ok(())
 }
 
@@ -183,15 +180,13 @@ fn copy_some(
     })
 }
 
-/// Opens a file for direct I/O, if the file system has that, and says whether it has.
-fn open_direct(options: &mut OpenOptions, path: &Path) -> io::Result<(File, bool)> {
-    match options.clone().custom_flags(OFlags::DIRECT.bits() as i32).open(path) {
-        Ok(file) => Ok((file, true)),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            // It may have been created before that was noticed.
-            Ok((options.create(true).create_new(false).open(path)?, false))
-        }
-        Err(error) => Err(error),
+/// Opens a file, for direct I/O if the file system has that, and says whether it has.
+fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<(File, bool)> {
+    let file = options.open(path)?;
+    let mut options = options.clone();
+    match options.create_new(false).custom_flags(OFlags::DIRECT.bits() as i32).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok((file, false)),
+        opened => Ok((opened?, true)),
     }
 }
 
@@ -293,8 +288,7 @@ fn write_in_order(ring: &Ring) -> Result<()> {
         ensure!(accepting.wait().is_err(), "somebody connected");
         read.context("cannot read")
     })?;
-    let (first, others) = (str::from_utf8(&first)?, str::from_utf8(&others)?);
-    ensure!((read, first, others) == (16, "one ", "\ntwo \nthree "), "out of order");
+    ensure!((read, &first, &others) == (16, b"one ", b"\ntwo \nthree "), "out of order");
     println!("{} lines written in order, and read behind that", numbers.len());
     Ok(())
 }

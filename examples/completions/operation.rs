@@ -2,12 +2,15 @@
 //!
 //! A buffer is whatever gives out bytes, borrowed or owned: a `&mut [u8]`, a `Vec<u8>`, an array. A
 //! descriptor is whatever has one: a `&File`, an `Arc<TcpStream>`. An operation has them until it has
-//! ended, and then gives the buffer back, so that it can be used again in the same scope.
+//! ended, and then gives the buffer back, so that it can be used again in the same scope. Where nobody
+//! waits for it any more, it goes on the ring's thread, which is no place to block.
 
+use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -194,6 +197,8 @@ struct State<H, D, T> {
 enum Stage<T> {
     InFlight(Option<Waker>),
     Ended(T),
+    /// Something that was held did, when it went.
+    Panicked(Box<dyn Any + Send>),
     Taken,
 }
 
@@ -203,7 +208,7 @@ pub(crate) trait Outcome<T>: Send + Sync {
     ///
     /// # Panics
     ///
-    /// If it was taken before.
+    /// If it was taken before, or with what something that was held has panicked with.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<T>;
 
     /// The reference by which the ring keeps the state.
@@ -228,6 +233,7 @@ where
                 Poll::Pending
             }
             Stage::Ended(output) => Poll::Ready(output),
+            Stage::Panicked(payload) => panic::resume_unwind(payload),
             Stage::Taken => panic!("a completion was polled after it was ready"),
         }
     }
@@ -265,8 +271,11 @@ where
     let state = unsafe { Arc::from_raw(state.cast::<State<H, D, T>>()) };
     let held = lock(&state.held).take();
     let Some((held, done)) = held else { return };
-    let output = done(held, result);
-    let before = mem::replace(&mut *lock(&state.stage), Stage::Ended(output));
+    let ended = match panic::catch_unwind(AssertUnwindSafe(|| done(held, result))) {
+        Ok(output) => Stage::Ended(output),
+        Err(payload) => Stage::Panicked(payload),
+    };
+    let before = mem::replace(&mut *lock(&state.stage), ended);
     if let Stage::InFlight(Some(waker)) = before {
         waker.wake();
     }

@@ -9,7 +9,6 @@
 //! The same goes for async code. A future can be forgotten half way, and then nothing behind its next
 //! `await` is ever run: there cannot be an async scope. It is the executor that runs inside of one.
 
-use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;

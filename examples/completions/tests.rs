@@ -1,6 +1,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
@@ -421,16 +422,21 @@ fn a_scope_ends_after_what_it_holds() {
     assert_eq!(dropped.into_inner(), 4);
 }
 
-/// Foreign destructors and wakers run on the ring's thread. It survives them.
+/// Foreign destructors run on the ring's thread. It survives them, and so does who waits.
 #[test]
 fn the_ring_survives_a_panic() {
-    struct Panicking([u8; 4]);
-    impl AsMut<[u8]> for Panicking {
+    struct Panicking<T>(T);
+    impl<T: AsMut<[u8]>> AsMut<[u8]> for Panicking<T> {
         fn as_mut(&mut self) -> &mut [u8] {
-            &mut self.0
+            self.0.as_mut()
         }
     }
-    impl Drop for Panicking {
+    impl<T: AsFd> AsFd for Panicking<T> {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+    impl<T> Drop for Panicking<T> {
         fn drop(&mut self) {
             panic!("on purpose");
         }
@@ -439,6 +445,11 @@ fn the_ring_survives_a_panic() {
     let (ring, file) = (ring(2), file_of(b"text"));
     for _ in 0..4 {
         ring.scope(|scope| drop(scope.start(read_at(&file, Panicking([0; 4]), 0))));
+        let wait = || {
+            let reading = |file| read_at(Panicking(file), [0; 4], 0);
+            let _ = ring.scope(|scope| scope.start(reading(&file)).wait().0);
+        };
+        assert!(panic::catch_unwind(AssertUnwindSafe(wait)).is_err());
     }
     ring.scope(|scope| assert_eq!(scope.start(read_at(&file, [0; 4], 0)).wait().0.unwrap(), 4));
 }

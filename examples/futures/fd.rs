@@ -88,24 +88,19 @@ impl Fd {
             reaped.await;
         };
         let closed = |fd: OwnedFd, result: io::Result<_>| {
-            match result {
-                Err(error) if is(&error, Errno::CANCELED) => drop(fd), // it did not come to that
-                Err(error) if is(&error, Errno::INVAL) => drop(fd),    // before Linux 5.6
+            match result.as_ref().err().and_then(Errno::from_io_error) {
+                // It did not come to that. Without the ring, then.
+                Some(Errno::CANCELED | Errno::INVAL) => Ok(drop(fd)),
+                // Closed, be it with an error: the number is free, or somebody else's by now.
                 _ => {
-                    // Closed, be it with an error: the number is free, or someone else's by now.
                     mem::forget(fd);
-                    result?;
+                    result.map(drop)
                 }
             }
-            Ok(())
         };
         // SAFETY: the descriptor is held, and nobody else has it.
         unsafe { ring.start(fd, |fd| opcode::Close::new(&*fd).build(), closed).await }
     }
-}
-
-fn is(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
 /// The kernel does at most 2 GiB at a time.

@@ -13,7 +13,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::future::{self, Future};
+use std::future;
 use std::io;
 use std::mem;
 use std::pin::Pin;
