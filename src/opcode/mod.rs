@@ -36,6 +36,10 @@
 //! kernel refuses slots. Operations that make a descriptor can put the file into a slot instead
 //! ([`DestinationSlot`](crate::types::DestinationSlot)).
 //!
+//! Whether a file was opened with `O_NONBLOCK` makes no difference to the operations that read,
+//! write, accept, send or receive: they wait until it is ready. Each has a flag of its own that says
+//! otherwise.
+//!
 //! # Provided buffers
 //!
 //! Operations with a `buf_group` can do without a buffer of their own: the kernel takes one out of
