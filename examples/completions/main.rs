@@ -70,7 +70,7 @@ enum Command {
 }
 
 fn main() -> Result<()> {
-    let ring = Ring::new(256).context("cannot set up a ring")?;
+    let ring = Ring::new(256).context("cannot set up a ring, which takes Linux 5.18")?;
     match Options::parse().command {
         Some(Command::Copy { source, dest }) => copy(&ring, &source, &dest),
         Some(Command::Echo { address }) => {

@@ -88,15 +88,14 @@ impl Fd {
             reaped.await;
         };
         let closed = |fd: OwnedFd, result: io::Result<_>| {
-            match result.as_ref().err().and_then(Errno::from_io_error) {
-                // It did not come to that. Without the ring, then.
-                Some(Errno::CANCELED | Errno::INVAL) => Ok(drop(fd)),
-                // Closed, be it with an error: the number is free, or somebody else's by now.
-                _ => {
-                    mem::forget(fd);
-                    result.map(drop)
-                }
+            let errno = result.as_ref().err().and_then(Errno::from_io_error);
+            if matches!(errno, Some(Errno::CANCELED | Errno::INVAL)) {
+                drop(fd); // it did not come to that: without the ring, then
+                return Ok(());
             }
+            // Closed, be it with an error: the number is free, or somebody else's by now.
+            mem::forget(fd);
+            result.map(drop)
         };
         // SAFETY: the descriptor is held, and nobody else has it.
         unsafe { ring.start(fd, |fd| opcode::Close::new(&*fd).build(), closed).await }
@@ -209,11 +208,10 @@ impl TcpListener {
 pub(crate) struct TcpStream(Fd);
 
 impl TcpStream {
-    /// A connection that is there already.
-    pub(crate) fn new(ring: &Ring, stream: net::TcpStream) -> io::Result<Self> {
-        // Otherwise the ring would not wait either, as tokio's sockets do not.
-        stream.set_nonblocking(false)?;
-        Ok(Self(Fd::new(ring, stream)))
+    /// A connection that is there already, such as one of tokio's: to a ring, it makes no difference
+    /// that those do not block.
+    pub(crate) fn new(ring: &Ring, stream: net::TcpStream) -> Self {
+        Self(Fd::new(ring, stream))
     }
 
     /// Connects to an address.

@@ -125,7 +125,7 @@ async fn cat(ring: Ring, files: Vec<PathBuf>) -> Result<()> {
 async fn serve(ring: Ring, listener: tokio::net::TcpListener, file: Rc<Path>) -> Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
-        let stream = TcpStream::new(&ring, stream.into_std()?)?;
+        let stream = TcpStream::new(&ring, stream.into_std()?);
         let (ring, file) = (ring.clone(), file.clone());
         tokio::task::spawn_local(async move {
             match send_file(&ring, &file, stream).await {
