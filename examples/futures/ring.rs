@@ -158,10 +158,14 @@ impl Ring {
     async fn drive(&self) -> io::Error {
         loop {
             let submitted = self.0.driver.borrow_mut().submit();
+            // Most of what needs not wait has completed by now.
+            self.reap();
             match submitted {
-                Ok(()) => {}
-                // What is left goes in the next turn. Until then, what has completed makes room.
-                Err(Errno::AGAIN | Errno::BUSY | Errno::INTR) => self.0.unsent.notify_one(),
+                Ok(true) => {}
+                // What is left goes in the next turn.
+                Ok(false) | Err(Errno::AGAIN | Errno::BUSY | Errno::INTR) => {
+                    self.0.unsent.notify_one();
+                }
                 Err(errno) => return errno.into(),
             }
             let readable = tokio::select! {
@@ -171,7 +175,6 @@ impl Ring {
             if let Err(error) = readable {
                 return error;
             }
-            self.reap();
         }
     }
 
@@ -199,26 +202,24 @@ impl Ring {
 }
 
 impl Driver {
-    /// Submits all there is.
-    fn submit(&mut self) -> Result<(), Errno> {
+    /// Submits what there is. Returns whether that was all, and all completions have found room.
+    fn submit(&mut self) -> Result<bool, Errno> {
         let ring = self.ring.get_mut();
-        loop {
-            let mut queue = ring.submission();
-            while let Some(entry) = self.unsent.front() {
-                // SAFETY: the caller of `start` vouches for it, as long as the state is kept. It is
-                // until the completion. A cancellation uses nothing.
-                if unsafe { queue.push(entry) }.is_err() {
-                    break;
-                }
-                self.unsent.pop_front();
-                self.outstanding += 1;
+        let mut queue = ring.submission();
+        while let Some(entry) = self.unsent.front() {
+            // SAFETY: the caller of `start` vouches for it, as long as the state is kept. It is until
+            // the completion. A cancellation uses nothing.
+            if unsafe { queue.push(entry) }.is_err() {
+                break;
             }
-            if queue.is_empty() {
-                return Ok(());
-            }
-            drop(queue);
-            ring.submit()?;
+            self.unsent.pop_front();
+            self.outstanding += 1;
         }
+        drop(queue);
+        // With nothing to submit, it is for the completions that have found no room.
+        ring.submit()?;
+        let queue = ring.submission();
+        Ok(self.unsent.is_empty() && queue.is_empty() && !queue.cq_overflow())
     }
 
     /// Comes to the end of all that is in flight.
@@ -232,8 +233,8 @@ impl Driver {
                 true
             })?;
             match submitted {
-                Ok(()) => return Ok(completed),
-                Err(Errno::AGAIN | Errno::BUSY | Errno::INTR) => {}
+                Ok(_) if self.unsent.is_empty() => return Ok(completed),
+                Ok(_) | Err(Errno::AGAIN | Errno::BUSY | Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }
         }

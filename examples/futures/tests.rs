@@ -53,6 +53,17 @@ fn open_at(path: &Path) -> usize {
         .count()
 }
 
+/// Waits until what is in flight has come to its end.
+async fn none_open_at(path: &Path) -> io::Result<()> {
+    sleep(Duration::from_millis(5)).await;
+    let closed = async {
+        while open_at(path) > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    Ok(timeout(Duration::from_secs(10), closed).await?)
+}
+
 #[test]
 fn a_file_is_written_and_read() {
     let path = file_of(b"");
@@ -174,6 +185,25 @@ fn more_than_the_queue_holds() {
         let reads: Vec<_> = (0..3000).map(read).collect();
         for (offset, read) in reads.into_iter().enumerate() {
             assert_eq!(read.await.unwrap()?, usize::from(offset < 1000));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn more_at_once_than_the_completion_queue_holds() {
+    run(|ring| async move {
+        let (stream, ours) = connection(&ring)?;
+        let stream = std::rc::Rc::new(stream);
+        let read = |_| {
+            let stream = stream.clone();
+            task::spawn_local(async move { stream.read([0; 1]).await.0 })
+        };
+        let reads: Vec<_> = (0..2000).map(read).collect();
+        sleep(Duration::from_millis(50)).await;
+        drop(ours);
+        for read in reads {
+            assert_eq!(timeout(Duration::from_secs(10), read).await?.unwrap()?, 0);
         }
         Ok(())
     });
@@ -358,13 +388,11 @@ fn no_descriptor_leaks() {
         run(|ring| async move {
             let open = |ring| async move { File::open(&ring, path.to_owned()).await };
             drop(bring(open(ring.clone()), at, || ()).await);
-            sleep(Duration::from_millis(5)).await;
-            assert_eq!(open_at(path), 0, "{at:?}");
+            none_open_at(path).await?;
             // Nor does the file of a close that nobody waits for.
             let file = File::open(&ring, path.to_owned()).await?;
             drop(bring(file.close(), at, || ()).await);
-            sleep(Duration::from_millis(5)).await;
-            assert_eq!(open_at(path), 0, "{at:?}");
+            none_open_at(path).await?;
             // The last one is open when the program ends.
             drop(bring(open(ring), at, || ()).await);
             Ok(())
