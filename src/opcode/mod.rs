@@ -28,6 +28,10 @@
 //! - *notification*: until the completion that has [`notif`](crate::cqueue::Entry::notif), or until
 //!   the first if that does not have `more`.
 //!
+//! Where an array of [`iovec`](crate::types::iovec) is wanted, one of `std::io::IoSlice` or
+//! `IoSliceMut` will do: `std` promises that they are laid out like it, so that the pointer can be
+//! cast.
+//!
 //! # Files
 //!
 //! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&OwnedFd`), or a slot of the
