@@ -397,6 +397,25 @@ fn no_freed_buffer_is_written_to() {
     }
 }
 
+/// A descriptor that is closed too early is another file's by the time that the kernel looks.
+#[test]
+fn nothing_else_is_written_to() {
+    let (ring, dir) = (ring(8), tempfile::tempdir().unwrap());
+    let paths = ["file", "other"].map(|name| dir.path().join(name));
+    paths.each_ref().map(|path| std::fs::write(path, "text").unwrap());
+    let [file, other] = &paths;
+    let open = |path| std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    ring.scope(|scope| {
+        for _ in 0..100 {
+            drop(scope.start(write_at(open(file), "TEXT", 0)));
+            let _other = open(other);
+            assert_eq!(scope.start(write_at(open(file), "TEXT", 0)).wait().0.unwrap(), 4);
+        }
+    });
+    assert_eq!(std::fs::read(file).unwrap(), b"TEXT");
+    assert_eq!(std::fs::read(other).unwrap(), b"text");
+}
+
 /// What an operation holds may look at what it borrows when it goes.
 #[test]
 fn a_scope_ends_after_what_it_holds() {

@@ -2,6 +2,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::mem;
 use std::net;
+use std::os::unix::net::UnixStream;
 use std::panic;
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -399,6 +400,25 @@ fn no_descriptor_leaks() {
         });
         assert_eq!(open_at(path), 0, "{at:?}");
     }
+}
+
+/// A descriptor that is closed too early is another file's by the time that the kernel looks.
+#[test]
+fn nothing_else_is_written_to() {
+    run(|ring| async move {
+        for _ in 0..100 {
+            let (stream, _ours) = connection(&ring)?;
+            drop(bring(async move { stream.write("text").await }, At::Queued, || ()).await);
+            let others = UnixStream::pair()?;
+            sleep(Duration::from_millis(1)).await;
+            for mut other in [&others.0, &others.1] {
+                other.set_nonblocking(true)?;
+                let nothing = other.read(&mut [0]).map_err(|error| error.kind());
+                assert_eq!(nothing, Err(ErrorKind::WouldBlock));
+            }
+        }
+        Ok(())
+    });
 }
 
 #[test]
