@@ -112,7 +112,9 @@ async fn cat(ring: Ring, files: Vec<PathBuf>) -> Result<()> {
             while !rest.range.is_empty() {
                 let written;
                 (written, rest) = stdout.write_at(rest, CURRENT_POSITION).await;
-                rest.range.start += written.context("cannot write")?;
+                let written = written.context("cannot write")?;
+                ensure!(written > 0, "cannot write: it takes no more");
+                rest.range.start += written;
             }
             buf = rest.whole;
         }
