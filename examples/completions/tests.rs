@@ -402,7 +402,7 @@ fn no_freed_buffer_is_written_to() {
 fn nothing_else_is_written_to() {
     let (ring, dir) = (ring(8), tempfile::tempdir().unwrap());
     let paths = ["file", "other"].map(|name| dir.path().join(name));
-    paths.each_ref().map(|path| std::fs::write(path, "text").unwrap());
+    paths.iter().for_each(|path| std::fs::write(path, "text").unwrap());
     let [file, other] = &paths;
     let open = |path| std::fs::OpenOptions::new().write(true).open(path).unwrap();
     ring.scope(|scope| {
