@@ -5,6 +5,14 @@
 //! again once it is given back, which happens when the iteration comes to its end, on `sync`, and
 //! when the view is dropped. Until then a completion counts as there, and ends the next wait at
 //! once.
+//!
+//! # In an event loop of another kind
+//!
+//! The ring's descriptor is readable (`POLLIN`, `EPOLLIN`) when completions are there: a ring can be
+//! in an epoll instance. Completions that have found the queue full do not come by themselves, though,
+//! and an edge-triggered loop is not told of them again: after it has reaped, it calls
+//! [`submit`](crate::IoUring::submit), though there be nothing to submit, until
+//! [`cq_overflow`](crate::SubmissionQueue::cq_overflow) says that none is left.
 
 mod entry;
 mod result;

@@ -29,6 +29,13 @@
 //! all: the kernel goes on writing to the memory of operations in flight.
 //! [`IoUring::drain`](crate::IoUring::drain) is one.
 //!
+//! # Whose operations they are
+//!
+//! They belong to the thread that has submitted them, whoever has pushed them; on SQPOLL rings to the
+//! ring's own. With that thread they end: what still waits when it exits completes with -ECANCELED,
+//! in place of what it has waited for. Rings that threads share are best submitted by one of them
+//! that stays.
+//!
 //! [`sync`]: SubmissionQueue::sync
 
 mod entry;

@@ -14,8 +14,9 @@ use rustix::pipe::pipe;
 use rustix_uring::opcode::Read;
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::SubmitArgs;
-use rustix_uring::{EnterFlags, Errno, IoUring};
+use rustix_uring::{EnterFlags, Errno, IoUring, SetupFlags};
 
+use crate::harness::Need::*;
 use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
@@ -26,6 +27,12 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("enter_refused", &[], enter_refused),
     Case::once("squeue_wait_elsewhere", &[], squeue_wait_elsewhere),
     Case::once("parts_in_threads", &[], parts_in_threads),
+    Case::once("submitter_ends", &[Opcode(Read::CODE)], submitter_ends),
+    Case::once(
+        "submitter_ends_sqpoll",
+        &[Opcode(Read::CODE), RingWith(SetupFlags::SQPOLL)],
+        submitter_ends_sqpoll,
+    ),
 ];
 
 /// A read that waits until its pipe is written to.
@@ -188,4 +195,37 @@ fn parts_in_threads() -> Result {
         assert!(reaped.into_iter().eq(0..N));
         submitting.join().expect("the submitting thread panicked")
     })
+}
+
+/// What becomes of a read that waits, when the thread that has submitted it ends and there is
+/// something to read.
+fn read_of_a_thread(mut ring: IoUring) -> Result<Result<u32, Errno>> {
+    let mut waiting = Waiting::new()?;
+    let read = waiting.read(1);
+    thread::scope(|scope| {
+        let submit = || -> Result {
+            // SAFETY: `waiting` outlives the read, which is waited for.
+            unsafe { ring.submission().push(&read) }?;
+            ring.submit()?;
+            thread::sleep(A_WHILE);
+            Ok(())
+        };
+        scope.spawn(submit).join().expect("the submitting thread panicked")
+    })?;
+    waiting.release()?;
+    ring.submit_and_wait(1)?;
+    let done = ring.completion().next().expect("it was waited for");
+    Ok(done.to_result())
+}
+
+/// Operations are their thread's.
+fn submitter_ends() -> Result {
+    assert_eq!(read_of_a_thread(IoUring::new(8)?)?, Err(Errno::CANCELED));
+    Ok(())
+}
+
+/// They are the polling thread's, whoever has pushed them.
+fn submitter_ends_sqpoll() -> Result {
+    assert_eq!(read_of_a_thread(IoUring::builder().setup_sqpoll(100).build(8)?)?, Ok(8));
+    Ok(())
 }

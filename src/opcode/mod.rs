@@ -28,6 +28,10 @@
 //! - *notification*: until the completion that has [`notif`](crate::cqueue::Entry::notif), or until
 //!   the first if that does not have `more`.
 //!
+//! Where an array of [`iovec`](crate::types::iovec) is wanted, one of `std::io::IoSlice` or
+//! `IoSliceMut` will do: `std` promises that they are laid out like it, so that the pointer can be
+//! cast.
+//!
 //! # Files
 //!
 //! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&OwnedFd`), or a slot of the
@@ -35,6 +39,10 @@
 //! [`Target`](crate::types::Target); where it takes a [`Descriptor`](crate::types::Descriptor), the
 //! kernel refuses slots. Operations that make a descriptor can put the file into a slot instead
 //! ([`DestinationSlot`](crate::types::DestinationSlot)).
+//!
+//! Whether a file was opened with `O_NONBLOCK` makes no difference to the operations that read,
+//! write, accept, send or receive: they wait until it is ready. Each has a flag of its own that says
+//! otherwise.
 //!
 //! # Provided buffers
 //!

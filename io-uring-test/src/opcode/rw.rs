@@ -7,11 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{ReadWriteFlags, preadv2};
-use rustix::pipe::pipe;
+use rustix::pipe::{PipeFlags, pipe, pipe_with};
 use rustix_uring::opcode::{Read, Readv, Write, Writev};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{CURRENT_POSITION, Fd, RwFlags, iovec};
@@ -24,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("read", &[Opcode(Read::CODE)], read),
     Case::kinds("read_refused", &[Opcode(Read::CODE)], read_refused),
     Case::kinds("read_nowait", &[Opcode(Read::CODE), NOWAIT], read_nowait),
+    Case::kinds("read_nonblocking", &[Opcode(Read::CODE)], read_nonblocking),
     Case::kinds(
         "current_position",
         &[Opcode(Read::CODE), Opcode(Write::CODE), Feature(Features::RW_CUR_POS)],
@@ -100,6 +103,20 @@ fn read_nowait(ring: &mut dyn Ring) -> Result {
     let (empty, _writer) = pipe()?;
     let now = |buf| Read::new(&empty, buf, 8).rw_flags(RwFlags::NOWAIT).build();
     assert_eq!(read_with(ring, now)?, Err(Errno::AGAIN));
+    Ok(())
+}
+
+/// It is waited for all the same.
+fn read_nonblocking(ring: &mut dyn Ring) -> Result {
+    let (empty, writer) = pipe_with(PipeFlags::NONBLOCK)?;
+    let read = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(20));
+            rustix::io::write(&writer, b"go ahead")
+        });
+        read_with(ring, |buf| Read::new(&empty, buf, 8).build())
+    });
+    assert_eq!(read?.as_deref(), Ok(&b"go ahead"[..]));
     Ok(())
 }
 

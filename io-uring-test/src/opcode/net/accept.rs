@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_getfd};
@@ -21,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("once", &[Opcode(Accept::CODE)], once),
     Case::kinds("into_slots", &[Opcode(Accept::CODE), INTO_SLOTS], into_slots),
     Case::kinds("at_once_or_later", &[Opcode(Accept::CODE), FLAGS], at_once_or_later),
+    Case::kinds("nonblocking", &[Opcode(Accept::CODE)], nonblocking),
     Case::kinds("refused", &[Opcode(Accept::CODE)], refused),
     Case::kinds("multi", &[Opcode(Accept::CODE), MULTI], multi),
     Case::kinds("multi_into_slots", &[Opcode(Accept::CODE), MULTI], multi_into_slots),
@@ -155,6 +158,25 @@ fn at_once_or_later(ring: &mut dyn Ring) -> Result {
         assert_eq!(done.sock_nonempty(), n == 0, "{done:?}");
     }
     Ok(())
+}
+
+/// It waits all the same.
+fn nonblocking(ring: &mut dyn Ring) -> Result {
+    let listener = TcpListener::bind(LOCAL)?;
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    thread::scope(|scope| {
+        let caller = scope.spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            TcpStream::connect(address)
+        });
+        // SAFETY: it points to nothing, and the listener outlives it.
+        let done = unsafe { ring.run(accept(Fd(listener.as_raw_fd())).build()) }?;
+        // SAFETY: the operation's result is a descriptor, and this is its only owner.
+        drop(unsafe { done.to_fd() }?);
+        caller.join().expect("the caller panicked")?;
+        Ok(())
+    })
 }
 
 fn refused(ring: &mut dyn Ring) -> Result {

@@ -1,0 +1,89 @@
+//! What runs futures: a few lines.
+
+use std::pin::pin;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Something that one thread waits at until another opens it.
+#[derive(Default)]
+pub(crate) struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *lock(&self.open) = true;
+        self.opened.notify_one();
+    }
+
+    /// Waits until it is open, and closes it behind.
+    pub(crate) fn pass(&self) {
+        let mut open = lock(&self.open);
+        while !*open {
+            open = self.opened.wait(open).unwrap_or_else(PoisonError::into_inner);
+        }
+        *open = false;
+    }
+}
+
+impl Wake for Gate {
+    fn wake(self: Arc<Self>) {
+        self.open();
+    }
+}
+
+/// Nothing panics while it holds one of our locks, half way through something.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Blocks until a future is done.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let gate = Arc::new(Gate::default());
+    let waker = gate.clone().into();
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => gate.pass(),
+        }
+    }
+}
+
+/// Runs tasks on this thread until all are done.
+pub(crate) fn run_all<F: Future<Output = ()>>(tasks: impl IntoIterator<Item = F>) {
+    let (ready, next) = mpsc::channel();
+    let task = |(number, task)| {
+        let waker = Arc::new(Task { number, ready: ready.clone() });
+        waker.wake_by_ref();
+        Some((Box::pin(task), Waker::from(waker)))
+    };
+    let mut tasks: Vec<_> = tasks.into_iter().enumerate().map(task).collect();
+    let mut left = tasks.len();
+    while left > 0 {
+        let number: usize = next.recv().expect("we have a sender ourselves");
+        if let Some((task, waker)) = &mut tasks[number] {
+            if task.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
+                tasks[number] = None;
+                left -= 1;
+            }
+        }
+    }
+}
+
+struct Task {
+    number: usize,
+    ready: Sender<usize>,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let _ = self.ready.send(self.number); // nobody waits for a task when all are done
+    }
+}

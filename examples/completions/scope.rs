@@ -1,0 +1,148 @@
+//! Scopes: what they start has ended when they have.
+//!
+//! A completion can be forgotten, and its destructor does not run then. A function cannot be kept from
+//! coming to its end before it returns. So it is not completions that keep buffers borrowed until the
+//! kernel is done, but [`Ring::scope`], as [`std::thread::scope`] does it for threads: what operations
+//! borrow is there before the scope begins, and is borrowed until it has ended, whatever becomes of
+//! their completions.
+//!
+//! The same goes for async code. A future can be forgotten half way, and then nothing behind its next
+//! `await` is ever run: there cannot be an async scope. It is the executor that runs inside of one.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustix_uring::squeue::Flags;
+
+use crate::executor::block_on;
+use crate::operation::{Operation, Outcome};
+use crate::ring::{Count, Ring};
+
+/// Where operations are started. It can be shared with threads, which end inside of it.
+pub(crate) struct Scope<'scope, 'env: 'scope> {
+    ring: &'env Ring,
+    in_flight: Arc<Count>,
+    /// Invariant: neither lifetime can be taken for a shorter one.
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+impl Ring {
+    /// Runs `f`, and then waits until every operation that it has started has ended. If it panics,
+    /// they are cancelled before that.
+    pub(crate) fn scope<'env, F, T>(&'env self, f: F) -> T
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+    {
+        let in_flight = Arc::new(Count::default());
+        let mut end = End { ring: self, in_flight: in_flight.clone(), cancel: true };
+        let scope = Scope { ring: self, in_flight, scope: PhantomData, env: PhantomData };
+        let returned = f(&scope);
+        end.cancel = false;
+        returned
+    }
+}
+
+struct End<'env> {
+    ring: &'env Ring,
+    in_flight: Arc<Count>,
+    cancel: bool,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.ring.end(&self.in_flight, self.cancel);
+    }
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Starts an operation. It is submitted when somebody waits, for this one or another.
+    ///
+    /// Waits while the ring has as many operations in flight as it has room for.
+    pub(crate) fn start<T>(&'scope self, operation: Operation<'scope, T>) -> Completion<'scope, T> {
+        // SAFETY: it is among the operations of the scope, which waits for all of them before 'scope
+        // ends.
+        let kept = unsafe { operation.outcome.clone().keep() };
+        let first = self.ring.start(&self.in_flight, [(operation.entry, kept)].into_iter());
+        Completion { ring: self.ring, number: first, outcome: operation.outcome }
+    }
+
+    /// Starts two operations, the second when the first has ended. Unless that did all that it was to
+    /// do, the second fails with ECANCELED.
+    pub(crate) fn link<T, U>(
+        &'scope self,
+        first: Operation<'scope, T>,
+        second: Operation<'scope, U>,
+    ) -> (Completion<'scope, T>, Completion<'scope, U>) {
+        // SAFETY: as in `start`.
+        let kept = unsafe { [first.outcome.clone().keep(), second.outcome.clone().keep()] };
+        let entries = [first.entry.flags(Flags::IO_LINK), second.entry].into_iter();
+        let number = self.ring.start(&self.in_flight, entries.zip(kept));
+        let ring = self.ring;
+        (
+            Completion { ring, number, outcome: first.outcome },
+            Completion { ring, number: number.map(|number| number + 1), outcome: second.outcome },
+        )
+    }
+
+    /// Starts operations that each wait for the one before, as with [`link`](Self::link). If they are
+    /// more than the ring has room for, all fail with EINVAL.
+    pub(crate) fn chain<T>(
+        &'scope self,
+        operations: impl IntoIterator<Item = Operation<'scope, T>>,
+    ) -> Vec<Completion<'scope, T>> {
+        let mut operations: Vec<_> = operations.into_iter().collect();
+        if let Some((_, others)) = operations.split_last_mut() {
+            others.iter_mut().for_each(|it| it.entry = it.entry.flags(Flags::IO_LINK));
+        }
+        // SAFETY: as in `start`.
+        let kept = |it: &Operation<'scope, T>| unsafe { (it.entry, it.outcome.clone().keep()) };
+        let first = self.ring.start(&self.in_flight, operations.iter().map(kept));
+        let completion = |(number, operation): (u64, Operation<'scope, T>)| Completion {
+            ring: self.ring,
+            number: first.map(|first| first + number),
+            outcome: operation.outcome,
+        };
+        (0..).zip(operations).map(completion).collect()
+    }
+}
+
+/// What comes of an operation that was started: to [wait](Self::wait) for, or to `await`.
+///
+/// The operation goes on if it is dropped, as a thread does without its handle.
+#[must_use = "it says what came of the operation"]
+pub(crate) struct Completion<'scope, T> {
+    ring: &'scope Ring,
+    /// `None` if it was refused.
+    number: Option<u64>,
+    outcome: Arc<dyn Outcome<T> + 'scope>,
+}
+
+impl<T> Completion<'_, T> {
+    /// Blocks until the operation has ended.
+    pub(crate) fn wait(self) -> T {
+        block_on(self)
+    }
+
+    /// Asks the kernel to end the operation early: with ECANCELED, if it still can. Either way it has
+    /// to be waited for.
+    pub(crate) fn cancel(&self) {
+        if let Some(number) = self.number {
+            self.ring.cancel(number);
+        }
+    }
+}
+
+impl<T> Future for Completion<'_, T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let polled = self.outcome.poll(cx);
+        if polled.is_pending() {
+            self.ring.submit();
+        }
+        polled
+    }
+}

@@ -1,0 +1,224 @@
+//! Completion futures in a tokio runtime, and two programs on them.
+//!
+//! tokio's reactor waits for descriptors, and a ring has one, which is readable when something has
+//! completed: so a ring can live in a tokio runtime like a socket does. What a future cannot do is
+//! lend a buffer to the kernel, as it may be dropped at any time, or forgotten. So the operations here
+//! own what they use, and give it back with the result:
+//!
+//! ```ignore
+//! ring::run(|ring| async move {
+//!     let file = File::open(&ring, "README.md").await?;
+//!     let (read, buf) = file.read_at(vec![0; 4096], 0).await;
+//!     println!("{:?}", &buf[..read?]);
+//!     file.close().await
+//! })
+//! ```
+//!
+//! Read [`ring`] first, then [`fd`]. It needs Linux 5.6, and 5.19 to connect.
+
+#[cfg(test)]
+#[path = "../check/mod.rs"]
+mod check;
+mod fd;
+mod part;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{self, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use rustix_uring::types::{CURRENT_POSITION, OFlags, Shutdown};
+
+use fd::{File, TcpListener, TcpStream};
+use part::Part;
+use ring::Ring;
+
+/// Files through a ring in a tokio runtime. Without a command, it serves itself a file.
+#[derive(Parser)]
+#[command(name = "futures")]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write files to the standard output.
+    Cat { files: Vec<PathBuf> },
+    /// Send a file to everyone who connects, until ctrl-c.
+    Serve {
+        file: PathBuf,
+        /// Where to listen; port 0 is any free one.
+        #[arg(default_value = "127.0.0.1:7777")]
+        address: SocketAddr,
+    },
+    /// Send everyone back what they send, until ctrl-c.
+    Echo {
+        /// Where to listen; port 0 is any free one.
+        #[arg(default_value = "127.0.0.1:7777")]
+        address: SocketAddr,
+    },
+}
+
+fn main() -> Result<()> {
+    let ran = match Options::parse().command {
+        Some(Command::Cat { files }) => ring::run(|ring| cat(ring, files)),
+        Some(Command::Serve { file, address }) => ring::run(|ring| async move {
+            let listener = tokio::net::TcpListener::bind(address).await?;
+            println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
+            until_interrupted(serve(ring, listener, file.into())).await
+        }),
+        Some(Command::Echo { address }) => ring::run(|ring| async move {
+            let listener = net::TcpListener::bind(address)?;
+            println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
+            until_interrupted(echo(ring, listener)).await
+        }),
+        None => ring::run(serve_ourselves),
+    };
+    ran.context("the ring fails")?
+}
+
+/// Stopping a server takes no more than to drop it: the runtime sees to what is in flight.
+async fn until_interrupted(server: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::select! {
+        stopped = server => stopped,
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+    }
+}
+
+/// How much is read at a time, in bytes.
+const BLOCK: usize = 16 << 10;
+
+/// Writes files to the standard output, one after the other.
+async fn cat(ring: Ring, files: Vec<PathBuf>) -> Result<()> {
+    let stdout = File::new(&ring, io::stdout().as_fd().try_clone_to_owned()?);
+    for path in files {
+        let cannot = || format!("cannot read {}", path.display());
+        let file = File::open(&ring, &path).await.with_context(cannot)?;
+        let (mut buf, mut offset) = (vec![0; BLOCK], 0);
+        loop {
+            let (read, filled) = file.read_at(buf, offset).await;
+            let mut rest = Part::new(filled, 0..read.with_context(cannot)?);
+            if rest.range.is_empty() {
+                break;
+            }
+            offset += rest.range.len() as u64;
+            while !rest.range.is_empty() {
+                let written;
+                (written, rest) = stdout.write_at(rest, CURRENT_POSITION).await;
+                let written = written.context("cannot write")?;
+                ensure!(written > 0, "cannot write: it takes no more");
+                rest.range.start += written;
+            }
+            buf = rest.whole;
+        }
+        file.close().await.with_context(cannot)?;
+    }
+    Ok(())
+}
+
+/// Accepts connections with tokio, and sends the file to each in a task of its own.
+async fn serve(ring: Ring, listener: tokio::net::TcpListener, file: Rc<Path>) -> Result<()> {
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        let stream = TcpStream::new(&ring, stream.into_std()?);
+        let (ring, file) = (ring.clone(), file.clone());
+        tokio::task::spawn_local(async move {
+            match send_file(&ring, &file, stream).await {
+                Ok(sent) => println!("{peer}: {sent} bytes"),
+                Err(error) => eprintln!("{peer}: {error}"),
+            }
+        });
+    }
+}
+
+/// Sends a file, and returns how long it was.
+async fn send_file(ring: &Ring, path: &Path, stream: TcpStream) -> io::Result<u64> {
+    let file = File::open(ring, path).await?;
+    let (mut buf, mut offset) = (vec![0; BLOCK], 0);
+    loop {
+        let (read, filled) = file.read_at(buf, offset).await;
+        let part = Part::new(filled, 0..read?);
+        if part.range.is_empty() {
+            break;
+        }
+        offset += part.range.len() as u64;
+        let (sent, part) = stream.write_all(part).await;
+        sent?;
+        buf = part.whole;
+    }
+    file.close().await?;
+    stream.close().await?;
+    Ok(offset)
+}
+
+/// Makes a file, and serves it to clients of our own, all on this thread.
+async fn serve_ourselves(ring: Ring) -> Result<()> {
+    const CLIENTS: usize = 4;
+    let contents: Rc<[u8]> = (0..1 << 20).map(|_| fastrand::u8(..)).collect();
+    let path = tempfile::NamedTempFile::new()?.into_temp_path();
+    let file = File::open_with(&ring, &path, OFlags::WRONLY | OFlags::TRUNC).await?;
+    let (written, _) = file.write_at(contents.clone(), 0).await;
+    ensure!(written? == contents.len(), "a short write");
+    file.sync().await?;
+    file.close().await?;
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::task::spawn_local(serve(ring.clone(), listener, path.to_path_buf().into()));
+    let fetch = |_| tokio::task::spawn_local(fetch(ring.clone(), address));
+    let clients: Vec<_> = (0..CLIENTS).map(fetch).collect();
+    for client in clients {
+        ensure!(client.await?? == *contents, "a client got something else");
+    }
+    println!("{CLIENTS} clients got the {} bytes that are in the file", contents.len());
+    Ok(())
+}
+
+/// Receives all that a server sends.
+async fn fetch(ring: Ring, address: SocketAddr) -> io::Result<Vec<u8>> {
+    let stream = TcpStream::connect(&ring, address).await?;
+    let (mut fetched, mut buf) = (Vec::new(), vec![0; BLOCK]);
+    loop {
+        let (read, filled) = stream.read(buf).await;
+        match read? {
+            0 => return Ok(fetched),
+            n => fetched.extend_from_slice(&filled[..n]),
+        }
+        buf = filled;
+    }
+}
+
+/// Sends everyone back what they have sent, on the ring alone, until ctrl-c.
+async fn echo(ring: Ring, listener: net::TcpListener) -> Result<()> {
+    let listener = TcpListener::new(&ring, listener);
+    loop {
+        let stream = listener.accept().await?;
+        tokio::task::spawn_local(async move {
+            if let Err(error) = echo_one(stream).await {
+                eprintln!("{error}");
+            }
+        });
+    }
+}
+
+async fn echo_one(stream: TcpStream) -> io::Result<()> {
+    let mut buf = vec![0; BLOCK];
+    loop {
+        let (read, filled) = stream.read(buf).await;
+        let part = Part::new(filled, 0..read?);
+        if part.range.is_empty() {
+            stream.shutdown(Shutdown::Write).await?;
+            return stream.close().await;
+        }
+        let (sent, part) = stream.write_all(part).await;
+        sent?;
+        buf = part.whole;
+    }
+}
