@@ -1,6 +1,6 @@
 //! Who comes from `io-uring` 0.7.15 finds its names here: every type, method and builder of it exists
-//! under the same name, builders with the same arguments in the same order, or stands in
-//! `src/opcode/differences.tsv`, with the reason.
+//! under the same name, builders with the same arguments in the same order, or stands in a table of
+//! `guide::from_io_uring`, with the reason.
 //!
 //! That the names exist, the compiler checks. That none is left out, the test does, against the
 //! sources of `io-uring` themselves.
@@ -237,16 +237,20 @@ fn theirs() -> Result<BTreeMap<String, Shape>> {
     Ok(builder.captures_iter(&source).map(shape).collect())
 }
 
-/// What stands in the table of differences, as `io-uring` has it.
-fn differences() -> Vec<&'static str> {
-    let table = include_str!("../../src/opcode/differences.tsv");
-    table.lines().skip(1).filter_map(|row| row.split('\t').next()).collect()
+/// The rows of the tables of differences: theirs, ours, why.
+fn differences() -> impl Iterator<Item = [&'static str; 3]> {
+    let rows = include_str!("../../src/docs/from_io_uring.md").lines();
+    rows.filter_map(|row| row.strip_prefix("| `")?.strip_suffix(" |")).map(|row| {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let [theirs, ours, why] = cells[..] else { panic!("not three cells: {row}") };
+        [theirs.trim_end_matches('`'), ours, why]
+    })
 }
 
 /// Whether the table has this name, of a type or of something in it.
 fn differs(name: &str) -> bool {
     let is_it = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-    differences().iter().any(|row| row.strip_prefix(name).is_some_and(is_it))
+    differences().any(|[theirs, ..]| theirs.strip_prefix(name).is_some_and(is_it))
 }
 
 #[test]
@@ -275,7 +279,7 @@ fn no_type_or_method_of_io_uring_is_left_out() -> Result<()> {
             })
             || differs(name)
             // A type that is named otherwise, or is not there, with all that it has.
-            || name.rsplit_once("::").is_some_and(|(ty, _)| differences().contains(&ty))
+            || name.rsplit_once("::").is_some_and(|(ty, _)| differences().any(|[theirs, ..]| theirs == ty))
     };
     let block = Regex::new(r"(?m)^impl(?:<[^>]*>)? (\w+)[^\n]*\{\n(?s:(.*?))^\}")?;
     let method = Regex::new(r"(?m)^    pub (?:const )?(?:unsafe )?fn (\w+)")?;
@@ -303,12 +307,13 @@ fn no_type_or_method_of_io_uring_is_left_out() -> Result<()> {
     Ok(())
 }
 
-/// Each row names one thing of theirs, one of ours or none, and why.
+/// Each row names one thing of theirs, one of ours or none, and why. That ours exist, the links are
+/// for, which the documentation does not build without.
 #[test]
 fn differences_have_reasons() {
-    let table = include_str!("../../src/opcode/differences.tsv");
-    for row in table.lines() {
-        let cells: Vec<_> = row.split('\t').collect();
-        assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+    assert!(differences().count() > 100);
+    for [theirs, ours, why] in differences() {
+        let linked = ours == "–" || ours.starts_with("[`") && ours.contains("`](crate::");
+        assert!(!theirs.is_empty() && linked && !why.is_empty(), "{theirs}: {ours}: {why}");
     }
 }
