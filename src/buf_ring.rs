@@ -230,6 +230,7 @@ impl fmt::Debug for BufRing {
 
 /// Which bytes of which buffers a completion has filled. See [`BufUse::spans`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Span {
     /// The buffer.
     pub bid: u16,

@@ -71,6 +71,7 @@ impl Events {
 
 /// Memory for the card to fill.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Area<'fd> {
     /// Memory of the program's, whole pages.
     Memory(NonNull<[u8]>),
@@ -162,6 +163,7 @@ impl Received {
 
 /// How much was copied instead of received in place: `struct zcrx_stats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// How many completions.
     pub copy_count: u64,

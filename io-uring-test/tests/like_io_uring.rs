@@ -7,14 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ptr::NonNull;
 
 use anyhow::{Context, Result};
 use cargo_metadata::MetadataCommand;
 use regex::Regex;
 use rustix_uring::types::{self, Fd};
 use rustix_uring::{
-    Builder, CompletionQueue, EnterFlags, IoUring, Parameters, Probe, Restriction, SubmissionQueue,
-    Submitter, cqueue, opcode, squeue,
+    BufRingFlags, Builder, CompletionQueue, EnterFlags, IoUring, Parameters, Probe, Restriction,
+    SubmissionQueue, Submitter, cqueue, opcode, squeue,
 };
 
 /// Builders with the arguments of `new` and the setters, which compile only if they exist; and the
@@ -165,7 +166,7 @@ types! {
         unregister_files unregister_eventfd unregister_personality register_restrictions
         register_enable_rings register_iowq_aff unregister_iowq_aff register_iowq_max_workers
         register_napi unregister_napi register_napi_add_id register_napi_del_id
-        unregister_buf_ring register_sync_cancel register_buf_ring register_ifq;
+        unregister_buf_ring register_sync_cancel register_ifq;
     types Fd (types::Fd):;
     types Fixed (types::Fixed):;
     types TimeoutFlags (types::TimeoutFlags):;
@@ -189,10 +190,18 @@ types! {
 
 /// Those that are generic, here or there: by a call.
 #[allow(dead_code, reason = "it is there to be compiled")]
-fn compiles_by_call(queue: &mut SubmissionQueue<'_>, wide: cqueue::Entry32) {
+fn compiles_by_call(
+    queue: &mut SubmissionQueue<'_>,
+    submitter: Submitter<'_>,
+    memory: NonNull<[u8]>,
+    wide: cqueue::Entry32,
+) {
     let entry = opcode::Nop::new().build();
     // SAFETY: never called; and a NOP uses no memory.
     let _ = unsafe { (queue.push(&entry), queue.push_multiple(&[entry])) };
+    let flags = BufRingFlags::empty();
+    // SAFETY: never called.
+    let _ = unsafe { submitter.register_buf_ring(memory, 1, 0, flags) };
     let _ = types::CancelBuilder::fd(Fd(0));
     let mut wide = wide;
     wide.set_user_data(1);
@@ -203,6 +212,7 @@ fn compiles_by_call(queue: &mut SubmissionQueue<'_>, wide: cqueue::Entry32) {
 const BY_CALL: &[&str] = &[
     "squeue::SubmissionQueue::push",
     "squeue::SubmissionQueue::push_multiple",
+    "submit::Submitter::register_buf_ring",
     "types::CancelBuilder::fd",
     "cqueue::Entry32::result",
     "cqueue::Entry32::user_data",

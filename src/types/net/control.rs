@@ -10,6 +10,7 @@ pub struct ControlMessages<'a> {
 
 /// A control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ControlMessage<'a> {
     /// Whose message it is: `SOL_SOCKET`, `IPPROTO_IP` and so on.
     pub level: i32,
