@@ -8,7 +8,7 @@ pub struct ControlMessages<'a> {
     rest: &'a [u8],
 }
 
-/// A control message.
+/// A control message: a `struct cmsghdr` and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ControlMessage<'a> {
