@@ -20,7 +20,7 @@ MANIFEST = toolchain.ROOT / "examples" / "freestanding" / "Cargo.toml"
 TEXT = "".join("line %5d of what is printed\n" % n for n in range(2000)).encode()
 # What is printed, and with which status, for each file.
 RUNS = (("", 0, TEXT), ("/empty", 0, b""), ("/missing", 1, b"/missing: cannot find out its size: errno 2\n"))
-TIMEOUT = 120
+TIMEOUT = 300
 
 
 def run(entries, refresh):
