@@ -20,7 +20,7 @@ use crate::submit::Submitter;
 use crate::{CompletionQueue, cqueue, sys};
 
 bitflags! {
-    /// How a ring of provided buffers is registered: the `IOU_PBUF_RING_*` flags.
+    /// How a ring of provided buffers is registered: the `IOU_PBUF_RING_*` flags. Since Linux 6.4.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct BufRingFlags: u16 {
@@ -79,7 +79,7 @@ pub(crate) struct Buf {
 
 const _: () = assert!(size_of::<Buf>() == size_of::<sys::io_uring_buf>());
 
-/// A ring of provided buffers.
+/// A ring of provided buffers: `struct io_uring_buf_ring`. Since Linux 5.19.
 ///
 /// Made by [`register_buf_ring`](Submitter::register_buf_ring), over memory of the caller's, or by
 /// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap), over memory of the kernel's. It
@@ -230,6 +230,7 @@ impl fmt::Debug for BufRing {
 
 /// Which bytes of which buffers a completion has filled. See [`BufUse::spans`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Span {
     /// The buffer.
     pub bid: u16,

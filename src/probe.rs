@@ -18,7 +18,8 @@ struct Op {
     resv2: u32,
 }
 
-/// Which operations the kernel knows, as of [`register_probe`].
+/// Which operations the kernel knows, as of [`register_probe`]: `struct io_uring_probe`. Since Linux
+/// 5.6.
 ///
 /// Operations are numbers here, not names: a kernel newer than this crate answers with numbers that
 /// have none yet.

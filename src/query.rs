@@ -9,7 +9,8 @@ use crate::sys::{
 };
 use crate::{EnterFlags, Features, SetupFlags};
 
-/// What the kernel can do, as of [`register_query`](crate::Submitter::register_query).
+/// What the kernel can do, as of [`register_query`](crate::Submitter::register_query). Since Linux
+/// 6.18.
 ///
 /// There are four answers, newer ones on newer kernels: `None` is a question that the kernel does
 /// not know. Numbers and flags that this crate has no name for are kept.
@@ -49,22 +50,22 @@ impl<T> Answer<T> {
     }
 }
 
-/// Which operations and flags there are: `struct io_uring_query_opcode`.
+/// Which operations and flags there are: `struct io_uring_query_opcode`. Since Linux 6.18.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryOpcodes(io_uring_query_opcode);
 
-/// What zero-copy receive can do: `struct io_uring_query_zcrx`.
+/// What zero-copy receive can do: `struct io_uring_query_zcrx`. Since Linux 6.19.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryZcrx(io_uring_query_zcrx);
 
-/// How the memory of the rings begins: `struct io_uring_query_scq`.
+/// How the memory of the rings begins: `struct io_uring_query_scq`. Since Linux 6.19.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryScq(io_uring_query_scq);
 
-/// Which events zero-copy receive can tell of: `struct io_uring_query_zcrx_event`.
+/// Which events zero-copy receive can tell of: `struct io_uring_query_zcrx_event`. Since Linux 7.2.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryZcrxEvent(io_uring_query_zcrx_event);

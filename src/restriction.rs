@@ -7,7 +7,8 @@ use bitflags::bitflags;
 use crate::squeue::Flags;
 use crate::sys::{self, io_uring_register_restriction_op as op, io_uring_restriction};
 
-/// One thing that a restricted ring may do, or must. See
+/// One thing that a restricted ring may do, or must: `struct io_uring_restriction`. Since Linux
+/// 5.10. See
 /// [`register_restrictions`](crate::Submitter::register_restrictions).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -26,23 +27,24 @@ impl Restriction {
         Self { opcode: opcode as u16, what, resv: 0, resv2: [0; 3] }
     }
 
-    /// Allows a register operation, by its `IORING_REGISTER_*` or `IORING_UNREGISTER_*` number.
+    /// Allows a register operation, by its `IORING_REGISTER_*` or `IORING_UNREGISTER_*` number
+    /// (`IORING_RESTRICTION_REGISTER_OP`).
     pub const fn register_op(op: u8) -> Self {
         Self::new(op::IORING_RESTRICTION_REGISTER_OP, op)
     }
 
-    /// Allows an operation, by its `CODE`.
+    /// Allows an operation, by its `CODE` (`IORING_RESTRICTION_SQE_OP`).
     pub const fn sqe_op(op: u8) -> Self {
         Self::new(op::IORING_RESTRICTION_SQE_OP, op)
     }
 
-    /// Allows entries to have these flags.
+    /// Allows entries to have these flags (`IORING_RESTRICTION_SQE_FLAGS_ALLOWED`).
     pub const fn sqe_flags_allowed(flags: Flags) -> Self {
         Self::new(op::IORING_RESTRICTION_SQE_FLAGS_ALLOWED, flags.bits())
     }
 
-    /// Demands that every entry has these flags: [`Flags::FIXED_FILE`], to confine a ring to the
-    /// files that were registered for it.
+    /// Demands that every entry has these flags (`IORING_RESTRICTION_SQE_FLAGS_REQUIRED`):
+    /// [`Flags::FIXED_FILE`], to confine a ring to the files that were registered for it.
     pub const fn sqe_flags_required(flags: Flags) -> Self {
         Self::new(op::IORING_RESTRICTION_SQE_FLAGS_REQUIRED, flags.bits())
     }
@@ -58,7 +60,7 @@ impl fmt::Debug for Restriction {
 }
 
 bitflags! {
-    /// How a filter is registered: the `IO_URING_BPF_FILTER_*` flags.
+    /// How a filter is registered: the `IO_URING_BPF_FILTER_*` flags. Since Linux 7.0.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct BpfFilterFlags: u32 {
@@ -86,7 +88,7 @@ pub struct SockFilter {
     pub k: u32,
 }
 
-/// A filter that decides of each entry with an operation whether it may run. See
+/// A filter that decides of each entry with an operation whether it may run. Since Linux 7.0. See
 /// [`register_bpf_filter`](crate::Submitter::register_bpf_filter).
 ///
 /// It is a program of classic BPF over `struct io_uring_bpf_ctx`, of which it loads aligned words:

@@ -48,7 +48,7 @@ bitflags! {
 }
 
 bitflags! {
-    /// What an event descriptor asks to be told, one bit for each `ZCRX_EVENT_*`.
+    /// What an event descriptor asks to be told, one bit for each `ZCRX_EVENT_*`. Since Linux 7.2.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct Events: u32 {
@@ -69,8 +69,9 @@ impl Events {
     }
 }
 
-/// Memory for the card to fill.
+/// Memory for the card to fill: `struct io_uring_zcrx_area_reg`.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Area<'fd> {
     /// Memory of the program's, whole pages.
     Memory(NonNull<[u8]>),
@@ -99,7 +100,7 @@ impl Area<'_> {
     }
 }
 
-/// What an interface queue is to be.
+/// What an interface queue is to be: `struct io_uring_zcrx_ifq_reg`, as far as programs fill it.
 #[derive(Clone, Copy, Debug)]
 pub struct IfqConfig<'fd> {
     /// The network interface, by its index; 0 without a device.
@@ -121,7 +122,7 @@ pub struct IfqConfig<'fd> {
     pub events: Option<(Events, u64)>,
 }
 
-/// What was received: where in which area it lies.
+/// What was received: where in which area it lies, `struct io_uring_zcrx_cqe`.
 ///
 /// Decoded from a completion of [`RecvZc`](crate::opcode::RecvZc), and given back by
 /// [`Ifq::refill`].
@@ -160,8 +161,9 @@ impl Received {
     }
 }
 
-/// How much was copied instead of received in place: `struct zcrx_stats`.
+/// How much was copied instead of received in place: `struct zcrx_stats`. Since Linux 7.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// How many completions.
     pub copy_count: u64,

@@ -1,20 +1,21 @@
 //! Who comes from `io-uring` 0.7.15 finds its names here: every type, method and builder of it exists
-//! under the same name, builders with the same arguments in the same order, or stands in
-//! `src/opcode/differences.tsv`, with the reason.
+//! under the same name, builders with the same arguments in the same order, or stands in a table of
+//! `guide::from_io_uring`, with the reason.
 //!
 //! That the names exist, the compiler checks. That none is left out, the test does, against the
 //! sources of `io-uring` themselves.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ptr::NonNull;
 
 use anyhow::{Context, Result};
 use cargo_metadata::MetadataCommand;
 use regex::Regex;
 use rustix_uring::types::{self, Fd};
 use rustix_uring::{
-    Builder, CompletionQueue, EnterFlags, IoUring, Parameters, Probe, Restriction, SubmissionQueue,
-    Submitter, cqueue, opcode, squeue,
+    BufRingFlags, Builder, CompletionQueue, EnterFlags, IoUring, Parameters, Probe, Restriction,
+    SubmissionQueue, Submitter, cqueue, opcode, squeue,
 };
 
 /// Builders with the arguments of `new` and the setters, which compile only if they exist; and the
@@ -165,7 +166,7 @@ types! {
         unregister_files unregister_eventfd unregister_personality register_restrictions
         register_enable_rings register_iowq_aff unregister_iowq_aff register_iowq_max_workers
         register_napi unregister_napi register_napi_add_id register_napi_del_id
-        unregister_buf_ring register_sync_cancel register_buf_ring register_ifq;
+        unregister_buf_ring register_sync_cancel register_ifq;
     types Fd (types::Fd):;
     types Fixed (types::Fixed):;
     types TimeoutFlags (types::TimeoutFlags):;
@@ -189,10 +190,18 @@ types! {
 
 /// Those that are generic, here or there: by a call.
 #[allow(dead_code, reason = "it is there to be compiled")]
-fn compiles_by_call(queue: &mut SubmissionQueue<'_>, wide: cqueue::Entry32) {
+fn compiles_by_call(
+    queue: &mut SubmissionQueue<'_>,
+    submitter: Submitter<'_>,
+    memory: NonNull<[u8]>,
+    wide: cqueue::Entry32,
+) {
     let entry = opcode::Nop::new().build();
     // SAFETY: never called; and a NOP uses no memory.
     let _ = unsafe { (queue.push(&entry), queue.push_multiple(&[entry])) };
+    let flags = BufRingFlags::empty();
+    // SAFETY: never called.
+    let _ = unsafe { submitter.register_buf_ring(memory, 1, 0, flags) };
     let _ = types::CancelBuilder::fd(Fd(0));
     let mut wide = wide;
     wide.set_user_data(1);
@@ -203,6 +212,7 @@ fn compiles_by_call(queue: &mut SubmissionQueue<'_>, wide: cqueue::Entry32) {
 const BY_CALL: &[&str] = &[
     "squeue::SubmissionQueue::push",
     "squeue::SubmissionQueue::push_multiple",
+    "submit::Submitter::register_buf_ring",
     "types::CancelBuilder::fd",
     "cqueue::Entry32::result",
     "cqueue::Entry32::user_data",
@@ -237,16 +247,20 @@ fn theirs() -> Result<BTreeMap<String, Shape>> {
     Ok(builder.captures_iter(&source).map(shape).collect())
 }
 
-/// What stands in the table of differences, as `io-uring` has it.
-fn differences() -> Vec<&'static str> {
-    let table = include_str!("../../src/opcode/differences.tsv");
-    table.lines().skip(1).filter_map(|row| row.split('\t').next()).collect()
+/// The rows of the tables of differences: theirs, ours, why.
+fn differences() -> impl Iterator<Item = [&'static str; 3]> {
+    let rows = include_str!("../../src/docs/from_io_uring.md").lines();
+    rows.filter_map(|row| row.strip_prefix("| `")?.strip_suffix(" |")).map(|row| {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let [theirs, ours, why] = cells[..] else { panic!("not three cells: {row}") };
+        [theirs.trim_end_matches('`'), ours, why]
+    })
 }
 
 /// Whether the table has this name, of a type or of something in it.
 fn differs(name: &str) -> bool {
     let is_it = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-    differences().iter().any(|row| row.strip_prefix(name).is_some_and(is_it))
+    differences().any(|[theirs, ..]| theirs.strip_prefix(name).is_some_and(is_it))
 }
 
 #[test]
@@ -275,7 +289,7 @@ fn no_type_or_method_of_io_uring_is_left_out() -> Result<()> {
             })
             || differs(name)
             // A type that is named otherwise, or is not there, with all that it has.
-            || name.rsplit_once("::").is_some_and(|(ty, _)| differences().contains(&ty))
+            || name.rsplit_once("::").is_some_and(|(ty, _)| differences().any(|[theirs, ..]| theirs == ty))
     };
     let block = Regex::new(r"(?m)^impl(?:<[^>]*>)? (\w+)[^\n]*\{\n(?s:(.*?))^\}")?;
     let method = Regex::new(r"(?m)^    pub (?:const )?(?:unsafe )?fn (\w+)")?;
@@ -303,12 +317,13 @@ fn no_type_or_method_of_io_uring_is_left_out() -> Result<()> {
     Ok(())
 }
 
-/// Each row names one thing of theirs, one of ours or none, and why.
+/// Each row names one thing of theirs, one of ours or none, and why. That ours exist, the links are
+/// for, which the documentation does not build without.
 #[test]
 fn differences_have_reasons() {
-    let table = include_str!("../../src/opcode/differences.tsv");
-    for row in table.lines() {
-        let cells: Vec<_> = row.split('\t').collect();
-        assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+    assert!(differences().count() > 100);
+    for [theirs, ours, why] in differences() {
+        let linked = ours == "–" || ours.starts_with("[`") && ours.contains("`](crate::");
+        assert!(!theirs.is_empty() && linked && !why.is_empty(), "{theirs}: {ours}: {why}");
     }
 }

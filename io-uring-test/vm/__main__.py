@@ -7,6 +7,7 @@ import sys
 sys.dont_write_bytecode = True
 
 import matrix
+import pid1
 import support
 import targets
 import toolchain
@@ -29,13 +30,15 @@ def arguments():
     chosen.add_argument(
         "--targets", action="store_true", help="only compile the crate, for every Linux target that the compiler knows"
     )
+    parser.add_argument("--pid1", action="store_true", help="only the freestanding program, as the only process of "
+                        + " ".join(pid1.USUAL) + ", or of --kernels")
     parser.add_argument("--write", action="store_true", help="write SUPPORT.md and the README's part of it")
     parser.add_argument("--jobs", type=int, default=2, help="machines at a time (2)")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for each machine (900)")
     parser.add_argument("--refresh", action="store_true", help="look for newer kernels than those in the cache")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="only live tests whose names contain one of these")
     args = parser.parse_args()
-    args.all = not (args.fast or args.kernels or args.targets or args.cases)
+    args.all = not (args.fast or args.kernels or args.targets or args.cases or args.pid1)
     if args.write and not args.all:
         parser.error("--write wants all kernels and all cases")
     return args
@@ -50,7 +53,10 @@ def main():
     logs.mkdir(parents=True, exist_ok=True)
     results, compiled, complaints = [], {}, []
     try:
-        if not args.targets:
+        if args.pid1 or args.all:
+            kernels = args.kernels.replace(",", " ").split() if args.kernels else pid1.USUAL
+            complaints += pid1.run([matrix.Entry.parse(text) for text in kernels], args.refresh)
+        if not (args.targets or args.pid1):
             entries = [matrix.Entry.parse(text) for text in chosen]
             results = matrix.run(entries, args.cases, logs, args.jobs, args.timeout, args.refresh)
             print("\n" + matrix.summary(results) + "\n", flush=True)

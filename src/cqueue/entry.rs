@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::squeue::PAD;
 use crate::sys;
 
-/// A completion of 16 bytes: which request, with what result.
+/// A completion of 16 bytes, `struct io_uring_cqe`: which request, with what result.
 ///
 /// The other two kinds, [`Entry32`] and [`Mixed`], have all of its methods.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub struct Entry {
     pub(crate) flags: u32,
 }
 
-/// A completion of 32 bytes: an [`Entry`], and 16 bytes that the operation gives a meaning.
+/// A completion of 32 bytes: an [`Entry`], and 16 bytes that the operation gives a meaning. Since
+/// Linux 5.19 (`IORING_SETUP_CQE32`).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Entry32 {
@@ -27,7 +28,7 @@ pub struct Entry32 {
     pub(crate) big: [u64; 2],
 }
 
-/// A completion of a ring that has both sizes. Since Linux 6.18.
+/// A completion of a ring that has both sizes. Since Linux 6.18 (`IORING_SETUP_CQE_MIXED`).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Mixed(pub(crate) Entry32);

@@ -9,7 +9,8 @@ use crate::sys::{self, io_uring_clone_buffers, io_uring_register_op::*};
 use crate::types::iovec;
 
 bitflags! {
-    /// Flags of [`register_buffers_clone_offset`](Submitter::register_buffers_clone_offset).
+    /// Flags of [`register_buffers_clone_offset`](Submitter::register_buffers_clone_offset):
+    /// `IORING_REGISTER_DST_REPLACE`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct CloneBuffersFlags: u32 {

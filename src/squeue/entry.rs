@@ -47,12 +47,14 @@ bitflags! {
     }
 }
 
-/// A submission of 64 bytes, as the builders of [`opcode`](crate::opcode) make it.
+/// A submission of 64 bytes, `struct io_uring_sqe`, as the builders of [`opcode`](crate::opcode) make it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Entry(Sqe);
 
-/// A submission of 128 bytes: an [`Entry`] and 64 more bytes, which only commands use.
+/// A submission of 128 bytes: an [`Entry`] and 64 more bytes, which only commands use. Since Linux
+/// 5.19 (`IORING_SETUP_SQE128`), beside entries of 64 bytes since 6.19
+/// ([`Mixed`](super::Mixed)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Entry128(Entry, [u8; 64]);

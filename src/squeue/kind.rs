@@ -7,7 +7,8 @@ use core::marker::PhantomData;
 use super::{Entry, Entry128};
 use crate::SetupFlags;
 
-/// A queue that takes entries of both sizes, each in its own. Since Linux 6.19.
+/// A queue that takes entries of both sizes, each in its own (`IORING_SETUP_SQE_MIXED`). Since Linux
+/// 6.19.
 ///
 /// Places have 64 bytes, and every count is in places; an [`Entry128`] fills two. It must be an
 /// operation that the kernel knows to have 128 bytes (NOP128, URING_CMD128): of any other, it would
@@ -27,7 +28,8 @@ use crate::SetupFlags;
 #[derive(Clone, Copy, Debug)]
 pub enum Mixed {}
 
-/// A queue of kind `S` in which every submission starts at the first place. Since Linux 7.0.
+/// A queue of kind `S` in which every submission starts at the first place
+/// (`IORING_SETUP_SQ_REWIND`). Since Linux 7.0.
 ///
 /// There is no head and no tail to share with the kernel: it is told how many entries there are,
 /// and takes them from the first place on. So the view itself submits

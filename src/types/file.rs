@@ -6,7 +6,7 @@ use linux_raw_sys::general;
 use crate::sys;
 
 bitflags! {
-    /// Flags of [`Fsync`](crate::opcode::Fsync).
+    /// Flags of [`Fsync`](crate::opcode::Fsync): the `IORING_FSYNC_*`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct FsyncFlags: u32 {

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::sys::{io_uring_napi, io_uring_napi_op, io_uring_napi_tracking_strategy::*};
 
-/// Which device queues are polled.
+/// Which device queues are polled: the `IO_URING_NAPI_TRACKING_*` numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct NapiTracking(u32);
@@ -28,7 +28,7 @@ impl NapiTracking {
     }
 }
 
-/// How a ring polls network devices: `struct io_uring_napi`.
+/// How a ring polls network devices: `struct io_uring_napi`. Since Linux 6.9.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Napi(io_uring_napi);

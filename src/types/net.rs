@@ -64,8 +64,8 @@ bitflags! {
 }
 
 bitflags! {
-    /// How a ring sends and receives: the flags that sends and receives have in the `ioprio` word
-    /// of their entry.
+    /// How a ring sends and receives: the `IORING_RECVSEND_*` flags and their kin, which sends and
+    /// receives have in the `ioprio` word of their entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct RecvSendFlags: u16 {
@@ -93,7 +93,8 @@ bitflags! {
 }
 
 bitflags! {
-    /// How a ring accepts: the flags that accepts have in the `ioprio` word of their entry.
+    /// How a ring accepts: the `IORING_ACCEPT_*` flags, which accepts have in the `ioprio` word of
+    /// their entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct AcceptFlags: u16 {

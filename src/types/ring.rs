@@ -14,7 +14,8 @@ use crate::sys;
 /// How long, and with which signals blocked, a
 /// [`submit_with_args`](crate::Submitter::submit_with_args) waits.
 ///
-/// Everything it refers to is only read during the call.
+/// It is `struct io_uring_getevents_arg`, and a few flags of the call. Everything it refers to is only
+/// read during the call.
 ///
 /// ```
 /// use rustix_uring::types::{SubmitArgs, Timespec};
@@ -154,6 +155,9 @@ bitflags! {
 }
 
 /// Which of the requests in flight to cancel.
+///
+/// Made for [`AsyncCancel2`](crate::opcode::AsyncCancel2) and
+/// [`register_sync_cancel`](crate::Submitter::register_sync_cancel).
 ///
 /// Without [`all`](Self::all) it is the first that matches; with several criteria, all of them must.
 ///

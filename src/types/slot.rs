@@ -11,7 +11,8 @@ use crate::sys::{self, IORING_FILE_INDEX_ALLOC};
 pub const SKIP_FILE: RawFd = sys::IORING_REGISTER_FILES_SKIP as RawFd;
 
 /// The slot of the registered file table that takes the file that an operation makes, in place of a
-/// descriptor.
+/// descriptor: the field `file_index` of `struct io_uring_sqe`. Since Linux 5.15; each operation says
+/// since when it can.
 ///
 /// The operation's result is then 0; -EINVAL where the slot is beyond the table; -ENXIO where there
 /// is no table. Where [any](Self::auto_target) would do, it is the slot; -ENFILE where there is
@@ -51,7 +52,8 @@ impl DestinationSlot {
 }
 
 bitflags! {
-    /// Flags of [`FixedFdInstall`](crate::opcode::FixedFdInstall).
+    /// Flags of [`FixedFdInstall`](crate::opcode::FixedFdInstall): the `IORING_FIXED_FD_*`. Since Linux
+    /// 6.8.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct FixedFdFlags: u32 {

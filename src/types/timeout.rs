@@ -78,7 +78,7 @@ impl From<rustix::fs::Timespec> for Timespec {
 }
 
 bitflags! {
-    /// Flags of the timeouts.
+    /// Flags of the timeouts: the `IORING_TIMEOUT_*`, and `IORING_LINK_TIMEOUT_UPDATE`.
     ///
     /// Without a clock flag the clock is `CLOCK_MONOTONIC`; of the two, at most one may be given.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -8,8 +8,9 @@ pub struct ControlMessages<'a> {
     rest: &'a [u8],
 }
 
-/// A control message.
+/// A control message: a `struct cmsghdr` and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ControlMessage<'a> {
     /// Whose message it is: `SOL_SOCKET`, `IPPROTO_IP` and so on.
     pub level: i32,
