@@ -53,9 +53,12 @@
 //! `raw-syscall` brings what rustix cannot express, by a system call of our own: waits whose arguments
 //! lie in registered memory (`WaitRegion`), messages and queries without a ring (`send_msg_ring`,
 //! `Query::without_ring`), restrictions and filters of a task (`restrict_task`, `filter_task`).
+//!
+//! `pretend-kernel` is for tests: it brings the module `pretend`, rings without a kernel, on which
+//! a script answers what is submitted. It needs the standard library.
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "pretend-kernel"))]
 extern crate std;
 
 mod availability;
@@ -71,8 +74,8 @@ mod mmap;
 mod model;
 pub mod opcode;
 mod params;
-#[cfg(all(test, not(rustix_uring_loom)))]
-mod pretend;
+#[cfg(all(any(test, feature = "pretend-kernel"), not(rustix_uring_loom)))]
+pub mod pretend;
 mod probe;
 mod query;
 mod register;
@@ -118,7 +121,7 @@ pub use wait_region::WaitRegion;
 /// `S` is the kind of its submission queue: [`squeue::Entry`], [`squeue::Entry128`],
 /// [`squeue::Mixed`], or [`squeue::Rewind`] of one of them. `C` is the kind of its completion
 /// queue: [`cqueue::Entry`], [`cqueue::Entry32`] or [`cqueue::Mixed`]. `H` is what holds it open:
-/// an [`OwnedFd`], or [`Local`] for rings that stay in one task.
+/// an [`OwnedFd`], or [`Local`] for rings that stay in one task. (A pretend kernel, for tests.)
 ///
 /// # Dropping it
 ///
