@@ -23,7 +23,7 @@ pub(crate) struct Keeping;
 
 /// What is kept, as a list that the system's allocator holds: ours must not call itself.
 struct Kept {
-    watches: usize,
+    watched: bool,
     last: *mut Node,
 }
 
@@ -36,7 +36,7 @@ struct Node {
 // SAFETY: the pointers are to memory of nobody else's.
 unsafe impl Send for Kept {}
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept { watches: 0, last: std::ptr::null_mut() });
+static KEPT: Mutex<Kept> = Mutex::new(Kept { watched: false, last: std::ptr::null_mut() });
 
 fn kept() -> MutexGuard<'static, Kept> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
@@ -51,7 +51,7 @@ unsafe impl GlobalAlloc for Keeping {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let mut kept = kept();
-        if kept.watches > 0 {
+        if kept.watched {
             // SAFETY: a node's layout is not empty.
             let node = unsafe { System.alloc(Layout::new::<Node>()) }.cast::<Node>();
             if !node.is_null() {
@@ -70,23 +70,27 @@ unsafe impl GlobalAlloc for Keeping {
     }
 }
 
-/// Keeps freed memory for as long as it is there.
-pub(crate) struct Watch(());
+/// Keeps freed memory for as long as it is there. There is one at a time: what one test has done on
+/// purpose is not to be found by another.
+pub(crate) struct Watch(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+static WATCHING: Mutex<()> = Mutex::new(());
 
 impl Watch {
     pub(crate) fn begin() -> Self {
-        kept().watches += 1;
-        Self(())
+        let alone = WATCHING.lock().unwrap_or_else(PoisonError::into_inner);
+        kept().watched = true;
+        Self(alone)
     }
 
-    /// Panics if something was written to memory that was freed since the first watch began.
+    /// Panics if something was written to memory that was freed since the watch began.
     pub(crate) fn check(&self) {
         let mut written = None;
         {
             let kept = kept();
             let mut node = kept.last;
             while !node.is_null() {
-                // SAFETY: nodes and blocks stay until the last watch is gone, and we hold the lock.
+                // SAFETY: nodes and blocks stay until the watch is gone, and we hold the lock.
                 let Node { block, layout, before } = unsafe { node.read() };
                 // SAFETY: as above; the block is filled.
                 let bytes = unsafe { slice::from_raw_parts(block, layout.size()) };
@@ -106,10 +110,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut node = {
             let mut kept = kept();
-            kept.watches -= 1;
-            if kept.watches > 0 {
-                return;
-            }
+            kept.watched = false;
             std::mem::replace(&mut kept.last, std::ptr::null_mut())
         };
         while !node.is_null() {
