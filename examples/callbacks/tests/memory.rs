@@ -46,7 +46,12 @@ fn operations() -> Vec<(Op, Box<dyn FnOnce()>)> {
     let address = listener.local_addr().unwrap();
     let (own, buffer) = (File::Own, || Buffer::new(vec![0; 64 << 10]));
     let vectored = Vectored::new(vec![buffer(), buffer()]);
-    let write = |writer: OwnedFd| move || drop(rustix::io::write(writer, &[7; 60 << 10]));
+    let write = |writer: OwnedFd| {
+        move || {
+            // Where the other end is closed, nobody is there to read it.
+            let _ = rustix::io::write(writer, &[7; 60 << 10]);
+        }
+    };
     vec![
         (Op::Read(own(reader), buffer(), 0), Box::new(write(writer))),
         (Op::Readv(own(vector_reader), vectored, 0), Box::new(write(vector_writer))),
@@ -58,12 +63,15 @@ fn operations() -> Vec<(Op, Box<dyn FnOnce()>)> {
     ]
 }
 
-fn happens(on: Loop<Log>, ids: &[TaskId], event: Event) {
-    let mut on = on;
+/// What is left of the loop when it has happened.
+fn happens(mut on: Loop<Log>, ids: &[TaskId], event: Event) -> Option<Loop<Log>> {
     match event {
-        Event::Drop => drop(on),
+        Event::Drop => return None,
         Event::End => on.end().unwrap(),
-        Event::Forget => std::mem::forget(on),
+        Event::Forget => {
+            std::mem::forget(on);
+            return None;
+        }
         Event::CancelOne => {
             let log = Log::default();
             for id in ids {
@@ -83,6 +91,7 @@ fn happens(on: Loop<Log>, ids: &[TaskId], event: Event) {
             assert!(catch_unwind(run).is_err());
         }
     }
+    Some(on)
 }
 
 #[test]
@@ -106,11 +115,14 @@ fn nothing_writes_to_freed_memory() {
                 feed.drain(..).for_each(|feed| feed());
                 thread::sleep(Duration::from_millis(5));
             }
-            happens(on, &ids, event);
+            let on = happens(on, &ids, event);
             // What came back may go at once.
             log.take();
             feed.into_iter().for_each(|feed| feed());
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(10));
+            watch.check();
+            drop(on);
+            thread::sleep(Duration::from_millis(10));
             watch.check();
         }
     }
@@ -156,8 +168,9 @@ fn no_disk_writes_to_freed_memory() {
                 assert!(buffer.bytes[buffer.range.clone()].iter().all(|&byte| byte == 7));
             });
         }
-        happens(on, &[], event);
+        let on = happens(on, &[], event);
         log.take();
+        drop(on);
         thread::sleep(Duration::from_millis(100));
         watch.check();
     }
