@@ -68,6 +68,16 @@ fn one<H: Handle>(on: &mut Loop<Log, H>, op: Op) -> Outcome {
     outcome
 }
 
+/// The outcome of an operation that does not wait for the others.
+fn first<H: Handle>(on: &mut Loop<Log, H>) -> Outcome {
+    let log = Log::default();
+    start(on, &log, 0, Op::Nop);
+    while log.borrow().is_empty() {
+        on.run(Until::Once).unwrap();
+    }
+    log.take().remove(0).1
+}
+
 /// The parts of an outcome that is of one kind.
 macro_rules! outcome {
     ($outcome:expr, $Kind:ident($($part:pat),*) => $value:expr) => {

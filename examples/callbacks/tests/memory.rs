@@ -128,16 +128,6 @@ fn nothing_writes_to_freed_memory() {
     }
 }
 
-/// The outcome of an operation that does not wait for the others.
-fn first(on: &mut Loop<Log>) -> Outcome {
-    let log = Log::default();
-    start(on, &log, 0, Op::Nop);
-    while log.borrow().is_empty() {
-        on.run(Until::Once).unwrap();
-    }
-    log.take().remove(0).1
-}
-
 /// Reads from the disk, straight to memory: no cancellation finds them, and the ring's end does not
 /// end them.
 #[test]

@@ -32,7 +32,11 @@ fn files() {
     let wrote = one(&mut on, Op::Write(file, hello, 0));
     let (file, hello) = outcome!(wrote, Write(Ok(5), file, hello) => (file, hello));
     let both = Vectored::new(vec![hello.part(6..9), Buffer::new(*b"world")]);
-    let file = outcome!(one(&mut on, Op::Writev(file, both, 5)), Writev(Ok(8), file, _) => file);
+    let wrote = one(&mut on, Op::Writev(file, both, 5));
+    let file = outcome!(wrote, Writev(Ok(8), file, both) => {
+        assert_eq!(&*both.buffers[1].bytes, b"world");
+        file
+    });
     let sync = Op::Fsync(file, FsyncFlags::DATASYNC);
     let file = outcome!(one(&mut on, sync), Fsync(Ok(()), file) => file);
     let stat = outcome!(one(&mut on, Op::stat(path)), Stat(stat) => stat.unwrap());
@@ -130,10 +134,14 @@ fn splice() {
     file.write_all(b"through a pipe").unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
-    let splice = Op::Splice(own(file), own(writer), 7);
-    outcome!(one(&mut on, splice), Splice(Ok(7), _, _) => ());
+    let splice = one(&mut on, Op::Splice(own(file), own(writer), 7));
+    let (file, writer) = outcome!(splice, Splice(Ok(7), file, writer) => (file, writer));
+    // Where the first has left off, to the end.
+    outcome!(one(&mut on, Op::Splice(file, writer, 99)), Splice(Ok(7), ..) => ());
     let read = Op::Read(own(reader), Buffer::new([0; 20]), 0);
-    outcome!(one(&mut on, read), Read(Ok(7), _, buffer) => assert_eq!(&buffer.bytes[..7], b"through"));
+    outcome!(one(&mut on, read), Read(Ok(14), _, buffer) => {
+        assert_eq!(&buffer.bytes[..14], b"through a pipe");
+    });
 }
 
 #[test]
