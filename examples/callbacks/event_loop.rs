@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix_uring::squeue::Entry;
-use rustix_uring::{Errno, Handle, IoUring, Result, cqueue};
+use rustix_uring::{Builder, Errno, Handle, IoUring, Result, cqueue};
 
 use crate::op::{Mailbox, Message, Op, Outcome};
 use crate::task::{Pool, TaskId, Work};
@@ -56,19 +56,20 @@ pub(crate) struct Loop<U, H: Handle = OwnedFd> {
 impl<U> Loop<U> {
     /// A loop with so many tasks.
     pub(crate) fn new(tasks: u32) -> Result<Self> {
-        let places = tasks.clamp(1, MOST_PLACES);
-        // As many completions can be there as there are tasks, and some messages.
-        let ring = IoUring::builder().setup_cqsize(tasks.max(places) * 2).build(places)?;
-        Ok(Self::on(ring, tasks))
+        Self::build(&mut IoUring::builder(), tasks)
     }
 
-    /// A loop, for another thread as a rule, whose ring has the same kernel threads as that of
+    /// A loop, for another thread as a rule, whose ring has the same worker threads as that of
     /// `other`.
     pub(crate) fn sharing_workers(other: &Mailbox, tasks: u32) -> Result<Self> {
+        Self::build(IoUring::builder().setup_attach_wq(other.0.as_raw_fd()), tasks)
+    }
+
+    fn build(builder: &mut Builder, tasks: u32) -> Result<Self> {
         let places = tasks.clamp(1, MOST_PLACES);
-        let mut builder = IoUring::builder();
-        builder.setup_cqsize(tasks.max(places) * 2).setup_attach_wq(other.0.as_raw_fd());
-        Ok(Self::on(builder.build(places)?, tasks))
+        // As many completions can be there as there are tasks, and some messages.
+        let ring = builder.setup_cqsize(tasks.max(places) * 2).build(places)?;
+        Ok(Self::on(ring, tasks))
     }
 
     /// Where others can send messages to.
@@ -97,7 +98,7 @@ impl<U, H: Handle> Loop<U, H> {
         op: Op,
         context: Context<U, H>,
     ) -> std::result::Result<TaskId, Work<U, H>> {
-        self.pool.queue(op, context)
+        self.pool.queue((op, context))
     }
 
     /// Has `callback` called for each message from now on.

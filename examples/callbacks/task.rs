@@ -14,106 +14,103 @@ use crate::event_loop::Context;
 use crate::op::{Op, Outcome};
 
 /// Which task, and which of its uses: it finds nothing when that is over.
+///
+/// The lower half is the task's number; the upper half counts its uses, but for the highest bit,
+/// which messages have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskId(pub(crate) u64);
 
 impl TaskId {
-    /// 31 bits, as the highest is for messages.
-    const USES: u32 = u32::MAX >> 1;
+    fn number(self) -> usize {
+        self.0 as u32 as usize
+    }
 
-    fn new(number: u32, uses: u32) -> Self {
-        Self(u64::from(uses & Self::USES) << 32 | u64::from(number))
+    fn next_use(self) -> Self {
+        Self((self.0 + (1 << 32)) & (u64::MAX >> 1))
     }
 }
 
-/// What a task is busy with.
-#[derive(Clone, Copy, PartialEq)]
-enum Stage {
-    Free,
-    Queued,
-    InFlight,
-}
+/// What a task does, and for whom.
+pub(crate) type Work<U, H> = (Op, Context<U, H>);
 
-pub(crate) struct Task<U, H: Handle> {
+struct Task<U, H: Handle> {
     next: Option<Link<U, H>>,
-    stage: Stage,
-    number: u32,
-    uses: u32,
-    /// There unless the task is free.
-    work: MaybeUninit<(Op, Context<U, H>)>,
+    id: TaskId,
+    in_flight: bool,
+    /// There while the task is queued or in flight.
+    work: MaybeUninit<Work<U, H>>,
 }
 
 type Link<U, H> = NonNull<Task<U, H>>;
 
-/// Tasks of a pool, in the order in which they were put on it.
-struct List<U, H: Handle> {
-    ends: Option<(Link<U, H>, Link<U, H>)>,
-}
+/// Tasks in the order in which they were put here: the first and the last.
+struct List<U, H: Handle>(Option<(Link<U, H>, Link<U, H>)>);
 
 impl<U, H: Handle> List<U, H> {
-    const EMPTY: Self = Self { ends: None };
-
     /// # Safety
     ///
     /// The task is on no list, and outlives this one.
     unsafe fn push(&mut self, task: Link<U, H>) {
-        let first = match self.ends {
-            None => task,
-            Some((first, last)) => {
-                // SAFETY: who is on a list outlives it, and its link is the list's to change.
-                unsafe { (*last.as_ptr()).next = Some(task) };
-                first
+        // SAFETY: as our caller says; who is on a list outlives it, and the link is the list's.
+        unsafe {
+            (*task.as_ptr()).next = None;
+            if let Some((_, last)) = self.0 {
+                (*last.as_ptr()).next = Some(task);
             }
-        };
-        // SAFETY: as our caller says.
-        unsafe { (*task.as_ptr()).next = None };
-        self.ends = Some((first, task));
+        }
+        self.0 = Some((self.0.map_or(task, |(first, _)| first), task));
     }
 
     fn pop(&mut self) -> Option<Link<U, H>> {
-        let (first, last) = self.ends?;
+        let (first, last) = self.0?;
         // SAFETY: who is on a list outlives it.
-        self.ends = unsafe { (*first.as_ptr()).next }.map(|next| (next, last));
+        self.0 = unsafe { (*first.as_ptr()).next }.map(|next| (next, last));
         Some(first)
     }
 }
 
 /// All tasks of a loop.
 ///
-/// They are reached by raw pointers and a field at a time: a reference to a whole task would claim
+/// They are reached by raw pointers, a field at a time: a reference to a whole task would claim
 /// memory that the kernel is writing to.
 pub(crate) struct Pool<U, H: Handle> {
     tasks: NonNull<[Task<U, H>]>,
     free: List<U, H>,
     queued: List<U, H>,
+    /// How many are queued or in flight, and how many are in flight.
+    busy: usize,
     in_flight: usize,
-    waiting: usize,
 }
 
 impl<U, H: Handle> Pool<U, H> {
     pub(crate) fn new(tasks: u32) -> Self {
         let task = |number| Task {
             next: None,
-            stage: Stage::Free,
-            number,
-            uses: 0,
+            id: TaskId(u64::from(number)),
+            in_flight: false,
             work: MaybeUninit::uninit(),
         };
         let tasks: Box<[Task<U, H>]> = (0..tasks).map(task).collect();
         let tasks = NonNull::from(Box::leak(tasks));
-        let mut pool =
-            Self { tasks, free: List::EMPTY, queued: List::EMPTY, in_flight: 0, waiting: 0 };
-        for number in 0..tasks.len() {
+        let (free, queued) = (List(None), List(None));
+        let mut pool = Self { tasks, free, queued, busy: 0, in_flight: 0 };
+        let mut number = 0;
+        while let Some(task) = pool.task(number) {
             // SAFETY: a new task is on no list, and lists live in the pool.
-            unsafe { pool.free.push(pool.task(number)) };
+            unsafe { pool.free.push(task) };
+            number += 1;
         }
         pool
     }
 
-    fn task(&self, number: usize) -> Link<U, H> {
-        assert!(number < self.tasks.len());
+    fn task(&self, number: usize) -> Option<Link<U, H>> {
         // SAFETY: there are that many.
-        unsafe { self.tasks.cast::<Task<U, H>>().add(number) }
+        (number < self.tasks.len()).then(|| unsafe { self.tasks.cast().add(number) })
+    }
+
+    /// How many are queued or in flight.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy
     }
 
     /// How many the kernel has.
@@ -121,37 +118,38 @@ impl<U, H: Handle> Pool<U, H> {
         self.in_flight
     }
 
-    /// How many are queued or in flight.
-    pub(crate) fn busy(&self) -> usize {
-        self.in_flight + self.waiting
+    /// The user data of those that the kernel has.
+    pub(crate) fn user_data(&self) -> Vec<u64> {
+        (0..self.tasks.len())
+            .filter_map(|number| self.task(number))
+            // SAFETY: the two fields are not the work, so they are ours to read.
+            .map(|task| unsafe { ((*task.as_ptr()).in_flight, (*task.as_ptr()).id.0) })
+            .filter_map(|(in_flight, id)| in_flight.then_some(id))
+            .collect()
     }
 
-    /// Puts a free task, if there is one, in the queue with this work.
-    pub(crate) fn queue(&mut self, op: Op, context: Context<U, H>) -> Result<TaskId, Work<U, H>> {
-        let Some(task) = self.free.pop() else { return Err((op, context)) };
-        // SAFETY: a free task is ours alone, and has no work that would be lost.
+    /// Gives a free task, if there is one, this work, and puts it in the queue.
+    pub(crate) fn queue(&mut self, work: Work<U, H>) -> Result<TaskId, Work<U, H>> {
+        let Some(task) = self.free.pop() else { return Err(work) };
+        self.busy += 1;
+        // SAFETY: a free task is ours, and has no work; it was just taken off its list.
         unsafe {
-            let task = task.as_ptr();
-            (&raw mut (*task).work).write(MaybeUninit::new((op, context)));
-            (*task).stage = Stage::Queued;
-            (*task).uses = (*task).uses.wrapping_add(1);
+            let id = (*task.as_ptr()).id.next_use();
+            (*task.as_ptr()).id = id;
+            (*task.as_ptr()).work = MaybeUninit::new(work);
+            self.queued.push(task);
+            Ok(id)
         }
-        // SAFETY: it was just taken off its list, and lists live in the pool.
-        unsafe { self.queued.push(task) };
-        self.waiting += 1;
-        // SAFETY: the task is ours.
-        Ok(unsafe { Self::id(task) })
     }
 
-    /// Takes the next task out of the queue: its entry, which is to be pushed.
+    /// Takes the next task out of the queue, for the kernel: its entry, which is to be pushed.
     pub(crate) fn start(&mut self) -> Option<Entry> {
         let task = self.queued.pop()?;
-        self.waiting -= 1;
         self.in_flight += 1;
         // SAFETY: a queued task has work, and the kernel does not know of it yet.
         let (op, id) = unsafe {
-            (*task.as_ptr()).stage = Stage::InFlight;
-            (&mut (*task.as_ptr()).work.assume_init_mut().0, Self::id(task))
+            (*task.as_ptr()).in_flight = true;
+            (&mut (*task.as_ptr()).work.assume_init_mut().0, (*task.as_ptr()).id)
         };
         Some(op.to_entry().user_data(id.0))
     }
@@ -160,27 +158,21 @@ impl<U, H: Handle> Pool<U, H> {
     ///
     /// # Safety
     ///
-    /// This is a completion of this pool's ring, of an entry of [`start`](Self::start), or of none.
+    /// This is a completion of the ring that gets the entries of [`start`](Self::start), and the
+    /// last of its entry.
     pub(crate) unsafe fn finish(
         &mut self,
         cqe: &cqueue::Entry,
     ) -> Option<(Outcome, Context<U, H>)> {
-        let number = cqe.user_data() as u32 as usize;
-        if number >= self.tasks.len() {
+        let id = TaskId(cqe.user_data());
+        let task = self.task(id.number())?;
+        // SAFETY: the two fields are not the work, so they are ours to read.
+        if unsafe { (*task.as_ptr()).id != id || !(*task.as_ptr()).in_flight } {
             return None;
         }
-        let task = self.task(number);
-        // SAFETY: these two fields are no work, so they are ours to read.
-        let expected = unsafe { (Self::id(task), (*task.as_ptr()).stage) };
-        if expected != (TaskId(cqe.user_data()), Stage::InFlight) {
-            return None;
-        }
-        // SAFETY: the kernel is done with it, so that the work is ours again, and moves out of a
-        // task that becomes free.
-        let (op, context) = unsafe { (*task.as_ptr()).work.assume_init_read() };
         self.in_flight -= 1;
-        // SAFETY: a task in flight is on no list.
-        unsafe { self.release(task) };
+        // SAFETY: a task in flight has work and is on no list; and the kernel is done with it.
+        let (op, context) = unsafe { self.release(task) };
         // SAFETY: as our caller says.
         Some((unsafe { op.finish(cqe) }, context))
     }
@@ -188,47 +180,25 @@ impl<U, H: Handle> Pool<U, H> {
     /// Takes the next task out of the queue, and its work back.
     pub(crate) fn take_back(&mut self) -> Option<Work<U, H>> {
         let task = self.queued.pop()?;
-        self.waiting -= 1;
-        // SAFETY: a queued task has work, which moves out of a task that becomes free.
-        let work = unsafe { (*task.as_ptr()).work.assume_init_read() };
-        // SAFETY: it was just taken off its list.
-        unsafe { self.release(task) };
-        Some(work)
+        // SAFETY: a queued task has work, and it was just taken off its list.
+        Some(unsafe { self.release(task) })
     }
 
-    /// The user data of those that the kernel has.
-    pub(crate) fn user_data(&self) -> Vec<u64> {
-        (0..self.tasks.len())
-            .map(|number| self.task(number))
-            // SAFETY: these fields are no work, so they are ours to read.
-            .filter(|task| unsafe { (*task.as_ptr()).stage } == Stage::InFlight)
-            // SAFETY: as above.
-            .map(|task| unsafe { Self::id(task) }.0)
-            .collect()
-    }
-
+    /// Frees a task.
+    ///
     /// # Safety
     ///
-    /// The task is on no list, and its work has moved out.
-    unsafe fn release(&mut self, task: Link<U, H>) {
-        // SAFETY: as our caller says.
+    /// It is on no list, and has work, which the kernel does not use.
+    unsafe fn release(&mut self, task: Link<U, H>) -> Work<U, H> {
+        self.busy -= 1;
+        // SAFETY: as our caller says. The work moves out, and a free task has none.
         unsafe {
-            (*task.as_ptr()).stage = Stage::Free;
+            (*task.as_ptr()).in_flight = false;
             self.free.push(task);
+            (*task.as_ptr()).work.assume_init_read()
         }
     }
-
-    /// # Safety
-    ///
-    /// The task is one of a pool.
-    unsafe fn id(task: Link<U, H>) -> TaskId {
-        // SAFETY: these fields are no work.
-        unsafe { TaskId::new((*task.as_ptr()).number, (*task.as_ptr()).uses) }
-    }
 }
-
-/// What a task does, and for whom.
-pub(crate) type Work<U, H> = (Op, Context<U, H>);
 
 impl<U, H: Handle> Drop for Pool<U, H> {
     /// Frees the tasks, unless the kernel has some: it would go on writing to them.

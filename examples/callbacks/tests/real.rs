@@ -149,10 +149,7 @@ fn timers() {
     let mut on = Loop::new(3).unwrap();
     let (log, begin) = (Log::default(), Instant::now());
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let soon = types::Timespec::from(now);
-    let soon = types::Timespec::new()
-        .sec(soon.seconds() as u64)
-        .nsec(soon.nanoseconds() as u32 + 60_000_000);
+    let soon = types::Timespec::from(now) + Duration::from_millis(60);
     start(&mut on, &log, 1, Op::after(Duration::from_millis(120)));
     start(&mut on, &log, 2, Op::at(soon));
     start(&mut on, &log, 3, Op::after(Duration::ZERO));
