@@ -68,7 +68,7 @@ impl Buffer {
         Self { range, ..self }
     }
 
-    fn to_raw(&mut self) -> (*mut u8, u32) {
+    fn parts(&mut self) -> (*mut u8, u32) {
         let end = self.range.end.min(self.bytes.len());
         let part = &mut self.bytes[self.range.start.min(end)..end];
         // More than the kernel reads or writes at once anyway.
@@ -89,10 +89,10 @@ impl Vectored {
         Self { buffers, iovecs }
     }
 
-    fn to_raw(&mut self) -> (*const iovec, u32) {
+    fn parts(&mut self) -> (*const iovec, u32) {
         self.iovecs.clear();
         self.iovecs.extend(self.buffers.iter_mut().map(|buffer| {
-            let (start, len) = buffer.to_raw();
+            let (start, len) = buffer.parts();
             iovec { iov_base: start.cast(), iov_len: len as usize }
         }));
         (self.iovecs.as_ptr(), self.iovecs.len() as u32)
@@ -204,24 +204,24 @@ impl Op {
 
     /// The entry that asks the kernel for it. It points to what the operation has, which must stay
     /// in its place and untouched until the completion.
-    pub(crate) fn to_entry(&mut self) -> Entry {
+    pub(crate) fn entry(&mut self) -> Entry {
         match self {
             Self::Nop => opcode::Nop::new().build(),
             Self::Timer(time, flags) => opcode::Timeout::new(time).flags(*flags).build(),
             Self::Read(file, buffer, offset) => {
-                let (buf, len) = buffer.to_raw();
+                let (buf, len) = buffer.parts();
                 opcode::Read::new(file.as_fd(), buf, len).offset(*offset).build()
             }
             Self::Write(file, buffer, offset) => {
-                let (buf, len) = buffer.to_raw();
+                let (buf, len) = buffer.parts();
                 opcode::Write::new(file.as_fd(), buf, len).offset(*offset).build()
             }
             Self::Readv(file, vectored, offset) => {
-                let (iovecs, len) = vectored.to_raw();
+                let (iovecs, len) = vectored.parts();
                 opcode::Readv::new(file.as_fd(), iovecs, len).offset(*offset).build()
             }
             Self::Writev(file, vectored, offset) => {
-                let (iovecs, len) = vectored.to_raw();
+                let (iovecs, len) = vectored.parts();
                 opcode::Writev::new(file.as_fd(), iovecs, len).offset(*offset).build()
             }
             Self::Open(path, flags, mode) => {
@@ -246,11 +246,11 @@ impl Op {
                 accept.flags(SocketFlags::CLOEXEC).build()
             }
             Self::Receive(file, buffer) => {
-                let (buf, len) = buffer.to_raw();
+                let (buf, len) = buffer.parts();
                 opcode::Recv::new(file.as_fd(), buf, len).build()
             }
             Self::Send(file, buffer) => {
-                let (buf, len) = buffer.to_raw();
+                let (buf, len) = buffer.parts();
                 opcode::Send::new(file.as_fd(), buf, len).build()
             }
             Self::Poll(file, flags) => opcode::PollAdd::new(file.as_fd(), *flags).build(),

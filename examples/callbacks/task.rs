@@ -129,6 +129,7 @@ impl<U, H: Handle> Pool<U, H> {
     }
 
     /// Gives a free task, if there is one, this work, and puts it in the queue.
+    #[allow(clippy::result_large_err, reason = "what is given back is what was given")]
     pub(crate) fn queue(&mut self, work: Work<U, H>) -> Result<TaskId, Work<U, H>> {
         let Some(task) = self.free.pop() else { return Err(work) };
         self.busy += 1;
@@ -151,7 +152,7 @@ impl<U, H: Handle> Pool<U, H> {
             (*task.as_ptr()).in_flight = true;
             (&mut (*task.as_ptr()).work.assume_init_mut().0, (*task.as_ptr()).id)
         };
-        Some(op.to_entry().user_data(id.0))
+        Some(op.entry().user_data(id.0))
     }
 
     /// Ends the task whose completion this is, and frees it. None, if it is no task's.

@@ -445,7 +445,7 @@ fn register_calls_answer_as_the_script_says() {
     let ring = <IoUring>::builder().build_pretend(4, script).unwrap();
     assert_eq!(ring.submitter().register_files(&[1, 2]), Ok(()));
     assert_eq!(
-        ring.submitter().register_buf_ring_mmap(8, 0, Default::default()).err(),
+        ring.submitter().register_buf_ring_mmap(8, 0, crate::BufRingFlags::empty()).err(),
         Some(Errno::BADF)
     );
 }
