@@ -118,7 +118,7 @@ impl Script {
         Self {
             answers: Box::new(answers),
             registers: Box::new(|_, _| Err(Errno::INVAL)),
-            features: Features::all(),
+            features: Features::all().iter_names().map(|(_, feature)| feature).collect(),
             start: 0,
         }
     }
@@ -134,7 +134,7 @@ impl Script {
         self
     }
 
-    /// Which features the kernel has; all, if this is not said.
+    /// Which features the kernel has; all that have a name, if this is not said.
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
@@ -247,7 +247,8 @@ impl Kernel {
         let (setup, most) = {
             let state = self.state();
             let rewinds = state.setup.contains(SetupFlags::SQ_REWIND);
-            let there = if rewinds { most } else { state.region.published() };
+            let region = &state.region;
+            let there = if rewinds { region.sq_entries() } else { region.published() };
             (state.setup, most.min(there))
         };
         let mut taken = 0;

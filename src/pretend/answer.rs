@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::cqueue;
 use crate::squeue::{Flags, Sqe};
 use crate::sys::{self, io_uring_op::*};
-use crate::types::iovec;
+use crate::types::{RecvSendFlags, iovec};
 
 /// An entry that the program has submitted.
 pub struct Submission {
@@ -82,13 +82,16 @@ pub(super) fn spans(sqe: &Sqe) -> Vec<Span> {
         return Vec::new();
     }
     let addr = core::ptr::with_exposed_provenance_mut::<u8>(sqe.addr as usize);
-    let plain =
-        [IORING_OP_READ, IORING_OP_RECV, IORING_OP_WRITE, IORING_OP_SEND, IORING_OP_SEND_ZC];
-    if is(&plain) && sqe.len > 0 {
+    let sends = is(&[IORING_OP_SEND, IORING_OP_SEND_ZC]);
+    let vectorized =
+        RecvSendFlags::from_bits_retain(sqe.ioprio).contains(RecvSendFlags::VECTORIZED);
+    let vectored = is(&[IORING_OP_READV, IORING_OP_WRITEV]) || sends && vectorized;
+    let plain = is(&[IORING_OP_READ, IORING_OP_RECV, IORING_OP_WRITE]) || sends;
+    if plain && !vectored && sqe.len > 0 {
         return Vec::from([Span { start: addr, len: sqe.len as usize }]);
     }
     let mut spans = Vec::new();
-    if is(&[IORING_OP_READV, IORING_OP_WRITEV]) {
+    if vectored {
         for i in 0..sqe.len as usize {
             // SAFETY: the contract of a pushed entry: the array is there while it is submitted,
             // which is when we are called.

@@ -168,6 +168,11 @@ impl Region {
         words.cq_tail.load(Ordering::Relaxed).wrapping_sub(words.cq_head.load(Ordering::Acquire))
     }
 
+    /// How many places the submission queue has.
+    pub(crate) fn sq_entries(&self) -> u32 {
+        self.sq_entries
+    }
+
     /// How many places the completion queue has.
     pub(crate) fn cq_entries(&self) -> u32 {
         self.cq_entries
