@@ -113,7 +113,8 @@ pub struct Script {
 impl Script {
     /// Asks `answers` about each submission, in their order, when the program enters.
     ///
-    /// It may use the [`Kernel`] of any ring, and must not submit to the ring whose script it is.
+    /// It may use the [`Kernel`] of any ring, its own from [`Submission::kernel`], and must not submit
+    /// to the ring whose script it is.
     pub fn new(answers: impl FnMut(&Submission) -> Answer + Send + 'static) -> Self {
         Self {
             answers: Box::new(answers),
@@ -259,7 +260,7 @@ impl Kernel {
                 Answer::usual()
             } else if known {
                 // Not locked: the script may use us.
-                (script.answers)(&Submission { sqe, rest })
+                (script.answers)(&Submission { sqe, rest, kernel: self.clone() })
             } else {
                 Answer::reject(Errno::INVAL)
             };

@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 use rustix::io::Errno;
 
+use super::Kernel;
 use crate::cqueue;
 use crate::squeue::{Flags, Sqe};
 use crate::sys::{self, io_uring_op::*};
@@ -16,9 +17,16 @@ use crate::types::{RecvSendFlags, iovec};
 pub struct Submission {
     pub(super) sqe: Sqe,
     pub(super) rest: Option<[u8; 64]>,
+    pub(super) kernel: Kernel,
 }
 
 impl Submission {
+    /// The kernel that it was submitted to. (A script that has a clone of its own kernel keeps the
+    /// ring's memory for ever.)
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
     /// The entry's fields.
     pub fn as_raw(&self) -> &Sqe {
         &self.sqe

@@ -188,6 +188,8 @@ fn several_completions_of_one_operation() {
 fn refused_submissions_stay_queued() {
     let mut refusals = 2;
     let mut ring = ring(move |submission| {
+        // Those that were refused are not in flight, and none of the others waits.
+        assert_eq!(submission.kernel().in_flight(), []);
         if submission.user_data() == 2 && refusals > 0 {
             refusals -= 1;
             return Answer::refuse(Errno::BUSY);
