@@ -8,6 +8,8 @@
 //! And nothing of it has to be dropped in the right order, or at all. What the kernel has is in the
 //! pool; a loop that goes waits for the kernel, and a loop that is forgotten leaves the pool to it.
 //!
+//! It needs Linux 5.19, for sockets that a ring makes, and to cancel everything at once.
+//!
 //! The programs: [`machine`], a state machine that goes through five operations a hundred thousand
 //! times, and [`ping_pong`] between two threads. The tests put an echo server under load.
 
