@@ -3,7 +3,8 @@
 //! The queues lie in plain memory, and what the kernel would do, a [`Script`] says: it gets each
 //! submission, and returns an [`Answer`]. There are no system calls, so this works where io_uring
 //! is forbidden, and under Miri; nothing happens by chance, and no real time passes. With the cargo
-//! feature `pretend-kernel`.
+//! feature `pretend-kernel`. (Entries carry addresses as numbers: `-Zmiri-permissive-provenance`
+//! tells Miri that this is meant.)
 //!
 //! The ring is an [`IoUring`] as any other, but for its third parameter: held open by a [`Kernel`] in
 //! place of a descriptor. So a runtime that is to be tested is generic over
