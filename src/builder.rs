@@ -327,13 +327,13 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// The sizes that the kernel makes of what was asked for.
-    fn sizes(&self, entries: u32) -> io::Result<(u32, u32)> {
+    pub(crate) fn sizes(&self, entries: u32) -> io::Result<(u32, u32)> {
         let cq = self.flags.contains(SetupFlags::CQSIZE).then_some(self.cq_entries);
         sizes(entries, cq, self.flags.contains(SetupFlags::CLAMP))
     }
 
     /// The parameters to ask the kernel with.
-    fn params(&self) -> io_uring_params {
+    pub(crate) fn params(&self) -> io_uring_params {
         let without_sqarray =
             if self.sqarray { SetupFlags::empty() } else { SetupFlags::NO_SQARRAY };
         io_uring_params {
@@ -385,7 +385,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// The ring over its memory.
-    fn ring<H: Handle>(
+    pub(crate) fn ring<H: Handle>(
         &self,
         params: io_uring_params,
         memory: Memory,

@@ -1,7 +1,7 @@
 #![doc = include_str!("docs/crate.md")]
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "pretend-kernel"))]
 extern crate std;
 
 mod availability;
@@ -17,8 +17,8 @@ mod mmap;
 mod model;
 pub mod opcode;
 mod params;
-#[cfg(all(test, not(rustix_uring_loom)))]
-mod pretend;
+#[cfg(all(any(test, feature = "pretend-kernel"), not(rustix_uring_loom)))]
+pub mod pretend;
 mod probe;
 mod query;
 mod register;
@@ -64,7 +64,7 @@ pub use wait_region::WaitRegion;
 /// `S` is the kind of its submission queue: [`squeue::Entry`], [`squeue::Entry128`],
 /// [`squeue::Mixed`], or [`squeue::Rewind`] of one of them. `C` is the kind of its completion
 /// queue: [`cqueue::Entry`], [`cqueue::Entry32`] or [`cqueue::Mixed`]. `H` is what holds it open:
-/// an [`OwnedFd`], or [`Local`] for rings that stay in one task.
+/// an [`OwnedFd`], or [`Local`] for rings that stay in one task. (A pretend kernel, for tests.)
 ///
 /// # Dropping it
 ///

@@ -10,8 +10,9 @@ use crate::sys::{io_uring_register_op as op, io_uring_rsrc_update};
 use crate::syscall::{self, RingName};
 use crate::{IoUring, cqueue, squeue};
 
-mod sealed {
+pub(crate) mod sealed {
     use super::*;
+    use crate::syscall::EnterArg;
 
     pub trait Sealed {
         /// How enter calls name the ring.
@@ -23,10 +24,58 @@ mod sealed {
 
         /// The ring's descriptor, if it has one.
         fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+        /// Enters for the ring.
+        ///
+        /// # Safety
+        ///
+        /// As for [`syscall::enter`].
+        #[inline(always)]
+        unsafe fn enter(
+            &self,
+            to_submit: u32,
+            min_complete: u32,
+            flags: u32,
+            arg: EnterArg<'_>,
+        ) -> io::Result<u32> {
+            // SAFETY: the caller vouches for entries and argument.
+            unsafe { syscall::enter(self.name(), to_submit, min_complete, flags, arg) }
+        }
+
+        /// Makes a register call for the ring.
+        ///
+        /// # Safety
+        ///
+        /// As for [`syscall::register`].
+        #[inline(always)]
+        unsafe fn register(&self, op: u32, arg: *const c_void, nr_args: u32) -> io::Result<u32> {
+            // SAFETY: the caller vouches for the argument.
+            unsafe { syscall::register(self.register_name(), op, arg, nr_args) }
+        }
+
+        /// Enters for the ring, with the argument in its wait region.
+        ///
+        /// # Safety
+        ///
+        /// As for [`syscall::enter_registered_wait`].
+        #[cfg(feature = "raw-syscall")]
+        #[inline(always)]
+        unsafe fn enter_registered_wait(
+            &self,
+            to_submit: u32,
+            min_complete: u32,
+            flags: u32,
+            offset: usize,
+        ) -> io::Result<u32> {
+            let ring = self.name();
+            // SAFETY: the caller vouches for entries and argument.
+            unsafe { syscall::enter_registered_wait(ring, to_submit, min_complete, flags, offset) }
+        }
     }
 }
 
-/// What holds a ring open: an [`OwnedFd`], or [`Local`].
+/// What holds a ring open: an [`OwnedFd`], or [`Local`]; in tests, the pretend kernel of the cargo
+/// feature `pretend-kernel`.
 pub trait Handle: sealed::Sealed {}
 
 impl sealed::Sealed for OwnedFd {

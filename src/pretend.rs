@@ -1,226 +1,437 @@
-//! A ring in plain memory, with this program as the kernel.
+//! A ring whose other side is a program: for tests of what is built on rings.
 //!
-//! The queues do not know the difference: they get a region and offsets. So unit tests can drive
-//! them through states that take a real ring years, as positions that wrap.
+//! The queues lie in plain memory, and what the kernel would do, a [`Script`] says: it gets each
+//! submission, and returns an [`Answer`]. There are no system calls, so this works where io_uring
+//! is forbidden, and under Miri; nothing happens by chance, and no real time passes. With the cargo
+//! feature `pretend-kernel`. (Entries carry addresses as numbers: `-Zmiri-permissive-provenance`
+//! tells Miri that this is meant.)
+//!
+//! The ring is an [`IoUring`] as any other, but for its third parameter: held open by a [`Kernel`] in
+//! place of a descriptor. So a runtime that is to be tested is generic over
+//! [`H: Handle`](crate::Handle), and not otherwise written for it.
+//!
+//! ```
+//! use rustix_uring::pretend::{Answer, Script};
+//! use rustix_uring::{Errno, Handle, IoUring, cqueue, opcode, squeue, types};
+//!
+//! /// Reads until the buffer is full.
+//! fn read_exact<H: Handle>(
+//!     ring: &mut IoUring<squeue::Entry, cqueue::Entry, H>,
+//!     buf: &mut [u8],
+//! ) -> Result<(), Errno> {
+//!     let mut done = 0;
+//!     while done < buf.len() {
+//!         let rest = &mut buf[done..];
+//!         let read = opcode::Read::new(types::Fd(0), rest.as_mut_ptr(), rest.len() as u32);
+//!         // SAFETY: the buffer is borrowed until the completion is there.
+//!         unsafe { ring.submission().push(&read.build()) }.map_err(|_| Errno::BUSY)?;
+//!         ring.submit_and_wait(1)?;
+//!         let cqe = ring.completion().next().ok_or(Errno::INTR)?;
+//!         done += cqe.to_result()? as usize;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! // A kernel that reads three bytes at a time, and the fourth time fails.
+//! let mut answers = ["abc", "def", "ghi"].into_iter();
+//! let script = Script::new(move |submission| match submission.opcode() {
+//!     opcode::Read::CODE => answers.next().map_or(Answer::error(Errno::IO), Answer::bytes),
+//!     _ => Answer::usual(),
+//! });
+//! let mut ring = <IoUring>::builder().build_pretend(8, script)?;
+//!
+//! let mut buf = [0; 7];
+//! read_exact(&mut ring, &mut buf)?;
+//! assert_eq!(&buf, b"abcdefg");
+//! assert_eq!(read_exact(&mut ring, &mut buf), Err(Errno::IO));
+//! # Ok::<(), Errno>(())
+//! ```
+//!
+//! # How it differs from a kernel
+//!
+//! - **Time** is the ring's own. It begins at zero and passes only while the program waits, and then
+//!   at once: up to the next completion that a script has put [off](Answer::after), or to the end of
+//!   the wait's timeout. A wait that nothing would ever end fails with EDEADLK, which no kernel says.
+//! - **Operations** do what the script says, and nothing of themselves. Links and drains, for one,
+//!   are for the script to heed; [`Flags::SKIP_SUCCESS`](crate::squeue::Flags::SKIP_SUCCESS) is
+//!   heeded. [`Answer::usual`] does what can be done in the ring alone, cancellations above all, so
+//!   that [`drain`](IoUring::drain) works.
+//! - **Completions** that find the queue full wait, are flagged, and come with the next call that
+//!   wants events; with [features](Script::features) without
+//!   [`NODROP`](crate::Features::NODROP) they are lost and counted. With
+//!   [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) all wait until events are wanted.
+//!   An SQPOLL ring's thread always sleeps, so that each submit wakes it.
+//! - **Register calls** answer as the [script](Script::register) says, EINVAL if it says nothing. Those
+//!   that would give the ring other memory, a descriptor or an index (`RESIZE_RINGS`,
+//!   `MEM_REGION`, `RING_FDS`, `ZCRX_IFQ`, `ZCRX_CTRL`), and waits in registered memory, are EINVAL.
 
-use core::cell::UnsafeCell;
-use core::mem::offset_of;
-use core::ptr::NonNull;
+mod answer;
+#[cfg(test)]
+pub(crate) mod bare;
+mod region;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use core::ffi::c_void;
+use core::fmt;
+use core::time::Duration;
 use std::boxed::Box;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
-use crate::cqueue::{self, CompletionQueue, Cq};
-use crate::shared::{AtomicU32, KernelU32, Ordering};
-use crate::squeue::{self, Kept, Sq, Sqe, SubmissionQueue};
-use crate::sys;
+use rustix::fd::BorrowedFd;
+use rustix::io::{self, Errno};
 
-/// The words of a ring, in an order of our own.
-#[derive(Debug, Default)]
-#[repr(C)]
-struct Words {
-    sq_head: AtomicU32,
-    sq_tail: AtomicU32,
-    sq_flags: AtomicU32,
-    sq_dropped: AtomicU32,
-    cq_head: AtomicU32,
-    cq_tail: AtomicU32,
-    cq_flags: AtomicU32,
-    cq_overflow: AtomicU32,
+pub use answer::{Answer, Submission};
+
+use answer::{Posted, Special};
+use region::Region;
+use state::{State, Until, duration};
+
+use crate::local::{Handle, sealed::Sealed};
+use crate::shared::Ordering;
+use crate::squeue::{PAD, Sqe};
+use crate::sys::{self, io_uring_register_op::*};
+use crate::syscall::{EnterArg, RingName};
+use crate::types::Timespec;
+use crate::{Builder, EnterFlags, Features, IoUring, SetupFlags, cqueue, squeue};
+
+type Answers = dyn FnMut(&Submission) -> Answer + Send;
+type Registers = dyn FnMut(u32, u32) -> io::Result<u32> + Send;
+
+/// What the other side of a pretend ring does.
+///
+/// The default does only what is [usual](Answer::usual).
+pub struct Script {
+    answers: Box<Answers>,
+    registers: Box<Registers>,
+    features: Features,
+    start: u32,
 }
 
-/// A ring and the kernel behind it.
-pub(crate) struct Pretend {
-    words: NonNull<Words>,
-    /// Submissions, in units of 64 bytes.
-    sqes: Vec<UnsafeCell<Sqe>>,
-    /// Completions, in units of 16 bytes.
-    cqes: Vec<UnsafeCell<cqueue::Entry>>,
-    sq: Sq,
-    cq: Cq,
-    /// How many units a place has.
-    sqe_units: usize,
-    cqe_units: usize,
-}
-
-impl Drop for Pretend {
-    fn drop(&mut self) {
-        // SAFETY: `new` has leaked this box, and the queues over it go with us.
-        drop(unsafe { Box::from_raw(self.words.as_ptr()) });
+impl Script {
+    /// Asks `answers` about each submission, in their order, when the program enters.
+    ///
+    /// It may use the [`Kernel`] of any ring, its own from [`Submission::kernel`], and must not submit
+    /// to the ring whose script it is.
+    pub fn new(answers: impl FnMut(&Submission) -> Answer + Send + 'static) -> Self {
+        Self {
+            answers: Box::new(answers),
+            registers: Box::new(|_, _| Err(Errno::INVAL)),
+            features: Features::all().iter_names().map(|(_, feature)| feature).collect(),
+            start: 0,
+        }
     }
-}
 
-impl Pretend {
-    /// A ring of `entries` places on each side, whose positions all are at `start`.
-    pub(crate) fn new<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
-        entries: u32,
-        start: u32,
+    /// Asks `registers` about each register call: the operation's number
+    /// (`io_uring_register_op` of [`sys`]), and how many arguments there are.
+    #[must_use]
+    pub fn register(
+        mut self,
+        registers: impl FnMut(u32, u32) -> io::Result<u32> + Send + 'static,
     ) -> Self {
-        let words = NonNull::from(Box::leak(Box::new(Words {
-            sq_head: start.into(),
-            sq_tail: start.into(),
-            cq_head: start.into(),
-            cq_tail: start.into(),
-            ..Words::default()
-        })));
-        let sqe_units = size_of::<S::Place>() / size_of::<Sqe>();
-        let cqe_units = size_of::<C::Place>() / size_of::<cqueue::Entry>();
-        let mut sqes = Vec::new();
-        sqes.resize_with(entries as usize * sqe_units, UnsafeCell::default);
-        let mut cqes = Vec::new();
-        cqes.resize_with(entries as usize * cqe_units, UnsafeCell::default);
-        let at = |offset: usize| {
-            // SAFETY: the offsets are those of words, which live as long as we do.
-            unsafe { KernelU32::at(words.cast(), offset as u32) }
-        };
-        let sq = Sq {
-            head: at(offset_of!(Words, sq_head)),
-            tail: at(offset_of!(Words, sq_tail)),
-            flags: at(offset_of!(Words, sq_flags)),
-            dropped: at(offset_of!(Words, sq_dropped)),
-            entries: NonNull::from(sqes.as_mut_slice()).cast(),
-            capacity: entries,
-            posting_pads: false,
-            kept: UnsafeCell::new(Kept::default()),
-        };
-        let cq = Cq {
-            head: at(offset_of!(Words, cq_head)),
-            tail: at(offset_of!(Words, cq_tail)),
-            flags: Some(at(offset_of!(Words, cq_flags))),
-            overflow: at(offset_of!(Words, cq_overflow)),
-            entries: NonNull::from(cqes.as_mut_slice()).cast(),
-            capacity: entries,
-        };
-        Self { words, sqes, cqes, sq, cq, sqe_units, cqe_units }
-    }
-
-    pub(crate) fn posting_pads(mut self) -> Self {
-        self.sq.posting_pads = true;
+        self.registers = Box::new(registers);
         self
     }
 
-    pub(crate) fn without_cq_flags(mut self) -> Self {
-        self.cq.flags = None;
+    /// Which features the kernel has; all that have a name, if this is not said.
+    #[must_use]
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = features;
         self
     }
 
-    pub(crate) fn submission<S: squeue::EntryMarker>(&mut self) -> SubmissionQueue<'_, S> {
-        // SAFETY: we are borrowed mutably, so there is no other view.
-        unsafe { SubmissionQueue::new(&self.sq) }
-    }
-
-    pub(crate) fn completion<C: cqueue::EntryMarker>(&mut self) -> CompletionQueue<'_, C> {
-        // SAFETY: we are borrowed mutably, so there is no other view.
-        unsafe { CompletionQueue::new(&self.cq) }
-    }
-
-    /// A view, and the kernel beside it.
-    pub(crate) fn split_sq<S: squeue::EntryMarker>(
-        &mut self,
-    ) -> (SubmissionQueue<'_, S>, Kernel<'_>) {
-        // SAFETY: we are borrowed mutably, so there is no other view.
-        (unsafe { SubmissionQueue::new(&self.sq) }, Kernel(self))
-    }
-
-    /// A view, and the kernel beside it.
-    pub(crate) fn split_cq<C: cqueue::EntryMarker>(
-        &mut self,
-    ) -> (CompletionQueue<'_, C>, Kernel<'_>) {
-        // SAFETY: we are borrowed mutably, so there is no other view.
-        (unsafe { CompletionQueue::new(&self.cq) }, Kernel(self))
-    }
-
-    pub(crate) fn kernel(&mut self) -> Kernel<'_> {
-        Kernel(self)
+    /// At which position the queues start; 0, if this is not said. Positions close below
+    /// [`u32::MAX`] wrap soon, which takes a kernel's ring years.
+    #[must_use]
+    pub fn start(mut self, position: u32) -> Self {
+        self.start = position;
+        self
     }
 }
 
-/// The kernel's side of a ring. It does what the kernel does, and no more carefully.
-pub(crate) struct Kernel<'a>(&'a Pretend);
+impl Default for Script {
+    fn default() -> Self {
+        Self::new(|_| Answer::usual())
+    }
+}
 
-impl Kernel<'_> {
-    fn words(&self) -> &Words {
-        // SAFETY: the words live as long as the ring that we borrow, and are atomics.
-        unsafe { self.0.words.as_ref() }
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("features", &self.features).finish_non_exhaustive()
+    }
+}
+
+/// What holds a pretend ring open: the kernel that it has.
+///
+/// A clone is the same one. It is for what happens without being asked for: completions by hand,
+/// messages, failures, time.
+#[derive(Clone)]
+pub struct Kernel(Arc<Shared>);
+
+struct Shared {
+    script: Mutex<Script>,
+    state: Mutex<State>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a script's panic has left is as good as before: it was asked before anything changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kernel {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0.state)
     }
 
-    /// Where the program has given its completions back to.
-    pub(crate) fn cq_head(&self) -> u32 {
-        self.words().cq_head.load(Ordering::Acquire)
-    }
-
-    /// What the program has published and we have not taken.
-    pub(crate) fn published(&self) -> u32 {
-        let words = self.words();
-        words.sq_tail.load(Ordering::Acquire).wrapping_sub(words.sq_head.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn set_sq_flags(&self, flags: u32) {
-        self.words().sq_flags.store(flags, Ordering::Relaxed);
-    }
-
-    /// Takes the oldest entry: its fields, and on rings of 128 bytes, or where `is_wide` knows the
-    /// operation to have them, the second half.
-    pub(crate) fn take(&mut self, is_wide: impl Fn(u8) -> bool) -> Option<(Sqe, Option<Sqe>)> {
-        if self.published() == 0 {
-            return None;
-        }
-        let head = self.words().sq_head.load(Ordering::Relaxed);
-        let units = self.0.sqe_units;
-        let index = (head & (self.0.sq.capacity - 1)) as usize * units;
-        let unit = |index: usize| {
-            // SAFETY: the program has published the place, and does not write there before we have
-            // moved the head.
-            unsafe { *self.0.sqes[index].get() }
-        };
-        let first = unit(index);
-        let wide = units == 2 || is_wide(first.opcode);
-        // A wide entry at the last place of a mixed ring would be out of bounds here.
-        let second = wide.then(|| unit(index + 1));
-        let places = if wide && units == 1 { 2 } else { 1 };
-        assert!(places <= self.published(), "half an entry was published");
-        self.words().sq_head.store(head.wrapping_add(places), Ordering::Release);
-        Some((first, second))
-    }
-
-    /// Posts a completion; on mixed rings a `big` one takes two places, behind a filler if it would
-    /// wrap. Says whether there was room.
-    pub(crate) fn post(&mut self, user_data: u64, big: Option<[u64; 2]>) -> bool {
-        let mixed = self.0.cqe_units == 1;
-        let needed = if mixed && big.is_some() { 2 } else { 1 };
-        let capacity = self.0.cq.capacity;
-        let mut tail = self.words().cq_tail.load(Ordering::Relaxed);
-        let filler = u32::from(needed == 2 && tail & (capacity - 1) == capacity - 1);
-        if capacity - tail.wrapping_sub(self.cq_head()) < needed + filler {
-            return false;
-        }
-        if filler == 1 {
-            self.write(
-                tail,
-                0,
-                cqueue::Entry { flags: sys::IORING_CQE_F_SKIP, user_data: !0, res: -1 },
-            );
-            tail = tail.wrapping_add(1);
-        }
-        let flags = if needed == 2 { sys::IORING_CQE_F_32 } else { 0 };
-        self.write(tail, 0, cqueue::Entry { user_data, res: 0, flags });
-        if let Some([first, second]) = big {
-            let second = second.to_ne_bytes();
-            let half = |at: usize| [second[at], second[at + 1], second[at + 2], second[at + 3]];
-            let rest = cqueue::Entry {
-                user_data: first,
-                res: i32::from_ne_bytes(half(0)),
-                flags: u32::from_ne_bytes(half(4)),
-            };
-            self.write(tail, 1, rest);
-        }
-        self.words().cq_tail.store(tail.wrapping_add(needed), Ordering::Release);
+    /// Completes the oldest operation in flight that has this user data and is
+    /// [pending](Answer::pending), and says whether there is one. If the answer ends with
+    /// [`Answer::pending`], it stays in flight.
+    pub fn complete(&self, user_data: u64, answer: Answer) -> bool {
+        let mut state = self.state();
+        let now = state.now;
+        let mut pending = state.in_flight.iter_mut().filter(|it| it.is_open());
+        let Some(it) = pending.find(|it| it.sqe.user_data == user_data) else { return false };
+        it.go_on(answer, now);
+        state.in_flight.retain(|it| !it.is_over());
+        state.settle(false);
         true
     }
 
-    fn write(&mut self, position: u32, unit: usize, entry: cqueue::Entry) {
-        let units = self.0.cqe_units;
-        let index = (position & (self.0.cq.capacity - 1)) as usize * units + unit;
-        // SAFETY: the program reads no place that is not published.
-        unsafe { *self.0.cqes[index].get() = entry };
+    /// Posts a completion of no operation here, as a message from another ring does.
+    pub fn post(&self, user_data: u64, result: i32, flags: u32) {
+        let mut state = self.state();
+        let entry = cqueue::Entry { user_data, res: result, flags };
+        state.waiting.push_back(Posted { entry, big: None });
+        state.settle(false);
+    }
+
+    /// Has one enter call to come fail with this errno, which takes and posts nothing. Each such
+    /// call adds one.
+    pub fn fail(&self, errno: Errno) {
+        self.state().failures.push_back(errno);
+    }
+
+    /// Has one wait to come end as if a signal came: with EINTR, if the call has submitted nothing and
+    /// nothing is there. Each such call adds one.
+    pub fn interrupt(&self) {
+        self.state().interrupts += 1;
+    }
+
+    /// Lets time pass, and what is due then completes.
+    pub fn advance(&self, time: Duration) {
+        let mut state = self.state();
+        state.now = state.now.saturating_add(time);
+        state.settle(false);
+    }
+
+    /// The ring's time: how much has passed.
+    pub fn now(&self) -> Duration {
+        self.state().now
+    }
+
+    /// The user data of what is in flight, oldest first.
+    pub fn in_flight(&self) -> Vec<u64> {
+        self.state().in_flight.iter().map(|it| it.sqe.user_data).collect()
+    }
+
+    /// How many enter calls the program has made.
+    pub fn enters(&self) -> usize {
+        self.state().enters
+    }
+
+    /// Takes up to `most` places' submissions, and says how many places it has taken, and with what
+    /// it stopped before an entry.
+    fn submit(&self, most: u32) -> (u32, io::Result<()>) {
+        let mut script = lock(&self.0.script);
+        let (setup, most) = {
+            let state = self.state();
+            let rewinds = state.setup.contains(SetupFlags::SQ_REWIND);
+            let region = &state.region;
+            let there = if rewinds { region.sq_entries() } else { region.published() };
+            (state.setup, most.min(there))
+        };
+        let mut taken = 0;
+        while taken < most {
+            let (sqe, rest, places) = self.look(taken, most - taken);
+            let known = sqe.opcode < sys::IORING_OP_NOP128 || rest.is_some();
+            let answer = if sqe.user_data == PAD {
+                Answer::usual()
+            } else if known {
+                // Not locked: the script may use us.
+                (script.answers)(&Submission { sqe, rest, kernel: self.clone() })
+            } else {
+                Answer::reject(Errno::INVAL)
+            };
+            let mut state = self.state();
+            let mut ends = false;
+            let answer = match answer.special {
+                None => answer,
+                Some(Special::Refuse(errno)) => return (taken, Err(errno)),
+                Some(Special::Usual) => state.usual(&sqe),
+                Some(Special::Reject) => {
+                    ends = !setup.contains(SetupFlags::SUBMIT_ALL);
+                    answer
+                }
+            };
+            taken += places;
+            if !setup.contains(SetupFlags::SQ_REWIND) {
+                state.region.take(places);
+            }
+            state.admit(sqe, answer);
+            if ends {
+                break;
+            }
+        }
+        (taken, Ok(()))
+    }
+
+    /// The next entry of a call that has taken some, and how many places it has.
+    fn look(&self, taken: u32, left: u32) -> (Sqe, Option<[u8; 64]>, u32) {
+        let state = self.state();
+        let region = &state.region;
+        let position = if state.setup.contains(SetupFlags::SQ_REWIND) {
+            taken
+        } else {
+            region.words().sq_head.load(Ordering::Relaxed)
+        };
+        let sqe = region.entry(position);
+        let mixed = state.setup.contains(SetupFlags::SQE_MIXED);
+        let wide = region.all_wide() || mixed && sqe.opcode >= sys::IORING_OP_NOP128;
+        match region.second_half(position, left).filter(|_| wide) {
+            Some((half, places)) => (sqe, Some(half), places),
+            None => (sqe, None, 1),
+        }
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl Sealed for Kernel {
+    fn name(&self) -> RingName {
+        RingName::NONE
+    }
+
+    fn register_name(&self) -> RingName {
+        RingName::NONE
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    unsafe fn enter(
+        &self,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        arg: EnterArg<'_>,
+    ) -> io::Result<u32> {
+        let flags = EnterFlags::from_bits_retain(flags);
+        let sqpoll = {
+            let mut state = self.state();
+            state.enters += 1;
+            if let Some(errno) = state.failures.pop_front() {
+                return Err(errno);
+            }
+            state.setup.contains(SetupFlags::SQPOLL)
+        };
+        let taken = if sqpoll {
+            if flags.contains(EnterFlags::SQ_WAKEUP) {
+                // What is refused stays queued, and nobody is told: it is the thread's affair.
+                let _ = self.submit(u32::MAX);
+            }
+            to_submit
+        } else {
+            match self.submit(to_submit) {
+                (0, Err(errno)) => return Err(errno),
+                (taken, _) if taken < to_submit => return Ok(taken),
+                (taken, _) => taken,
+            }
+        };
+        if !flags.contains(EnterFlags::GETEVENTS) {
+            return Ok(taken);
+        }
+        let mut until = Until::default();
+        if let EnterArg::Extended(arg) = arg {
+            let time = arg.ts.ptr.cast::<Timespec>();
+            // SAFETY: null, or a time that is borrowed for the call, as our caller promises.
+            let time = unsafe { time.as_ref() }.map(|time| duration(*time));
+            until.deadline = time.map(|time| (time, flags.contains(EnterFlags::ABS_TIMER)));
+            until.min_wait = Duration::from_micros(arg.min_wait_usec.into());
+        }
+        match self.state().wait(min_complete, until) {
+            Err(errno) if taken == 0 => Err(errno),
+            _ => Ok(taken),
+        }
+    }
+
+    unsafe fn register(&self, op: u32, _: *const c_void, nr_args: u32) -> io::Result<u32> {
+        // A script can say that these succeed; it cannot make it so.
+        let impossible = [IORING_REGISTER_RESIZE_RINGS, IORING_REGISTER_MEM_REGION]
+            .into_iter()
+            .chain([IORING_REGISTER_RING_FDS, IORING_REGISTER_ZCRX_IFQ])
+            .any(|impossible| impossible as u32 == op);
+        if impossible || op == sys::IORING_REGISTER_ZCRX_CTRL {
+            return Err(Errno::INVAL);
+        }
+        (lock(&self.0.script).registers)(op, nr_args)
+    }
+
+    #[cfg(feature = "raw-syscall")]
+    unsafe fn enter_registered_wait(&self, _: u32, _: u32, _: u32, _: usize) -> io::Result<u32> {
+        Err(Errno::INVAL)
+    }
+}
+impl Handle for Kernel {}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Kernel> {
+    /// The other side of this ring.
+    pub fn kernel(&self) -> &Kernel {
+        &self.handle
+    }
+}
+
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
+    /// Sets up a ring in plain memory, with a program in place of the kernel: see
+    /// [`pretend`](crate::pretend). With the cargo feature `pretend-kernel`.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for sizes that no ring has, and with [`setup_iopoll`](Self::setup_iopoll) or
+    /// [`setup_r_disabled`](Self::setup_r_disabled), which it cannot pretend.
+    pub fn build_pretend(&self, entries: u32, script: Script) -> io::Result<IoUring<S, C, Kernel>> {
+        let (sq, cq) = self.sizes(entries)?;
+        let setup = SetupFlags::from_bits_retain(self.params().flags);
+        if setup.intersects(SetupFlags::IOPOLL | SetupFlags::R_DISABLED) {
+            return Err(Errno::INVAL);
+        }
+        let region = Region::new::<S, C>(sq, cq, if S::REWIND { 0 } else { script.start });
+        let mut params = region.params();
+        params.flags |= setup.bits();
+        params.features = script.features.bits();
+        let memory = region.memory();
+        let mut state = State {
+            region,
+            setup,
+            features: script.features,
+            mixed_cqes: setup.contains(SetupFlags::CQE_MIXED),
+            now: Duration::ZERO,
+            in_flight: Vec::new(),
+            waiting: VecDeque::new(),
+            overflown: false,
+            failures: VecDeque::new(),
+            interrupts: 0,
+            enters: 0,
+        };
+        state.settle(false);
+        let shared = Shared { script: Mutex::new(script), state: Mutex::new(state) };
+        self.ring(params, memory, Kernel(Arc::new(shared)))
     }
 }

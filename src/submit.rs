@@ -8,7 +8,7 @@ use crate::params::{Parameters, SetupFlags};
 use crate::shared::wakeup_fence;
 use crate::squeue::Sq;
 use crate::sys;
-use crate::syscall::{self, EnterArg};
+use crate::syscall::EnterArg;
 use crate::types::SubmitArgs;
 
 bitflags! {
@@ -237,9 +237,7 @@ impl<H: Handle> Submitter<'_, H> {
             Some(_) => return Err(Errno::OPNOTSUPP),
         };
         // SAFETY: the caller vouches for the entries; `args` borrows what it points to.
-        let taken = unsafe {
-            syscall::enter(self.handle.name(), to_submit, min_complete, flags.bits(), arg)
-        }?;
+        let taken = unsafe { self.handle.enter(to_submit, min_complete, flags.bits(), arg) }?;
         Ok(taken as usize)
     }
 
@@ -298,15 +296,8 @@ impl<H: Handle> Submitter<'_, H> {
         let want = u32::try_from(want).unwrap_or(u32::MAX);
         // SAFETY: every entry was pushed under the contract; the argument points into the region,
         // which is borrowed by our caller.
-        let taken = unsafe {
-            syscall::enter_registered_wait(
-                self.handle.name(),
-                to_submit,
-                want,
-                flags.bits(),
-                offset,
-            )
-        }?;
+        let taken =
+            unsafe { self.handle.enter_registered_wait(to_submit, want, flags.bits(), offset) }?;
         Ok(taken as usize)
     }
 }

@@ -24,6 +24,10 @@ pub struct RingName {
 }
 
 impl RingName {
+    /// No ring. The kernel knows it by no such name, and no call is made with it.
+    #[cfg(all(any(test, feature = "pretend-kernel"), not(rustix_uring_loom)))]
+    pub(crate) const NONE: Self = Self::descriptor(-1);
+
     #[inline]
     pub(crate) const fn descriptor(number: RawFd) -> Self {
         Self { number, registered: false }
@@ -52,7 +56,7 @@ impl RingName {
 
 /// What an enter call carries beside its numbers.
 #[derive(Clone, Copy)]
-pub(crate) enum EnterArg<'a> {
+pub enum EnterArg<'a> {
     Nothing,
     /// A signal mask alone, which every kernel takes.
     Sigmask(&'a KernelSigSet),

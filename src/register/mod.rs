@@ -71,7 +71,6 @@ use rustix::io::{self, Errno};
 use crate::local::Handle;
 use crate::submit::Submitter;
 use crate::sys::{io_uring_register_op, io_uring_rsrc_register, io_uring_rsrc_update2};
-use crate::syscall;
 
 /// The three shapes of the one register call.
 impl<H: Handle> Submitter<'_, H> {
@@ -121,7 +120,7 @@ impl<H: Handle> Submitter<'_, H> {
         nr_args: u32,
     ) -> io::Result<u32> {
         // SAFETY: the caller vouches for `arg`.
-        unsafe { syscall::register(self.handle.register_name(), op, arg, nr_args) }
+        unsafe { self.handle.register(op, arg, nr_args) }
     }
 
     /// Registers files or buffers, each with a tag.

@@ -1,5 +1,6 @@
 //! Time.
 
+use core::ops::Add;
 use core::time::Duration;
 
 use bitflags::bitflags;
@@ -62,6 +63,21 @@ impl Timespec {
     }
 }
 
+impl Add<Duration> for Timespec {
+    type Output = Self;
+
+    /// The time so much later: a point on the same clock, for timeouts that are
+    /// [absolute](TimeoutFlags::ABS). At most the latest that there is.
+    #[inline]
+    fn add(self, later: Duration) -> Self {
+        const SECOND: i64 = 1_000_000_000;
+        let nsec = self.nsec.saturating_add(later.subsec_nanos().into());
+        let sec = i64::try_from(later.as_secs()).unwrap_or(i64::MAX);
+        let sec = self.sec.saturating_add(sec).saturating_add(nsec.div_euclid(SECOND));
+        Self { sec, nsec: nsec.rem_euclid(SECOND) }
+    }
+}
+
 impl From<Duration> for Timespec {
     #[inline]
     fn from(duration: Duration) -> Self {
@@ -106,5 +122,22 @@ bitflags! {
         const IMMEDIATE_ARG = sys::IORING_TIMEOUT_IMMEDIATE_ARG;
 
         const _ = !0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_times_carry_and_saturate() {
+        let time = |sec, nsec| Timespec { sec, nsec };
+        let later = Duration::new(2, 600_000_000);
+        assert_eq!(time(1, 300_000_000) + later, time(3, 900_000_000));
+        assert_eq!(time(1, 400_000_000) + later, time(4, 0));
+        // More than a second of nanoseconds, which the kernel takes.
+        assert_eq!(time(1, 1_500_000_000) + later, time(5, 100_000_000));
+        assert_eq!(time(-1, 0) + later, time(1, 600_000_000));
+        assert_eq!(time(1, 0) + Duration::MAX, time(i64::MAX, 999_999_999));
     }
 }

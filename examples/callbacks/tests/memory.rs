@@ -1,0 +1,167 @@
+//! Whatever is dropped, cancelled, forgotten, or panics, and whenever: nothing writes to freed memory.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
+
+use rustix_uring::types::{Mode, OFlags, PollFlags};
+
+use super::*;
+use crate::check::freed::Watch;
+use crate::op::{Buffer, File, Vectored};
+
+/// How far the operation has come when it happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Point {
+    Queued,
+    InFlight,
+    /// The kernel is done with it, and we do not know.
+    Over,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Drop,
+    End,
+    Forget,
+    CancelOne,
+    CancelAll,
+    Panic,
+}
+
+/// Operations whose memory the kernel writes to, each with what has it do so.
+fn operations() -> Vec<(Op, Box<dyn FnOnce()>)> {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let (vector_reader, vector_writer) = rustix::pipe::pipe().unwrap();
+    let (here, mut there) = UnixStream::pair().unwrap();
+    let (polled, mut poller) = UnixStream::pair().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (own, buffer) = (File::Own, || Buffer::new(vec![0; 64 << 10]));
+    let vectored = Vectored::new(vec![buffer(), buffer()]);
+    let write = |writer: OwnedFd| {
+        move || {
+            // Where the other end is closed, nobody is there to read it.
+            let _ = rustix::io::write(writer, &[7; 60 << 10]);
+        }
+    };
+    vec![
+        (Op::Read(own(reader), buffer(), 0), Box::new(write(writer))),
+        (Op::Readv(own(vector_reader), vectored, 0), Box::new(write(vector_writer))),
+        (Op::Receive(own(here.into()), buffer()), Box::new(move || drop(there.write(&[7; 999])))),
+        (Op::accept(own(listener.into())), Box::new(move || drop(TcpStream::connect(address)))),
+        (Op::Poll(own(polled.into()), PollFlags::IN), Box::new(move || drop(poller.write(&[7])))),
+        (Op::stat(c"/"), Box::new(|| ())),
+        (Op::after(Duration::from_millis(1)), Box::new(|| ())),
+    ]
+}
+
+/// What is left of the loop when it has happened.
+fn happens(mut on: Loop<Log>, ids: &[TaskId], event: Event) -> Option<Loop<Log>> {
+    match event {
+        Event::Drop => return None,
+        Event::End => on.end().unwrap(),
+        Event::Forget => {
+            std::mem::forget(on);
+            return None;
+        }
+        Event::CancelOne => {
+            let log = Log::default();
+            for id in ids {
+                start(&mut on, &log, 0, Op::Cancel(*id));
+            }
+            on.run(Until::Done).unwrap();
+        }
+        Event::CancelAll => {
+            start(&mut on, &Log::default(), 0, Op::CancelAll);
+            on.run(Until::Done).unwrap();
+        }
+        Event::Panic => {
+            let panics: crate::event_loop::Callback<Log, OwnedFd> = |_, _| panic!("on purpose");
+            let context = Context { callback: panics, state: 0, user: Log::default() };
+            assert!(on.start(Op::Nop, context).is_ok());
+            let run = AssertUnwindSafe(|| while on.run(Until::Once).is_ok() {});
+            assert!(catch_unwind(run).is_err());
+        }
+    }
+    Some(on)
+}
+
+#[test]
+fn nothing_writes_to_freed_memory() {
+    use Event::*;
+    use Point::*;
+    for point in [Queued, InFlight, Over] {
+        for event in [Drop, End, Forget, CancelOne, CancelAll, Panic] {
+            let watch = Watch::begin();
+            let mut on = Loop::new(32).unwrap();
+            let (log, mut feed) = (Log::default(), Vec::new());
+            let mut ids = Vec::new();
+            for (op, feeds) in operations() {
+                ids.push(start(&mut on, &log, 0, op));
+                feed.push(feeds);
+            }
+            if point != Queued {
+                outcome!(first(&mut on), Nop(Ok(())) => ());
+            }
+            if point == Over {
+                feed.drain(..).for_each(|feed| feed());
+                thread::sleep(Duration::from_millis(5));
+            }
+            let on = happens(on, &ids, event);
+            // What came back may go at once.
+            log.take();
+            feed.into_iter().for_each(|feed| feed());
+            thread::sleep(Duration::from_millis(10));
+            watch.check();
+            drop(on);
+            thread::sleep(Duration::from_millis(10));
+            watch.check();
+        }
+    }
+}
+
+/// Reads from the disk, straight to memory: no cancellation finds them, and the ring's end does not
+/// end them.
+#[test]
+fn no_disk_writes_to_freed_memory() {
+    const SIZE: usize = 2 << 20;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&vec![7; SIZE]).unwrap();
+    file.as_file().sync_all().unwrap();
+    let path = CString::new(file.path().as_os_str().to_owned().into_vec()).unwrap();
+    let mut on = Loop::new(1).unwrap();
+    let open = Op::Open(path.into(), OFlags::RDONLY | OFlags::DIRECT, Mode::empty());
+    let direct = outcome!(one(&mut on, open), Open(fd) => Rc::new(fd.expect("O_DIRECT")));
+    assert!(rustix::fs::fcntl_getfl(direct.as_fd()).is_ok());
+    for event in [Event::Drop, Event::End, Event::Forget, Event::Panic] {
+        let watch = Watch::begin();
+        let mut on = Loop::new(16).unwrap();
+        let log = Log::default();
+        for _ in 0..8 {
+            let bytes = vec![0; SIZE + 4096].into_boxed_slice();
+            let start_at = bytes.as_ptr().align_offset(4096);
+            let buffer = Buffer::new(bytes).part(start_at..start_at + SIZE);
+            start(&mut on, &log, 0, Op::Read(File::Shared(direct.clone()), buffer, 0));
+        }
+        outcome!(first(&mut on), Nop(Ok(())) => ());
+        let early = log.take();
+        for (_, outcome) in early {
+            outcome!(outcome, Read(Ok(SIZE), _, buffer) => {
+                assert!(buffer.bytes[buffer.range.clone()].iter().all(|&byte| byte == 7));
+            });
+        }
+        let on = happens(on, &[], event);
+        log.take();
+        drop(on);
+        thread::sleep(Duration::from_millis(100));
+        watch.check();
+    }
+}

@@ -1,0 +1,279 @@
+//! On a kernel that is pretended, which does at will what a real one does once in a year.
+
+use std::collections::HashMap;
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use rustix_uring::pretend::{Answer, Kernel, Script, Submission};
+use rustix_uring::{Builder, Errno, IoUring, opcode};
+
+use super::*;
+use crate::check::freed::Watch;
+use crate::machine::{Job, QUESTION};
+use crate::op::{Buffer, File, Mailbox};
+use crate::ping_pong::Player;
+
+type Pretended<U> = Loop<U, Kernel>;
+
+fn build<U>(builder: &Builder, tasks: u32, script: Script) -> (Pretended<U>, Kernel) {
+    let ring = builder.build_pretend(8, script).unwrap();
+    let kernel = ring.kernel().clone();
+    (Loop::on(ring, tasks), kernel)
+}
+
+fn pretend<U>(
+    tasks: u32,
+    answers: impl FnMut(&Submission) -> Answer + Send + 'static,
+) -> (Pretended<U>, Kernel) {
+    build(&IoUring::builder(), tasks, Script::new(answers))
+}
+
+/// A network in which every socket is connected to somebody who turns each bit over.
+#[derive(Default)]
+struct Network {
+    /// What each socket has to read.
+    answers: HashMap<RawFd, Vec<u8>>,
+    /// Whether all of it goes at once, or one byte; all of it, if nothing is there to decide.
+    rng: Option<Rng>,
+}
+
+impl Network {
+    fn answer(&mut self, it: &Submission) -> Answer {
+        let whole = self.rng.as_mut().is_none_or(Rng::bool);
+        let part = |len: usize| if whole { len } else { len.min(1) };
+        let Some(data) = self.answers.get_mut(&it.fd()) else {
+            return match it.opcode() {
+                opcode::Socket::CODE => {
+                    let fd = null().into_raw_fd();
+                    self.answers.insert(fd, Vec::new());
+                    Answer::result(fd)
+                }
+                _ => Answer::usual(),
+            };
+        };
+        match it.opcode() {
+            opcode::Connect::CODE => Answer::result(0),
+            opcode::Write::CODE => {
+                let written = it.data().expect("a write has data");
+                let len = part(written.len());
+                data.extend(written[..len].iter().map(|byte| !byte));
+                Answer::result(len as i32)
+            }
+            opcode::Read::CODE => {
+                let len = part(data.len().min(it.as_raw().len as usize));
+                Answer::bytes(data.drain(..len).collect::<Vec<u8>>())
+            }
+            opcode::Close::CODE => {
+                assert_eq!(self.answers.remove(&it.fd()), Some(Vec::new()));
+                // SAFETY: the descriptor is the program's that gives it to be closed.
+                drop(unsafe { OwnedFd::from_raw_fd(it.fd()) });
+                Answer::result(0)
+            }
+            other => panic!("what is operation {other}?"),
+        }
+    }
+}
+
+fn job(runs: u32) -> Rc<Job> {
+    Job::new("192.0.2.1:1".parse().unwrap(), runs)
+}
+
+/// Whatever is short, late, refused, interrupted, or out of order.
+#[test]
+fn machines_run_on_every_kernel() {
+    let (kernels, runs) = if cfg!(miri) { (2, 4) } else { (300, 40) };
+    for seed in 0..kernels {
+        let mut rng = Rng::with_seed(seed);
+        let mut network = Network { rng: Some(rng.fork()), ..Network::default() };
+        let script = Script::new(move |it| {
+            match rng.u8(..) {
+                0..20 => return Answer::refuse([Errno::AGAIN, Errno::BUSY][rng.usize(..2)]),
+                20..30 => it.kernel().interrupt(),
+                30..40 => it.kernel().fail(Errno::INTR),
+                _ => {}
+            }
+            let late =
+                if rng.bool() { Duration::from_millis(rng.u64(..50)) } else { Duration::ZERO };
+            network.answer(it).after(late)
+        });
+        let script = script.start(u32::MAX - 9);
+        let (mut on, _) = build(&IoUring::builder(), 4, script);
+        assert_eq!(job(runs).run(&mut on, 4), Ok(runs), "seed {seed}");
+    }
+}
+
+/// The first run is well, and of the second each of its six operations fails once.
+#[test]
+fn machines_end_at_each_failure() {
+    let names = ["Socket", "Connect", "Write", "Read", "Read", "Close"];
+    for (nth, name) in names.into_iter().enumerate() {
+        let (mut network, mut count) = (Network::default(), 0);
+        let (mut on, kernel) = pretend(1, move |it| {
+            count += 1;
+            if count == 7 + nth { Answer::error(Errno::IO) } else { network.answer(it) }
+        });
+        let failed = job(10).run(&mut on, 1).unwrap_err();
+        assert!(failed.contains(&format!(": {name}(Err(")), "{nth}: {failed}");
+        assert_eq!((on.busy(), kernel.in_flight()), (0, vec![]));
+    }
+}
+
+#[test]
+fn descriptors_are_closed_once() {
+    let closes = Arc::new(Mutex::new(Vec::new()));
+    let seen = closes.clone();
+    for (errno, ours) in [(Errno::CANCELED, true), (Errno::IO, false)] {
+        let seen = seen.clone();
+        let (mut on, _) = pretend(1, move |it| {
+            seen.lock().unwrap().push(it.fd());
+            Answer::error(errno)
+        });
+        outcome!(one(&mut on, Op::Close(null())), Close(Err(error)) => assert_eq!(error, errno));
+        let fd = closes.lock().unwrap().pop().unwrap();
+        if !ours {
+            // The kernel would have closed it; this one only says so.
+            // SAFETY: nobody else does.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+}
+
+#[test]
+fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
+    let watch = Watch::begin();
+    let (mut on, kernel) = pretend(4, |it| match it.opcode() {
+        opcode::Read::CODE => Answer::bytes([7; 64]).after(Duration::from_secs(5)).stubborn(),
+        opcode::PollAdd::CODE => Answer::pending(),
+        _ => Answer::usual(),
+    });
+    let log = Log::default();
+    start(&mut on, &log, 0, Op::Read(File::Own(null()), Buffer::new([0; 64]), 0));
+    start(&mut on, &log, 0, Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN));
+    outcome!(first(&mut on), Nop(Ok(())) => ());
+    assert_eq!(kernel.in_flight().len(), 2);
+    drop(on);
+    assert_eq!((kernel.now(), kernel.in_flight()), (Duration::from_secs(5), vec![]));
+    // Nobody is called by then.
+    assert!(log.take().is_empty());
+    watch.check();
+}
+
+#[test]
+fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
+    let watch = Watch::begin();
+    let (mut on, kernel) = pretend(4, |it| match it.opcode() {
+        opcode::Read::CODE => Answer::pending(),
+        _ => Answer::usual(),
+    });
+    start(&mut on, &Log::default(), 0, Op::Read(File::Own(null()), Buffer::new([0; 64]), 0));
+    outcome!(first(&mut on), Nop(Ok(())) => ());
+    let [number] = kernel.in_flight()[..] else { panic!() };
+    kernel.fail(Errno::NXIO);
+    assert_eq!(on.run(Until::Done), Err(Errno::NXIO));
+    kernel.fail(Errno::NXIO);
+    drop(on);
+    assert!(kernel.complete(number, Answer::bytes([7; 64])));
+    watch.check();
+}
+
+#[test]
+fn refused_operations_are_done_in_order() {
+    let mut refusals = 0;
+    let (mut on, kernel) = pretend(40, move |_| {
+        refusals += 1;
+        if refusals % 3 == 1 { Answer::refuse(Errno::BUSY) } else { Answer::usual() }
+    });
+    let log = Log::default();
+    for state in 0..40 {
+        start(&mut on, &log, state, Op::Nop);
+    }
+    on.run(Until::Done).unwrap();
+    assert!(log.take().into_iter().map(|(state, _)| state).eq(0..40));
+    assert!(kernel.enters() >= 20);
+}
+
+#[test]
+fn an_hour_takes_no_time() {
+    let (mut on, kernel) = pretend(2, |_| Answer::usual());
+    let log = Log::default();
+    start(&mut on, &log, 1, Op::after(Duration::from_secs(3600)));
+    start(&mut on, &log, 2, Op::at(Duration::from_secs(60)));
+    on.run(Until::Done).unwrap();
+    let over = log.take().into_iter().map(|(state, it)| outcome!(it, Timer(Ok(())) => state));
+    assert!(over.eq([2, 1]));
+    assert_eq!(kernel.now(), Duration::from_secs(3600));
+}
+
+#[test]
+fn a_cancellation_that_comes_too_late_finds_nothing() {
+    let (mut on, _) = pretend(4, |it| match it.opcode() {
+        opcode::PollAdd::CODE => Answer::result(1),
+        _ => Answer::usual(),
+    });
+    let log = Log::default();
+    let poll = Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN);
+    let id = start(&mut on, &log, 0, poll);
+    start(&mut on, &log, 1, Op::Cancel(id));
+    on.run(Until::Done).unwrap();
+    let [(0, poll), (1, cancel)] = <[_; 2]>::try_from(log.take()).unwrap() else { panic!() };
+    outcome!(poll, Poll(Ok(_), _) => ());
+    outcome!(cancel, Cancel(Err(Errno::NOENT)) => ());
+}
+
+#[test]
+fn messages_are_answered() {
+    let (mut on, _) = pretend(4, |it| {
+        assert_eq!(it.opcode(), opcode::MsgRingData::CODE);
+        let (user_data, value) = (it.as_raw().off, it.as_raw().len as i32);
+        // The last one is over, and wants no answer.
+        if value < 99 {
+            it.kernel().post(user_data, value + 1, 0);
+        }
+        Answer::result(0)
+    });
+    let player = Player::new(Mailbox(null().into()), 99);
+    assert_eq!(player.play(&mut on, true), Ok(50));
+}
+
+#[test]
+fn no_message_is_lost_for_want_of_room() {
+    let mut builder = IoUring::builder();
+    let (mut on, kernel) = build(builder.setup_cqsize(8), 2, Script::default());
+    for value in 0..100 {
+        kernel.post(1 << 63 | 5, value, 0);
+        // Nobody's.
+        kernel.post(u64::from(value as u32), 0, 0);
+    }
+    let got: Rc<RefCell<Vec<i32>>> = Rc::default();
+    on.listen(
+        |on, got, message| {
+            assert_eq!(message.subject, 5);
+            got.borrow_mut().push(message.value);
+            if message.value == 99 {
+                on.stop();
+            }
+        },
+        got.clone(),
+    );
+    on.run(Until::Stopped).unwrap();
+    assert!(got.take().into_iter().eq(0..100));
+}
+
+#[test]
+fn a_question_is_what_is_asked() {
+    // The networks above answer anything; this is what the machine must have said.
+    let mut network = Network::default();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = said.clone();
+    let (mut on, _) = pretend(1, move |it| {
+        let answer = network.answer(it);
+        if let (Some(answers), opcode::Write::CODE) = (network.answers.get(&it.fd()), it.opcode()) {
+            *hears.lock().unwrap() = answers.iter().map(|byte| !byte).collect();
+        }
+        answer
+    });
+    assert_eq!(job(1).run(&mut on, 1), Ok(1));
+    assert_eq!(*said.lock().unwrap(), QUESTION);
+}

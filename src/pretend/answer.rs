@@ -1,0 +1,367 @@
+//! What a script is asked, and what it answers.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::vec::Vec;
+
+use rustix::io::Errno;
+
+use super::Kernel;
+use crate::cqueue;
+use crate::squeue::{Flags, Sqe};
+use crate::sys::{self, io_uring_op::*};
+use crate::types::{RecvSendFlags, iovec};
+
+/// An entry that the program has submitted.
+pub struct Submission {
+    pub(super) sqe: Sqe,
+    pub(super) rest: Option<[u8; 64]>,
+    pub(super) kernel: Kernel,
+}
+
+impl Submission {
+    /// The kernel that it was submitted to. (A script that has a clone of its own kernel keeps the
+    /// ring's memory for ever.)
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// The entry's fields.
+    pub fn as_raw(&self) -> &Sqe {
+        &self.sqe
+    }
+
+    /// What follows the fields in an entry of 128 bytes.
+    pub fn rest(&self) -> Option<&[u8; 64]> {
+        self.rest.as_ref()
+    }
+
+    /// Which operation it is: the `CODE` of one of [`opcode`](crate::opcode).
+    pub fn opcode(&self) -> u8 {
+        self.sqe.opcode
+    }
+
+    /// The number that comes back in the completion.
+    pub fn user_data(&self) -> u64 {
+        self.sqe.user_data
+    }
+
+    /// The descriptor, or the slot, that it is about.
+    pub fn fd(&self) -> i32 {
+        self.sqe.fd
+    }
+
+    /// What it writes or sends, if it is a plain or vectored write, or a send. (Whoever has pushed it
+    /// has promised that it is there.)
+    pub fn data(&self) -> Option<Vec<u8>> {
+        let codes = [IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_SEND, IORING_OP_SEND_ZC];
+        if !codes.iter().any(|&code| code as u8 == self.sqe.opcode) {
+            return None;
+        }
+        let mut data = Vec::new();
+        for Span { start, len } in spans(&self.sqe) {
+            // SAFETY: the contract of a pushed entry: what a write reads is there until it completes.
+            data.extend_from_slice(unsafe { core::slice::from_raw_parts(start, len) });
+        }
+        Some(data)
+    }
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sqe.fmt(f)
+    }
+}
+
+/// Memory that an entry names.
+pub(super) struct Span {
+    pub(super) start: *mut u8,
+    pub(super) len: usize,
+}
+
+// SAFETY: an address; the program has promised the memory to the kernel, which is us.
+unsafe impl Send for Span {}
+
+/// The memory that the data of an operation is in, or goes to.
+pub(super) fn spans(sqe: &Sqe) -> Vec<Span> {
+    let is = |codes: &[sys::io_uring_op]| codes.iter().any(|&code| code as u8 == sqe.opcode);
+    if Flags::from_bits_retain(sqe.flags).contains(Flags::BUFFER_SELECT) {
+        return Vec::new();
+    }
+    let addr = core::ptr::with_exposed_provenance_mut::<u8>(sqe.addr as usize);
+    let sends = is(&[IORING_OP_SEND, IORING_OP_SEND_ZC]);
+    let vectorized =
+        RecvSendFlags::from_bits_retain(sqe.ioprio).contains(RecvSendFlags::VECTORIZED);
+    let vectored = is(&[IORING_OP_READV, IORING_OP_WRITEV]) || sends && vectorized;
+    let plain = is(&[IORING_OP_READ, IORING_OP_RECV, IORING_OP_WRITE]) || sends;
+    if plain && !vectored && sqe.len > 0 {
+        return Vec::from([Span { start: addr, len: sqe.len as usize }]);
+    }
+    let mut spans = Vec::new();
+    if vectored {
+        for i in 0..sqe.len as usize {
+            // SAFETY: the contract of a pushed entry: the array is there while it is submitted,
+            // which is when we are called.
+            let iovec = unsafe { addr.cast::<iovec>().add(i).read() };
+            if iovec.iov_len > 0 {
+                spans.push(Span { start: iovec.iov_base.cast(), len: iovec.iov_len });
+            }
+        }
+    }
+    spans
+}
+
+/// What becomes of a submission.
+///
+/// ```
+/// use std::time::Duration;
+/// use rustix_uring::{Errno, pretend::Answer};
+///
+/// Answer::result(5); // it completes at once, with 5
+/// Answer::error(Errno::CONNRESET); // or with an error
+/// Answer::bytes("hello"); // a read: "hello" in its buffer
+/// Answer::result(5).after(Duration::from_secs(1)); // not before somebody has waited for a second
+/// Answer::result(5).then(Answer::result(6)); // multishot: two completions, the first with `more`
+/// Answer::pending(); // it is in flight until it is cancelled, or `Kernel::complete` completes it
+/// Answer::refuse(Errno::BUSY); // it is not taken, and stays queued
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Answer {
+    pub(super) special: Option<Special>,
+    pub(super) pieces: VecDeque<Piece>,
+    /// More is to come that is not in `pieces`.
+    pub(super) open: bool,
+    pub(super) stubborn: bool,
+}
+
+/// Answers that are more than completions.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Special {
+    Usual,
+    Refuse(Errno),
+    /// It completes, and nothing behind it is taken.
+    Reject,
+}
+
+/// One completion.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) outcome: Outcome,
+    pub(super) flags: u32,
+    pub(super) big: Option<[u64; 2]>,
+    /// How long after the one before.
+    pub(super) after: Duration,
+}
+
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Result(i32),
+    Bytes(Vec<u8>),
+}
+
+impl Answer {
+    fn new(special: Option<Special>, open: bool) -> Self {
+        Self { special, pieces: VecDeque::new(), open, stubborn: false }
+    }
+
+    fn one(outcome: Outcome) -> Self {
+        let mut answer = Self::new(None, false);
+        answer.pieces.push_back(Piece { outcome, flags: 0, big: None, after: Duration::ZERO });
+        answer
+    }
+
+    /// What every kernel would do, as far as it needs nothing but the ring: a NOP completes with 0; a
+    /// [`Timeout`](crate::opcode::Timeout) with -ETIME after its time, where its flags say nothing
+    /// but [`ABS`](crate::types::TimeoutFlags::ABS) and there is no count; cancellations, and removals
+    /// of timeouts and polls, are carried out on what is in flight. Everything else completes with
+    /// -EINVAL, as what the kernel does not know.
+    pub fn usual() -> Self {
+        Self::new(Some(Special::Usual), false)
+    }
+
+    /// It completes with this result.
+    pub fn result(result: i32) -> Self {
+        Self::one(Outcome::Result(result))
+    }
+
+    /// It completes with this error.
+    pub fn error(errno: Errno) -> Self {
+        Self::result(-errno.raw_os_error())
+    }
+
+    /// It reads or receives this, or as much of it as it has room for, and completes with the
+    /// length. The memory is written when it completes, and not before: a program that frees it too
+    /// early is found out by Miri, or by an allocator that looks.
+    ///
+    /// For `Read`, `Readv` and `Recv` with buffers of their own; others complete with -EFAULT.
+    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::one(Outcome::Bytes(bytes.into()))
+    }
+
+    /// It is in flight, until it is cancelled or [completed by hand](super::Kernel::complete).
+    pub fn pending() -> Self {
+        Self::new(None, true)
+    }
+
+    /// It is done, and no completion says so.
+    pub fn silent() -> Self {
+        Self::new(None, false)
+    }
+
+    /// It is not taken. If it is the first of its enter call, that fails with this errno; else the
+    /// call returns how many were taken before. The next one comes to it again.
+    pub fn refuse(errno: Errno) -> Self {
+        Self::new(Some(Special::Refuse(errno)), false)
+    }
+
+    /// It completes with this error, as an entry does that the kernel refuses to start: the call
+    /// takes none behind it, unless the ring has
+    /// [`setup_submit_all`](crate::Builder::setup_submit_all).
+    pub fn reject(errno: Errno) -> Self {
+        Self { special: Some(Special::Reject), ..Self::error(errno) }
+    }
+
+    fn last(&mut self, change: impl FnOnce(&mut Piece)) {
+        if let Some(piece) = self.pieces.back_mut() {
+            change(piece);
+        }
+    }
+
+    /// The completion has these flags, beside those that it has of itself
+    /// (`IORING_CQE_F_MORE` where another one follows).
+    pub fn flags(mut self, flags: u32) -> Self {
+        self.last(|piece| piece.flags |= flags);
+        self
+    }
+
+    /// The completion says that this provided buffer was used.
+    pub fn buffer(self, bid: u16) -> Self {
+        self.flags(sys::IORING_CQE_F_BUFFER | u32::from(bid) << sys::IORING_CQE_BUFFER_SHIFT)
+    }
+
+    /// The completion has these 16 bytes more, on rings that have room for them.
+    pub fn big(mut self, big: [u64; 2]) -> Self {
+        self.last(|piece| piece.big = Some(big));
+        self
+    }
+
+    /// The completion comes this much later than the one before it, or than the submission. Time
+    /// passes when somebody waits; see [the module](super).
+    pub fn after(mut self, after: Duration) -> Self {
+        self.last(|piece| piece.after += after);
+        self
+    }
+
+    /// The completions of `next` follow.
+    pub fn then(mut self, mut next: Self) -> Self {
+        self.pieces.append(&mut next.pieces);
+        self.open |= next.open;
+        self.stubborn |= next.stubborn;
+        self
+    }
+
+    /// No cancellation finds it, as direct I/O.
+    pub fn stubborn(mut self) -> Self {
+        self.stubborn = true;
+        self
+    }
+}
+
+/// A completion on its way to the queue.
+pub(super) struct Posted {
+    pub(super) entry: cqueue::Entry,
+    pub(super) big: Option<[u64; 2]>,
+}
+
+/// A submission that was taken and has not posted its last completion.
+pub(super) struct InFlight {
+    pub(super) sqe: Sqe,
+    spans: Vec<Span>,
+    /// When the last of `pieces` comes.
+    end: Duration,
+    pieces: VecDeque<(Duration, Piece)>,
+    open: bool,
+    stubborn: bool,
+}
+
+impl InFlight {
+    pub(super) fn new(sqe: Sqe, answer: Answer, now: Duration) -> Self {
+        let mut new = Self {
+            spans: spans(&sqe),
+            sqe,
+            end: now,
+            pieces: VecDeque::new(),
+            open: false,
+            stubborn: false,
+        };
+        new.go_on(answer, now);
+        new
+    }
+
+    /// What `answer` says is to come as well.
+    pub(super) fn go_on(&mut self, answer: Answer, now: Duration) {
+        self.end = self.end.max(now);
+        for piece in answer.pieces {
+            self.end += piece.after;
+            self.pieces.push_back((self.end, piece));
+        }
+        (self.open, self.stubborn) = (answer.open, answer.stubborn);
+    }
+
+    /// Ends it, if that is possible.
+    pub(super) fn cancel(&mut self, now: Duration) -> bool {
+        if self.stubborn {
+            return false;
+        }
+        self.pieces.clear();
+        self.end = now;
+        self.go_on(Answer::error(Errno::CANCELED), now);
+        true
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.pieces.is_empty() && !self.open
+    }
+
+    /// When the next completion comes.
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.pieces.front().map(|(at, _)| *at)
+    }
+
+    /// Carries out what the next completion says, and hands it over, unless it is to be left out.
+    pub(super) fn complete(&mut self) -> Option<Posted> {
+        let (_, Piece { outcome, mut flags, big, .. }) = self.pieces.pop_front()?;
+        let res = match outcome {
+            Outcome::Result(result) => result,
+            Outcome::Bytes(bytes) => self.write(&bytes),
+        };
+        if !self.is_over() {
+            flags |= sys::IORING_CQE_F_MORE;
+        }
+        let skipped = Flags::from_bits_retain(self.sqe.flags).contains(Flags::SKIP_SUCCESS);
+        let entry = cqueue::Entry { user_data: self.sqe.user_data, res, flags };
+        (res < 0 || !skipped).then_some(Posted { entry, big })
+    }
+
+    fn write(&self, bytes: &[u8]) -> i32 {
+        let codes = [IORING_OP_READ, IORING_OP_READV, IORING_OP_RECV];
+        if !codes.iter().any(|&code| code as u8 == self.sqe.opcode) {
+            return -Errno::FAULT.raw_os_error();
+        }
+        let mut rest = bytes;
+        for span in &self.spans {
+            let (now, later) = rest.split_at(rest.len().min(span.len));
+            // SAFETY: the contract of a pushed entry: its memory is there, and ours to write, until
+            // its last completion, which the program has not seen yet.
+            unsafe { span.start.copy_from_nonoverlapping(now.as_ptr(), now.len()) };
+            rest = later;
+        }
+        (bytes.len() - rest.len()) as i32
+    }
+}
