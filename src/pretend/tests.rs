@@ -188,21 +188,23 @@ fn several_completions_of_one_operation() {
 fn refused_submissions_stay_queued() {
     let mut refusals = 2;
     let mut ring = ring(move |submission| {
-        // Those that were refused are not in flight, and none of the others waits.
-        assert_eq!(submission.kernel().in_flight(), []);
+        // What was refused is not in flight, and the first is, for a second.
+        let others = submission.kernel().in_flight();
+        assert_eq!(others, if submission.user_data() == 1 { vec![] } else { vec![1] });
         if submission.user_data() == 2 && refusals > 0 {
             refusals -= 1;
             return Answer::refuse(Errno::BUSY);
         }
-        Answer::usual()
+        Answer::result(0).after(if submission.user_data() == 1 { SECOND } else { Duration::ZERO })
     });
     (1..=3).for_each(|number| push(&mut ring, nop(number)));
     // It does not wait, and the errno comes when nothing else does.
     assert_eq!(ring.submit_and_wait(3), Ok(1));
     assert_eq!(ring.submission().len(), 2);
+    assert_eq!(ring.kernel().now(), Duration::ZERO);
     assert_eq!(ring.submit(), Err(Errno::BUSY));
     assert_eq!(ring.submit_and_wait(3), Ok(2));
-    assert_eq!(reap(&mut ring), [(1, 0), (2, 0), (3, 0)]);
+    assert_eq!(reap(&mut ring), [(2, 0), (3, 0), (1, 0)]);
 }
 
 #[test]
@@ -389,10 +391,13 @@ fn a_full_queue_keeps_or_loses() {
         assert_eq!(ring.submission().cq_overflow(), kept);
         assert_eq!(ring.completion().overflow(), if kept { 0 } else { 2 });
         assert!(reap(&mut ring).into_iter().map(|(number, _)| number).eq(0..4));
+        // There is room now, but those that wait come first, and when they are asked for.
+        ring.kernel().post(6, 0, 0);
+        assert_eq!(reap(&mut ring), if kept { vec![] } else { vec![(6, 0)] });
         // A flagged overflow makes the call that brings the rest.
         ring.submit().unwrap();
         let rest = reap(&mut ring);
-        assert_eq!(rest, if kept { vec![(4, 0), (5, 0)] } else { vec![] });
+        assert_eq!(rest, if kept { vec![(4, 0), (5, 0), (6, 0)] } else { vec![] });
         assert!(!ring.submission().cq_overflow());
     }
 }

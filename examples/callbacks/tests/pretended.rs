@@ -1,7 +1,9 @@
 //! On a kernel that is pretended, which does at will what a real one does once in a year.
 
 use std::collections::HashMap;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -122,22 +124,37 @@ fn machines_end_at_each_failure() {
 
 #[test]
 fn descriptors_are_closed_once() {
-    let closes = Arc::new(Mutex::new(Vec::new()));
-    let seen = closes.clone();
     for (errno, ours) in [(Errno::CANCELED, true), (Errno::IO, false)] {
-        let seen = seen.clone();
+        let (here, there) = UnixStream::pair().unwrap();
+        there.set_nonblocking(true).unwrap();
+        let fd = here.as_raw_fd();
         let (mut on, _) = pretend(1, move |it| {
-            seen.lock().unwrap().push(it.fd());
+            assert_eq!(it.fd(), fd);
             Answer::error(errno)
         });
-        outcome!(one(&mut on, Op::Close(null())), Close(Err(error)) => assert_eq!(error, errno));
-        let fd = closes.lock().unwrap().pop().unwrap();
+        let close = one(&mut on, Op::Close(here.into()));
+        outcome!(close, Close(Err(error)) => assert_eq!(error, errno));
+        assert_eq!((&there).read(&mut [0]).ok(), ours.then_some(0));
         if !ours {
-            // The kernel would have closed it; this one only says so.
-            // SAFETY: nobody else does.
+            // A kernel closes it even so, and this one does not.
+            // SAFETY: it is open, as was just seen, and nobody's.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
+}
+
+#[test]
+fn a_completion_of_an_earlier_use_ends_nothing() {
+    let (mut on, kernel) = pretend(1, |_| Answer::pending());
+    let log = Log::default();
+    let poll = Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN);
+    let TaskId(id) = start(&mut on, &log, 0, poll);
+    kernel.post(id + (1 << 32), 0, 0);
+    on.run(Until::Once).unwrap();
+    assert_eq!((log.borrow().len(), on.busy()), (0, 1));
+    assert!(kernel.complete(id, Answer::result(1)));
+    on.run(Until::Done).unwrap();
+    assert_eq!(log.take().len(), 1);
 }
 
 #[test]
