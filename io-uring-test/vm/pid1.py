@@ -76,7 +76,7 @@ def boot(machine, kernel, binary, path, work):
     append = "console=%s rdinit=/freestanding panic=-1 loglevel=1 %s -- %s" % (machine.console, machine.append, path)
     argv = [
         "setpriv", "--pdeathsig", "KILL", program(machine.qemu, *machine.packages), *machine.machine,
-        "-accel", machine.accel, "-m", str(qemu.MEMORY), "-smp", str(qemu.PROCESSORS), "-display", "none",
+        "-accel", machine.accel, "-m", str(machine.memory), "-smp", str(qemu.PROCESSORS), "-display", "none",
         "-monitor", "none", "-no-reboot", "-nodefaults", "-serial", "file:%s" % console,
         "-kernel", kernel.image, "-initrd", work / "initramfs", "-append", append,
     ]

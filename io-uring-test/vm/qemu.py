@@ -7,10 +7,6 @@ from dataclasses import dataclass, field
 
 from packages import Failure, program, run
 
-# Not so much that a 32-bit kernel has memory without an address of its own: 6.1 registers rings of
-# provided buffers there, and ends in an oops at their first use (page_address() of such a page is
-# NULL, and io_buffer_select() reads its tail).
-MEMORY = 768
 PROCESSORS, HUGE_PAGES = 2, 16
 DISK, SCRATCH, NVME = 256 << 20, 64 << 20, 64 << 20
 
@@ -58,7 +54,7 @@ def boot(arch, kernel, work, logs, timeout, progress):
     argv = [
         # The emulator is not to outlive us.
         "setpriv", "--pdeathsig", "KILL", program(arch.qemu, *arch.packages),
-        *arch.machine, "-accel", arch.accel, "-m", str(MEMORY), "-smp", str(PROCESSORS),
+        *arch.machine, "-accel", arch.accel, "-m", str(arch.memory), "-smp", str(PROCESSORS),
         "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
         "-serial", "file:%s" % console, "-kernel", kernel.image, "-initrd", work / "initramfs",
         "-append", append, "-device", "virtio-serial-" + arch.bus,
