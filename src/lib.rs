@@ -55,7 +55,7 @@
 //! `Query::without_ring`), restrictions and filters of a task (`restrict_task`, `filter_task`).
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 extern crate std;
 
 mod availability;
@@ -63,6 +63,10 @@ mod buf_ring;
 mod builder;
 pub mod cqueue;
 mod drain;
+#[cfg(all(test, not(rustix_uring_loom)))]
+mod fuzz;
+#[cfg(all(fuzzing, not(test)))]
+pub mod fuzz;
 pub mod guide;
 mod local;
 mod memory;

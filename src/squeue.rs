@@ -204,7 +204,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// After a failed submit and a `sync`, this is what is left; see [`as_slices`](Self::as_slices).
     #[inline]
     pub fn len(&self) -> usize {
-        self.local.tail.wrapping_sub(self.head()) as usize
+        // Whatever the kernel's position says, slices lie inside the queue.
+        (self.local.tail.wrapping_sub(self.head()) as usize).min(self.capacity())
     }
 
     /// Whether the kernel has taken everything that was pushed.

@@ -116,12 +116,13 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
 
     /// Goes on in the new memory.
     fn move_to(&mut self, params: io_uring_params, memory: Memory) -> io::Result<()> {
-        let ours = &mut self.params.0;
+        let mut ours = self.params.0;
         (ours.sq_entries, ours.cq_entries) = (params.sq_entries, params.cq_entries);
         (ours.sq_off, ours.cq_off) = (params.sq_off, params.cq_off);
         // SAFETY: the kernel has just set this memory up with these parameters, and nobody but us
         // looks at it.
-        let (sq, cq) = unsafe { memory.queues(&self.params.0, self.sq.posting_pads) }?;
+        let (sq, cq) = unsafe { memory.queues(&ours, Shape::of::<S, C>(), self.sq.posting_pads) }?;
+        self.params.0 = ours;
         (self.sq, self.cq) = (sq, cq);
         self.memory = memory;
         Ok(())
