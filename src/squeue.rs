@@ -504,6 +504,18 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         self.publish();
     }
 
+    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place.
+    ///
+    /// # Safety
+    ///
+    /// As for [`truncate`](Self::truncate).
+    pub(crate) unsafe fn take_back(&mut self, n: usize) {
+        self.sync();
+        let left = self.len().min(n);
+        self.local.tail = self.local.tail.wrapping_sub(left as u32);
+        self.publish();
+    }
+
     /// Submits what was pushed from the first place on, and moves what is left to the front.
     fn submit_rewound<H: Handle>(
         &mut self,
