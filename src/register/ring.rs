@@ -55,6 +55,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// | EBUSY | the kernel moves entries of 64 bytes and completions of 16 only, and this ring has others: submit and reap first |
     /// | EEXIST | the ring is another task's |
     /// | ENOMEM | no memory for the new queues |
+    ///
+    /// ENOMEM also comes where the new queues are there and cannot be mapped, because another thread
+    /// has taken the addresses meanwhile. The ring then stands still until another `resize` succeeds,
+    /// which brings everything along.
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         // What can fail comes first: from the moment that the kernel has resized, the old mappings
