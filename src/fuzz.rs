@@ -462,9 +462,11 @@ fn buffers(bytes: &mut Bytes<'_>) {
 
 /// A refill ring where the kernel says that it is, with its head anywhere.
 fn refills(bytes: &mut Bytes<'_>) {
-    let mut answer = sys::zcrx_ifq_reg::default();
-    answer.rq_entries = if bytes.below(8) == 0 { bytes.u32() } else { 1 << bytes.below(6) };
-    answer.offsets = core::array::from_fn(|_| bytes.length());
+    let answer = sys::zcrx_ifq_reg {
+        rq_entries: if bytes.below(8) == 0 { bytes.u32() } else { 1 << bytes.below(6) },
+        offsets: core::array::from_fn(|_| bytes.length()),
+        ..sys::zcrx_ifq_reg::default()
+    };
     let len = 8 * usize::from(bytes.u8());
     let memory = Memory8::new(len, bytes);
     let region = Mmap::reserve(1).expect("there is address space for a page");

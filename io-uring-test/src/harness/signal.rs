@@ -55,16 +55,16 @@ pub(crate) fn storm<T>(run: impl FnOnce() -> T) -> T {
         }
     }
     handle();
-    let (this, over) = (Thread::this(), AtomicBool::new(false));
+    let (this, over) = (Thread::this(), &AtomicBool::new(false));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        scope.spawn(move || {
             while !over.load(Ordering::SeqCst) {
                 this.signal();
                 thread::sleep(Duration::from_micros(100));
             }
         });
         // Also where it panics.
-        let _over = Over(&over);
+        let _over = Over(over);
         run()
     })
 }
