@@ -66,6 +66,11 @@ impl<'a> Bytes<'a> {
         if self.below(8) == 0 { self.u32() } else { u32::from(self.u8()) }
     }
 
+    /// Where something lies: aligned, and not far away, in most cases.
+    fn offset(&mut self) -> u32 {
+        if self.below(16) == 0 { self.length() } else { 8 * u32::from(self.below(32)) }
+    }
+
     /// A struct of the kernel's.
     ///
     /// # Safety
@@ -349,7 +354,7 @@ fn setup(bytes: &mut Bytes<'_>) {
         let sq = [&mut sq_off.head, &mut sq_off.tail, &mut sq_off.flags, &mut sq_off.dropped];
         let cq = [&mut cq_off.head, &mut cq_off.tail, &mut cq_off.overflow, &mut cq_off.flags];
         for offset in sq.into_iter().chain(cq).chain([&mut sq_off.array, &mut cq_off.cqes]) {
-            *offset = bytes.length();
+            *offset = bytes.offset();
         }
     }
     match bytes.below(3) {
@@ -464,7 +469,7 @@ fn buffers(bytes: &mut Bytes<'_>) {
 fn refills(bytes: &mut Bytes<'_>) {
     let answer = sys::zcrx_ifq_reg {
         rq_entries: if bytes.below(8) == 0 { bytes.u32() } else { 1 << bytes.below(6) },
-        offsets: core::array::from_fn(|_| bytes.length()),
+        offsets: core::array::from_fn(|_| bytes.offset()),
         ..sys::zcrx_ifq_reg::default()
     };
     let len = 8 * usize::from(bytes.u8());
