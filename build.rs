@@ -7,6 +7,8 @@ fn main() {
     // Swaps the words shared with the kernel for a model checker's. Not plain `loom`: programs set
     // that for tests of their own, and it reaches every crate that they build.
     println!("cargo::rustc-check-cfg=cfg(rustix_uring_loom)");
+    // As cargo-fuzz sets it: the parsers are there to be fed, in `fuzz`.
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
 
     let system = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     if system != "linux" {

@@ -392,7 +392,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         handle: H,
     ) -> io::Result<IoUring<S, C, H>> {
         // SAFETY: the memory was set up with these parameters, and nobody else looks at it.
-        let (sq, cq) = unsafe { memory.queues(&params, self.posting_pads) }?;
+        let (sq, cq) = unsafe { memory.queues(&params, Shape::of::<S, C>(), self.posting_pads) }?;
         let params = Parameters(params);
         Ok(IoUring { sq, cq, params, memory, handle, kinds: PhantomData, sharing: PhantomData })
     }
@@ -419,11 +419,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
             | SetupFlags::CQE_MIXED;
         let asked = S::SETUP.union(C::SETUP).intersection(kinds);
         let flags = params.setup_flags();
-        let entries = [params.sq_entries(), params.cq_entries()];
-        if flags.intersection(kinds) != asked
-            || flags.contains(SetupFlags::NO_MMAP)
-            || !entries.iter().all(|entries| entries.is_power_of_two())
-        {
+        if flags.intersection(kinds) != asked || flags.contains(SetupFlags::NO_MMAP) {
             return Err(Errno::INVAL);
         }
         let memory = Memory::map(&params.0, Shape::of::<S, C>(), &fd, false)?;

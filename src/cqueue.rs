@@ -4,7 +4,8 @@
 //! made or last [synced](CompletionQueue::sync). What it has gone past is the kernel's to use
 //! again once it is given back, which happens when the iteration comes to its end, on `sync`, and
 //! when the view is dropped. Until then a completion counts as there, and ends the next wait at
-//! once.
+//! once. (A view that is forgotten gives nothing back: the next one begins where the last give-back
+//! has ended.)
 //!
 //! # In an event loop of another kind
 //!
@@ -126,8 +127,9 @@ kinds! {
                 continue;
             }
             let mut big = [0; 2];
-            if entry.flags & sys::IORING_CQE_F_32 != 0 {
-                // SAFETY: the kernel publishes both halves at once.
+            // The kernel publishes both halves at once.
+            if entry.flags & sys::IORING_CQE_F_32 != 0 && *head != tail {
+                // SAFETY: the caller vouches for everything before the tail.
                 let half: Entry = unsafe { next_place(places, mask, head) };
                 big = half.into_words();
             }
@@ -214,7 +216,8 @@ impl<'a, C: EntryMarker> CompletionQueue<'a, C> {
     /// On [`Mixed`] queues a completion may take two, and filler takes one.
     #[inline]
     pub fn len(&self) -> usize {
-        self.tail.wrapping_sub(self.head) as usize
+        // Whatever the kernel's position says, slices lie inside the queue.
+        (self.tail.wrapping_sub(self.head) as usize).min(self.capacity())
     }
 
     /// Whether nothing is ready, as far as [`sync`](Self::sync) has seen.

@@ -52,8 +52,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// Those of [`submit`](Self::submit), except that what passes by itself is waited for. Then
     /// `outstanding` operations **are still in flight**, and their memory must not be freed: drain
-    /// again, or leak it. A cancellation may still be queued as well: the next submit carries it out,
-    /// on whatever is in flight then.
+    /// again, or leak it. No cancellation stays queued; one that the kernel has taken completes at
+    /// some time, which the next drain takes no notice of.
     pub fn drain(
         &mut self,
         outstanding: &mut usize,
@@ -65,7 +65,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         let a_while = self.params().is_feature_ext_arg().then_some(&a_while);
         let mut targets = Targets::Anything;
         let mut left = targets.count(user_data);
-        let mut in_flight: usize = 0;
+        let (mut in_flight, mut pushed): (usize, usize) = (0, 0);
         loop {
             for cqe in self.completion() {
                 let entry: cqueue::Entry = cqe.into();
@@ -86,6 +86,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
             while *outstanding > 0 && left > 0 && self.push_cancellation(targets, user_data, left) {
                 left -= 1;
                 in_flight += 1;
+                pushed += 1;
             }
             let entered = match a_while {
                 Some(a_while) => self.submit_with_args(1, a_while),
@@ -95,7 +96,16 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
                 Err(Errno::TIME) if in_flight == 0 => left = targets.count(user_data),
                 Err(Errno::TIME) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => {
+                    // What is left would run with the next submit, on whatever is in flight then. An
+                    // SQPOLL ring's thread takes it at any time.
+                    if !self.params().is_setup_sqpoll() {
+                        // SAFETY: the ring is borrowed mutably, so that no other thread enters; and
+                        // nobody else has pushed since.
+                        unsafe { self.submission().take_back(pushed) };
+                    }
+                    return Err(errno);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 #![doc = include_str!("docs/crate.md")]
 #![no_std]
 
-#[cfg(any(test, feature = "pretend-kernel"))]
+#[cfg(any(test, fuzzing, feature = "pretend-kernel"))]
 extern crate std;
 
 mod availability;
@@ -9,6 +9,10 @@ mod buf_ring;
 mod builder;
 pub mod cqueue;
 mod drain;
+#[cfg(all(test, not(rustix_uring_loom)))]
+mod fuzz;
+#[cfg(all(fuzzing, not(test)))]
+pub mod fuzz;
 pub mod guide;
 mod local;
 mod memory;

@@ -25,7 +25,7 @@ pub(crate) struct Shape {
 const HEADER: usize = 512;
 
 /// How long the two areas of a ring's memory are, in bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Areas {
     ring: usize,
     sqes: usize,
@@ -73,8 +73,8 @@ pub(crate) fn sizes(entries: u32, cq_entries: Option<u32>, clamp: bool) -> io::R
 pub(crate) enum Memory {
     /// Mapped from the kernel. Before Linux 5.4, the completion queue has a mapping of its own.
     Mapped { ring: Mmap, cq: Option<Mmap>, sqes: Mmap, dontfork: bool },
-    /// The caller's, who promised that it outlives the ring. `len` is that of `ring`.
-    Callers { ring: NonNull<u8>, sqes: NonNull<u8>, len: usize },
+    /// The caller's, who promised that it outlives the ring.
+    Callers { ring: NonNull<u8>, sqes: NonNull<u8>, areas: Areas },
 }
 
 // SAFETY: addresses; the queues over them say what may be done with them from which thread.
@@ -82,17 +82,57 @@ unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
-/// Where the submission side of the rings ends.
-fn sq_ring_len(params: &io_uring_params) -> usize {
-    if params.flags & sys::IORING_SETUP_NO_SQARRAY != 0 {
-        return 0;
-    }
-    params.sq_off.array as usize + params.sq_entries as usize * size_of::<u32>()
+/// Where the parts of a ring's memory end, as far as the kernel's answer reaches: nothing that it
+/// names lies behind these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    sq: usize,
+    cq: usize,
+    sqes: usize,
 }
 
-/// Where the completion side of the rings ends.
-fn cq_ring_len(params: &io_uring_params, shape: Shape) -> usize {
-    params.cq_off.cqes as usize + params.cq_entries as usize * shape.cqe
+impl Ends {
+    /// # Errors
+    ///
+    /// EINVAL for what is no ring's: sizes that are no powers of two, words that are not aligned;
+    /// EOVERFLOW for what no address space holds.
+    fn of(params: &io_uring_params, shape: Shape) -> io::Result<Self> {
+        let (sq_off, cq_off) = (&params.sq_off, &params.cq_off);
+        if !params.sq_entries.is_power_of_two() || !params.cq_entries.is_power_of_two() {
+            return Err(Errno::INVAL);
+        }
+        let words = |offsets: &[u32]| {
+            let aligned = offsets.iter().all(|offset| offset % 4 == 0);
+            let last = offsets.iter().copied().max().unwrap_or(0);
+            if aligned { end(last, 1, size_of::<u32>()) } else { Err(Errno::INVAL) }
+        };
+        let mut sq = words(&[sq_off.head, sq_off.tail, sq_off.flags, sq_off.dropped])?;
+        if params.flags & sys::IORING_SETUP_NO_SQARRAY == 0 {
+            let array = words(&[sq_off.array])?.max(end(
+                sq_off.array,
+                params.sq_entries,
+                size_of::<u32>(),
+            )?);
+            sq = sq.max(array);
+        }
+        if cq_off.cqes % 8 != 0 {
+            return Err(Errno::INVAL);
+        }
+        let cq = words(&[cq_off.head, cq_off.tail, cq_off.overflow, cq_off.flags])?;
+        let cqes = end(cq_off.cqes, params.cq_entries, shape.cqe)?;
+        Ok(Self { sq, cq: cq.max(cqes), sqes: end(0, params.sq_entries, shape.sqe)? })
+    }
+
+    /// Whether nothing lies behind these lengths.
+    fn fit(self, sq: usize, cq: usize, sqes: usize) -> bool {
+        self.sq <= sq && self.cq <= cq && self.sqes <= sqes
+    }
+}
+
+/// Where `n` things of this size end that begin at `start`: EOVERFLOW where no address space does.
+pub(crate) fn end(start: u32, n: u32, size: usize) -> io::Result<usize> {
+    let end = (n as usize).checked_mul(size).and_then(|len| len.checked_add(start as usize));
+    end.filter(|&end| isize::try_from(end).is_ok()).ok_or(Errno::OVERFLOW)
 }
 
 impl Memory {
@@ -103,14 +143,14 @@ impl Memory {
         fd: &OwnedFd,
         dontfork: bool,
     ) -> io::Result<Self> {
-        let (sq_len, cq_len) = (sq_ring_len(params), cq_ring_len(params, shape));
+        let ends = Ends::of(params, shape)?;
         let map = |offset: u32, len: usize| Mmap::new(fd, u64::from(offset), len);
         let (ring, cq) = if params.features & sys::IORING_FEAT_SINGLE_MMAP != 0 {
-            (map(sys::IORING_OFF_SQ_RING, sq_len.max(cq_len))?, None)
+            (map(sys::IORING_OFF_SQ_RING, ends.sq.max(ends.cq))?, None)
         } else {
-            (map(sys::IORING_OFF_SQ_RING, sq_len)?, Some(map(sys::IORING_OFF_CQ_RING, cq_len)?))
+            (map(sys::IORING_OFF_SQ_RING, ends.sq)?, Some(map(sys::IORING_OFF_CQ_RING, ends.cq)?))
         };
-        let sqes = map(sys::IORING_OFF_SQES, params.sq_entries as usize * shape.sqe)?;
+        let sqes = map(sys::IORING_OFF_SQES, ends.sqes)?;
         Self::mapped(ring, cq, sqes, dontfork)
     }
 
@@ -146,7 +186,13 @@ impl Memory {
         };
         params.cq_off.user_addr = ring.as_ptr().expose_provenance() as u64;
         params.sq_off.user_addr = sqes.as_ptr().expose_provenance() as u64;
-        Ok(Self::Callers { ring, sqes, len: areas.ring })
+        Ok(Self::Callers { ring, sqes, areas })
+    }
+
+    /// Memory in two parts, for the fuzzer.
+    #[cfg(any(all(test, not(rustix_uring_loom)), fuzzing))]
+    pub(crate) fn parts(ring: NonNull<u8>, ring_len: usize, sqes: NonNull<u8>, len: usize) -> Self {
+        Self::Callers { ring, sqes, areas: Areas { ring: ring_len, sqes: len } }
     }
 
     /// Address space for mappings of these sizes.
@@ -162,32 +208,37 @@ impl Memory {
 
     /// The queues that lie in this memory.
     ///
+    /// # Errors
+    ///
+    /// EOVERFLOW if they are larger than it: the kernel's own idea of the sizes is what counts, and
+    /// where ours was too small, the entries would lie in the middle of the ring.
+    ///
     /// # Safety
     ///
     /// The kernel has set this memory up with these parameters, and nobody else looks at it.
     pub(crate) unsafe fn queues(
         &self,
         params: &io_uring_params,
+        shape: Shape,
         posting_pads: bool,
     ) -> io::Result<(Sq, Cq)> {
-        let (sq_ring, cq_ring, sqes) = match self {
-            Self::Mapped { ring, cq, sqes, .. } => {
-                (ring.start(), cq.as_ref().unwrap_or(ring).start(), sqes.start())
-            }
-            Self::Callers { ring, sqes, len } => {
-                // The kernel's own idea of the sizes is what counts: where ours was too small,
-                // the entries would lie in the middle of the ring.
-                let cqe = if params.flags & sys::IORING_SETUP_CQE32 != 0 { 32 } else { 16 };
-                let needed = cq_ring_len(params, Shape { sqe: 0, cqe }).max(sq_ring_len(params));
-                if needed > *len {
-                    return Err(Errno::OVERFLOW);
-                }
-                (*ring, *ring, *sqes)
+        let (sq_ring, cq_ring, entries) = match self {
+            Self::Mapped { ring, cq, sqes, .. } => (
+                (ring.start(), ring.len()),
+                cq.as_ref().map_or((ring.start(), ring.len()), |cq| (cq.start(), cq.len())),
+                (sqes.start(), sqes.len()),
+            ),
+            Self::Callers { ring, sqes, areas } => {
+                ((*ring, areas.ring), (*ring, areas.ring), (*sqes, areas.sqes))
             }
         };
+        if !Ends::of(params, shape)?.fit(sq_ring.1, cq_ring.1, entries.1) {
+            return Err(Errno::OVERFLOW);
+        }
+        let (sq_ring, cq_ring, sqes) = (sq_ring.0, cq_ring.0, entries.0);
         let (sq_off, cq_off) = (&params.sq_off, &params.cq_off);
-        // SAFETY: the offsets are the kernel's own, for this memory, which the ring keeps for as
-        // long as it keeps the queues.
+        // SAFETY: everything lies inside the memory, aligned, as was just seen; and the ring keeps
+        // the memory for as long as it keeps the queues.
         let (sq, cq) = unsafe {
             let sq = |offset| KernelU32::at(sq_ring, offset);
             let cq = |offset| KernelU32::at(cq_ring, offset);

@@ -57,6 +57,10 @@ impl Mmap {
         self.start
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Leaves the mapping out of children that are forked from now on.
     pub(crate) fn dontfork(&self) -> io::Result<()> {
         // SAFETY: the advice changes nothing for this process.

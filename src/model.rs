@@ -6,15 +6,21 @@
 use core::cell::UnsafeCell as Cell;
 use core::mem::offset_of;
 use core::ptr::NonNull;
+use std::boxed::Box;
+use std::fs::File;
 use std::vec::Vec;
 
 use loom::sync::Arc;
 use loom::thread;
+use rustix::fd::OwnedFd;
 
+use crate::Parameters;
 use crate::cqueue::{self, CompletionQueue, Cq};
+use crate::memory::zeroed_params;
 use crate::shared::{AtomicU32, KernelU32, Ordering, Place, fence, get, put};
 use crate::squeue::{Entry, Kept, Sq, Sqe, SubmissionQueue};
-use crate::sys::IORING_SQ_NEED_WAKEUP;
+use crate::submit::Submitter;
+use crate::sys::{IORING_CQE_F_32, IORING_SETUP_SQPOLL, IORING_SQ_NEED_WAKEUP, io_uring_params};
 
 const ENTRIES: usize = 2;
 
@@ -148,8 +154,47 @@ fn everything_arrives_once_and_in_order() {
     });
 }
 
-/// An SQPOLL thread that goes to sleep while an entry is published.
-fn sleep_race(need_wakeup: fn(&SubmissionQueue<'_, Entry>) -> bool) {
+/// A completion in two places is whole, or not there.
+#[test]
+fn both_halves_arrive_together() {
+    loom::model(|| {
+        let region = Region::new(u32::MAX - 1);
+        let kernel = {
+            let region = region.clone();
+            thread::spawn(move || {
+                let tail = region.cq_tail.load(Ordering::Relaxed);
+                let halves = [
+                    cqueue::Entry { user_data: 1, res: 0, flags: IORING_CQE_F_32 },
+                    cqueue::Entry { user_data: 2, res: 0, flags: 0 },
+                ];
+                for (i, half) in (0..).zip(halves) {
+                    let place = tail.wrapping_add(i) as usize % ENTRIES;
+                    // SAFETY: loom checks that nobody else is there.
+                    unsafe { put((&raw const region.cqes[place]).cast_mut(), half) };
+                }
+                region.cq_tail.store(tail.wrapping_add(2), Ordering::Release);
+            })
+        };
+        let (_sq, cq) = region.queues();
+        // SAFETY: this is the only view.
+        let mut queue = unsafe { CompletionQueue::<cqueue::Mixed>::new(&cq) };
+        let early = queue.next();
+        kernel.join().unwrap();
+        queue.sync();
+        let seen = early.or_else(|| queue.next()).unwrap();
+        assert_eq!((seen.user_data(), seen.big_cqe()), (1, Some(&[2, 0])));
+        assert!(queue.next().is_none());
+    });
+}
+
+/// An SQPOLL thread that goes to sleep while an entry is published. `wakes` says whether it is woken.
+fn sleep_race(wakes: fn(&SubmissionQueue<'_, Entry>, Submitter<'_>) -> bool) {
+    // The only thing to see of a system call is that it fails: it is made on what is no ring.
+    let no_ring: &OwnedFd = Box::leak(Box::new(File::open("/dev/null").unwrap().into()));
+    let params: &Parameters = Box::leak(Box::new(Parameters(io_uring_params {
+        flags: IORING_SETUP_SQPOLL,
+        ..zeroed_params()
+    })));
     loom::model(move || {
         let region = Region::new(0);
         let kernel = {
@@ -169,7 +214,7 @@ fn sleep_race(need_wakeup: fn(&SubmissionQueue<'_, Entry>) -> bool) {
         // SAFETY: nobody runs the entry.
         unsafe { queue.push(&numbered(1)) }.unwrap();
         queue.sync();
-        let woken = need_wakeup(&queue);
+        let woken = wakes(&queue, Submitter { sq: &sq, params, handle: no_ring });
         let taken = kernel.join().unwrap();
         assert!(woken || taken, "the thread sleeps over an entry, and nobody knows");
     });
@@ -177,12 +222,17 @@ fn sleep_race(need_wakeup: fn(&SubmissionQueue<'_, Entry>) -> bool) {
 
 #[test]
 fn no_wakeup_is_lost() {
-    sleep_race(|queue| queue.need_wakeup());
+    sleep_race(|queue, _| queue.need_wakeup());
+}
+
+#[test]
+fn no_wakeup_is_lost_by_submit() {
+    sleep_race(|_, submitter| submitter.submit().is_err());
 }
 
 /// USERS.md D10.
 #[test]
 #[should_panic(expected = "nobody knows")]
 fn a_wakeup_is_lost_without_the_fence() {
-    sleep_race(|queue| queue.need_wakeup_after_intermittent_seqcst());
+    sleep_race(|queue, _| queue.need_wakeup_after_intermittent_seqcst());
 }

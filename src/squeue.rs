@@ -211,7 +211,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// After a failed submit and a `sync`, this is what is left; see [`as_slices`](Self::as_slices).
     #[inline]
     pub fn len(&self) -> usize {
-        self.local.tail.wrapping_sub(self.head()) as usize
+        // Whatever the kernel's position says, slices lie inside the queue.
+        (self.local.tail.wrapping_sub(self.head()) as usize).min(self.capacity())
     }
 
     /// Whether the kernel has taken everything that was pushed.
@@ -507,6 +508,18 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         self.sync();
         self.local.tail = self.head();
         self.local.wide_end = self.local.tail;
+        self.publish();
+    }
+
+    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place.
+    ///
+    /// # Safety
+    ///
+    /// As for [`truncate`](Self::truncate).
+    pub(crate) unsafe fn take_back(&mut self, n: usize) {
+        self.sync();
+        let left = self.len().min(n);
+        self.local.tail = self.local.tail.wrapping_sub(left as u32);
         self.publish();
     }
 

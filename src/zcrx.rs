@@ -23,6 +23,7 @@ use rustix::io::{self, Errno};
 
 use crate::cqueue;
 use crate::local::Handle;
+use crate::memory::end;
 use crate::mmap::{Mmap, page_size};
 use crate::shared::{KernelU32, put};
 use crate::submit::Submitter;
@@ -196,6 +197,44 @@ unsafe impl Send for Ifq {}
 unsafe impl Sync for Ifq {}
 
 impl Ifq {
+    /// The refill ring in the `len` bytes from `start` on, as the kernel's answer says.
+    ///
+    /// # Errors
+    ///
+    /// EOVERFLOW if the answer names anything that is not inside.
+    ///
+    /// # Safety
+    ///
+    /// The bytes are valid, aligned to 8, and nobody else's for as long as the result lives.
+    pub(crate) unsafe fn over(
+        start: NonNull<u8>,
+        len: usize,
+        answer: &sys::zcrx_ifq_reg,
+        region: Mmap,
+    ) -> io::Result<Self> {
+        let [head, tail, rqes] = [answer.offsets[0], answer.offsets[1], answer.offsets[2]];
+        let aligned = (head | tail) % 4 == 0 && rqes % 8 == 0;
+        let words = end(head.max(tail), 1, size_of::<u32>())?;
+        let rqes_end = end(rqes, answer.rq_entries, size_of::<io_uring_zcrx_rqe>())?;
+        if !aligned || words.max(rqes_end) > len || !answer.rq_entries.is_power_of_two() {
+            return Err(Errno::OVERFLOW);
+        }
+        // SAFETY: everything lies inside the bytes, aligned, as was just seen.
+        unsafe {
+            Ok(Self {
+                id: answer.zcrx_id,
+                head: KernelU32::at(start, head),
+                tail: KernelU32::at(start, tail),
+                entries: start.add(rqes as usize).cast(),
+                next: KernelU32::at(start, tail).own(),
+                mask: answer.rq_entries - 1,
+                area_token: 0,
+                stats: None,
+                region,
+            })
+        }
+    }
+
     /// The number by which [`RecvZc`](crate::opcode::RecvZc) names it.
     pub const fn id(&self) -> u32 {
         self.id
@@ -208,7 +247,7 @@ impl Ifq {
 
     /// How many places of the refill ring are free.
     pub fn free(&self) -> u32 {
-        self.mask + 1 - self.next.wrapping_sub(self.head.acquire())
+        (self.mask + 1).saturating_sub(self.next.wrapping_sub(self.head.acquire()))
     }
 
     /// Gives memory back that was received, for the card to fill again once it is
@@ -279,7 +318,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// than 32768, for flags that the kernel does not know, or on older kernels; ENODEV if there is
     /// no such interface; EOPNOTSUPP if its driver cannot, or for pieces of that size; EEXIST or
     /// EBUSY if the queue is another's; EFAULT if the area is not all there; ENOMEM if memory is
-    /// short; EBADF if the ring has no descriptor.
+    /// short; EBADF if the ring has no descriptor; EOVERFLOW if what the kernel answers is not inside the
+    /// memory that it was asked for.
     ///
     /// # Safety
     ///
@@ -295,9 +335,12 @@ impl<H: Handle> Submitter<'_, H> {
         let stats_at = (entries as usize)
             .checked_mul(size_of::<io_uring_zcrx_rqe>())
             .and_then(|entries| entries.checked_add(header))
-            .ok_or(Errno::INVAL)?
-            .next_multiple_of(64);
-        let len = (stats_at + size_of::<[u64; 2]>()).next_multiple_of(page_size());
+            .and_then(|entries| entries.checked_next_multiple_of(64))
+            .ok_or(Errno::INVAL)?;
+        let len = stats_at
+            .checked_add(size_of::<[u64; 2]>())
+            .and_then(|len| len.checked_next_multiple_of(page_size()))
+            .ok_or(Errno::INVAL)?;
 
         let mut area = config.area.to_reg();
         let mut region = io_uring_region_desc {
@@ -340,21 +383,14 @@ impl<H: Handle> Submitter<'_, H> {
             )
         };
         let region = Mmap::new(fd, mmap_offset, len)?;
-        let start = region.start();
-        // SAFETY: the offsets are the kernel's own, into the region, which we keep.
-        unsafe {
-            Ok(Ifq {
-                id: reg.zcrx_id,
-                head: KernelU32::at(start, reg.offsets[0]),
-                tail: KernelU32::at(start, reg.offsets[1]),
-                entries: start.add(reg.offsets[2] as usize).cast(),
-                next: KernelU32::at(start, reg.offsets[1]).own(),
-                mask: reg.rq_entries - 1,
-                area_token,
-                stats: config.events.map(|_| start.add(stats_at).cast()),
-                region,
-            })
+        // SAFETY: the region is as long, and the queue keeps it.
+        let mut ifq = unsafe { Ifq::over(region.start(), stats_at, &reg, region) }?;
+        ifq.area_token = area_token;
+        if config.events.is_some() {
+            // SAFETY: the statistics lie behind the entries, within the region.
+            ifq.stats = Some(unsafe { ifq.region.start().add(stats_at) }.cast());
         }
+        Ok(ifq)
     }
 
     /// Registers the interface queue of another ring, which has
@@ -540,20 +576,15 @@ mod tests {
         let start = u32::MAX - 5;
         let mut shared = Shared { head: start, tail: start, entries: [[0; 2]; 4] };
         let memory = NonNull::from(&mut shared).cast::<u8>();
-        // SAFETY: the offsets are those of the struct, which outlives the queue.
-        let mut ifq = unsafe {
-            Ifq {
-                id: 0,
-                head: KernelU32::at(memory, 0),
-                tail: KernelU32::at(memory, 4),
-                entries: memory.add(8).cast(),
-                next: start,
-                mask: 3,
-                area_token: 5 << 48,
-                stats: None,
-                region: Mmap::reserve(4096).unwrap(),
-            }
+        let answer = sys::zcrx_ifq_reg {
+            rq_entries: 4,
+            offsets: [0, 4, 8, 0, 0, 0, 0, 0],
+            ..sys::zcrx_ifq_reg::default()
         };
+        let region = Mmap::reserve(4096).unwrap();
+        // SAFETY: this is the struct's length, which outlives the queue.
+        let mut ifq = unsafe { Ifq::over(memory, size_of::<Shared>(), &answer, region) }.unwrap();
+        ifq.area_token = 5 << 48;
         let received = |area: u64, off| Received { off: area << 48 | off, len: 9 };
         for round in 0..50 {
             assert_eq!(ifq.free(), 4);

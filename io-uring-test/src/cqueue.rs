@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("fill_mixed", CQE_MIXED, fill::<Mixed>),
     Case::once("as_slices_16", &[], as_slices::<Entry>),
     Case::once("as_slices_32", CQE32, as_slices::<Entry32>),
+    Case::kinds("forgotten_view", &[], forgotten_view),
     Case::once("status", &[], status),
     Case::once("consumed_does_not_end_a_wait", &[Feature(Features::EXT_ARG)], consumed),
     Case::kinds("overflow", &[Feature(Features::NODROP)], overflow).setup(NARROW),
@@ -42,6 +43,27 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("big_overflow", CQE_MIXED, big_overflow),
     Case::once("big_on_32", CQE_MIXED, big_on_32),
 ];
+
+/// A view that is forgotten has given nothing back: the next one begins where it began, and nothing
+/// is lost. What was given back before is not seen again.
+fn forgotten_view(ring: &mut dyn Ring) -> Result {
+    let user_data =
+        |done: Vec<Completion>| -> Vec<_> { done.iter().map(|cqe| cqe.user_data()).collect() };
+    for start in (0..200).step_by(10) {
+        ring.push_nops(start..start + 10, Flags::empty())?;
+        ring.submit_and_wait(10)?;
+        let all: Vec<_> = (start..start + 10).collect();
+        assert_eq!(user_data(ring.look_and_forget(4)), all[..4]);
+        assert_eq!(user_data(ring.look_and_forget(3)), all[..3]);
+        // Its room is not given away either.
+        ring.push_nops([start + 10], Flags::empty())?;
+        ring.submit()?;
+        // One that comes to its end gives everything back, forgotten or not.
+        assert_eq!(user_data(ring.look_and_forget(100)), [&all[..], &[start + 10]].concat());
+        assert_eq!(user_data(ring.reap()), []);
+    }
+    Ok(())
+}
 
 /// A ring of eight and sixteen places, of which these have been used.
 fn ring_at<C: EntryMarker>(place: u64) -> Result<IoUring<squeue::Entry, C>> {

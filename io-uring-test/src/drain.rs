@@ -141,6 +141,10 @@ fn failure_keeps_count() -> Result {
     let (mut ring, drained, mut outstanding) =
         thread::spawn(elsewhere).join().expect("it panicked");
     assert_eq!((drained, outstanding), (Err(Errno::EXIST), 2));
+    // Nor does it leave a cancellation to the next submit.
+    assert!(ring.submission().is_empty());
+    ring.submit()?;
+    assert!(ring.status().is_empty(), "{:?}", ring.completion().next());
     ring.drain(&mut outstanding, &[0, 1, 2], |_| true)?;
     assert_eq!(outstanding, 0);
     works(&mut ring, 5)

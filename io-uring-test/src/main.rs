@@ -12,6 +12,7 @@ mod buf_ring;
 mod builder;
 mod cqueue;
 mod drain;
+mod fault;
 mod harness;
 mod kind;
 mod leaks;
@@ -39,6 +40,9 @@ use rustix_uring::{Availability, availability};
 struct Args {
     /// Run only cases whose names contain one of these.
     filters: Vec<String>,
+    /// Leave out cases whose names contain this.
+    #[arg(long, value_name = "FILTER")]
+    skip: Vec<String>,
     /// Name the cases, and run none.
     #[arg(long)]
     list: bool,
@@ -112,6 +116,9 @@ const FILES: &[(&str, &[Case])] = &[
     ("query", query::CASES),
     ("wait_region", wait_region::CASES),
     ("zcrx", zcrx::CASES),
+    ("fault::memory", fault::memory::CASES),
+    ("fault::interrupt", fault::interrupt::CASES),
+    ("fault::process", fault::process::CASES),
     ("leaks", leaks::CASES),
 ];
 
@@ -120,8 +127,9 @@ const NOTHING_TRIED: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let contains = |name: &str, filters: &[String]| filters.iter().any(|it| name.contains(it));
     let chosen = |name: &str| {
-        args.filters.is_empty() || args.filters.iter().any(|filter| name.contains(filter))
+        (args.filters.is_empty() || contains(name, &args.filters)) && !contains(name, &args.skip)
     };
     let cases = FILES
         .iter()

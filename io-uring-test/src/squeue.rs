@@ -4,7 +4,6 @@ pub(crate) mod flags;
 pub(crate) mod mixed;
 pub(crate) mod rewind;
 
-use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 
 use rustix_uring::squeue::{Entry, Entry128, PushError, Rewind, Sqe, Uniform};
@@ -158,7 +157,7 @@ fn forgotten_view(ring: &mut dyn Ring) -> Result {
     push(&mut *queue, &[nop(1), nop(2)])?;
     queue.sync();
     push(&mut *queue, &[nop(100)])?;
-    mem::forget(queue);
+    queue.forget();
     assert_eq!(ring.queue().len(), 2);
     push(&mut *ring.queue(), &[nop(3)])?;
     expect(ring, 1..=3)

@@ -55,6 +55,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// | EBUSY | the kernel moves entries of 64 bytes and completions of 16 only, and this ring has others: submit and reap first |
     /// | EEXIST | the ring is another task's |
     /// | ENOMEM | no memory for the new queues |
+    ///
+    /// ENOMEM also comes where the new queues are there and cannot be mapped, because another thread
+    /// has taken the addresses meanwhile. The ring then stands still until another `resize` succeeds,
+    /// which brings everything along.
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         // What can fail comes first: from the moment that the kernel has resized, the old mappings
@@ -116,12 +120,13 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
 
     /// Goes on in the new memory.
     fn move_to(&mut self, params: io_uring_params, memory: Memory) -> io::Result<()> {
-        let ours = &mut self.params.0;
+        let mut ours = self.params.0;
         (ours.sq_entries, ours.cq_entries) = (params.sq_entries, params.cq_entries);
         (ours.sq_off, ours.cq_off) = (params.sq_off, params.cq_off);
         // SAFETY: the kernel has just set this memory up with these parameters, and nobody but us
         // looks at it.
-        let (sq, cq) = unsafe { memory.queues(&self.params.0, self.sq.posting_pads) }?;
+        let (sq, cq) = unsafe { memory.queues(&ours, Shape::of::<S, C>(), self.sq.posting_pads) }?;
+        self.params.0 = ours;
         (self.sq, self.cq) = (sq, cq);
         self.memory = memory;
         Ok(())

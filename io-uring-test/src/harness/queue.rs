@@ -1,5 +1,7 @@
 //! One face for the submission queues of all kinds.
 
+use std::mem;
+
 use rustix_uring::SubmissionQueue;
 use rustix_uring::squeue::{Entry, Entry128, EntryMarker, Mixed, PushError, Rewind};
 
@@ -45,6 +47,9 @@ pub(crate) trait Queue {
 
     /// The user data of what the kernel has not taken.
     fn left(&self) -> Vec<u64>;
+
+    /// Forgets the view: nothing that it has not published is.
+    fn forget(self: Box<Self>);
 
     fn len(&self) -> usize;
     fn is_empty(&self) -> bool;
@@ -112,6 +117,11 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
     fn left(&self) -> Vec<u64> {
         let (older, newer) = self.as_slices();
         older.iter().chain(newer).map(Place::user_data).collect()
+    }
+
+    fn forget(self: Box<Self>) {
+        // The view alone, and not its box.
+        mem::forget(*self);
     }
 
     fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! One face for the rings of all kinds, so that a case is compiled once.
 
+use std::mem;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -30,6 +31,9 @@ pub(crate) trait Ring {
 
     /// Everything that is ready.
     fn reap(&mut self) -> Vec<Completion>;
+
+    /// What a view yields that is forgotten after so many.
+    fn look_and_forget(&mut self, n: usize) -> Vec<Completion>;
 
     /// How many completions are lost.
     fn lost(&mut self) -> u32;
@@ -222,6 +226,13 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
 
     fn reap(&mut self) -> Vec<Completion> {
         self.ring.completion().map(Into::into).collect()
+    }
+
+    fn look_and_forget(&mut self, n: usize) -> Vec<Completion> {
+        let mut queue = self.ring.completion();
+        let seen = queue.by_ref().take(n).map(Into::into).collect();
+        mem::forget(queue);
+        seen
     }
 
     fn lost(&mut self) -> u32 {

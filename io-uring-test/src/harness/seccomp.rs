@@ -9,14 +9,29 @@ use super::Result;
 
 /// Has this system call answered with this errno for the rest of the calling thread's life.
 pub(crate) fn answer(call: libc::c_long, errno: i32) -> Result {
+    answer_where(call, &[], errno)
+}
+
+/// The same, where arguments have these values: each by its number, from 0 on.
+pub(crate) fn answer_where(call: libc::c_long, args: &[(u32, u64)], errno: i32) -> Result {
     let step = |code: u32, k: u32, jf: u8| libc::sock_filter { code: code as u16, jt: 0, jf, k };
-    let mut filter = [
-        // The call's number comes first in what a filter sees.
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 1),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
-    ];
+    // The call's number comes first in what a filter sees, the arguments from 16 on, of eight bytes
+    // each, whose halves are compared one by one.
+    let mut wanted = vec![(0, call as u32)];
+    for &(arg, value) in args {
+        let (low, high) = if cfg!(target_endian = "little") { (0, 4) } else { (4, 0) };
+        wanted.push((16 + 8 * arg + low, value as u32));
+        wanted.push((16 + 8 * arg + high, (value >> 32) as u32));
+    }
+    let mut filter = Vec::new();
+    for (i, &(offset, value)) in wanted.iter().enumerate() {
+        let to_the_end = 2 * (wanted.len() - i) - 1;
+        filter.push(step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0));
+        filter.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, to_the_end as u8));
+    }
+    let refusal = libc::SECCOMP_RET_ERRNO | errno as u32;
+    filter.push(step(libc::BPF_RET | libc::BPF_K, refusal, 0));
+    filter.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0));
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     set_no_new_privs(true)?;
     // SAFETY: the program and its steps are read during the call.

@@ -2,7 +2,9 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
@@ -42,6 +44,29 @@ impl Thread {
         // SAFETY: the caller's promise; the signal is handled.
         assert_eq!(unsafe { libc::pthread_kill(self.0, libc::SIGUSR1) }, 0);
     }
+}
+
+/// Runs while SIGUSR1 comes again and again.
+pub(crate) fn storm<T>(run: impl FnOnce() -> T) -> T {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    handle();
+    let (this, over) = (Thread::this(), &AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while !over.load(Ordering::SeqCst) {
+                this.signal();
+                thread::sleep(Duration::from_micros(100));
+            }
+        });
+        // Also where it panics.
+        let _over = Over(over);
+        run()
+    })
 }
 
 /// Runs with SIGUSR1 blocked in this thread.

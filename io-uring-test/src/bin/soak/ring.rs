@@ -1,0 +1,248 @@
+//! One ring at work.
+
+use std::mem::{self, MaybeUninit};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use rustix_uring::squeue::{self, Entry, Entry128, PushError, Rewind, SubmissionQueue};
+use rustix_uring::types::{SubmitArgs, Timespec};
+use rustix_uring::{Errno, Handle, IoUring, cqueue, opcode};
+
+use crate::account::{Account, Expect};
+use crate::work::{Work, World};
+use crate::{Fault, Slice};
+
+/// A kind of submission queue, as far as the kinds differ.
+pub(crate) trait Kind: squeue::EntryMarker + Sized {
+    /// Whether entries of 128 bytes lie between those of 64.
+    const BOTH_SIZES: bool = false;
+
+    /// Pushes an entry of 128 bytes, where the queue has both sizes.
+    ///
+    /// # Safety
+    ///
+    /// That of [`SubmissionQueue::push`].
+    unsafe fn push_wide(_: &mut SubmissionQueue<'_, Self>, _: &Entry128) -> Result<(), PushError> {
+        unreachable!("this queue has one size")
+    }
+}
+
+impl Kind for Entry {}
+impl Kind for Entry128 {}
+impl Kind for Rewind {}
+
+macro_rules! mixed {
+    ($($S:ty)*) => { $(
+        impl Kind for $S {
+            const BOTH_SIZES: bool = true;
+
+            unsafe fn push_wide(
+                queue: &mut SubmissionQueue<'_, Self>,
+                entry: &Entry128,
+            ) -> Result<(), PushError> {
+                // SAFETY: the caller's promise.
+                unsafe { queue.push(entry) }
+            }
+        }
+    )* };
+}
+mixed! { squeue::Mixed Rewind<squeue::Mixed> }
+
+/// So many operations are in flight at most, beside those of one turn.
+const IN_FLIGHT: usize = 512;
+
+/// A ring, and everything that it works with.
+pub(crate) struct Soak<S: Kind, C: cqueue::EntryMarker, H: Handle> {
+    // In this order: whatever goes first, nothing is in flight any more.
+    ring: IoUring<S, C, H>,
+    account: Account,
+    world: World,
+    works: Vec<Work>,
+    dice: Rng,
+    patience: Timespec,
+    /// After how many completions one suffers this.
+    inject: Option<(Fault, u64)>,
+    /// Entries of a turn, completions of one look: kept for their room.
+    entries: Vec<Entry>,
+    done: Vec<cqueue::Entry>,
+}
+
+impl<S: Kind, C: cqueue::EntryMarker, H: Handle> Soak<S, C, H> {
+    pub(crate) fn new(ring: IoUring<S, C, H>, slice: &Slice) -> Result<Self> {
+        let mut dice = Rng::with_seed(slice.seed);
+        let account = Account::new();
+        let (world, mut works) = World::new(&ring.submitter(), &account).context("setting up")?;
+        // What is behind a drain waits, and may overtake each other in the end: a cancellation what it
+        // is to cancel. Half of the time there are drains, and half of the time such.
+        let drains = dice.bool();
+        works.retain(|work| if drains { !work.is_endless() } else { *work != Work::Drain });
+        Ok(Self {
+            inject: slice.inject.map(|fault| (fault, dice.u64(100..1000))),
+            patience: Timespec::new().sec(slice.patience.as_secs()),
+            entries: Vec::new(),
+            done: Vec::new(),
+            ring,
+            account,
+            world,
+            works,
+            dice,
+        })
+    }
+
+    /// Says how many operations it was.
+    pub(crate) fn run(mut self, slice: &Slice) -> Result<u64> {
+        while self.account.operations() < slice.operations && Instant::now() < slice.end {
+            for _ in 0..32 {
+                self.turn()?;
+            }
+        }
+        self.end()?;
+        Ok(self.account.operations() + self.world.peer.operations())
+    }
+
+    /// Begins something, submits or waits now and then, and looks what has completed.
+    fn turn(&mut self) -> Result<()> {
+        let work = match self.dice.u8(0..4) {
+            0 => Work::Nops,
+            _ => self.works[self.dice.usize(..self.works.len())],
+        };
+        let room = self.ring.params().sq_entries() as usize;
+        let mut entries = mem::take(&mut self.entries);
+        self.world.begin(work, &mut self.account, &mut self.dice, room, &mut entries);
+        self.push(&entries)?;
+        entries.clear();
+        self.entries = entries;
+        if S::BOTH_SIZES && self.dice.u8(0..4) == 0 {
+            self.push_wide()?;
+        }
+        let full = self.account.in_flight() > IN_FLIGHT;
+        if full || self.dice.u8(0..3) == 0 {
+            let ending = self.account.ending().min(64);
+            let want = if full { ending.max(1) } else { self.dice.usize(0..=ending) };
+            self.enter(want.min(self.account.ending()))?;
+        }
+        self.reap()?;
+        while !self.account.has_room() {
+            self.enter(1)?;
+            self.reap()?;
+        }
+        if self.dice.u8(0..8) == 0 { self.world.look() } else { Ok(()) }
+    }
+
+    /// Pushes all at once, so that chains stay whole.
+    fn push(&mut self, entries: &[Entry]) -> Result<()> {
+        // SAFETY: whatever they use lives in the account and the world, which outlive the
+        // operations: `end` waits for all of them, and where it fails the program ends.
+        while unsafe { self.ring.submission().push_multiple(entries) }.is_err() {
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    fn push_wide(&mut self) -> Result<()> {
+        let user_data = self.account.begin(Expect::Result(0), 0);
+        let nop = opcode::Nop128::new().build().user_data(user_data);
+        // SAFETY: a NOP uses no memory and no descriptor.
+        while unsafe { S::push_wide(&mut self.ring.submission(), &nop) }.is_err() {
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        self.enter(0)?;
+        self.reap()?;
+        if self.ring.params().is_setup_sqpoll() {
+            self.ring.submitter().squeue_wait()?;
+        }
+        Ok(())
+    }
+
+    /// Submits, and waits for so many completions.
+    fn enter(&mut self, want: usize) -> Result<()> {
+        let entered = if want == 0 {
+            self.ring.submit()
+        } else {
+            self.ring.submit_with_args(want, &SubmitArgs::new().timespec(&self.patience))
+        };
+        match entered {
+            Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => Ok(()),
+            Err(Errno::TIME) => self.account.lost(),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Takes note of what has completed: all of it, or some.
+    fn reap(&mut self) -> Result<()> {
+        let mut done = mem::take(&mut self.done);
+        let mut queue = self.ring.completion();
+        match self.dice.u8(0..4) {
+            0 => done.extend(queue.by_ref().take(3).map(Into::into)),
+            1 => {
+                let mut room = [MaybeUninit::uninit(); 16];
+                done.extend(queue.fill(&mut room).iter().map(|cqe| (*cqe).into()));
+            }
+            _ => done.extend(queue.by_ref().map(Into::into)),
+        }
+        drop(queue);
+        for cqe in done.drain(..) {
+            match &mut self.inject {
+                Some((fault, 0)) => {
+                    let fault = *fault;
+                    self.inject = None;
+                    if fault == Fault::Lost {
+                        continue;
+                    }
+                    self.note(&cqe)?;
+                }
+                Some((_, left)) => *left -= 1,
+                None => {}
+            }
+            self.note(&cqe)?;
+        }
+        self.done = done;
+        Ok(())
+    }
+
+    fn note(&mut self, cqe: &cqueue::Entry) -> Result<()> {
+        if cqe.is_pad() {
+            ensure!(S::BOTH_SIZES && cqe.result() == 0, "a pad: {cqe:?}");
+            return Ok(());
+        }
+        self.account.settle(cqe)?;
+        self.world.note(cqe)
+    }
+
+    /// Comes to the end of everything, and nothing is left.
+    fn end(&mut self) -> Result<()> {
+        let mut entries = Vec::new();
+        loop {
+            self.world.receive(&mut self.account, &mut entries);
+            self.push(&entries)?;
+            entries.clear();
+            self.enter(0)?;
+            // A deferred end comes to those who ask.
+            self.ring.submitter().get_events()?;
+            self.reap()?;
+            if self.account.ending() > 0 || self.world.behind() {
+                self.enter(1)?;
+                continue;
+            }
+            if self.account.in_flight() == 0 {
+                break;
+            }
+            self.world.cancel(&mut self.account, &mut entries);
+        }
+        self.world.look()?;
+        self.ring.submitter().get_events()?;
+        let left: Vec<cqueue::Entry> = self.ring.completion().map(Into::into).collect();
+        ensure!(left.iter().all(cqueue::Entry::is_pad), "completions of nothing: {left:?}");
+        let lost = self.ring.completion().overflow();
+        ensure!(lost == 0, "the kernel has lost {lost} completions");
+        if self.world.peer.in_flight() > 0 {
+            bail!("messages: {:?}", self.world.peer.lost());
+        }
+        Ok(())
+    }
+}

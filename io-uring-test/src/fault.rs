@@ -1,0 +1,5 @@
+//! What goes wrong around a ring ends in a plain error, and leaves nothing behind.
+
+pub(crate) mod interrupt;
+pub(crate) mod memory;
+pub(crate) mod process;
