@@ -189,8 +189,8 @@ impl Memory {
         Ok(Self::Callers { ring, sqes, areas })
     }
 
-    /// Memory in two parts, for the fuzzer.
-    #[cfg(any(all(test, not(rustix_uring_loom)), fuzzing))]
+    /// Memory in two parts, without a kernel behind it.
+    #[cfg(all(any(test, fuzzing, feature = "pretend-kernel"), not(rustix_uring_loom)))]
     pub(crate) fn parts(ring: NonNull<u8>, ring_len: usize, sqes: NonNull<u8>, len: usize) -> Self {
         Self::Callers { ring, sqes, areas: Areas { ring: ring_len, sqes: len } }
     }

@@ -108,7 +108,7 @@ impl Region {
     pub(crate) fn memory(&self) -> Memory {
         // SAFETY: the submissions begin within.
         let sqes = unsafe { self.start.add(self.sqes) };
-        Memory::Callers { ring: self.start, sqes, len: self.sqes }
+        Memory::parts(self.start, self.sqes, sqes, self.layout.size() - self.sqes)
     }
 
     pub(crate) fn words(&self) -> &Words {
