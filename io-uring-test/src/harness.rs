@@ -43,7 +43,7 @@ pub(crate) use coverage::register;
 pub(crate) use files::*;
 pub(crate) use kind::{KINDS, Kind, Setup};
 pub(crate) use memory::*;
-pub(crate) use need::{Need, about};
+pub(crate) use need::{Need, about, kernel_is_32_bit};
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;

@@ -11,7 +11,8 @@ opcode! {
     ///
     /// - **Since:** Linux 6.7
     /// - **Result:** 0 when it was woken; -EAGAIN where the futex has not `val`; -EINVAL where
-    ///   `mask` is 0, or the flags have no size that the kernel takes
+    ///   `mask` is 0, `val` is more than the futex can hold (a 32-bit kernel takes the lower half of
+    ///   it), or the flags have no size that the kernel takes
     /// - **Memory:** `futex` until *completion*
     FutexWait = IORING_OP_FUTEX_WAIT,
     new(

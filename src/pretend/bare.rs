@@ -3,6 +3,7 @@
 
 use super::region::Region;
 use crate::cqueue::{self, CompletionQueue, Cq};
+use crate::memory::Shape;
 use crate::shared::Ordering;
 use crate::squeue::{self, Sq, Sqe, SubmissionQueue};
 
@@ -22,7 +23,9 @@ impl Pretend {
     ) -> Self {
         let region = Region::new::<S, C>(entries, entries, start);
         // SAFETY: the queues are dropped before the memory, and there are no others over it.
-        let (sq, cq) = unsafe { region.memory().queues(&region.params(), false) }.unwrap();
+        let (sq, cq) =
+            unsafe { region.memory().queues(&region.params(), Shape::of::<S, C>(), false) }
+                .unwrap();
         let mixed = size_of::<C>() != size_of::<C::Place>();
         Self { sq, cq, mixed, region }
     }

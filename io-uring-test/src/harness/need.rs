@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::sync::OnceLock;
 
 use anyhow::Context;
+use rustix::system::uname;
 use rustix::thread::{CapabilitySet, capabilities};
 use rustix_uring::{Errno, Features, IoUring, Probe, SetupFlags};
 
@@ -83,6 +84,11 @@ impl Need {
         };
         Ok(missing.map(|by| format!("{what} is not there, says {by}")))
     }
+}
+
+/// Whether the kernel is a 32-bit one. A 32-bit program may run on `x86_64` or `aarch64`.
+pub(crate) fn kernel_is_32_bit() -> bool {
+    cfg!(target_pointer_width = "32") && !uname().machine().to_bytes().ends_with(b"64")
 }
 
 /// What the kernel says of its operations.

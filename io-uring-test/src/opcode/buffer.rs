@@ -4,7 +4,6 @@ use std::ptr;
 
 use rustix::io::write;
 use rustix::pipe::pipe;
-use rustix::system::uname;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{ProvideBuffers, Read, RemoveBuffers};
 use rustix_uring::squeue::{Entry, Flags};
@@ -96,8 +95,7 @@ fn provide_refused(ring: &mut dyn Ring) -> Result {
 /// address space for themselves on s390x, and a 64-bit kernel goes by its own limit, not by that
 /// of a 32-bit program.
 fn any_address() -> bool {
-    let kernel_is_64_bit = uname().machine().to_bytes().ends_with(b"64");
-    cfg!(target_arch = "s390x") || (cfg!(target_pointer_width = "32") && kernel_is_64_bit)
+    cfg!(target_arch = "s390x") || (cfg!(target_pointer_width = "32") && !kernel_is_32_bit())
 }
 
 fn remove(ring: &mut dyn Ring) -> Result {

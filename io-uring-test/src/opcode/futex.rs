@@ -88,8 +88,11 @@ fn wait_refused(ring: &mut dyn Ring) -> Result {
     let refusals = [
         (FutexWait::new(&futex, 8, any, PRIVATE), Errno::AGAIN),
         (FutexWait::new(&futex, 7, 0, PRIVATE), Errno::INVAL),
-        // More than the futex can hold.
-        (FutexWait::new(&futex, 1 << 32, any, PRIVATE), Errno::INVAL),
+        // More than the futex can hold; a 32-bit kernel takes the lower half of it.
+        (
+            FutexWait::new(&futex, 1 << 32, any, PRIVATE),
+            if kernel_is_32_bit() { Errno::AGAIN } else { Errno::INVAL },
+        ),
         (FutexWait::new(&futex, 7, any, FutexFlags::SIZE_U64), Errno::INVAL),
         (FutexWait::new(&futex, 7, any, unknown), Errno::INVAL),
         (FutexWait::new(ptr::null(), 7, any, PRIVATE), Errno::FAULT),
