@@ -561,7 +561,6 @@ macro_rules! parsers {
             }
 
             proptest! {
-                #![proptest_config(ProptestConfig::with_cases(256))]
                 $(
                     #[test]
                     fn $parser(bytes in bytes()) {

@@ -56,6 +56,8 @@ mount -t "$(cat /vm/filesystem)" /dev/vda /mnt/disk || fatal "the disk cannot be
 ulimit -H -n 524288
 ulimit -S -n 1024
 export HOME=/root USER=root TMPDIR=/mnt/disk TERM=dumb
+# Fuzzing takes its time where a processor is emulated.
+export PROPTEST_CASES=8
 cd /mnt/disk || fatal "no folder"
 echo "boot $(uname -r) $(cut -d' ' -f1 /proc/uptime)" >&6
 
