@@ -55,11 +55,18 @@ impl Drop for Pages {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
     descriptors: usize,
-    /// Mapped pages, without the allocator's: with musl, these come and go.
+    /// Address space, in pages.
     pub(crate) pages: usize,
 }
 
 pub(crate) fn footprint() -> Result<Footprint> {
+    // musl's allocator maps and unmaps pages at any time.
+    let pages = if cfg!(target_env = "musl") { not_allocated()? } else { address_space()? };
+    Ok(Footprint { descriptors: descriptors()?, pages })
+}
+
+/// How many pages are mapped that are none of an allocator's.
+fn not_allocated() -> Result<usize> {
     let mut pages = 0;
     for line in fs::read_to_string("/proc/self/maps")?.lines() {
         // Addresses, permissions, offset, device, inode, and a name if there is one.
@@ -71,7 +78,7 @@ pub(crate) fn footprint() -> Result<Footprint> {
         let bytes = u64::from_str_radix(end, 16)? - u64::from_str_radix(start, 16)?;
         pages += bytes as usize / page_size();
     }
-    Ok(Footprint { descriptors: descriptors()?, pages })
+    Ok(pages)
 }
 
 /// How many pages of address space the process has. To know, it allocates none.
