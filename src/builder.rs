@@ -222,9 +222,11 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     ///
     /// # Safety
     ///
-    /// The memory is valid and nobody else uses it while the ring exists, and after that, until every
-    /// operation has completed: the kernel writes completions there at any time. (Memory that is
-    /// unmapped, instead of being used for something else, may go with the ring.)
+    /// The memory is valid and nobody else uses it while the ring exists, and after that: the kernel
+    /// writes completions there until every operation has completed, and takes the ring apart at some
+    /// later time, when it writes the positions of the queues once more. Nothing tells when that is
+    /// over. So what was a ring's memory is unmapped, which is safe at any time, and not used again, for
+    /// another ring least of all.
     pub unsafe fn build_in(
         &self,
         entries: u32,
