@@ -7,7 +7,9 @@ use rustix::fd::{OwnedFd, RawFd};
 use rustix::io::{self, Errno};
 
 use crate::local::{Handle, Local};
+use crate::maker::Maker;
 use crate::memory::{Memory, Shape, sizes, zeroed_params};
+use crate::squeue::Settings;
 use crate::sys::io_uring_params;
 use crate::syscall;
 use crate::{IoUring, Parameters, SetupFlags, cqueue, squeue};
@@ -30,8 +32,7 @@ pub struct Builder<S: squeue::EntryMarker = squeue::Entry, C: cqueue::EntryMarke
     sq_thread_idle: u32,
     wq_fd: RawFd,
     sqarray: bool,
-    posting_pads: bool,
-    dontfork: bool,
+    settings: Settings,
     kinds: PhantomData<fn() -> (S, C)>,
 }
 
@@ -50,8 +51,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
             sq_thread_idle: 0,
             wq_fd: 0,
             sqarray: false,
-            posting_pads: false,
-            dontfork: false,
+            settings: Settings::default(),
             kinds: PhantomData,
         }
     }
@@ -64,9 +64,18 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// Leaves the ring's memory out of forked children (`MADV_DONTFORK`), where touching it would
-    /// disturb the parent's ring. Memory that the caller brings is the caller's to leave out.
+    /// disturb the parent's ring: its queues, also after a [`resize`](IoUring::resize), and what else
+    /// is mapped for it (rings of provided buffers, wait regions, refill rings). Memory that the caller
+    /// brings is the caller's to leave out.
+    ///
+    /// A child may drop what it has inherited, and nothing else: using it is a memory fault (SIGSEGV),
+    /// or, where the child has mapped something of its own there, worse.
+    ///
+    /// # Errors
+    ///
+    /// Where this is asked for, setting the ring up can fail with ENOMEM.
     pub fn dontfork(&mut self) -> &mut Self {
-        self.dontfork = true;
+        self.settings.dontfork = true;
         self
     }
 
@@ -120,9 +129,14 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// Shares the worker threads, and an SQPOLL thread, of another ring
-    /// (`IORING_SETUP_ATTACH_WQ`), whose descriptor is open until the ring is built.
-    /// Since Linux 5.6.
-    pub fn setup_attach_wq(&mut self, fd: RawFd) -> &mut Self {
+    /// (`IORING_SETUP_ATTACH_WQ`). Since Linux 5.6.
+    ///
+    /// # Safety
+    ///
+    /// Until the ring is built, and whenever it is built from a clone of this, `fd` is open and the
+    /// descriptor of a ring that the program means to share. By another number, the ring would share
+    /// what belongs to somebody else.
+    pub unsafe fn setup_attach_wq(&mut self, fd: RawFd) -> &mut Self {
         self.wq_fd = fd;
         self.set(SetupFlags::ATTACH_WQ)
     }
@@ -187,7 +201,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// under the user data [`squeue::PAD`]. For rings that drain
     /// ([`IO_DRAIN`](squeue::Flags::IO_DRAIN)), which a silent pad would put an end to.
     pub fn posting_pads(&mut self) -> &mut Self {
-        self.posting_pads = true;
+        self.settings.posting_pads = true;
         self
     }
 
@@ -208,7 +222,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let mut params = self.params();
         // SAFETY: there are no addresses in the parameters.
         let fd = self.setup(&mut params, |params| unsafe { syscall::setup(entries, params) })?;
-        let memory = Memory::map(&params, Shape::of::<S, C>(), &fd, self.dontfork)?;
+        let memory = Memory::map(&params, Shape::of::<S, C>(), &fd, self.settings.dontfork)?;
         self.ring(params, memory, fd)
     }
 
@@ -256,13 +270,14 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         memory: NonNull<[u8]>,
     ) -> io::Result<IoUring<S, C, Local>> {
         let flags = SetupFlags::NO_MMAP | SetupFlags::REGISTERED_FD_ONLY;
+        let maker = Maker::here()?;
         // SAFETY: the caller vouches for the memory.
         let (mut params, memory) = unsafe { self.params_in(entries, memory, flags) }?;
         let index = self.setup(&mut params, |params| {
             // SAFETY: `params_in` has put the memory in, which the caller vouches for.
             unsafe { syscall::setup_registered(entries, params) }
         })?;
-        self.ring(params, memory, Local::without_descriptor(index))
+        self.ring(params, memory, Local::without_descriptor(index, maker))
     }
 
     /// Sets up a ring for a loop that stays in one task, thread per core say, with what makes that
@@ -394,7 +409,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         handle: H,
     ) -> io::Result<IoUring<S, C, H>> {
         // SAFETY: the memory was set up with these parameters, and nobody else looks at it.
-        let (sq, cq) = unsafe { memory.queues(&params, Shape::of::<S, C>(), self.posting_pads) }?;
+        let (sq, cq) = unsafe { memory.queues(&params, Shape::of::<S, C>(), self.settings) }?;
         let params = Parameters(params);
         Ok(IoUring { sq, cq, params, memory, handle, kinds: PhantomData, sharing: PhantomData })
     }

@@ -170,6 +170,16 @@ unsafe impl Send for Cq {}
 // SAFETY: as above.
 unsafe impl Sync for Cq {}
 
+impl Cq {
+    /// Makes of this a queue without places: the kernel has gone on in other memory than this.
+    pub(crate) fn lose(&mut self) {
+        self.capacity = 0;
+        for word in [self.head, self.tail, self.overflow].into_iter().chain(self.flags) {
+            word.release(0);
+        }
+    }
+}
+
 /// A view of the ring's completion queue. See the [module](self).
 pub struct CompletionQueue<'a, C: EntryMarker = Entry> {
     cq: &'a Cq,
@@ -193,7 +203,7 @@ impl<'a, C: EntryMarker> CompletionQueue<'a, C> {
         Self {
             cq,
             places: cq.entries.cast(),
-            mask: cq.capacity - 1,
+            mask: cq.capacity.wrapping_sub(1),
             head: cq.head.own(),
             tail: cq.tail.acquire(),
         }
@@ -235,7 +245,7 @@ impl<'a, C: EntryMarker> CompletionQueue<'a, C> {
     /// How many places the queue has.
     #[inline]
     pub fn capacity(&self) -> usize {
-        self.mask as usize + 1
+        self.mask.wrapping_add(1) as usize
     }
 
     /// The completion that [`next`](Iterator::next) would return, without going past it.

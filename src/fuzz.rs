@@ -15,11 +15,12 @@ use std::vec::Vec;
 
 use rustix::io::Errno;
 
+use crate::SetupFlags;
 use crate::cqueue::{self, CompletionQueue, Cq};
 use crate::memory::{Memory, Shape, zeroed_params};
 use crate::mmap::Mmap;
 use crate::shared::{AtomicU32, KernelU32};
-use crate::squeue::{self, Entry, Entry128, Kept, Sq, Sqe, SubmissionQueue, Takes};
+use crate::squeue::{self, Entry, Entry128, Kept, Settings, Sq, Sqe, SubmissionQueue, Takes};
 use crate::sys::{self, io_uring_params};
 use crate::types::{
     ControlMessages, MsgHdr, Napi, RecvMsgOut, SigInfo, SocketAddrBuf, Statx, Timespec,
@@ -280,7 +281,8 @@ fn submission_queue<S: squeue::EntryMarker>(
         dropped: words.at(3),
         entries: places.start(),
         capacity,
-        posting_pads: bytes.below(2) == 0,
+        setup: SetupFlags::empty(),
+        settings: Settings { posting_pads: bytes.below(2) == 0, dontfork: false },
         kept: UnsafeCell::new(Kept::default()),
     };
     let entry = |bytes: &mut Bytes<'_>| {
@@ -373,7 +375,7 @@ fn set_up<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
     let (ring, sqes) = (Memory8::new(ring_len, bytes), Memory8::new(sqes_len, bytes));
     let memory = Memory::parts(ring.start(), ring_len, sqes.start(), sqes_len);
     // SAFETY: nobody else looks at the memory, and it is as long as was said.
-    let (sq, cq) = match unsafe { memory.queues(params, shape, false) } {
+    let (sq, cq) = match unsafe { memory.queues(params, shape, Settings::default()) } {
         Ok(queues) => queues,
         Err(errno) => return assert!(matches!(errno, Errno::INVAL | Errno::OVERFLOW), "{errno:?}"),
     };

@@ -15,6 +15,7 @@ mod fuzz;
 pub mod fuzz;
 pub mod guide;
 mod local;
+mod maker;
 mod memory;
 mod mmap;
 #[cfg(all(test, rustix_uring_loom))]
@@ -26,6 +27,7 @@ pub mod pretend;
 mod probe;
 mod query;
 mod register;
+mod resize;
 mod restriction;
 mod shared;
 mod sqe;

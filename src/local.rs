@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{self, Errno};
 
+use crate::maker::Maker;
 use crate::sys::{io_uring_register_op as op, io_uring_rsrc_update};
 use crate::syscall::{self, RingName};
 use crate::{IoUring, cqueue, squeue};
@@ -106,11 +107,14 @@ impl Handle for OwnedFd {}
 /// std::thread::spawn(move || drop(ring));
 /// ```
 ///
-/// Dropping it gives the index back.
+/// Dropping it gives the index back. A forked child does not have the index, where the number may be
+/// that of a ring of its own: there, dropping an inherited ring closes its descriptor and nothing
+/// else. Do nothing else with one in a child: its calls would name the other ring.
 #[derive(Debug)]
 pub struct Local {
     name: RingName,
-    index: Option<u32>,
+    /// The index, and the process whose task has it.
+    index: Option<(u32, Maker)>,
     /// `None` for rings that have no descriptor.
     fd: Option<OwnedFd>,
     /// The index is the task's.
@@ -135,8 +139,14 @@ impl Handle for Local {}
 
 impl Local {
     /// The handle of a ring that has an index and no descriptor.
-    pub(crate) fn without_descriptor(index: u32) -> Self {
-        Self { name: RingName::registered(index), index: Some(index), fd: None, stays: PhantomData }
+    pub(crate) fn without_descriptor(index: u32, maker: Maker) -> Self {
+        let (name, index) = (RingName::registered(index), Some((index, maker)));
+        Self { name, index, fd: None, stays: PhantomData }
+    }
+
+    /// The index to give back, if there is one that is this task's.
+    fn own_index(&self) -> Option<u32> {
+        self.index.filter(|(_, maker)| maker.is_here()).map(|(index, _)| index)
     }
 }
 
@@ -153,7 +163,7 @@ impl From<OwnedFd> for Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        if let Some(index) = self.index {
+        if let Some(index) = self.own_index() {
             // Nothing can be done about an error; the index goes with the task at the latest.
             let _ = unregister(sealed::Sealed::register_name(self), index);
         }
@@ -192,6 +202,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
     pub fn register_ring_fd(&mut self) -> io::Result<()> {
         let local = &mut self.handle;
         let (None, Some(fd)) = (local.index, &local.fd) else { return Ok(()) };
+        let maker = Maker::here()?;
         let mut update =
             io_uring_rsrc_update { offset: u32::MAX, resv: 0, data: fd.as_raw_fd() as u64 };
         // SAFETY: the kernel reads one update, writes the index into it, and keeps nothing.
@@ -202,7 +213,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
         if done != 1 {
             return Err(Errno::INVAL);
         }
-        local.index = Some(update.offset);
+        local.index = Some((update.offset, maker));
         local.name = RingName::registered(update.offset);
         Ok(())
     }
@@ -215,10 +226,14 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
     /// EINVAL if the ring has no descriptor: it would be gone.
     pub fn unregister_ring_fd(&mut self) -> io::Result<()> {
         let local = &mut self.handle;
-        let Some(index) = local.index else { return Ok(()) };
+        if local.index.is_none() {
+            return Ok(());
+        }
         let Some(fd) = &local.fd else { return Err(Errno::INVAL) };
         let name = RingName::descriptor(fd.as_raw_fd());
-        unregister(name, index)?;
+        if let Some(index) = local.own_index() {
+            unregister(name, index)?;
+        }
         local.index = None;
         local.name = name;
         Ok(())
@@ -244,7 +259,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
     ///
     /// It is not a descriptor, although it looks like one.
     pub fn registered_index(&self) -> Option<u32> {
-        self.handle.index
+        self.handle.index.map(|(index, _)| index)
     }
 
     /// The same ring, free to leave this task: its index is given back.

@@ -6,10 +6,11 @@ use core::ptr::NonNull;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{self, Errno};
 
+use crate::SetupFlags;
 use crate::cqueue::{self, Cq};
 use crate::mmap::{Mmap, page_size};
 use crate::shared::KernelU32;
-use crate::squeue::{self, Sq};
+use crate::squeue::{self, Settings, Sq};
 use crate::sys::{self, io_uring_params};
 
 /// How large the entries of a ring are, in bytes.
@@ -72,7 +73,7 @@ pub(crate) fn sizes(entries: u32, cq_entries: Option<u32>, clamp: bool) -> io::R
 #[derive(Debug)]
 pub(crate) enum Memory {
     /// Mapped from the kernel. Before Linux 5.4, the completion queue has a mapping of its own.
-    Mapped { ring: Mmap, cq: Option<Mmap>, sqes: Mmap, dontfork: bool },
+    Mapped { ring: Mmap, cq: Option<Mmap>, sqes: Mmap },
     /// The caller's, who promised that it outlives the ring.
     Callers { ring: NonNull<u8>, sqes: NonNull<u8>, areas: Areas },
 }
@@ -154,15 +155,20 @@ impl Memory {
         Self::mapped(ring, cq, sqes, dontfork)
     }
 
-    fn mapped(ring: Mmap, cq: Option<Mmap>, sqes: Mmap, dontfork: bool) -> io::Result<Self> {
+    fn mapped(
+        mut ring: Mmap,
+        mut cq: Option<Mmap>,
+        mut sqes: Mmap,
+        dontfork: bool,
+    ) -> io::Result<Self> {
         if dontfork {
             ring.dontfork()?;
             sqes.dontfork()?;
-            if let Some(cq) = &cq {
+            if let Some(cq) = &mut cq {
                 cq.dontfork()?;
             }
         }
-        Ok(Self::Mapped { ring, cq, sqes, dontfork })
+        Ok(Self::Mapped { ring, cq, sqes })
     }
 
     /// The caller's memory, its addresses put into the parameters.
@@ -196,14 +202,9 @@ impl Memory {
     }
 
     /// Address space for mappings of these sizes.
-    pub(crate) fn reserve(&self, shape: Shape, sq: u32, cq: u32) -> io::Result<Reserved> {
-        let Self::Mapped { dontfork, .. } = *self else { return Err(Errno::INVAL) };
+    pub(crate) fn reserve(shape: Shape, sq: u32, cq: u32) -> io::Result<Reserved> {
         let areas = shape.in_pages(sq, cq);
-        Ok(Reserved {
-            ring: Mmap::reserve(areas.ring)?,
-            sqes: Mmap::reserve(areas.sqes)?,
-            dontfork,
-        })
+        Ok(Reserved { ring: Mmap::reserve(areas.ring)?, sqes: Mmap::reserve(areas.sqes)? })
     }
 
     /// The queues that lie in this memory.
@@ -220,7 +221,7 @@ impl Memory {
         &self,
         params: &io_uring_params,
         shape: Shape,
-        posting_pads: bool,
+        settings: Settings,
     ) -> io::Result<(Sq, Cq)> {
         let (sq_ring, cq_ring, entries) = match self {
             Self::Mapped { ring, cq, sqes, .. } => (
@@ -250,7 +251,8 @@ impl Memory {
                     dropped: sq(sq_off.dropped),
                     entries: sqes,
                     capacity: params.sq_entries,
-                    posting_pads,
+                    setup: SetupFlags::from_bits_retain(params.flags),
+                    settings,
                     kept: UnsafeCell::default(),
                 },
                 Cq {
@@ -283,15 +285,14 @@ impl Memory {
 pub(crate) struct Reserved {
     ring: Mmap,
     sqes: Mmap,
-    dontfork: bool,
 }
 
 impl Reserved {
     /// Maps the ring's new memory there.
-    pub(crate) fn fill(self, fd: BorrowedFd<'_>) -> io::Result<Memory> {
+    pub(crate) fn fill(self, fd: BorrowedFd<'_>, dontfork: bool) -> io::Result<Memory> {
         let ring = self.ring.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQ_RING))?;
         let sqes = self.sqes.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQES))?;
-        Memory::mapped(ring, None, sqes, self.dontfork)
+        Memory::mapped(ring, None, sqes, dontfork)
     }
 }
 

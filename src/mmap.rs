@@ -7,11 +7,16 @@ use rustix::fd::AsFd;
 use rustix::io::{self, Errno};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
+use crate::maker::Maker;
+
 /// A mapping, unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct Mmap {
     start: NonNull<u8>,
     len: usize,
+    /// Who has it, if forked children do not: there, its addresses are free for other mappings.
+    /// Children inherit every other mapping, and unmap their own copy.
+    only: Option<Maker>,
 }
 
 // SAFETY: a mapping belongs to the process; which thread unmaps it makes no difference.
@@ -19,13 +24,21 @@ unsafe impl Send for Mmap {}
 // SAFETY: a shared `Mmap` gives nothing away but its address.
 unsafe impl Sync for Mmap {}
 
+const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+
 impl Mmap {
     /// Maps `len` bytes of a ring, from one of the `IORING_OFF_*` on.
     pub(crate) fn new(ring: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
-        let start = unsafe { mmap(ptr::null_mut(), len, protection, flags, ring, offset) }?;
+        let start = unsafe { mmap(ptr::null_mut(), len, READ_WRITE, flags, ring, offset) }?;
+        Self::from_raw(start, len)
+    }
+
+    /// Maps `len` bytes of the program's own, all zero.
+    pub(crate) fn anonymous(len: usize) -> io::Result<Self> {
+        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), len, READ_WRITE, MapFlags::PRIVATE) }?;
         Self::from_raw(start, len)
     }
 
@@ -49,7 +62,7 @@ impl Mmap {
     fn from_raw(start: *mut c_void, len: usize) -> io::Result<Self> {
         // The kernel maps address 0 for nobody who has not asked for it.
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
-        Ok(Self { start, len })
+        Ok(Self { start, len, only: None })
     }
 
     #[inline]
@@ -62,16 +75,23 @@ impl Mmap {
     }
 
     /// Leaves the mapping out of children that are forked from now on.
-    pub(crate) fn dontfork(&self) -> io::Result<()> {
+    pub(crate) fn dontfork(&mut self) -> io::Result<()> {
+        let maker = Maker::here()?;
         // SAFETY: the advice changes nothing for this process.
-        unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontFork) }
+        unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontFork) }?;
+        self.only = Some(maker);
+        Ok(())
     }
 }
 
 impl Drop for Mmap {
     fn drop(&mut self) {
+        if self.only.is_some_and(|maker| !maker.is_here()) {
+            return;
+        }
         // SAFETY: this is the mapping's only owner, and whoever has a queue over it borrows from
-        // the ring that owns it. Unmapping one's own mapping does not fail.
+        // the ring that owns it. In a forked child it is the child's own copy: mappings that a child
+        // does not inherit are left alone above. Unmapping one's own mapping does not fail.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
     }
 }

@@ -14,13 +14,13 @@ use loom::sync::Arc;
 use loom::thread;
 use rustix::fd::OwnedFd;
 
-use crate::Parameters;
 use crate::cqueue::{self, CompletionQueue, Cq};
 use crate::memory::zeroed_params;
 use crate::shared::{AtomicU32, KernelU32, Ordering, Place, fence, get, put};
-use crate::squeue::{Entry, Kept, Sq, Sqe, SubmissionQueue};
+use crate::squeue::{Entry, Kept, Settings, Sq, Sqe, SubmissionQueue};
 use crate::submit::Submitter;
 use crate::sys::{IORING_CQE_F_32, IORING_SETUP_SQPOLL, IORING_SQ_NEED_WAKEUP, io_uring_params};
+use crate::{Parameters, SetupFlags};
 
 const ENTRIES: usize = 2;
 
@@ -68,7 +68,8 @@ impl Region {
             dropped: word(offset_of!(Self, overflow)),
             entries: place(offset_of!(Self, sqes)),
             capacity: ENTRIES as u32,
-            posting_pads: false,
+            setup: SetupFlags::empty(),
+            settings: Settings::default(),
             kept: Cell::new(Kept::default()),
         };
         let cq = Cq {

@@ -60,6 +60,12 @@ bitflags! {
     }
 }
 
+impl SetupFlags {
+    /// What [`Submitter`](crate::Submitter) takes for a ring that is lost: no kernel makes a ring with
+    /// both.
+    pub(crate) const LOST: Self = Self::SQPOLL.union(Self::DEFER_TASKRUN);
+}
+
 /// The features that a kernel answers with, from one list: a flag, a method, a kernel.
 macro_rules! features {
     ($($(#[doc = $doc:literal])+ $FLAG:ident = $value:ident, $method:ident, $since:literal;)*) => {

@@ -52,8 +52,8 @@ use rustix::io;
 use crate::local::Handle;
 use crate::shared::{KernelU32, Place, put, wakeup_fence};
 use crate::submit::Submitter;
-use crate::sys;
 use crate::types::SubmitArgs;
+use crate::{SetupFlags, sys};
 
 pub use crate::sqe::Sqe;
 pub use entry::{Entry, Entry128, Flags};
@@ -96,17 +96,27 @@ pub(crate) struct Sq {
     pub(crate) entries: NonNull<u8>,
     /// How many places, a power of two.
     pub(crate) capacity: u32,
-    /// Pads complete as other entries do.
-    pub(crate) posting_pads: bool,
+    /// How the ring was set up. With [`SetupFlags::LOST`], nothing is behind it any more.
+    pub(crate) setup: SetupFlags,
+    pub(crate) settings: Settings,
     /// What one view leaves to the next. Only the one view that exists touches it.
     pub(crate) kept: UnsafeCell<Kept>,
+}
+
+/// What the program has asked for that the kernel knows nothing of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settings {
+    /// Pads complete as other entries do.
+    pub(crate) posting_pads: bool,
+    /// Memory that is mapped for the ring is left out of forked children.
+    pub(crate) dontfork: bool,
 }
 
 /// What the words shared with the kernel do not tell a new view.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Kept {
     /// The local tail of a [`Rewind`] queue.
-    tail: u32,
+    pub(crate) tail: u32,
     /// The position after the newest entry of two places.
     wide_end: u32,
 }
@@ -116,6 +126,19 @@ pub(crate) struct Kept {
 unsafe impl Send for Sq {}
 // SAFETY: as above.
 unsafe impl Sync for Sq {}
+
+impl Sq {
+    /// Makes of this a queue without places, of a ring whose calls all fail: the kernel has gone on in
+    /// other memory than this.
+    pub(crate) fn lose(&mut self) {
+        (self.setup, self.capacity) = (SetupFlags::LOST, 0);
+        *self.kept.get_mut() = Kept::default();
+        // Our memory's own words, which the kernel does not look at any more, now say so too.
+        for word in [self.head, self.tail, self.flags, self.dropped] {
+            word.release(0);
+        }
+    }
+}
 
 /// A view of the ring's submission queue. See the [module](self).
 pub struct SubmissionQueue<'a, S: EntryMarker = Entry> {
@@ -415,7 +438,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// How many pads come before an entry of two places: one at the last place, else none.
     #[inline(always)]
     fn pad_at(&self, tail: u32) -> u32 {
-        u32::from(tail & (self.capacity - 1) == self.capacity - 1)
+        u32::from(tail & (self.capacity.wrapping_sub(1)) == self.capacity.wrapping_sub(1))
     }
 
     /// How many places `n` entries take, at most one pad included. `n` is at most the capacity.
@@ -424,7 +447,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         if places == 1 {
             return n;
         }
-        let to_the_end = (self.capacity - (self.local.tail & (self.capacity - 1))) as usize;
+        let to_the_end =
+            (self.capacity - (self.local.tail & (self.capacity.wrapping_sub(1)))) as usize;
         2 * n + usize::from(to_the_end % 2 == 1 && n > to_the_end / 2)
     }
 
@@ -441,7 +465,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
             let newest: Entry = unsafe { crate::shared::get(self.place(newest).cast().as_ptr()) };
             newest.get_flags().intersection(Flags::IO_LINK.union(Flags::IO_HARDLINK))
         };
-        let silent = if self.sq.posting_pads { Flags::empty() } else { Flags::SKIP_SUCCESS };
+        let silent =
+            if self.sq.settings.posting_pads { Flags::empty() } else { Flags::SKIP_SUCCESS };
         let pad =
             Entry::from_raw(Sqe { fd: -1, ..Sqe::ZERO }).flags(linked.union(silent)).user_data(PAD);
         self.write(self.place(tail).cast(), pad);
@@ -450,7 +475,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// The place of a position.
     #[inline(always)]
     fn place(&self, position: u32) -> NonNull<Place<S::Place>> {
-        let index = (position & (self.capacity - 1)) as usize;
+        let index = (position & (self.capacity.wrapping_sub(1))) as usize;
         // SAFETY: the queue has `capacity` places, a power of two, so the index is within.
         unsafe { self.places.add(index) }
     }
@@ -486,7 +511,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn as_slices(&self) -> (&[S::Place], &[S::Place]) {
-        let first = self.head() & (self.capacity - 1);
+        let first = self.head() & (self.capacity.wrapping_sub(1));
         let len = self.len();
         let before_end = len.min((self.capacity - first) as usize);
         // SAFETY: entries between head and tail were written by us. The kernel only reads them,

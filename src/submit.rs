@@ -226,6 +226,29 @@ impl<H: Handle> Submitter<'_, H> {
         flags: EnterFlags,
         args: Option<&SubmitArgs<'_>>,
     ) -> io::Result<usize> {
+        self.check()?;
+        // SAFETY: the caller vouches for the entries.
+        unsafe { self.enter_checked(to_submit, min_complete, flags, args) }
+    }
+
+    /// Fails if the ring is lost: a [`resize`](crate::IoUring::resize) was only half done.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.sq.setup.contains(SetupFlags::LOST) { Err(Errno::NOTRECOVERABLE) } else { Ok(()) }
+    }
+
+    /// [`enter`](Self::enter) for a ring that is not lost.
+    ///
+    /// # Safety
+    ///
+    /// As for `enter`.
+    #[inline(always)]
+    unsafe fn enter_checked(
+        &self,
+        to_submit: u32,
+        min_complete: u32,
+        flags: EnterFlags,
+        args: Option<&SubmitArgs<'_>>,
+    ) -> io::Result<usize> {
         let (flags, arg) = match args {
             None => (flags, EnterArg::Nothing),
             Some(args) if self.params.is_feature_ext_arg() => {
@@ -246,7 +269,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// None on a rewound ring: only the queue's own view knows.
     #[inline(always)]
     fn queued(&self) -> u32 {
-        if self.params.setup_flags().contains(SetupFlags::SQ_REWIND) {
+        if self.sq.setup.contains(SetupFlags::SQ_REWIND) {
             return 0;
         }
         self.sq.tail.own().wrapping_sub(self.sq.head.acquire())
@@ -260,8 +283,9 @@ impl<H: Handle> Submitter<'_, H> {
         want: usize,
         args: Option<&SubmitArgs<'_>>,
     ) -> io::Result<usize> {
-        let setup = self.params.setup_flags();
+        let setup = self.sq.setup;
         if setup.contains(SetupFlags::SQPOLL) {
+            self.check()?;
             wakeup_fence();
         }
         let submits = to_submit as u32;
@@ -271,7 +295,7 @@ impl<H: Handle> Submitter<'_, H> {
         let want = u32::try_from(want).unwrap_or(u32::MAX);
         // SAFETY: every entry was pushed under the contract; on a rewound ring, only its view
         // comes here with anything to submit.
-        unsafe { self.enter(submits, want, flags, args) }
+        unsafe { self.enter_checked(submits, want, flags, args) }
     }
 }
 
@@ -284,8 +308,9 @@ impl<H: Handle> Submitter<'_, H> {
         offset: usize,
         flags: EnterFlags,
     ) -> io::Result<usize> {
-        let (setup, to_submit) = (self.params.setup_flags(), self.queued());
+        let (setup, to_submit) = (self.sq.setup, self.queued());
         if setup.contains(SetupFlags::SQPOLL) {
+            self.check()?;
             wakeup_fence();
         }
         let Some(decided) = enter_flags(setup, self.sq.flags.relaxed(), to_submit, true) else {

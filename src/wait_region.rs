@@ -1,7 +1,6 @@
 //! Waits whose arguments lie in memory shared with the kernel.
 
 use core::fmt;
-use core::ptr;
 
 use rustix::io::{self, Errno};
 use rustix::io_uring::KernelSigSet;
@@ -95,16 +94,21 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EINVAL if the ring is not [disabled](crate::Builder::setup_r_disabled), for more slots than
-    /// there can be, or on older kernels; EBUSY if it has such memory already; EBADF if it has no
-    /// descriptor; ENOMEM if memory is short.
+    /// there can be, or on older kernels; EBUSY if it has such memory already; ENOMEM if memory is
+    /// short, or above `RLIMIT_MEMLOCK`. After an error, the ring is as it was.
     pub fn register_wait_region(&self, slots: usize) -> io::Result<WaitRegion> {
-        let fd = self.handle.descriptor().ok_or(Errno::BADF)?;
         let wanted = slots.max(1).checked_mul(size_of::<Slot>()).ok_or(Errno::INVAL)?;
         let len = wanted.checked_next_multiple_of(page_size()).ok_or(Errno::INVAL)?;
+        // The memory is the program's, not the kernel's: it is there before the kernel is asked, so
+        // that nothing can fail once the ring has used up the one region that it may have.
+        let mut memory = Mmap::anonymous(len)?;
+        if self.sq.settings.dontfork {
+            memory.dontfork()?;
+        }
         let mut region = io_uring_region_desc {
-            user_addr: 0,
+            user_addr: memory.start().as_ptr().expose_provenance() as u64,
             size: len as u64,
-            flags: 0,
+            flags: sys::IORING_MEM_REGION_TYPE_USER as u32,
             id: 0,
             mmap_offset: 0,
             __resv: [0; 4],
@@ -114,12 +118,9 @@ impl<H: Handle> Submitter<'_, H> {
             flags: sys::IORING_MEM_REGION_REG_WAIT_ARG as u64,
             __resv: [0; 2],
         };
-        // SAFETY: the kernel reads both structs and writes where its own memory is to be mapped
-        // from; it gets no other address.
+        // SAFETY: the kernel reads both structs and pins the memory, which it only ever reads. It
+        // keeps the pages: what becomes of the addresses afterwards makes no difference to it.
         unsafe { self.register_struct(IORING_REGISTER_MEM_REGION, &mut arg, 1) }?;
-        // SAFETY: the kernel has written there.
-        let offset = unsafe { ptr::read_volatile(&raw const region.mmap_offset) };
-        let memory = Mmap::new(fd, offset, len)?;
         Ok(WaitRegion { memory, slots: len / size_of::<Slot>() })
     }
 

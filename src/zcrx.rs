@@ -318,7 +318,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// than 32768, for flags that the kernel does not know, or on older kernels; ENODEV if there is
     /// no such interface; EOPNOTSUPP if its driver cannot, or for pieces of that size; EEXIST or
     /// EBUSY if the queue is another's; EFAULT if the area is not all there; ENOMEM if memory is
-    /// short; EBADF if the ring has no descriptor; EOVERFLOW if what the kernel answers is not inside the
+    /// short; EOVERFLOW if what the kernel answers is not inside the
     /// memory that it was asked for.
     ///
     /// # Safety
@@ -326,9 +326,9 @@ impl<H: Handle> Submitter<'_, H> {
     /// The area is valid, and the kernel's to write, until the ring, and each that has
     /// [imported](Self::import_ifq) the queue, is closed and its end has come (see
     /// [`IoUring`](crate::IoUring), "Dropping it"); what a completion says of it may be read
-    /// until it is refilled.
+    /// until it is refilled. So it is after an error as well, if the error is EOVERFLOW: the kernel has
+    /// the area by then.
     pub unsafe fn register_ifq(&self, config: &IfqConfig<'_>) -> io::Result<Ifq> {
-        let fd = self.handle.descriptor().ok_or(Errno::BADF)?;
         let entries = config.rq_entries.checked_next_power_of_two().ok_or(Errno::INVAL)?;
         let header = self.register_query().ok().and_then(|query| query.zcrx());
         let header = header.map_or(0, |zcrx| zcrx.refill_header_size() as usize).max(HEADER);
@@ -342,11 +342,17 @@ impl<H: Handle> Submitter<'_, H> {
             .and_then(|len| len.checked_next_multiple_of(page_size()))
             .ok_or(Errno::INVAL)?;
 
+        // The refill ring lies in the program's memory, which is there before the kernel is asked: so
+        // nothing is left to fail once the kernel has the area, which it does not give up again.
+        let mut memory = Mmap::anonymous(len)?;
+        if self.sq.settings.dontfork {
+            memory.dontfork()?;
+        }
         let mut area = config.area.to_reg();
         let mut region = io_uring_region_desc {
-            user_addr: 0,
+            user_addr: memory.start().as_ptr().expose_provenance() as u64,
             size: len as u64,
-            flags: 0,
+            flags: sys::IORING_MEM_REGION_TYPE_USER as u32,
             id: 0,
             mmap_offset: 0,
             __resv: [0; 4],
@@ -372,19 +378,13 @@ impl<H: Handle> Submitter<'_, H> {
             ..sys::zcrx_ifq_reg::default()
         };
         const { assert!(size_of::<sys::zcrx_ifq_reg>() == size_of::<io_uring_zcrx_ifq_reg>()) }
-        // SAFETY: the kernel reads and writes these four structs, which are ours for the call; the
-        // caller promises the area.
+        // SAFETY: the kernel reads and writes these four structs, which are ours for the call, and the
+        // memory of the refill ring, whose pages it keeps; the caller promises the area.
         unsafe { self.register_struct(IORING_REGISTER_ZCRX_IFQ, &mut reg, 1) }?;
-        // SAFETY: the kernel has written to both.
-        let (area_token, mmap_offset) = unsafe {
-            (
-                ptr::read_volatile(&raw const area.rq_area_token),
-                ptr::read_volatile(&raw const region.mmap_offset),
-            )
-        };
-        let region = Mmap::new(fd, mmap_offset, len)?;
-        // SAFETY: the region is as long, and the queue keeps it.
-        let mut ifq = unsafe { Ifq::over(region.start(), stats_at, &reg, region) }?;
+        // SAFETY: the kernel has written there.
+        let area_token = unsafe { ptr::read_volatile(&raw const area.rq_area_token) };
+        // SAFETY: the memory is as long, and the queue keeps it.
+        let mut ifq = unsafe { Ifq::over(memory.start(), stats_at, &reg, memory) }?;
         ifq.area_token = area_token;
         if config.events.is_some() {
             // SAFETY: the statistics lie behind the entries, within the region.

@@ -62,7 +62,10 @@ impl<U> Loop<U> {
     /// A loop, for another thread as a rule, whose ring has the same worker threads as that of
     /// `other`.
     pub(crate) fn sharing_workers(other: &Mailbox, tasks: u32) -> Result<Self> {
-        Self::build(IoUring::builder().setup_attach_wq(other.0.as_raw_fd()), tasks)
+        let mut builder = IoUring::builder();
+        // SAFETY: a mailbox keeps the descriptor of its loop's ring open.
+        unsafe { builder.setup_attach_wq(other.0.as_raw_fd()) };
+        Self::build(&mut builder, tasks)
     }
 
     fn build(builder: &mut Builder, tasks: u32) -> Result<Self> {

@@ -181,8 +181,10 @@ fn attach_wq() -> Result {
     // Before 5.12, the thread is the kernel's own and does not show.
     let one = usize::from(first.params().is_feature_native_workers());
     await_sqpoll_threads(one)?;
-    let mut attached =
-        <IoUring>::builder().setup_sqpoll(1000).setup_attach_wq(first.as_raw_fd()).build(4)?;
+    let mut builder = <IoUring>::builder();
+    // SAFETY: the other ring is open, and ours to share.
+    unsafe { builder.setup_sqpoll(1000).setup_attach_wq(first.as_raw_fd()) };
+    let mut attached = builder.build(4)?;
     assert!(attached.params().setup_flags().contains(SetupFlags::ATTACH_WQ));
     works(&mut first, 10)?;
     works(&mut attached, 10)?;
@@ -194,7 +196,10 @@ fn attach_wq() -> Result {
 fn attach_wq_refused() -> Result {
     let no_ring = open("/dev/null", OFlags::RDONLY, Mode::empty())?;
     let number = no_ring.as_raw_fd();
-    let attach = || <IoUring>::builder().setup_attach_wq(number).build(4).err();
+    let mut builder = <IoUring>::builder();
+    // SAFETY: the kernel refuses whatever is not a ring, or not open.
+    unsafe { builder.setup_attach_wq(number) };
+    let attach = || builder.build(4).err();
     assert_eq!(attach(), Some(Errno::INVAL));
     drop(no_ring);
     let refusal = attach().context("attached to a descriptor that is closed")?;
@@ -281,7 +286,8 @@ fn failures_leave_nothing() -> Result {
     let mut incomplete = <IoUring>::builder();
     incomplete.setup_hybrid_iopoll();
     let mut attached = <IoUring>::builder();
-    attached.setup_attach_wq(RawFd::MAX);
+    // SAFETY: the kernel refuses a number that no descriptor can have.
+    unsafe { attached.setup_attach_wq(RawFd::MAX) };
 
     let before = footprint()?;
     assert!(incomplete.build(4).is_err());

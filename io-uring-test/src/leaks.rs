@@ -1,14 +1,14 @@
 //! What is registered and given up, ten thousand times over, leaves nothing behind.
 
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix_uring::sys::io_uring_register_op::*;
-use rustix_uring::types::iovec;
+use rustix_uring::types::{FileSlot, iovec};
 use rustix_uring::{BufRing, BufRingFlags, IoUring};
 
 use crate::harness::Need::*;
@@ -73,11 +73,11 @@ fn settles_at(before: &Held) -> Result {
 }
 
 /// Registers a bit of everything.
-fn register_all(ring: &IoUring, page: iovec, file: RawFd, eventfd: RawFd) -> Result<u16> {
+fn register_all(ring: &IoUring, page: iovec, file: &File, eventfd: &OwnedFd) -> Result<u16> {
     let ring = ring.submitter();
     // SAFETY: the page outlives every ring, and no operation uses it.
     unsafe { ring.register_buffers(&[page]) }?;
-    ring.register_files(&[file, -1])?;
+    ring.register_files(&[FileSlot::new(file), FileSlot::EMPTY])?;
     ring.register_eventfd(eventfd)?;
     Ok(ring.register_personality()?)
 }
@@ -100,8 +100,7 @@ fn registrations() -> Result {
     let before = held_at_rest()?;
     let mut ring = IoUring::new(2)?;
     for round in rounds() {
-        let personality =
-            register_all(&ring, a_page(&pages), file.as_raw_fd(), eventfd.as_raw_fd())?;
+        let personality = register_all(&ring, a_page(&pages), &file, &eventfd)?;
         // Every tenth ring ends with everything.
         if round % 10 == 9 {
             ring = IoUring::new(2)?;
@@ -147,7 +146,7 @@ fn forks() -> Result {
     let (file, eventfd) = (File::open("/dev/null")?, eventfd(0, EventfdFlags::empty())?);
     let before = held_at_rest()?;
     let mut ring = IoUring::new(2)?;
-    let personality = register_all(&ring, a_page(&pages), file.as_raw_fd(), eventfd.as_raw_fd())?;
+    let personality = register_all(&ring, a_page(&pages), &file, &eventfd)?;
     works(&mut ring, 1)?;
     let with_ring = held()?;
     for _ in 0..100 {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::stdin;
 use std::ptr::NonNull;
 
 use anyhow::{Context, Result};
@@ -161,8 +162,7 @@ types! {
     submit EnterFlags (EnterFlags):;
     submit Submitter (Submitter<'static>): enter submit submit_and_wait submit_with_args squeue_wait
         register_buffers register_buffers_update register_buffers2 register_buffers_sparse
-        register_files_sparse register_files register_files_update register_eventfd
-        register_eventfd_async register_probe register_personality unregister_buffers
+        register_files_sparse register_files register_files_update register_probe register_personality unregister_buffers
         unregister_files unregister_eventfd unregister_personality register_restrictions
         register_enable_rings register_iowq_aff unregister_iowq_aff register_iowq_max_workers
         register_napi unregister_napi register_napi_add_id register_napi_del_id
@@ -202,6 +202,8 @@ fn compiles_by_call(
     let flags = BufRingFlags::empty();
     // SAFETY: never called.
     let _ = unsafe { submitter.register_buf_ring(memory, 1, 0, flags) };
+    let _ = submitter.register_eventfd(stdin());
+    let _ = submitter.register_eventfd_async(stdin());
     let _ = types::CancelBuilder::fd(Fd(0));
     let mut wide = wide;
     wide.set_user_data(1);
@@ -213,6 +215,8 @@ const BY_CALL: &[&str] = &[
     "squeue::SubmissionQueue::push",
     "squeue::SubmissionQueue::push_multiple",
     "submit::Submitter::register_buf_ring",
+    "submit::Submitter::register_eventfd",
+    "submit::Submitter::register_eventfd_async",
     "types::CancelBuilder::fd",
     "cqueue::Entry32::result",
     "cqueue::Entry32::user_data",

@@ -5,7 +5,7 @@ use super::region::Region;
 use crate::cqueue::{self, CompletionQueue, Cq};
 use crate::memory::Shape;
 use crate::shared::Ordering;
-use crate::squeue::{self, Sq, Sqe, SubmissionQueue};
+use crate::squeue::{self, Settings, Sq, Sqe, SubmissionQueue};
 
 /// A ring and the kernel behind it.
 pub(crate) struct Pretend {
@@ -23,15 +23,16 @@ impl Pretend {
     ) -> Self {
         let region = Region::new::<S, C>(entries, entries, start);
         // SAFETY: the queues are dropped before the memory, and there are no others over it.
-        let (sq, cq) =
-            unsafe { region.memory().queues(&region.params(), Shape::of::<S, C>(), false) }
-                .unwrap();
+        let (sq, cq) = unsafe {
+            region.memory().queues(&region.params(), Shape::of::<S, C>(), Settings::default())
+        }
+        .unwrap();
         let mixed = size_of::<C>() != size_of::<C::Place>();
         Self { sq, cq, mixed, region }
     }
 
     pub(crate) fn posting_pads(mut self) -> Self {
-        self.sq.posting_pads = true;
+        self.sq.settings.posting_pads = true;
         self
     }
 

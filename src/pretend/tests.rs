@@ -5,7 +5,7 @@ use std::vec;
 use super::*;
 use crate::opcode;
 use crate::squeue::{Entry128, EntryMarker, Flags, Mixed, Rewind, SubmissionQueue, Takes};
-use crate::types::{CancelBuilder, Fd, SubmitArgs, TimeoutFlags, iovec};
+use crate::types::{CancelBuilder, Fd, FileSlot, SubmitArgs, TimeoutFlags, iovec};
 
 type Ring<S = squeue::Entry, C = cqueue::Entry> = IoUring<S, C, Kernel>;
 
@@ -448,11 +448,11 @@ fn register_calls_answer_as_the_script_says() {
         Err(Errno::MFILE)
     });
     let ring = <IoUring>::builder().build_pretend(4, script).unwrap();
-    assert_eq!(ring.submitter().register_files(&[1, 2]), Err(Errno::MFILE));
+    assert_eq!(ring.submitter().register_files(&[FileSlot::EMPTY; 2]), Err(Errno::MFILE));
 
     let script = Script::default().register(|_, _| Ok(0));
     let ring = <IoUring>::builder().build_pretend(4, script).unwrap();
-    assert_eq!(ring.submitter().register_files(&[1, 2]), Ok(()));
+    assert_eq!(ring.submitter().register_files(&[FileSlot::EMPTY; 2]), Ok(()));
     assert_eq!(
         ring.submitter().register_buf_ring_mmap(8, 0, crate::BufRingFlags::empty()).err(),
         Some(Errno::BADF)

@@ -1,6 +1,6 @@
 //! An eventfd that completions signal.
 
-use rustix::fd::RawFd;
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::io;
 
 use crate::local::Handle;
@@ -17,10 +17,11 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EBUSY if there is one already; EBADF or EINVAL if this is none.
-    pub fn register_eventfd(&self, eventfd: RawFd) -> io::Result<()> {
+    /// EBUSY if there is one already; EINVAL if this is none.
+    pub fn register_eventfd(&self, eventfd: impl AsFd) -> io::Result<()> {
+        let fd = eventfd.as_fd().as_raw_fd();
         // SAFETY: one descriptor is what the kernel expects.
-        unsafe { self.register_slice(IORING_REGISTER_EVENTFD, &[eventfd]) }.map(drop)
+        unsafe { self.register_slice(IORING_REGISTER_EVENTFD, &[fd]) }.map(drop)
     }
 
     /// Signals this eventfd with each completion that comes of itself, and not with those that are
@@ -29,9 +30,10 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// As of [`register_eventfd`](Self::register_eventfd).
-    pub fn register_eventfd_async(&self, eventfd: RawFd) -> io::Result<()> {
+    pub fn register_eventfd_async(&self, eventfd: impl AsFd) -> io::Result<()> {
+        let fd = eventfd.as_fd().as_raw_fd();
         // SAFETY: one descriptor is what the kernel expects.
-        unsafe { self.register_slice(IORING_REGISTER_EVENTFD_ASYNC, &[eventfd]) }.map(drop)
+        unsafe { self.register_slice(IORING_REGISTER_EVENTFD_ASYNC, &[fd]) }.map(drop)
     }
 
     /// Leaves the eventfd alone from now on (`IORING_UNREGISTER_EVENTFD`). Since Linux 5.2.

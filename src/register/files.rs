@@ -1,12 +1,12 @@
 //! Registered files.
 
-use rustix::fd::RawFd;
 use rustix::io;
 
 use super::{address, length};
 use crate::local::Handle;
 use crate::submit::Submitter;
 use crate::sys::{io_uring_file_index_range, io_uring_files_update, io_uring_register_op::*};
+use crate::types::FileSlot;
 
 /// # Registered files
 ///
@@ -15,14 +15,14 @@ use crate::sys::{io_uring_file_index_range, io_uring_files_update, io_uring_regi
 /// [`types::Fixed`](crate::types::Fixed). A slot keeps its file open, whatever becomes of the
 /// descriptor that it came from.
 impl<H: Handle> Submitter<'_, H> {
-    /// Registers files (`IORING_REGISTER_FILES`); -1 leaves a slot empty. Since Linux 5.1.
+    /// Registers files (`IORING_REGISTER_FILES`). Since Linux 5.1.
     ///
     /// # Errors
     ///
-    /// EBUSY if there are files already; EBADF if one is not open, or is a ring; EMFILE above
+    /// EBUSY if there are files already; EBADF if one is a ring, or [`KEEP`](FileSlot::KEEP); EMFILE above
     /// `RLIMIT_NOFILE`; EINVAL for none.
-    pub fn register_files(&self, fds: &[RawFd]) -> io::Result<()> {
-        // SAFETY: an array of descriptors is what the kernel expects, and there are no addresses.
+    pub fn register_files(&self, fds: &[FileSlot<'_>]) -> io::Result<()> {
+        // SAFETY: an array of descriptors, borrowed for the call, is what the kernel expects, and there are no addresses.
         unsafe { self.register_slice(IORING_REGISTER_FILES, fds) }.map(drop)
     }
 
@@ -37,7 +37,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// As of [`register_files`](Self::register_files); and EINVAL unless there are as many tags as
     /// files.
-    pub fn register_files_tags(&self, fds: &[RawFd], tags: &[u64]) -> io::Result<()> {
+    pub fn register_files_tags(&self, fds: &[FileSlot<'_>], tags: &[u64]) -> io::Result<()> {
         // SAFETY: descriptors are what the kernel expects.
         unsafe { self.register_tagged(IORING_REGISTER_FILES2, fds, tags) }
     }
@@ -52,8 +52,9 @@ impl<H: Handle> Submitter<'_, H> {
         self.register_sparse(IORING_REGISTER_FILES2, nr)
     }
 
-    /// Puts other files into the slots from `offset` on (`IORING_REGISTER_FILES_UPDATE`); -1
-    /// empties a slot, [`SKIP_FILE`](crate::types::SKIP_FILE) leaves it as it is. Since Linux 5.5.
+    /// Puts other files into the slots from `offset` on (`IORING_REGISTER_FILES_UPDATE`);
+    /// [`EMPTY`](FileSlot::EMPTY) empties a slot, [`KEEP`](FileSlot::KEEP) leaves it as it is. Since
+    /// Linux 5.5.
     ///
     /// # Result
     ///
@@ -63,8 +64,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// ENXIO without slots; EINVAL for none, or beyond them (EOVERFLOW if the sum has more than 32
-    /// bits); EBADF if the first is not open, or is a ring.
-    pub fn register_files_update(&self, offset: u32, fds: &[RawFd]) -> io::Result<usize> {
+    /// bits); EBADF if the first is a ring.
+    pub fn register_files_update(&self, offset: u32, fds: &[FileSlot<'_>]) -> io::Result<usize> {
         let mut arg = io_uring_files_update { offset, resv: 0, fds: address(fds) };
         // SAFETY: the kernel reads the struct and, through it, as many descriptors as we say.
         let updated =
@@ -77,12 +78,12 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// As there; and EINVAL unless there are as many tags as files, or for a tag with -1 or
-    /// [`SKIP_FILE`](crate::types::SKIP_FILE).
+    /// As there; and EINVAL unless there are as many tags as files, or for a tag with
+    /// [`EMPTY`](FileSlot::EMPTY) or [`KEEP`](FileSlot::KEEP).
     pub fn register_files_update_tag(
         &self,
         offset: u32,
-        fds: &[RawFd],
+        fds: &[FileSlot<'_>],
         tags: &[u64],
     ) -> io::Result<usize> {
         // SAFETY: descriptors are what the kernel expects.

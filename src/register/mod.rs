@@ -39,7 +39,7 @@
 //! | `REGISTER_CLONE_BUFFERS` | buffers | | what the other ring was promised; who pushes operations on it promises it again | | a ring as source |
 //! | `REGISTER_SEND_MSG_RING` | sync | | | none but a message's, which it has not | |
 //! | `REGISTER_ZCRX_IFQ` | (zcrx) | yes, ours | the area | to pin it, and writes to it | `unsafe`, but for a queue that another ring has |
-//! | `REGISTER_RESIZE_RINGS` | ring | yes, ours | the caller's memory | to pin it | `&mut` ring; `unsafe` with memory |
+//! | `REGISTER_RESIZE_RINGS` | (resize) | yes, ours | the caller's memory | to pin it | `&mut` ring; `unsafe` with memory |
 //! | `REGISTER_MEM_REGION` | (wait_region) | the offset to map | its own, and signal masks in it | masks, during a wait | |
 //! | `REGISTER_QUERY` | probe | yes, ours | | answers, ours | |
 //! | `REGISTER_ZCRX_CTRL` | (zcrx) | yes, ours | another area | to pin it, and writes to it | `unsafe` to add an area |
@@ -119,6 +119,7 @@ impl<H: Handle> Submitter<'_, H> {
         arg: *mut c_void,
         nr_args: u32,
     ) -> io::Result<u32> {
+        self.check()?;
         // SAFETY: the caller vouches for `arg`.
         unsafe { self.handle.register(op, arg, nr_args) }
     }

@@ -52,18 +52,34 @@ impl<H: Handle> Submitter<'_, H> {
 /// Posts a completion to another ring, at once and without a ring of one's own
 /// (`IORING_REGISTER_SEND_MSG_RING`). Since Linux 6.13.
 ///
-/// `message` is a message of [`opcode`](crate::opcode) that carries data, to the descriptor of a
-/// ring; its own user data does not matter.
+/// The completion is that of [`MsgRingData`](crate::opcode::MsgRingData): `result`, `user_data`, and
+/// `user_flags` if given. Whoever is given the descriptor of a ring can post to it: keep it to
+/// yourself where your program relies on what completions say.
+///
+/// ```
+/// # use rustix_uring::{IoUring, send_msg_ring};
+/// let mut ring = IoUring::new(2)?;
+/// if send_msg_ring(&ring, 42, 7, None).is_ok() {
+///     let cqe = ring.completion().next().expect("it was posted");
+///     assert_eq!((cqe.result(), cqe.user_data()), (42, 7));
+/// }
+/// # Ok::<(), rustix_uring::Errno>(())
+/// ```
 ///
 /// # Errors
 ///
-/// EINVAL for any other entry, or with [flags](crate::squeue::Flags); EBADF if the descriptor is not
-/// open; EBADFD if it is no ring's, or the ring is disabled; EINVAL or EBADF on older kernels.
+/// EBADFD if the descriptor is no ring's, or the ring is disabled; EOVERFLOW if its completion queue is
+/// full and memory is short; EINVAL or EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
-pub fn send_msg_ring(message: &crate::squeue::Entry) -> io::Result<()> {
-    let mut sqe = message.into_raw();
-    // SAFETY: the kernel reads one entry, which it refuses unless it is a message; that points to
-    // nothing.
+pub fn send_msg_ring(
+    ring: impl rustix::fd::AsFd,
+    result: i32,
+    user_data: u64,
+    user_flags: Option<u32>,
+) -> io::Result<()> {
+    let message = crate::opcode::MsgRingData::new(ring.as_fd(), result, user_data, user_flags);
+    let mut sqe = message.build().into_raw();
+    // SAFETY: the kernel reads one entry, a message, which points to nothing.
     unsafe {
         crate::syscall::register_without_ring(
             IORING_REGISTER_SEND_MSG_RING as u32,

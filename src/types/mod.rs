@@ -27,7 +27,7 @@ pub use poll::{EpollEvent, EpollEventData, EpollEventFlags, EpollOp, PollFlags};
 pub use process::{Cld, IdType, SigInfo, WaitIdOptions};
 pub use ring::{AsyncCancelFlags, CancelBuilder, MsgRingFlags, NopFlags, SubmitArgs};
 pub use rw::{AttrPi, CURRENT_POSITION, PiFlags, RwFlags};
-pub use slot::{DestinationSlot, FixedFdFlags, SKIP_FILE};
+pub use slot::{DestinationSlot, FileSlot, FixedFdFlags, SKIP_FILE};
 pub use timeout::{TimeoutFlags, Timespec};
 
 pub use crate::register::CloneBuffersFlags;

@@ -1,14 +1,64 @@
 //! The table of registered files.
 
+use core::marker::PhantomData;
 use core::num::NonZeroU32;
 
 use bitflags::bitflags;
-use rustix::fd::RawFd;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::sys::{self, IORING_FILE_INDEX_ALLOC};
 
-/// In a list of descriptors to register: leave this slot as it is.
+/// In the list of [`FilesUpdate`](crate::opcode::FilesUpdate): leave this slot as it is.
 pub const SKIP_FILE: RawFd = sys::IORING_REGISTER_FILES_SKIP as RawFd;
+
+/// What a slot of the registered file table is to hold: a file, nothing, or what it holds already.
+///
+/// It borrows the descriptor for the call that registers it; the slot then keeps the file open by
+/// itself. In memory it is the number that the kernel reads.
+///
+/// ```
+/// use std::os::fd::AsFd;
+/// use rustix_uring::{IoUring, types::FileSlot};
+///
+/// let ring = IoUring::new(2)?;
+/// let file = std::fs::File::open("/dev/zero")?;
+/// ring.submitter().register_files(&[FileSlot::new(&file), FileSlot::EMPTY])?;
+/// ring.submitter().register_files_update(0, &[FileSlot::KEEP, file.as_fd().into()])?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A number is not taken for a file, for it may be somebody else's:
+///
+/// ```compile_fail,E0308
+/// # let ring = rustix_uring::IoUring::new(2).unwrap();
+/// ring.submitter().register_files(&[0]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct FileSlot<'fd> {
+    fd: RawFd,
+    file: PhantomData<BorrowedFd<'fd>>,
+}
+
+impl<'fd> FileSlot<'fd> {
+    /// No file: -1.
+    pub const EMPTY: Self = Self { fd: -1, file: PhantomData };
+
+    /// In an update, what the slot holds already (`IORING_REGISTER_FILES_SKIP`). Elsewhere -EBADF.
+    /// Since Linux 5.12.
+    pub const KEEP: Self = Self { fd: SKIP_FILE, file: PhantomData };
+
+    /// This file.
+    pub fn new(fd: &'fd impl AsFd) -> Self {
+        fd.as_fd().into()
+    }
+}
+
+impl<'fd> From<BorrowedFd<'fd>> for FileSlot<'fd> {
+    fn from(fd: BorrowedFd<'fd>) -> Self {
+        Self { fd: fd.as_raw_fd(), file: PhantomData }
+    }
+}
 
 /// The slot of the registered file table that takes the file that an operation makes, in place of a
 /// descriptor: the field `file_index` of `struct io_uring_sqe`. Since Linux 5.15; each operation says

@@ -20,7 +20,7 @@ use rustix_uring::opcode::{
 };
 use rustix_uring::squeue::{Entry, Entry128};
 use rustix_uring::sys::{SO_KEEPALIVE, SO_SNDBUF, SOL_SOCKET};
-use rustix_uring::types::{Fd, Fixed, SocketAddrBuf};
+use rustix_uring::types::{Fd, FileSlot, Fixed, SocketAddrBuf};
 use rustix_uring::{Errno, IoUring, SetupFlags, cqueue, squeue, sys};
 
 use super::net::{tcp, udp};
@@ -96,7 +96,7 @@ fn inq_and_outq(ring: &mut dyn Ring) -> Result {
     while ioctl_fionread(&other)? < 5 {
         std::thread::yield_now();
     }
-    ring.submitter().register_files(&[other.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&other)])?;
     assert_eq!(result(ring, SiocInq::new(Fixed(0)).build())?, Ok(5));
     assert_eq!(result(ring, SiocInq::new(one.as_fd()).build())?, Ok(0));
     // What the other end does not take has to wait; what it takes may have to be acknowledged.

@@ -18,8 +18,8 @@ use rustix_uring::Errno;
 use rustix_uring::opcode::{Bind, Connect, Listen, Shutdown, Socket};
 use rustix_uring::squeue::Entry;
 use rustix_uring::types::{
-    AddressFamily, DestinationSlot, Fd, Fixed, Shutdown as Direction, SocketAddrAny, SocketFlags,
-    SocketType,
+    AddressFamily, DestinationSlot, Fd, FileSlot, Fixed, Shutdown as Direction, SocketAddrAny,
+    SocketFlags, SocketType,
 };
 
 use crate::harness::Need::*;
@@ -94,7 +94,7 @@ fn socket(ring: &mut dyn Ring) -> Result {
 
 fn socket_into_slots(ring: &mut dyn Ring) -> Result {
     let (_listener, address) = listener()?;
-    ring.submitter().register_files(&[-1; 2])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     let socket = Socket::new(INET, STREAM, None);
     let chosen = socket.file_index(DestinationSlot::try_from_slot_target(1).ok());
     assert_eq!(result(ring, chosen.build())?, Ok(0));
@@ -132,7 +132,7 @@ fn bind_and_listen(ring: &mut dyn Ring) -> Result {
     let local: SocketAddr = LOCAL.parse()?;
     let address = SocketAddrAny::from(local);
     let socket = rustix::net::socket(INET, STREAM, None)?;
-    ring.submitter().register_files(&[socket.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&socket)])?;
     let bind = Bind::new(Fixed(0), address.as_ptr(), address.addr_len()).build();
     assert_eq!(result(ring, bind)?, Ok(0));
     assert_eq!(result(ring, Listen::new(&socket, 4).build())?, Ok(0));
@@ -216,7 +216,7 @@ fn connect_refused(ring: &mut dyn Ring) -> Result {
 fn shutdown(ring: &mut dyn Ring) -> Result {
     let (mut one, mut other) = tcp()?;
     let end = |direction| Shutdown::new(Fixed(0), direction).build();
-    ring.submitter().register_files(&[one.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&one)])?;
     assert_eq!(result(ring, end(Direction::Write))?, Ok(0));
     assert_eq!(other.read(&mut [0])?, 0);
     other.write_all(b"hello")?;

@@ -10,7 +10,7 @@ use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Pipe, Read, Splice, Tee, Write};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{DestinationSlot, Fd, Fixed, PipeFlags, SpliceFlags};
+use rustix_uring::types::{DestinationSlot, Fd, FileSlot, Fixed, PipeFlags, SpliceFlags};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -66,7 +66,7 @@ fn splice(ring: &mut dyn Ring) -> Result {
 fn splice_of_slots(ring: &mut dyn Ring) -> Result {
     let (out, to) = pipe()?;
     let file = file_with(b"hello world")?;
-    ring.submitter().register_files(&[file.as_raw_fd(), to.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file), FileSlot::new(&to)])?;
     assert_eq!(result(ring, Splice::new(Fixed(0), 6, Fixed(1), -1, 5).build())?, Ok(5));
     assert_eq!(drained(&out)?, b"world");
     let empty = Splice::new(Fixed(2), 6, Fixed(1), -1, 5).build();
@@ -101,7 +101,7 @@ fn splice_refused(ring: &mut dyn Ring) -> Result {
 fn tee(ring: &mut dyn Ring) -> Result {
     let (first, to_first) = pipe()?;
     let (second, to_second) = pipe()?;
-    ring.submitter().register_files(&[first.as_raw_fd(), to_second.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&first), FileSlot::new(&to_second)])?;
     write(&to_first, b"hello")?;
     assert_eq!(result(ring, Tee::new(&first, &to_second, 4).build())?, Ok(4));
     assert_eq!(result(ring, Tee::new(Fixed(0), Fixed(1), 100).build())?, Ok(5));
@@ -149,7 +149,7 @@ fn makes_pipes(ring: &mut dyn Ring) -> Result {
 
 /// Into a slot and the next, and into any two.
 fn into_slots(ring: &mut dyn Ring) -> Result {
-    ring.submitter().register_files(&[-1; 5])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 5])?;
     let third = DestinationSlot::try_from_slot_target(3).expect("it is no large number");
     let (mut chosen, mut any): ([RawFd; 2], [RawFd; 2]) = ([-1; 2], [-1; 2]);
     let pipes = [(&mut chosen, third), (&mut any, DestinationSlot::auto_target())];

@@ -13,7 +13,7 @@ use rustix_uring::opcode::{
 };
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{
-    EpollEvent, EpollEventData, EpollEventFlags, EpollOp, Fd, Fixed, PollFlags,
+    EpollEvent, EpollEventData, EpollEventFlags, EpollOp, Fd, FileSlot, Fixed, PollFlags,
 };
 
 use crate::harness::Need::*;
@@ -66,7 +66,7 @@ fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
 
 fn poll_add(ring: &mut dyn Ring) -> Result {
     let (out, to) = pipe()?;
-    ring.submitter().register_files(&[out.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&out)])?;
     // Ready at once.
     let poll = PollAdd::new(&to, PollFlags::OUT | PollFlags::IN).build();
     assert_eq!(result(ring, poll)?, Ok(PollFlags::OUT.bits()));
@@ -134,7 +134,7 @@ fn multi(ring: &mut dyn Ring) -> Result {
 
 fn poll_add_refused(ring: &mut dyn Ring) -> Result {
     let (out, _to) = pipe()?;
-    ring.submitter().register_files(&[-1])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY])?;
     let poll = |fd: Fd| PollAdd::new(fd, PollFlags::IN);
     assert_eq!(result(ring, poll(Fd(-1)).build())?, Err(Errno::BADF));
     let empty = PollAdd::new(Fixed(0), PollFlags::IN).build();
@@ -271,7 +271,7 @@ fn epoll_ctl_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(control(ring, &epoll, &epoll, EpollOp::ADD, &add)?, Err(Errno::INVAL));
     assert_eq!(control(ring, &to, &epoll, EpollOp::ADD, &add)?, Err(Errno::INVAL));
     // A slot is no epoll's, be it registered or not.
-    ring.submitter().register_files(&[epoll.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&epoll)])?;
     let slot = EpollCtl::new(Fd(-1), &to, EpollOp::MOD, &add).build().flags(Flags::FIXED_FILE);
     // SAFETY: `add` outlives the operation, for whose end `run` waits.
     assert_eq!(unsafe { ring.run(slot) }?.to_result(), Err(Errno::BADF));
@@ -280,7 +280,7 @@ fn epoll_ctl_refused(ring: &mut dyn Ring) -> Result {
 
 fn epoll_wait(ring: &mut dyn Ring) -> Result {
     let (epoll, (out, to)) = (epoll()?, pipe()?);
-    ring.submitter().register_files(&[epoll.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&epoll)])?;
     let there = EpollEventData::new_u64(5);
     epoll::add(&epoll, &out, there, IN)?;
     let mut events = room::<4>();

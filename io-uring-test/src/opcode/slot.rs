@@ -7,7 +7,7 @@ use rustix::io::{FdFlags, fcntl_getfd};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{FilesUpdate, FixedFdInstall, Nop, Read};
 use rustix_uring::squeue::Entry;
-use rustix_uring::types::{Fixed, FixedFdFlags, SKIP_FILE};
+use rustix_uring::types::{FileSlot, Fixed, FixedFdFlags, SKIP_FILE};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -26,7 +26,7 @@ const ANYWHERE: Need = Trial {
     refusal: Errno::OVERFLOW,
     call: || {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
-        ring.submitter().register_files(&[-1])?;
+        ring.submitter().register_files(&[FileSlot::EMPTY])?;
         let mut fds = [std::io::stdout().as_raw_fd()];
         let update = FilesUpdate::new(ptr::null(), 1).allocate(fds.as_mut_ptr()).build();
         // SAFETY: `fds` outlives the operation, for whose end `run` waits.
@@ -58,7 +58,7 @@ fn contents<const N: usize>(
 
 fn files_update(ring: &mut dyn Ring) -> Result {
     let (one, two) = (file_with(b"one")?, file_with(b"two")?);
-    ring.submitter().register_files(&[-1; 4])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
     let both = [one.as_raw_fd(), two.as_raw_fd()];
     assert_eq!(update(ring, FilesUpdate::new(both.as_ptr(), 2).offset(1))?, Ok(2));
     drop((one, two));
@@ -76,7 +76,12 @@ fn files_update(ring: &mut dyn Ring) -> Result {
 /// Into any free slots, which are told.
 fn anywhere(ring: &mut dyn Ring) -> Result {
     let (one, two) = (file_with(b"one")?, file_with(b"two")?);
-    ring.submitter().register_files(&[one.as_raw_fd(), -1, two.as_raw_fd(), -1])?;
+    ring.submitter().register_files(&[
+        FileSlot::new(&one),
+        FileSlot::EMPTY,
+        FileSlot::new(&two),
+        FileSlot::EMPTY,
+    ])?;
     let mut fds: [RawFd; 2] = [two.as_raw_fd(), one.as_raw_fd()];
     let anywhere = FilesUpdate::new(ptr::null(), 2).allocate(fds.as_mut_ptr());
     assert_eq!(update(ring, anywhere)?, Ok(2));
@@ -97,7 +102,7 @@ fn update_refused(ring: &mut dyn Ring) -> Result {
     let fds: [RawFd; 2] = [file.as_raw_fd(), -7];
     let list = fds.as_ptr();
     assert_eq!(update(ring, FilesUpdate::new(list, 1))?, Err(Errno::NXIO));
-    ring.submitter().register_files(&[-1; 2])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     assert_eq!(update(ring, FilesUpdate::new(list, 1).offset(2))?, Err(Errno::INVAL));
     assert_eq!(update(ring, FilesUpdate::new(ptr::null(), 1))?, Err(Errno::FAULT));
     assert_eq!(update(ring, FilesUpdate::new(list, 0))?, Err(Errno::INVAL));
@@ -118,7 +123,7 @@ fn completion(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
 
 fn install(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello")?;
-    ring.submitter().register_files(&[-1, file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
     for (flags, closes) in
         [(FixedFdFlags::empty(), FdFlags::CLOEXEC), (FixedFdFlags::NO_CLOEXEC, FdFlags::empty())]
     {
@@ -134,7 +139,7 @@ fn install(ring: &mut dyn Ring) -> Result {
 
 fn install_refused(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello")?;
-    ring.submitter().register_files(&[-1, file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
     let empty = FixedFdInstall::new(Fixed(0), FixedFdFlags::empty()).build();
     assert_eq!(completion(ring, empty)?.to_result(), Err(Errno::BADF));
     let unknown = FixedFdInstall::new(Fixed(1), FixedFdFlags::from_bits_retain(1 << 30));

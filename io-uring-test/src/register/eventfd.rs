@@ -1,6 +1,6 @@
 //! An eventfd that completions signal.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -41,14 +41,14 @@ fn count(eventfd: &OwnedFd) -> Result<u64> {
 
 fn register_eventfd(ring: &mut dyn Ring) -> Result {
     let eventfd = counter()?;
-    ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
+    ring.submitter().register_eventfd(&eventfd)?;
     ring.works(1)?;
     assert_ne!(count(&eventfd)?, 0);
     assert_eq!(count(&eventfd)?, 0);
     ring.submitter().unregister_eventfd()?;
     ring.works(1)?;
     assert_eq!(count(&eventfd)?, 0);
-    ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
+    ring.submitter().register_eventfd(&eventfd)?;
     ring.works(1)?;
     assert_ne!(count(&eventfd)?, 0);
     Ok(ring.submitter().unregister_eventfd()?)
@@ -57,7 +57,7 @@ fn register_eventfd(ring: &mut dyn Ring) -> Result {
 /// What completes while it is submitted does not signal; what completes later does.
 fn register_eventfd_async(ring: &mut dyn Ring) -> Result {
     let eventfd = counter()?;
-    ring.submitter().register_eventfd_async(eventfd.as_raw_fd())?;
+    ring.submitter().register_eventfd_async(&eventfd)?;
     ring.works(5)?;
     assert_eq!(count(&eventfd)?, 0);
     ring.push_nops([1], Flags::ASYNC)?;
@@ -72,12 +72,10 @@ fn refused(ring: &mut dyn Ring) -> Result {
     let (eventfd, no_eventfd) = (counter()?, open("/dev/null", OFlags::RDONLY, Mode::empty())?);
     let ring = ring.submitter();
     assert_eq!(ring.unregister_eventfd(), Err(Errno::NXIO));
-    assert_eq!(ring.register_eventfd(-1), Err(Errno::BADF));
-    assert_eq!(ring.register_eventfd(no_eventfd.as_raw_fd()), Err(Errno::INVAL));
-    assert_eq!(ring.register_eventfd_async(-1), Err(Errno::BADF));
-    ring.register_eventfd(eventfd.as_raw_fd())?;
-    assert_eq!(ring.register_eventfd(eventfd.as_raw_fd()), Err(Errno::BUSY));
-    assert_eq!(ring.register_eventfd_async(eventfd.as_raw_fd()), Err(Errno::BUSY));
+    assert_eq!(ring.register_eventfd(&no_eventfd), Err(Errno::INVAL));
+    ring.register_eventfd(&eventfd)?;
+    assert_eq!(ring.register_eventfd(&eventfd), Err(Errno::BUSY));
+    assert_eq!(ring.register_eventfd_async(&eventfd), Err(Errno::BUSY));
     ring.unregister_eventfd()?;
     assert_eq!(ring.unregister_eventfd(), Err(Errno::NXIO));
     Ok(())
@@ -86,7 +84,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
 fn disable_eventfd() -> Result {
     let (eventfd, (reader, writer)) = (counter()?, pipe()?);
     let mut ring = IoUring::new(4)?;
-    ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
+    ring.submitter().register_eventfd(&eventfd)?;
     for enabled in [false, true, false] {
         let queue = ring.completion();
         if enabled {

@@ -1,14 +1,12 @@
 //! Registered files.
 
-use std::os::fd::{AsRawFd, RawFd};
-
 use anyhow::{bail, ensure};
 use rustix::io::write;
 use rustix::pipe::pipe;
 use rustix::process::{Resource, getrlimit};
 use rustix_uring::opcode::{Close, OpenAt, Read};
 use rustix_uring::sys::io_uring_register_op::*;
-use rustix_uring::types::{DestinationSlot, Fd, Fixed, SKIP_FILE, SubmitArgs, Timespec};
+use rustix_uring::types::{DestinationSlot, Fd, FileSlot, Fixed, SubmitArgs, Timespec};
 use rustix_uring::{Errno, IoUring};
 
 use crate::harness::Need::*;
@@ -72,7 +70,7 @@ fn tags_posted(ring: &mut dyn Ring, n: usize) -> Result<Vec<u64>> {
 
 fn register_files(ring: &mut dyn Ring) -> Result {
     let (a, b) = (file_with(b"a")?, file_with(b"b")?);
-    ring.submitter().register_files(&[a.as_raw_fd(), -1, b.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&a), FileSlot::EMPTY, FileSlot::new(&b)])?;
     // A slot keeps its file open.
     drop(b);
     assert_eq!(byte_in(ring, 0)?, Ok(b'a'));
@@ -90,33 +88,32 @@ fn register_files_refused(ring: &mut dyn Ring) -> Result {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(0) as usize;
     let ring = ring.submitter();
     assert_eq!(ring.register_files(&[]), Err(Errno::INVAL));
-    assert_eq!(ring.register_files(&[RawFd::MAX]), Err(Errno::BADF));
-    assert_eq!(ring.register_files(&[-2]), Err(Errno::BADF));
-    assert_eq!(ring.register_files(&[-1, other.as_raw_fd()]), Err(Errno::BADF));
+    assert_eq!(ring.register_files(&[FileSlot::KEEP]), Err(Errno::BADF));
+    assert_eq!(ring.register_files(&[FileSlot::EMPTY, FileSlot::new(&other)]), Err(Errno::BADF));
     // More than there can be, or than the limit says.
-    let many = vec![-1; limit + 1];
+    let many = vec![FileSlot::EMPTY; limit + 1];
     assert_eq!(ring.register_files(&many), Err(Errno::MFILE));
-    ring.register_files(&[-1])?;
-    assert_eq!(ring.register_files(&[-1]), Err(Errno::BUSY));
+    ring.register_files(&[FileSlot::EMPTY])?;
+    assert_eq!(ring.register_files(&[FileSlot::EMPTY]), Err(Errno::BUSY));
     ring.unregister_files()?;
     assert_eq!(ring.unregister_files(), Err(Errno::NXIO));
     Ok(())
 }
 
 fn update(ring: &mut dyn Ring) -> Result {
-    let (a, b) = (file_with(b"a")?, file_with(b"b")?);
-    let (a, b) = (a.as_raw_fd(), b.as_raw_fd());
-    ring.submitter().register_files(&[a, a, a, -1])?;
-    assert_eq!(ring.submitter().register_files_update(1, &[b, -1, b])?, 3);
+    let (a, b, other) = (file_with(b"a")?, file_with(b"b")?, IoUring::new(1)?);
+    let [a, b, other] = [FileSlot::new(&a), FileSlot::new(&b), FileSlot::new(&other)];
+    ring.submitter().register_files(&[a, a, a, FileSlot::EMPTY])?;
+    assert_eq!(ring.submitter().register_files_update(1, &[b, FileSlot::EMPTY, b])?, 3);
     let expected = [Ok(b'a'), Ok(b'b'), Err(Errno::BADF), Ok(b'b')];
     for (slot, expected) in (0..).zip(expected) {
         assert_eq!(byte_in(ring, slot)?, expected, "slot {slot}");
     }
     // One that fails stops it, and leaves its slot empty.
-    assert_eq!(ring.submitter().register_files_update(0, &[b, RawFd::MAX, a])?, 1);
+    assert_eq!(ring.submitter().register_files_update(0, &[b, other, a])?, 1);
     let held = [byte_in(ring, 0)?, byte_in(ring, 1)?, byte_in(ring, 3)?];
     assert_eq!(held, [Ok(b'b'), Err(Errno::BADF), Ok(b'b')]);
-    match ring.submitter().register_files_update(0, &[SKIP_FILE, a]) {
+    match ring.submitter().register_files_update(0, &[FileSlot::KEEP, a]) {
         Ok(n) => assert_eq!((n, byte_in(ring, 0)?, byte_in(ring, 1)?), (2, Ok(b'b'), Ok(b'a'))),
         // Before 5.12.
         Err(e) => assert_eq!(e, Errno::BADF),
@@ -127,14 +124,16 @@ fn update(ring: &mut dyn Ring) -> Result {
 fn update_refused(ring: &mut dyn Ring) -> Result {
     let other = IoUring::new(1)?;
     let ring = ring.submitter();
-    assert_eq!(ring.register_files_update(0, &[-1]), Err(Errno::NXIO));
-    ring.register_files(&[-1, -1])?;
-    assert_eq!(ring.register_files_update(2, &[-1]), Err(Errno::INVAL));
-    assert_eq!(ring.register_files_update(1, &[-1, -1]), Err(Errno::INVAL));
-    assert_eq!(ring.register_files_update(u32::MAX, &[-1]), Err(Errno::OVERFLOW));
+    assert_eq!(ring.register_files_update(0, &[FileSlot::EMPTY]), Err(Errno::NXIO));
+    ring.register_files(&[FileSlot::EMPTY, FileSlot::EMPTY])?;
+    assert_eq!(ring.register_files_update(2, &[FileSlot::EMPTY]), Err(Errno::INVAL));
+    assert_eq!(
+        ring.register_files_update(1, &[FileSlot::EMPTY, FileSlot::EMPTY]),
+        Err(Errno::INVAL)
+    );
+    assert_eq!(ring.register_files_update(u32::MAX, &[FileSlot::EMPTY]), Err(Errno::OVERFLOW));
     assert_eq!(ring.register_files_update(0, &[]), Err(Errno::INVAL));
-    assert_eq!(ring.register_files_update(0, &[RawFd::MAX]), Err(Errno::BADF));
-    assert_eq!(ring.register_files_update(0, &[other.as_raw_fd()]), Err(Errno::BADF));
+    assert_eq!(ring.register_files_update(0, &[FileSlot::new(&other)]), Err(Errno::BADF));
     Ok(ring.unregister_files()?)
 }
 
@@ -146,27 +145,27 @@ fn sparse(ring: &mut dyn Ring) -> Result {
     ring.submitter().register_files_sparse(3)?;
     assert_eq!(ring.submitter().register_files_sparse(3), Err(Errno::BUSY));
     assert_eq!(byte_in(ring, 2)?, Err(Errno::BADF));
-    assert_eq!(ring.submitter().register_files_update(2, &[file.as_raw_fd()])?, 1);
+    assert_eq!(ring.submitter().register_files_update(2, &[FileSlot::new(&file)])?, 1);
     assert_eq!(byte_in(ring, 2)?, Ok(b'a'));
     Ok(ring.submitter().unregister_files()?)
 }
 
 fn tags(ring: &mut dyn Ring) -> Result {
-    let file = file_with(b"a")?;
-    let fd = file.as_raw_fd();
+    let (file, other) = (file_with(b"a")?, IoUring::new(1)?);
+    let (fd, other) = (FileSlot::new(&file), FileSlot::new(&other));
     assert_eq!(ring.submitter().register_files_tags(&[fd], &[1, 2]), Err(Errno::INVAL));
     assert_eq!(ring.submitter().register_files_update_tag(0, &[fd], &[1]), Err(Errno::NXIO));
     ring.submitter().register_files_tags(&[fd; 4], &[11, 12, 0, 13])?;
-    let update = |offset, fds: &[RawFd], tags: &[u64]| {
+    let update = |offset, fds: &[FileSlot], tags: &[u64]| {
         ring.submitter().register_files_update_tag(offset, fds, tags)
     };
     assert_eq!(update(0, &[fd], &[]), Err(Errno::INVAL));
     assert_eq!(update(4, &[fd], &[1]), Err(Errno::INVAL));
-    assert_eq!(update(0, &[RawFd::MAX], &[1]), Err(Errno::BADF));
+    assert_eq!(update(0, &[other], &[1]), Err(Errno::BADF));
     // What stays, and what is empty, has no tag to be given.
-    assert_eq!(update(0, &[SKIP_FILE], &[1]), Err(Errno::INVAL));
-    assert_eq!(update(0, &[-1], &[1]), Err(Errno::INVAL));
-    assert_eq!(update(0, &[fd, SKIP_FILE, fd], &[21, 0, 22])?, 3);
+    assert_eq!(update(0, &[FileSlot::KEEP], &[1]), Err(Errno::INVAL));
+    assert_eq!(update(0, &[FileSlot::EMPTY], &[1]), Err(Errno::INVAL));
+    assert_eq!(update(0, &[fd, FileSlot::KEEP, fd], &[21, 0, 22])?, 3);
     assert_eq!(tags_posted(ring, 1)?, [11]);
     ring.submitter().unregister_files()?;
     // Before 6.13, giving up all of them posts nothing.
@@ -178,12 +177,12 @@ fn tags(ring: &mut dyn Ring) -> Result {
 
 fn tag_waits(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
-    ring.submitter().register_files_tags(&[reader.as_raw_fd()], &[7])?;
+    ring.submitter().register_files_tags(&[FileSlot::new(&reader)], &[7])?;
     let mut byte = 0;
     // SAFETY: `byte` outlives the read, whose completion is awaited.
     unsafe { ring.push(&[Read::new(Fixed(0), &mut byte, 1).build().user_data(1)]) }?;
     assert_eq!(ring.submit()?, 1);
-    assert_eq!(ring.submitter().register_files_update(0, &[-1])?, 1);
+    assert_eq!(ring.submitter().register_files_update(0, &[FileSlot::EMPTY])?, 1);
     assert_eq!(completed(ring), []);
     write(&writer, b"a")?;
     let mut done = Vec::new();

@@ -1,12 +1,12 @@
 //! Restricting what a ring may do.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, ensure};
 use rustix_uring::opcode::{Nop, OpenAt, Read};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::sys::{IORING_REGISTER_BPF_FILTER, io_uring_register_op::*};
-use rustix_uring::types::{Fd, Fixed, OFlags};
+use rustix_uring::types::{Fd, FileSlot, Fixed, OFlags};
 use rustix_uring::{
     BpfFilter, BpfFilterFlags, Errno, IoUring, Restriction, SetupFlags, SockFilter, filter_task,
     restrict_task,
@@ -62,7 +62,7 @@ fn operations(ring: &mut dyn Ring) -> Result {
 fn sqe_flags(ring: &mut dyn Ring) -> Result {
     let zeros = std::fs::File::open("/dev/zero")?;
     let submitter = ring.submitter();
-    submitter.register_files(&[zeros.as_raw_fd()])?;
+    submitter.register_files(&[FileSlot::new(&zeros)])?;
     submitter.register_restrictions(&[
         Restriction::sqe_op(Read::CODE),
         Restriction::sqe_flags_required(Flags::FIXED_FILE),
@@ -89,7 +89,7 @@ fn register_operations(ring: &mut dyn Ring) -> Result {
         Restriction::sqe_op(Nop::CODE),
     ])?;
     submitter.register_enable_rings()?;
-    submitter.register_files(&[-1])?;
+    submitter.register_files(&[FileSlot::EMPTY])?;
     assert_eq!(submitter.unregister_files(), Err(Errno::ACCESS));
     assert_eq!(submitter.register_personality(), Err(Errno::ACCESS));
     ring.works(20)
@@ -100,7 +100,7 @@ fn register_operations(ring: &mut dyn Ring) -> Result {
 fn one_kind_of_list(ring: &mut dyn Ring) -> Result {
     ring.submitter().register_restrictions(&[Restriction::sqe_op(Nop::CODE)])?;
     ring.submitter().register_enable_rings()?;
-    let registers = ring.submitter().register_files(&[-1]);
+    let registers = ring.submitter().register_files(&[FileSlot::EMPTY]);
 
     let mut other = ring.kind().build(&DISABLED)?;
     let enable = Restriction::register_op(IORING_REGISTER_ENABLE_RINGS as u8);
@@ -115,7 +115,7 @@ fn one_kind_of_list(ring: &mut dyn Ring) -> Result {
     let mut empty = ring.kind().build(&DISABLED)?;
     empty.submitter().register_restrictions(&[])?;
     empty.submitter().register_enable_rings()?;
-    assert_eq!(empty.submitter().register_files(&[-1]), Err(Errno::ACCESS));
+    assert_eq!(empty.submitter().register_files(&[FileSlot::EMPTY]), Err(Errno::ACCESS));
     assert_eq!(read(&mut *empty, |read| read.build())?, Err(Errno::ACCESS));
     Ok(())
 }

@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::pipe;
 use rustix_uring::opcode::*;
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{Fd, Fixed, PollFlags, Timespec, iovec};
+use rustix_uring::types::{Fd, FileSlot, Fixed, PollFlags, Timespec, iovec};
 use rustix_uring::{BufRing, BufRingFlags, Errno, Handle, IoUring, Probe, Submitter, cqueue};
 
 use crate::account::{Account, Expect};
@@ -116,7 +116,7 @@ impl World {
             iovec { iov_base: words.as_ptr().cast_mut().cast(), iov_len: size_of_val(words) as _ };
         // SAFETY: the words live as long as the account, which outlives all that uses them.
         unsafe { ring.register_buffers(&[words]) }?;
-        ring.register_files(&[file.as_raw_fd()])?;
+        ring.register_files(&[FileSlot::new(&file)])?;
 
         let mut probe = Probe::new();
         ring.register_probe(&mut probe)?;

@@ -8,7 +8,7 @@ use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Fadvise, Fallocate, Fsync, Ftruncate, Madvise, SyncFileRange};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{Fadv, FallocateFlags, Fd, Fixed, Madv, SyncFileRangeFlags};
+use rustix_uring::types::{Fadv, FallocateFlags, Fd, FileSlot, Fixed, Madv, SyncFileRangeFlags};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -47,7 +47,7 @@ fn fsync_range(ring: &mut dyn Ring) -> Result {
 
 fn sync_file_range(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello world")?;
-    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file)])?;
     let all = SyncFileRangeFlags::all();
     for flags in [SyncFileRangeFlags::empty(), SyncFileRangeFlags::WRITE] {
         let sync = SyncFileRange::new(Fixed(0), 5).offset(6).flags(flags).build();
@@ -74,7 +74,7 @@ fn sync_refused(ring: &mut dyn Ring) -> Result {
 
 fn fallocate(ring: &mut dyn Ring) -> Result {
     let file = file_with(&[7; 12288])?;
-    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file)])?;
     let allocate =
         |offset, len, mode| Fallocate::new(Fixed(0), len).offset(offset).mode(mode).build();
     // Longer, with zeros.
@@ -117,7 +117,7 @@ fn fallocate_refused(ring: &mut dyn Ring) -> Result {
 
 fn ftruncate(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello world")?;
-    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file)])?;
     assert_eq!(result(ring, Ftruncate::new(Fixed(0), 5).build())?, Ok(0));
     assert_eq!(content(&file)?, b"hello");
     assert_eq!(result(ring, Ftruncate::new(file.as_fd(), 7).build())?, Ok(0));
@@ -142,7 +142,7 @@ fn ftruncate_refused(ring: &mut dyn Ring) -> Result {
 /// Advice shows in nothing but the answer.
 fn fadvise(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello world")?;
-    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file)])?;
     for advice in [
         Fadv::NORMAL,
         Fadv::RANDOM,

@@ -8,7 +8,9 @@ use rustix::io::{FdFlags, fcntl_getfd};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Close, OpenAt, OpenAt2, Read};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{DestinationSlot, Fd, Fixed, Mode, OFlags, OpenHow, ResolveFlags};
+use rustix_uring::types::{
+    DestinationSlot, Fd, FileSlot, Fixed, Mode, OFlags, OpenHow, ResolveFlags,
+};
 use tempfile::TempDir;
 
 use crate::harness::Need::*;
@@ -28,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
 /// Opens a directory into the only slot, on a ring of its own.
 fn opens(target: DestinationSlot) -> Result {
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
-    ring.submitter().register_files(&[-1])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY])?;
     let open = OpenAt::new(Fd::CWD, c"/".as_ptr()).file_index(Some(target)).build();
     completion(&mut *ring, open)?.to_result()?;
     Ok(())
@@ -121,7 +123,7 @@ fn hello() -> Result<Vec<u8>, Errno> {
 fn open_into_slot(ring: &mut dyn Ring) -> Result {
     let (_directory, fd) = directory()?;
     let before = file_with(b"before")?;
-    ring.submitter().register_files(&[-1, before.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&before)])?;
     assert_eq!(read(ring, Fixed(1))?, Ok(b"before".to_vec()));
     for slot in [0, 1] {
         let target = DestinationSlot::try_from_slot_target(slot).ok();
@@ -134,7 +136,7 @@ fn open_into_slot(ring: &mut dyn Ring) -> Result {
 
 fn open_into_any_slot(ring: &mut dyn Ring) -> Result {
     let (_directory, fd) = directory()?;
-    ring.submitter().register_files(&[-1, fd.as_raw_fd(), -1])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&fd), FileSlot::EMPTY])?;
     let any = Some(DestinationSlot::auto_target());
     let how = OpenHow::new();
     let opens = [
@@ -158,7 +160,7 @@ fn open_into_slot_refused(ring: &mut dyn Ring) -> Result {
     let slot = |slot| DestinationSlot::try_from_slot_target(slot).ok();
     let open = |target| OpenAt::new(&fd, c"file".as_ptr()).file_index(target);
     assert_eq!(completion(ring, open(slot(0)).build())?.to_result(), Err(Errno::NXIO));
-    ring.submitter().register_files(&[-1])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY])?;
     assert_eq!(completion(ring, open(slot(1)).build())?.to_result(), Err(Errno::INVAL));
     let closes = open(slot(0)).flags(OFlags::CLOEXEC).build();
     assert_eq!(completion(ring, closes)?.to_result(), Err(Errno::INVAL));
@@ -173,7 +175,7 @@ fn close_slot(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello")?;
     let close = |slot| Close::new(Fixed(slot)).build();
     assert_eq!(completion(ring, close(0))?.to_result(), Err(Errno::NXIO));
-    ring.submitter().register_files(&[file.as_raw_fd(), file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file), FileSlot::new(&file)])?;
     assert_eq!(completion(ring, close(1))?.to_result(), Ok(0));
     assert_eq!((read(ring, Fixed(0))?, read(ring, Fixed(1))?), (hello(), Err(Errno::BADF)));
     assert_eq!(completion(ring, close(1))?.to_result(), Err(Errno::BADF));

@@ -10,7 +10,7 @@ use rustix::fs::{XattrFlags as Flags, getxattr, setxattr};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{FGetXattr, FSetXattr, GetXattr, SetXattr};
 use rustix_uring::squeue::Entry;
-use rustix_uring::types::{Fd, Fixed, XattrFlags};
+use rustix_uring::types::{Fd, FileSlot, Fixed, XattrFlags};
 use tempfile::NamedTempFile;
 
 use crate::harness::Need::*;
@@ -42,7 +42,7 @@ const SLOTS: Need = Trial {
     call: || {
         let (file, _path) = file(b"value")?;
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
-        ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
+        ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
         let get = FGetXattr::new(Fixed(0), NAME.as_ptr(), ptr::null_mut(), 0).build();
         assert_eq!(result(&mut *ring, get)??, 5);
         Ok(())
@@ -165,7 +165,7 @@ fn f_get(ring: &mut dyn Ring) -> Result {
 
 fn f_get_of_slot(ring: &mut dyn Ring) -> Result {
     let (file, _path) = file(b"value")?;
-    ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
     gets(ring, |room, len| FGetXattr::new(Fixed(0), NAME.as_ptr(), room.cast(), len).build())
 }
 
@@ -194,7 +194,7 @@ fn f_set(ring: &mut dyn Ring) -> Result {
 
 fn f_set_of_slot(ring: &mut dyn Ring) -> Result {
     let (file, _path) = file(b"")?;
-    ring.submitter().register_files(&[file.as_file().as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
     sets(ring, &file, |value, flags| {
         let (value, len) = (value.as_ptr().cast(), value.len() as u32);
         FSetXattr::new(Fixed(0), NAME.as_ptr(), value, len).flags(flags).build()

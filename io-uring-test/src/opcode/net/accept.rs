@@ -12,7 +12,9 @@ use rustix::io::{FdFlags, fcntl_getfd};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Accept, AcceptMulti, AsyncCancel, Read};
 use rustix_uring::squeue::Entry;
-use rustix_uring::types::{AcceptFlags, DestinationSlot, Fd, Fixed, SocketAddrBuf, SocketFlags};
+use rustix_uring::types::{
+    AcceptFlags, DestinationSlot, Fd, FileSlot, Fixed, SocketAddrBuf, SocketFlags,
+};
 
 use super::{LOCAL, tcp};
 use crate::harness::Need::*;
@@ -34,7 +36,7 @@ pub(crate) const CASES: &[Case] = &[
 fn one_caller(accept: impl FnOnce(Fd) -> Entry) -> Result {
     let (listener, _caller) = called()?;
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
-    ring.submitter().register_files(&[-1])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY])?;
     let accept = accept(Fd(listener.as_raw_fd()));
     // SAFETY: it points to nothing, and the listener outlives the ring.
     unsafe { ring.push(&[accept]) }?;
@@ -120,7 +122,7 @@ fn read(ring: &mut dyn Ring, slot: Fixed) -> Result<[u8; 5]> {
 fn into_slots(ring: &mut dyn Ring) -> Result {
     let (listener, mut first) = called()?;
     let mut second = TcpStream::connect(listener.local_addr()?)?;
-    ring.submitter().register_files(&[-1; 3])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 3])?;
     let accept = accept(Fd(listener.as_raw_fd()));
     let chosen = accept.file_index(DestinationSlot::try_from_slot_target(2).ok()).build();
     let any = accept.file_index(Some(DestinationSlot::auto_target())).build();
@@ -229,7 +231,7 @@ fn multi(ring: &mut dyn Ring) -> Result {
 /// Until there is none left.
 fn multi_into_slots(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
-    ring.submitter().register_files(&[-1; 2])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     let accept = AcceptMulti::new(listener.as_fd()).allocate_file_index(true);
     // SAFETY: it points to nothing, and the listener outlives it.
     unsafe { ring.push(&[accept.build().user_data(1)]) }?;
@@ -255,7 +257,7 @@ fn multi_into_slots(ring: &mut dyn Ring) -> Result {
 fn multi_refused(ring: &mut dyn Ring) -> Result {
     let (one, _other) = tcp()?;
     let listener = TcpListener::bind(LOCAL)?;
-    ring.submitter().register_files(&[-1; 2])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     // No slot but any.
     let mut chosen = AcceptMulti::new(listener.as_fd()).build();
     chosen.as_raw_mut().file_index = 1;

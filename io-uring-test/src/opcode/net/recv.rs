@@ -10,7 +10,7 @@ use rustix_uring::opcode::{
     AsyncCancel, ProvideBuffers, Recv, RecvBundle, RecvMulti, RecvMultiBundle,
 };
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{Fd, Fixed, MsgFlags, RecvSendFlags, iovec};
+use rustix_uring::types::{Fd, FileSlot, Fixed, MsgFlags, RecvSendFlags, iovec};
 
 use super::tcp;
 use crate::harness::Need::*;
@@ -88,7 +88,7 @@ fn received(
 
 fn recv(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
-    ring.submitter().register_files(&[other.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&other)])?;
     let nothing =
         received(ring, |buf, len| Recv::new(other.as_fd(), buf, len).flags(MsgFlags::DONTWAIT))?;
     assert_eq!(nothing, Err(Errno::AGAIN));

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rustix_uring::opcode::{ProvideBuffers, Send, SendBundle, SendMsg};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{Fd, Fixed, MsgFlags, MsgHdr, RecvSendFlags, SocketAddrAny, iovec};
+use rustix_uring::types::{
+    Fd, FileSlot, Fixed, MsgFlags, MsgHdr, RecvSendFlags, SocketAddrAny, iovec,
+};
 use rustix_uring::{BufRing, BufRingFlags, Errno};
 
 use super::{tcp, udp};
@@ -108,7 +110,7 @@ fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
 
 fn send(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
-    ring.submitter().register_files(&[one.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&one)])?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         let more = hello(Fd(one.as_raw_fd())).flags(MsgFlags::MORE).build().flags(flags);
         assert_eq!(result(ring, more)?, Ok(5));
@@ -297,7 +299,7 @@ pub(crate) fn message(parts: &mut [iovec]) -> MsgHdr {
 
 fn send_msg(ring: &mut dyn Ring) -> Result {
     let (one, other, address) = udp()?;
-    ring.submitter().register_files(&[one.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&one)])?;
     let mut parts = [vector(HELLO), vector(b" world")];
     let message = MsgHdr {
         msg_name: address.as_ptr().cast_mut(),

@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 
 use rustix_uring::opcode::{RecvZc, SendMsgZc, SendZc};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{Fd, Fixed, MsgFlags, MsgHdr, RecvSendFlags, iovec};
+use rustix_uring::types::{Fd, FileSlot, Fixed, MsgFlags, MsgHdr, RecvSendFlags, iovec};
 use rustix_uring::{Errno, sys};
 
 use super::send::{message, vector};
@@ -118,7 +118,7 @@ fn hears(other: &mut TcpStream, expected: &[u8]) -> Result {
 
 fn send_zc(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
-    ring.submitter().register_files(&[one.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&one)])?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         let send = SendZc::new(Fixed(0), HELLO.as_ptr(), 5).flags(MsgFlags::WAITALL).build();
         let (done, notification) = sent(ring, send.flags(flags))?;

@@ -1,13 +1,13 @@
 //! Cancelling by operation, and by several criteria at once.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::Context;
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{AsyncCancel, AsyncCancel2, PollAdd, Read, Timeout};
-use rustix_uring::types::{CancelBuilder, Fixed, PollFlags, Timespec};
+use rustix_uring::types::{CancelBuilder, FileSlot, Fixed, PollFlags, Timespec};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -95,7 +95,7 @@ fn by_operation(ring: &mut dyn Ring) -> Result {
 fn by_slot(ring: &mut dyn Ring) -> Result {
     let (out, _to) = pipe()?;
     let (other, _other_to) = pipe()?;
-    ring.submitter().register_files(&[other.as_raw_fd(), out.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&other), FileSlot::new(&out)])?;
     let poll = |slot| PollAdd::new(Fixed(slot), PollFlags::IN).build();
     // SAFETY: polls use no memory, and their files are registered.
     unsafe { ring.push(&[poll(0).user_data(1), poll(1).user_data(2), poll(1).user_data(3)]) }?;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix_uring::opcode::{MsgRingData, MsgRingSendFd, Read};
 use rustix_uring::squeue::Entry;
-use rustix_uring::types::{DestinationSlot, Fd, Fixed, MsgRingFlags};
+use rustix_uring::types::{DestinationSlot, Fd, FileSlot, Fixed, MsgRingFlags};
 use rustix_uring::{Errno, IoUring, cqueue};
 
 use crate::harness::Need::*;
@@ -103,8 +103,8 @@ fn data_refused(ring: &mut dyn Ring) -> Result {
 fn send_fd(ring: &mut dyn Ring) -> Result {
     let mut other: IoUring = IoUring::new(2)?;
     let file = file_with(b"hello")?;
-    ring.submitter().register_files(&[-1, file.as_raw_fd()])?;
-    other.submitter().register_files(&[-1; 2])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
+    other.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     drop(file);
     let chosen = DestinationSlot::try_from_slot_target(1).expect("it is no large number");
     let send = |fd, to, n| MsgRingSendFd::new(fd, Fixed(1), to, n);
@@ -135,7 +135,7 @@ fn send_fd(ring: &mut dyn Ring) -> Result {
 fn send_fd_refused(ring: &mut dyn Ring) -> Result {
     let other: IoUring = IoUring::new(2)?;
     let file = file_with(b"hello")?;
-    ring.submitter().register_files(&[-1, file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
     let any = DestinationSlot::auto_target();
     let send = |to: Fd, slot| MsgRingSendFd::new(to, Fixed(slot), any, 7).build();
     let itself = Fd(ring.as_fd().as_raw_fd());

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use rustix_uring::opcode::{Nop, Nop128};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{Fd, Fixed, iovec};
+use rustix_uring::types::{Fd, FileSlot, Fixed, iovec};
 use rustix_uring::{Errno, SetupFlags};
 
 use crate::harness::Need::*;
@@ -88,7 +88,7 @@ fn finds(ring: &mut dyn Ring, nop: Nop, errno: Errno) -> Result<bool> {
 
 fn file(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"")?;
-    ring.submitter().register_files(&[file.as_raw_fd(), -1])?;
+    ring.submitter().register_files(&[FileSlot::new(&file), FileSlot::EMPTY])?;
     let mut finds = |nop| finds(ring, nop, Errno::BADF);
     assert!(finds(Nop::new().file(Fd(file.as_raw_fd())))?);
     assert!(finds(Nop::new().file(Fixed(0)))?);

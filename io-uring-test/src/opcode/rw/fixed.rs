@@ -6,7 +6,7 @@ use std::ptr;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{ReadFixed, ReadvFixed, WriteFixed, WritevFixed};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{Fd, Fixed, RwFlags, iovec};
+use rustix_uring::types::{Fd, FileSlot, Fixed, RwFlags, iovec};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -110,7 +110,7 @@ fn read_fixed_refused(ring: &mut dyn Ring) -> Result {
 
 fn write_fixed(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello world")?;
-    ring.submitter().register_files(&[file.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&file)])?;
     let buffer = Registered::new(ring, b"?WORLD!")?;
     for (flags, offset) in [(Flags::empty(), 6), (Flags::ASYNC, 7)] {
         let write = WriteFixed::new(Fixed(0), buffer.byte(1), 5, INDEX).offset(offset);

@@ -1,7 +1,7 @@
 //! Reading into provided buffers, once or again and again; write streams, protection information.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::ptr;
 
 use rustix::io::write;
@@ -9,7 +9,7 @@ use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{AsyncCancel, ProvideBuffers, Read, ReadMulti, Readv, Write};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{AttrPi, Fixed, PiFlags, iovec};
+use rustix_uring::types::{AttrPi, FileSlot, Fixed, PiFlags, iovec};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -62,7 +62,7 @@ fn into_group(ring: &mut dyn Ring) -> Result {
 
 fn read_multi(ring: &mut dyn Ring) -> Result {
     let (out, to) = pipe()?;
-    ring.submitter().register_files(&[out.as_raw_fd()])?;
+    ring.submitter().register_files(&[FileSlot::new(&out)])?;
     let mut buffers = [[0; SIZE]; 3];
     provide(ring, &mut buffers)?;
     let read = ReadMulti::new(Fixed(0), 0, GROUP).build().user_data(1);
