@@ -145,29 +145,14 @@ impl Memory {
         dontfork: bool,
     ) -> io::Result<Self> {
         let ends = Ends::of(params, shape)?;
-        let map = |offset: u32, len: usize| Mmap::new(fd, u64::from(offset), len);
+        let map =
+            |offset: u32, len: usize| Mmap::new(fd, u64::from(offset), len)?.dontfork(dontfork);
         let (ring, cq) = if params.features & sys::IORING_FEAT_SINGLE_MMAP != 0 {
             (map(sys::IORING_OFF_SQ_RING, ends.sq.max(ends.cq))?, None)
         } else {
             (map(sys::IORING_OFF_SQ_RING, ends.sq)?, Some(map(sys::IORING_OFF_CQ_RING, ends.cq)?))
         };
         let sqes = map(sys::IORING_OFF_SQES, ends.sqes)?;
-        Self::mapped(ring, cq, sqes, dontfork)
-    }
-
-    fn mapped(
-        mut ring: Mmap,
-        mut cq: Option<Mmap>,
-        mut sqes: Mmap,
-        dontfork: bool,
-    ) -> io::Result<Self> {
-        if dontfork {
-            ring.dontfork()?;
-            sqes.dontfork()?;
-            if let Some(cq) = &mut cq {
-                cq.dontfork()?;
-            }
-        }
         Ok(Self::Mapped { ring, cq, sqes })
     }
 
@@ -292,7 +277,8 @@ impl Reserved {
     pub(crate) fn fill(self, fd: BorrowedFd<'_>, dontfork: bool) -> io::Result<Memory> {
         let ring = self.ring.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQ_RING))?;
         let sqes = self.sqes.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQES))?;
-        Memory::mapped(ring, None, sqes, dontfork)
+        let (ring, sqes) = (ring.dontfork(dontfork)?, sqes.dontfork(dontfork)?);
+        Ok(Memory::Mapped { ring, cq: None, sqes })
     }
 }
 

@@ -74,13 +74,15 @@ impl Mmap {
         self.len
     }
 
-    /// Leaves the mapping out of children that are forked from now on.
-    pub(crate) fn dontfork(&mut self) -> io::Result<()> {
-        let maker = Maker::here()?;
-        // SAFETY: the advice changes nothing for this process.
-        unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontFork) }?;
-        self.only = Some(maker);
-        Ok(())
+    /// Leaves the mapping out of children that are forked from now on, if that is wanted.
+    pub(crate) fn dontfork(mut self, wanted: bool) -> io::Result<Self> {
+        if wanted {
+            let maker = Maker::here()?;
+            // SAFETY: the advice changes nothing for this process.
+            unsafe { madvise(self.start.as_ptr().cast(), self.len, Advice::LinuxDontFork) }?;
+            self.only = Some(maker);
+        }
+        Ok(self)
     }
 }
 

@@ -101,10 +101,7 @@ impl<H: Handle> Submitter<'_, H> {
         let len = wanted.checked_next_multiple_of(page_size()).ok_or(Errno::INVAL)?;
         // The memory is the program's, not the kernel's: it is there before the kernel is asked, so
         // that nothing can fail once the ring has used up the one region that it may have.
-        let mut memory = Mmap::anonymous(len)?;
-        if self.sq.settings.dontfork {
-            memory.dontfork()?;
-        }
+        let memory = Mmap::anonymous(len)?.dontfork(self.sq.settings.dontfork)?;
         let mut region = io_uring_region_desc {
             user_addr: memory.start().as_ptr().expose_provenance() as u64,
             size: len as u64,

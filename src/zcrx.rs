@@ -344,10 +344,7 @@ impl<H: Handle> Submitter<'_, H> {
 
         // The refill ring lies in the program's memory, which is there before the kernel is asked: so
         // nothing is left to fail once the kernel has the area, which it does not give up again.
-        let mut memory = Mmap::anonymous(len)?;
-        if self.sq.settings.dontfork {
-            memory.dontfork()?;
-        }
+        let memory = Mmap::anonymous(len)?.dontfork(self.sq.settings.dontfork)?;
         let mut area = config.area.to_reg();
         let mut region = io_uring_region_desc {
             user_addr: memory.start().as_ptr().expose_provenance() as u64,

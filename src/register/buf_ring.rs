@@ -75,7 +75,9 @@ impl<H: Handle> Submitter<'_, H> {
         // SAFETY: the kernel gets no address.
         unsafe { self.register_pbuf_ring(0, entries, bgid, options) }?;
         let offset = u64::from(sys::IORING_OFF_PBUF_RING) | group;
-        match Mmap::new(fd, offset, BufRing::memory_size(entries)) {
+        let memory = Mmap::new(fd, offset, BufRing::memory_size(entries))
+            .and_then(|memory| memory.dontfork(self.sq.settings.dontfork));
+        match memory {
             // SAFETY: this is the memory of the ring that was just registered.
             Ok(memory) => Ok(unsafe { BufRing::new(memory.start(), entries, bgid, Some(memory)) }),
             Err(errno) => {

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::pipe::pipe;
 use rustix_uring::opcode::{OpenAt, Read};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::sys::{IORING_CQE_F_MORE, io_uring_register_op::*};
+use rustix_uring::sys::{IORING_CQE_F_SOCK_NONEMPTY, io_uring_register_op::*};
 use rustix_uring::types::{CancelBuilder, Fd, Timespec};
 use rustix_uring::{Errno, IoUring, send_msg_ring};
 
@@ -135,8 +135,8 @@ fn send(ring: &mut dyn Ring) -> Result {
         let done = ring.complete(1)?[0];
         assert_eq!((done.result(), done.user_data()), (i - 20, u64::MAX - i as u64));
     }
-    send_msg_ring(ring.as_fd(), 1, 2, Some(IORING_CQE_F_MORE))?;
-    assert_eq!(ring.complete(1)?[0].flags(), IORING_CQE_F_MORE);
+    send_msg_ring(ring.as_fd(), 1, 2, Some(IORING_CQE_F_SOCK_NONEMPTY))?;
+    assert!(ring.complete(1)?[0].sock_nonempty());
     Ok(())
 }
 

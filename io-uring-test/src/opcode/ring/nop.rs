@@ -41,7 +41,7 @@ const TASK_WORK: Need = Trial {
     // SAFETY: it points to nothing.
     call: || unsafe { taken(Nop::new().task_work(true).build(), &[]) },
 };
-const BIG_CQE: Need = Trial {
+pub(crate) const BIG_CQE: Need = Trial {
     what: "a NOP with a completion of 32 bytes",
     refusal: Errno::INVAL,
     call: || {

@@ -1,0 +1,186 @@
+//! Children that drop what they have inherited.
+
+use std::{fs, ptr};
+
+use anyhow::ensure;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use rustix::param::page_size;
+use rustix_uring::sys::io_uring_register_op::*;
+use rustix_uring::{BufRingFlags, IoUring, Local, SetupFlags, cqueue, squeue};
+
+use crate::harness::Need::*;
+use crate::harness::*;
+
+const RING_FDS: Need = Register(IORING_REGISTER_RING_FDS as u32);
+const BUF_RING: Need = Register(IORING_REGISTER_PBUF_STATUS as u32);
+const REGION: Need = Register(IORING_REGISTER_MEM_REGION as u32);
+const RESIZE: Need = Register(IORING_REGISTER_RESIZE_RINGS as u32);
+const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
+
+pub(crate) const CASES: &[Case] = &[
+    Case::once("ring", &[], ring),
+    Case::once("ring_left_out", &[], ring_left_out),
+    Case::once("resized_ring_left_out", &[RingWith(DEFER), RESIZE], resized_ring_left_out),
+    Case::once("buf_ring_left_out", &[BUF_RING], buf_ring_left_out),
+    Case::once("wait_region_left_out", &[REGION], wait_region_left_out),
+    Case::once("index", &[RING_FDS], index),
+    Case::once("index_given_back", &[RING_FDS], index_given_back),
+    Case::once("index_alone", &[RingWith(SetupFlags::NO_MMAP)], index_alone),
+];
+
+/// Runs in a child, and wants it to be content.
+fn content(child: impl FnOnce() -> Result) -> Result {
+    let status = in_child(|| child().map(|()| 0))?;
+    ensure!(status == 0, "the child: {status}");
+    Ok(())
+}
+
+/// The child's own copy of what the parent goes on using.
+fn inherited<T>(value: &T) -> T {
+    // SAFETY: of the two values, this process uses only this one: the other is the parent's, whose
+    // copy here is on the stack of a child that ends without dropping it.
+    unsafe { ptr::read(value) }
+}
+
+/// Fills every hole of the address space that the child finds, drops what it has inherited, and
+/// looks whether the pages are still what they were.
+fn drop_over_own_memory<T>(value: &T) -> Result {
+    const PAGES: usize = 512;
+    let own = |_| -> Result<*mut u8> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // One page each, so that each hole is filled from its end.
+        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        let page =
+            unsafe { mmap_anonymous(ptr::null_mut(), page_size(), protection, MapFlags::PRIVATE) }?;
+        // SAFETY: the page was just mapped.
+        unsafe { page.cast::<u8>().write_bytes(7, page_size()) };
+        Ok(page.cast())
+    };
+    let pages: Vec<_> = (0..PAGES).map(own).collect::<Result<_>>()?;
+    drop(inherited(value));
+    for page in pages {
+        // A page that is gone ends the child by a signal.
+        // SAFETY: the pages are the child's, whatever was dropped.
+        ensure!(unsafe { page.read_volatile() } == 7);
+    }
+    Ok(())
+}
+
+/// The child makes a ring where the parent's is left out, drops the parent's, and goes on with its own.
+fn drop_beside_own_ring<T>(value: &T) -> Result {
+    let mut own = IoUring::new(8)?;
+    works(&mut own, 3)?;
+    drop(inherited(value));
+    works(&mut own, 20)
+}
+
+fn dropped_in_children<T>(value: &T) -> Result {
+    content(|| drop_over_own_memory(value))?;
+    content(|| drop_beside_own_ring(value))
+}
+
+/// That a child has no memory of a ring.
+fn left_out() -> Result {
+    content(|| {
+        let maps = fs::read_to_string("/proc/self/maps")?;
+        ensure!(!maps.contains("[io_uring]"), "{maps}");
+        Ok(())
+    })
+}
+
+/// What a child inherits, it unmaps.
+fn ring() -> Result {
+    let mut ring = IoUring::new(8)?;
+    works(&mut ring, 3)?;
+    dropped_in_children(&ring)?;
+    content(|| {
+        let before = footprint()?;
+        drop(inherited(&ring));
+        ensure!(footprint()?.pages < before.pages);
+        Ok(())
+    })?;
+    works(&mut ring, 20)
+}
+
+fn ring_left_out() -> Result {
+    let mut ring = <IoUring>::builder().dontfork().build(8)?;
+    works(&mut ring, 3)?;
+    left_out()?;
+    dropped_in_children(&ring)?;
+    works(&mut ring, 20)
+}
+
+fn resized_ring_left_out() -> Result {
+    let mut builder = <IoUring>::builder();
+    let mut ring = builder.dontfork().setup_single_issuer().setup_defer_taskrun().build(8)?;
+    ring.resize(64, None)?;
+    works(&mut ring, 3)?;
+    left_out()?;
+    dropped_in_children(&ring)?;
+    works(&mut ring, 100)
+}
+
+fn buf_ring_left_out() -> Result {
+    let ring = <IoUring>::builder().dontfork().build(8)?;
+    let bufs = ring.submitter().register_buf_ring_mmap(8, 0, BufRingFlags::empty())?;
+    left_out()?;
+    dropped_in_children(&bufs)?;
+    // The group is there, and its memory too.
+    assert_eq!(bufs.available(&ring.submitter())?, 0);
+    Ok(())
+}
+
+fn wait_region_left_out() -> Result {
+    let ring = <IoUring>::builder().dontfork().setup_r_disabled().build(8)?;
+    let region = ring.submitter().register_wait_region(1)?;
+    dropped_in_children(&region)
+}
+
+type LocalRing = IoUring<squeue::Entry, cqueue::Entry, Local>;
+
+fn local() -> Result<LocalRing> {
+    let mut ring = IoUring::new(8)?.into_local();
+    ring.register_ring_fd()?;
+    works(&mut ring, 3)?;
+    Ok(ring)
+}
+
+/// A child's ring has the number that its parent's has there; it is not the same index.
+fn index() -> Result {
+    let mut ring = local()?;
+    content(|| {
+        let mut own = local()?;
+        ensure!(own.registered_index() == ring.registered_index());
+        drop(inherited(&ring));
+        works(&mut own, 20)
+    })?;
+    works(&mut ring, 20)
+}
+
+/// Nor can it give back the parent's by name.
+fn index_given_back() -> Result {
+    let mut ring = local()?;
+    content(|| {
+        let mut own = local()?;
+        let mut parents = inherited(&ring);
+        parents.unregister_ring_fd()?;
+        ensure!(parents.registered_index().is_none());
+        drop(parents.into_shared());
+        works(&mut own, 20)
+    })?;
+    works(&mut ring, 20)
+}
+
+fn index_alone() -> Result {
+    let builder = <IoUring>::builder();
+    let memory = Pages::new(builder.memory_size(8)?)?;
+    // SAFETY: the memory is not used again.
+    let mut ring = unsafe { builder.build_registered_in(8, memory.all()) }?;
+    works(&mut ring, 3)?;
+    content(|| {
+        let mut own = local()?;
+        drop(inherited(&ring));
+        works(&mut own, 20)
+    })?;
+    works(&mut ring, 20)
+}
