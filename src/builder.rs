@@ -422,12 +422,15 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
     /// # Errors
     ///
     /// EINVAL if the parameters are those of another kind of ring than `S` and `C` say, of one in
-    /// its maker's own memory, or of none; else those of `mmap(2)`. The descriptor is closed.
+    /// its maker's own memory, or of none; EOVERFLOW if they name more than an address space holds;
+    /// else those of `mmap(2)`. The descriptor is closed.
     ///
     /// # Safety
     ///
-    /// The descriptor is an io_uring's, `params` is what the kernel filled in when it was made, and
-    /// nobody else uses the queues while the result exists.
+    /// The descriptor is an io_uring's, and nobody else uses the queues or
+    /// [resizes](IoUring::resize) them while the result exists. `params` is what the kernel filled in
+    /// when the ring was made or, if it has been resized, what [`params`](IoUring::params) says since
+    /// the *last* resize: older ones name memory of queues that are gone.
     pub unsafe fn from_fd(fd: OwnedFd, params: Parameters) -> io::Result<Self> {
         let kinds = SetupFlags::SQE128
             | SetupFlags::SQE_MIXED
