@@ -131,6 +131,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// Shares the worker threads, and an SQPOLL thread, of another ring
     /// (`IORING_SETUP_ATTACH_WQ`). Since Linux 5.6.
     ///
+    /// ```compile_fail,E0133
+    /// <rustix_uring::IoUring>::builder().setup_attach_wq(3);
+    /// ```
+    ///
     /// # Safety
     ///
     /// Until the ring is built, and whenever it is built from a clone of this, `fd` is open and the

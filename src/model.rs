@@ -68,7 +68,8 @@ impl Region {
             dropped: word(offset_of!(Self, overflow)),
             entries: place(offset_of!(Self, sqes)),
             capacity: ENTRIES as u32,
-            setup: SetupFlags::empty(),
+            // Only submitters ask for it, and here only those of SQPOLL rings.
+            setup: SetupFlags::SQPOLL,
             settings: Settings::default(),
             kept: Cell::new(Kept::default()),
         };

@@ -66,6 +66,12 @@ impl<H: Handle> Submitter<'_, H> {
 /// # Ok::<(), rustix_uring::Errno>(())
 /// ```
 ///
+/// A bare number is not taken for a ring:
+///
+/// ```compile_fail,E0277
+/// rustix_uring::send_msg_ring(3, 42, 7, None);
+/// ```
+///
 /// # Errors
 ///
 /// EBADFD if the descriptor is no ring's, or the ring is disabled; EOVERFLOW if its completion queue is
