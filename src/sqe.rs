@@ -135,7 +135,9 @@ impl Sqe {
         fallocate_len(len: u64) => addr = len;
         fallocate_mode(mode: FallocateFlags) => len = mode.bits();
         first_bid(bid: u16) => off = u64::from(bid);
-        first_slot(slot: u32) => off = u64::from(slot);
+        /// The last number would mean "any slots" to the kernel, which then writes to the list. The
+        /// one before it is beyond every table too, and is refused.
+        first_slot(slot: u32) => off = u64::from(slot.min(u32::MAX - 1));
         fsync_flags(flags: FsyncFlags) => op_flags = flags.bits();
         futex_flags(flags: FutexFlags) => fd = flags.bits() as i32;
         futex_mask(mask: u64) => addr3 = mask;
@@ -232,11 +234,14 @@ impl Sqe {
     }
 
     /// Closing a slot wants descriptor 0 and the slot plus one, not `FIXED_FILE`.
+    ///
+    /// The last number has no successor. It must not wrap to 0, which means "no slot" and closes
+    /// descriptor 0. The slot before it is beyond every table too, and is refused.
     #[inline(always)]
     pub(crate) fn close(&mut self, fd: impl Target) {
         let (number, flag) = fd.number_and_flag();
         (self.fd, self.file_index) =
-            if flag == 0 { (number, 0) } else { (0, (number as u32).wrapping_add(1)) };
+            if flag == 0 { (number, 0) } else { (0, (number as u32).saturating_add(1)) };
     }
 
     /// The input of a splice says in the operation's flags that it is a slot.
