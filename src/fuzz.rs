@@ -281,7 +281,7 @@ fn submission_queue<S: squeue::EntryMarker>(
         entries: places.start(),
         capacity,
         posting_pads: bytes.below(2) == 0,
-        kept: UnsafeCell::new(Kept::default()),
+        kept: Kept::default(),
     };
     let entry = |bytes: &mut Bytes<'_>| {
         let mut sqe = Sqe::ZERO;

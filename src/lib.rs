@@ -122,7 +122,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// Enters the kernel for the ring: to submit, to wait, to register.
     #[inline]
     pub fn submitter(&self) -> Submitter<'_, H> {
-        Submitter { sq: &self.sq, params: &self.params, handle: &self.handle }
+        Submitter { sq: &self.sq, cq: &self.cq, params: &self.params, handle: &self.handle }
     }
 
     /// Submits what was pushed. See [`Submitter::submit`], errors above all.

@@ -1,6 +1,5 @@
 //! The memory of a ring: how much, whose, and where in it the queues lie.
 
-use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -251,7 +250,7 @@ impl Memory {
                     entries: sqes,
                     capacity: params.sq_entries,
                     posting_pads,
-                    kept: UnsafeCell::default(),
+                    kept: squeue::Kept::default(),
                 },
                 Cq {
                     head: cq(cq_off.head),

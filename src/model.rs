@@ -69,7 +69,7 @@ impl Region {
             entries: place(offset_of!(Self, sqes)),
             capacity: ENTRIES as u32,
             posting_pads: false,
-            kept: Cell::new(Kept::default()),
+            kept: Kept::default(),
         };
         let cq = Cq {
             head: word(offset_of!(Self, cq_head)),
@@ -208,13 +208,13 @@ fn sleep_race(wakes: fn(&SubmissionQueue<'_, Entry>, Submitter<'_>) -> bool) {
                 region.run() > 0
             })
         };
-        let (sq, _cq) = region.queues();
+        let (sq, cq) = region.queues();
         // SAFETY: this is the only view.
         let mut queue = unsafe { SubmissionQueue::<Entry>::new(&sq) };
         // SAFETY: nobody runs the entry.
         unsafe { queue.push(&numbered(1)) }.unwrap();
         queue.sync();
-        let woken = wakes(&queue, Submitter { sq: &sq, params, handle: no_ring });
+        let woken = wakes(&queue, Submitter { sq: &sq, cq: &cq, params, handle: no_ring });
         let taken = kernel.join().unwrap();
         assert!(woken || taken, "the thread sleeps over an entry, and nobody knows");
     });

@@ -39,24 +39,25 @@
 //! [`sync`]: SubmissionQueue::sync
 
 mod entry;
+mod full;
 mod kind;
 #[cfg(not(rustix_uring_loom))]
 mod reserve;
 
-use core::cell::UnsafeCell;
 use core::fmt;
 use core::ptr::NonNull;
 
 use rustix::io;
 
 use crate::local::Handle;
-use crate::shared::{KernelU32, Place, put, wakeup_fence};
+use crate::shared::{AtomicU32, KernelU32, Ordering, Place, put, wakeup_fence};
 use crate::submit::Submitter;
 use crate::sys;
 use crate::types::SubmitArgs;
 
 pub use crate::sqe::Sqe;
 pub use entry::{Entry, Entry128, Flags};
+pub use full::PushError;
 pub(crate) use kind::sealed;
 pub use kind::{EntryMarker, Mixed, Rewind, Takes, Uniform};
 #[cfg(not(rustix_uring_loom))]
@@ -67,22 +68,6 @@ pub use reserve::{Filled, Vacant};
 /// Give it to no entry of your own, and
 /// [`is_pad`](crate::cqueue::Entry::is_pad) tells the completion of a pad from all others.
 pub const PAD: u64 = u64::from_be_bytes(*b"ring pad");
-
-/// The submission queue is full; nothing was pushed.
-///
-/// Submit, then [`sync`](SubmissionQueue::sync) the view if it is still the same one; on SQPOLL
-/// rings [`squeue_wait`](crate::Submitter::squeue_wait) waits for room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PushError;
-
-impl fmt::Display for PushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("submission queue is full")
-    }
-}
-
-impl core::error::Error for PushError {}
 
 /// Where a submission queue lies, in whichever memory.
 pub(crate) struct Sq {
@@ -98,21 +83,29 @@ pub(crate) struct Sq {
     pub(crate) capacity: u32,
     /// Pads complete as other entries do.
     pub(crate) posting_pads: bool,
-    /// What one view leaves to the next. Only the one view that exists touches it.
-    pub(crate) kept: UnsafeCell<Kept>,
+    /// What one view leaves to the next.
+    pub(crate) kept: Kept,
 }
 
-/// What the words shared with the kernel do not tell a new view.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the words shared with the kernel do not tell a new view. Only the one view that exists writes
+/// it; submitters read it.
+#[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// The local tail of a [`Rewind`] queue.
-    tail: u32,
+    /// The local tail of a [`Rewind`] queue: how many entries wait for its own submit.
+    tail: AtomicU32,
     /// The position after the newest entry of two places.
-    wide_end: u32,
+    wide_end: AtomicU32,
 }
 
-// SAFETY: the words are atomics; entries and `kept` are touched only by the one view that exists,
-// which borrows the ring mutably or was promised to be alone (`submission_shared`).
+impl Kept {
+    #[inline]
+    pub(crate) fn tail(&self) -> u32 {
+        self.tail.load(Ordering::Relaxed)
+    }
+}
+
+// SAFETY: the words are atomics; entries are touched only by the one view that exists, which borrows
+// the ring mutably or was promised to be alone (`submission_shared`).
 unsafe impl Send for Sq {}
 // SAFETY: as above.
 unsafe impl Sync for Sq {}
@@ -153,16 +146,15 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// No other view of the queue exists while this one does.
     #[inline]
     pub(crate) unsafe fn new(sq: &'a Sq) -> Self {
-        // SAFETY: the caller promises that no other view exists, and only views touch it.
-        let kept = unsafe { *sq.kept.get() };
         let (head, tail) =
-            if S::REWIND { (0, kept.tail) } else { (sq.head.acquire(), sq.tail.own()) };
+            if S::REWIND { (0, sq.kept.tail()) } else { (sq.head.acquire(), sq.tail.own()) };
+        let wide_end = if S::MIXED { sq.kept.wide_end.load(Ordering::Relaxed) } else { 0 };
         let mut view = Self {
             sq,
             places: sq.entries.cast(),
             capacity: sq.capacity,
             limit: head.wrapping_add(sq.capacity),
-            local: Local { tail, next: tail, wide_end: kept.wide_end },
+            local: Local { tail, next: tail, wide_end },
         };
         view.forget_old_wide_end();
         view
@@ -180,12 +172,12 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
 
     #[inline(always)]
     fn publish(&mut self) {
-        if S::REWIND || S::MIXED {
-            let kept = Kept { tail: self.local.tail, wide_end: self.local.wide_end };
-            // SAFETY: this is the only view, and only views touch it.
-            unsafe { *self.sq.kept.get() = kept };
+        if S::MIXED {
+            self.sq.kept.wide_end.store(self.local.wide_end, Ordering::Relaxed);
         }
-        if !S::REWIND {
+        if S::REWIND {
+            self.sq.kept.tail.store(self.local.tail, Ordering::Relaxed);
+        } else {
             self.sq.tail.release(self.local.tail);
         }
     }
@@ -276,7 +268,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if the queue is full, as far as [`sync`](Self::sync) has seen.
+    /// [`PushError::Full`] if the queue is full, as far as [`sync`](Self::sync) has seen. On
+    /// [`Mixed`] queues of two entries also [`PushError::NeverFits`].
     ///
     /// # Safety
     ///
@@ -296,7 +289,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if there is no room for all.
+    /// [`PushError::Full`] if there is no room for all now; [`PushError::NeverFits`] if there never
+    /// is, for more than the capacity above all.
     ///
     /// # Safety
     ///
@@ -317,7 +311,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if there is no room for all; `entry` is not called then.
+    /// As for [`push_multiple`](Self::push_multiple); `entry` is not called then.
     ///
     /// # Safety
     ///
@@ -332,8 +326,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         S: Takes<E>,
     {
         let free = self.limit.wrapping_sub(self.local.tail) as usize;
-        if n > free || self.places_for(n, Self::places::<E>()) > free {
-            return Err(PushError);
+        if n > free || self.places_for(self.local.tail, n, Self::places::<E>()) > free {
+            return Err(self.no_room(n, Self::places::<E>()));
         }
         let (mut tail, mut wide_end) = (self.local.tail, self.local.wide_end);
         for i in 0..n {
@@ -370,7 +364,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if the queue is full, as far as [`sync`](Self::sync) has seen.
+    /// As for [`push`](Self::push).
     #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn reserve<E: Copy>(&mut self) -> Result<Vacant<'_, E>, PushError>
@@ -395,7 +389,13 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         } else {
             self.limit.wrapping_sub(tail) < Self::places::<E>() + self.pad_at(tail)
         };
-        if full { Err(PushError) } else { Ok(self.room_at(tail, self.local.wide_end)) }
+        if !full {
+            Ok(self.room_at(tail, self.local.wide_end))
+        } else if Self::places::<E>() == 1 {
+            Err(PushError::Full)
+        } else {
+            Err(self.no_room(1, Self::places::<E>()))
+        }
     }
 
     /// The room for an entry pushed at `tail`, which is there. A pad that is due is written.
@@ -418,14 +418,25 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         u32::from(tail & (self.capacity - 1) == self.capacity - 1)
     }
 
-    /// How many places `n` entries take, at most one pad included. `n` is at most the capacity.
+    /// How many places `n` entries take at `tail`, at most one pad included. `n` is at most the
+    /// capacity.
     #[inline(always)]
-    fn places_for(&self, n: usize, places: u32) -> usize {
+    fn places_for(&self, tail: u32, n: usize, places: u32) -> usize {
         if places == 1 {
             return n;
         }
-        let to_the_end = (self.capacity - (self.local.tail & (self.capacity - 1))) as usize;
+        let to_the_end = (self.capacity - (tail & (self.capacity - 1))) as usize;
         2 * n + usize::from(to_the_end % 2 == 1 && n > to_the_end / 2)
+    }
+
+    /// Why there is no room for `n` entries: whether there would be if the queue were empty.
+    #[cold]
+    fn no_room(&self, n: usize, places: u32) -> PushError {
+        let capacity = self.capacity();
+        // Waiting moves the tail of a rewound queue only.
+        let tail = if S::REWIND { 0 } else { self.local.tail };
+        let never = n > capacity || self.places_for(tail, n, places) > capacity;
+        if never { PushError::NeverFits } else { PushError::Full }
     }
 
     /// Fills the last place before the end. See [`Mixed`].
