@@ -218,7 +218,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// # Errors
     ///
     /// As of [`build`](Self::build); and EINVAL if `memory` does not begin a page, or is shorter
-    /// than [`memory_size`](Self::memory_size); EFAULT if it is not all there.
+    /// than [`memory_size`](Self::memory_size); EFAULT if it is not all there, or cannot be written.
     ///
     /// # Safety
     ///
@@ -320,12 +320,16 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
 
     /// How much memory [`build_in`](Self::build_in) needs, in bytes: whole pages.
     ///
+    /// An index array is part of it only with [`sqarray`](Self::sqarray). Linux 6.5 is the one
+    /// kernel that sets up rings in your memory and cannot do without the array. There, `build_in`
+    /// fails with EOVERFLOW where the array makes the difference of a page: ask for it with `sqarray`.
+    ///
     /// # Errors
     ///
     /// EINVAL where the sizes are none that the kernel takes.
     pub fn memory_size(&self, entries: u32) -> io::Result<usize> {
         let (sq, cq) = self.sizes(entries)?;
-        Ok(Shape::of::<S, C>().in_pages(sq, cq).total())
+        Ok(Shape::of::<S, C>().in_pages(sq, cq, self.sqarray).total())
     }
 
     /// The sizes that the kernel makes of what was asked for.
@@ -362,9 +366,17 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let (sq, cq) = self.sizes(entries)?;
         let mut params = self.params();
         params.flags |= flags.bits();
+        let shape = Shape::of::<S, C>();
+        // With room for an index array if there is, for kernels that insist on one. If there is not,
+        // their ring does not fit, as `ring` sees.
+        let with_array = shape.in_pages(sq, cq, true);
+        let areas = if with_array.total() <= memory.len() {
+            with_array
+        } else {
+            shape.in_pages(sq, cq, self.sqarray)
+        };
         // SAFETY: our callers were promised that the memory is ours.
-        let memory =
-            unsafe { Memory::callers(Shape::of::<S, C>().in_pages(sq, cq), memory, &mut params) }?;
+        let memory = unsafe { Memory::callers(areas, memory, &mut params) }?;
         Ok((params, memory))
     }
 

@@ -16,6 +16,7 @@ use crate::types::{
     IdType, Madv, Mode, MsgFlags, MsgRingFlags, NopFlags, OFlags, OpenHow, PipeFlags, PollFlags,
     Protocol, RecvSendFlags, RenameFlags, RwFlags, Shutdown, SocketFlags, SocketType, SpliceFlags,
     StatxFlags, SyncFileRangeFlags, Target, TimeoutFlags, WaitIdOptions, XattrFlags, iovec,
+    large_file,
 };
 
 /// The 64 bytes of `struct io_uring_sqe`, flat.
@@ -159,7 +160,7 @@ impl Sqe {
         off(offset: u64) => off = offset;
         off_in(offset: i64) => addr = offset as u64;
         off_out(offset: i64) => off = offset as u64;
-        open_flags(flags: OFlags) => op_flags = flags.bits();
+        open_flags(flags: OFlags) => op_flags = large_file(flags).bits();
         pipe_flags(flags: PipeFlags) => op_flags = flags.bits();
         protocol(protocol: Option<Protocol>) => len = protocol.map_or(0, |p| p.as_raw().get());
         range_flags(flags: SyncFileRangeFlags) => op_flags = flags.bits();
@@ -231,6 +232,12 @@ impl Sqe {
     #[inline(always)]
     pub(crate) fn epoll_target(&mut self, fd: impl Descriptor) {
         self.off = fd.number_and_flag().0 as u64;
+    }
+
+    /// What opening has when nothing else is asked for.
+    #[inline(always)]
+    pub(crate) fn read_only(&mut self, (): ()) {
+        self.open_flags(OFlags::RDONLY);
     }
 
     /// Closing a slot wants descriptor 0 and the slot plus one, not `FIXED_FILE`.

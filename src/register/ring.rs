@@ -9,7 +9,7 @@ use crate::memory::{Areas, Memory, Shape, sizes, zeroed_params};
 use crate::submit::Submitter;
 use crate::sys::{self, io_uring_clock_register, io_uring_params, io_uring_register_op::*};
 use crate::types::ClockId;
-use crate::{IoUring, cqueue, squeue};
+use crate::{IoUring, SetupFlags, cqueue, squeue};
 
 /// # The ring
 impl<H: Handle> Submitter<'_, H> {
@@ -80,7 +80,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// # Errors
     ///
     /// As of `resize`; and EINVAL if `memory` does not begin a page or is shorter than
-    /// [`memory_size`](crate::Builder::memory_size) says, or the ring's memory is not its caller's.
+    /// [`memory_size`](crate::Builder::memory_size) says, or the ring's memory is not its caller's;
+    /// EFAULT if the memory is not all there, or cannot be written.
     ///
     /// # Safety
     ///
@@ -96,7 +97,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         }
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         let mut params = params_for(sq, cq);
-        let areas: Areas = Shape::of::<S, C>().in_pages(sq, cq);
+        let sqarray = !self.params.setup_flags().contains(SetupFlags::NO_SQARRAY);
+        let areas: Areas = Shape::of::<S, C>().in_pages(sq, cq, sqarray);
         // SAFETY: the caller promises that the memory is ours.
         let memory = unsafe { Memory::callers(areas, memory, &mut params) }?;
         let params = self.register_resize(params)?;
