@@ -24,7 +24,7 @@
 //!    ([`Mixed`]).
 //!
 //! Nothing ends this early. A submit that fails leaves the entry queued, and it runs with the next
-//! one, unless it is taken back by [`truncate`](SubmissionQueue::truncate). A cancellation is only
+//! one, unless it is taken back by [`truncate`](crate::IoUring::truncate). A cancellation is only
 //! done when the cancelled operation's completion is there. And dropping the ring is no barrier at
 //! all: the kernel goes on writing to the memory of operations in flight.
 //! [`IoUring::drain`](crate::IoUring::drain) is one.
@@ -510,11 +510,16 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         }
     }
 
-    /// Takes back everything that the kernel has not taken.
+    /// Takes back everything that the kernel has not taken. [`IoUring::clear`](crate::IoUring::clear)
+    /// is the safe form.
     ///
     /// # Safety
     ///
-    /// As for [`truncate`](Self::truncate).
+    /// The kernel takes no entries during the call:
+    ///
+    /// - The ring is no SQPOLL ring, whose thread takes them at any time.
+    /// - No other thread is in an enter call for this ring that submits, by whatever name or
+    ///   descriptor. One that only waits or gets events does no harm.
     pub unsafe fn clear(&mut self) {
         self.sync();
         self.local.tail = self.head();
@@ -526,7 +531,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Safety
     ///
-    /// As for [`truncate`](Self::truncate).
+    /// As for [`clear`](Self::clear).
     pub(crate) unsafe fn take_back(&mut self, n: usize) {
         self.sync();
         let left = self.len().min(n);
@@ -576,12 +581,12 @@ impl<S: Uniform> SubmissionQueue<'_, S> {
     /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`.
     ///
     /// This is for after a failed submit, when the memory of an entry has to go. Their operations
-    /// have not happened, and post no completion.
+    /// have not happened, and post no completion. [`IoUring::truncate`](crate::IoUring::truncate) is
+    /// the safe form.
     ///
     /// # Safety
     ///
-    /// The kernel must not be looking: no enter call of another thread is under way, and it is no
-    /// SQPOLL ring, whose thread looks all the time.
+    /// As for [`clear`](Self::clear).
     pub unsafe fn truncate(&mut self, len: usize) {
         self.sync();
         if len < self.len() {

@@ -112,7 +112,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// What the kernel had not taken **is still queued, and runs with the next submit**; see
-    /// [`SubmissionQueue::truncate`](crate::SubmissionQueue::truncate) for taking it back.
+    /// [`IoUring::truncate`](crate::IoUring::truncate) for taking it back.
     ///
     /// | errno | because | do |
     /// |---|---|---|
