@@ -90,8 +90,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// the kernel's second, and `submit` wakes it.
     ///
     /// It keeps a processor busy meanwhile: worth it on a machine with processors to spare, and
-    /// nowhere else. Since Linux 5.1, on files that are not registered and without privilege since
-    /// 5.11.
+    /// nowhere else. Since Linux 5.1. Up to 5.10 it takes registered files only, and requires
+    /// `CAP_SYS_ADMIN`; 5.11 and 5.12 require `CAP_SYS_NICE`; later kernels, and late stable updates
+    /// of 5.10, require no privilege.
     pub fn setup_sqpoll(&mut self, idle: u32) -> &mut Self {
         self.sq_thread_idle = idle;
         self.set(SetupFlags::SQPOLL)
@@ -141,7 +142,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// Does not interrupt the task when something completes (`IORING_SETUP_COOP_TASKRUN`): it is
-    /// seen to at the next system call. For tasks that enter often anyway. Since Linux 5.19.
+    /// seen to at the next system call, or interrupt. For tasks that enter often anyway. Since Linux
+    /// 5.19.
+    ///
+    /// A loop that only looks at the queue makes no system call, so it sees completions late: call
+    /// [`get_events`](crate::Submitter::get_events) there, or add
+    /// [`setup_taskrun_flag`](Self::setup_taskrun_flag), with which `submit` enters when it has to.
     pub fn setup_coop_taskrun(&mut self) -> &mut Self {
         self.set(SetupFlags::COOP_TASKRUN)
     }

@@ -387,17 +387,18 @@ impl Sqe {
         self.op_flags |= flags.bits();
     }
 
-    /// The time itself, in place of its address.
+    /// The time itself, in place of its address. The kernel's number is signed, and refuses less
+    /// than 0.
     #[inline(always)]
     pub(crate) fn immediate(&mut self, nanoseconds: u64) {
-        self.addr = nanoseconds;
+        self.addr = nanoseconds.min(i64::MAX as u64);
         self.timeout_flags(TimeoutFlags::IMMEDIATE_ARG);
     }
 
     /// The new time of a timeout, in place of its address.
     #[inline(always)]
     pub(crate) fn immediate_update(&mut self, nanoseconds: u64) {
-        self.off = nanoseconds;
+        self.off = nanoseconds.min(i64::MAX as u64);
         self.timeout_flags(TimeoutFlags::IMMEDIATE_ARG);
     }
 

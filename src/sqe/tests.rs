@@ -90,6 +90,20 @@ fn slots_count_from_one() {
     assert_eq!(bytes(|sqe| sqe.close(Fixed(6))), at(44, 7u32.to_ne_bytes()));
 }
 
+/// The longest time is not less than none.
+#[test]
+fn immediate_times_do_not_wrap() {
+    for nanoseconds in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        let put = |put: fn(&mut Sqe, u64)| {
+            let mut sqe = Sqe::ZERO;
+            put(&mut sqe, nanoseconds);
+            sqe
+        };
+        assert_eq!(put(Sqe::immediate).addr, i64::MAX as u64);
+        assert_eq!(put(Sqe::immediate_update).off, i64::MAX as u64);
+    }
+}
+
 /// The last slot numbers keep their meaning: "no slot" and "any slot" are other requests.
 #[test]
 fn no_slot_number_becomes_another_request() {
