@@ -283,7 +283,7 @@ fn submission_queue<S: squeue::EntryMarker>(
         capacity,
         setup: SetupFlags::empty(),
         settings: Settings { posting_pads: bytes.below(2) == 0, dontfork: false },
-        kept: UnsafeCell::new(Kept::default()),
+        kept: Kept::default(),
     };
     let entry = |bytes: &mut Bytes<'_>| {
         let mut sqe = Sqe::ZERO;

@@ -124,7 +124,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// Enters the kernel for the ring: to submit, to wait, to register.
     #[inline]
     pub fn submitter(&self) -> Submitter<'_, H> {
-        Submitter { sq: &self.sq, params: &self.params, handle: &self.handle }
+        Submitter { sq: &self.sq, cq: &self.cq, params: &self.params, handle: &self.handle }
     }
 
     /// Submits what was pushed. See [`Submitter::submit`], errors above all.
@@ -194,12 +194,35 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// # Safety
     ///
-    /// No other view of the submission queue exists while this one does. On a
-    /// [rewound](squeue::Rewind) ring, nor is any of the ring's submit methods called.
+    /// No other view of the submission queue exists while this one does. The drop of the one before
+    /// happens before this call: if it was in another thread, something has synchronized the two (a
+    /// mutex, a channel, a join). On a [rewound](squeue::Rewind) ring, none of the ring's submit
+    /// methods is called while the view exists, either.
     #[inline]
     pub unsafe fn submission_shared(&self) -> SubmissionQueue<'_, S> {
         // SAFETY: the caller promises that there is no other view.
         unsafe { SubmissionQueue::new(&self.sq) }
+    }
+
+    /// Takes back everything that was pushed and that the kernel has not taken, of any kind of entry.
+    ///
+    /// This is for after a failed submit. What is taken back does not run and posts no completion; its
+    /// memory is yours again.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL on SQPOLL rings, whose thread takes entries at any time.
+    pub fn clear(&mut self) -> Result<()> {
+        self.nobody_takes()?;
+        // SAFETY: the ring is borrowed mutably, so no other thread enters, and there is no SQPOLL
+        // thread.
+        unsafe { self.submission().clear() };
+        Ok(())
+    }
+
+    /// Whether the kernel looks at the queue only when we enter.
+    fn nobody_takes(&self) -> Result<()> {
+        if self.params.is_setup_sqpoll() { Err(Errno::INVAL) } else { Ok(()) }
     }
 
     /// A view of the completion queue.
@@ -213,7 +236,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// # Safety
     ///
-    /// No other view of the completion queue exists while this one does.
+    /// No other view of the completion queue exists while this one does. The drop of the one before
+    /// happens before this call: if it was in another thread, something has synchronized the two (a
+    /// mutex, a channel, a join).
     #[inline]
     pub unsafe fn completion_shared(&self) -> CompletionQueue<'_, C> {
         // SAFETY: the caller promises that there is no other view.
@@ -230,6 +255,34 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     fn with_handle<T: Handle>(self, to: impl FnOnce(H) -> T) -> IoUring<S, C, T> {
         let Self { sq, cq, params, memory, handle, kinds, sharing } = self;
         IoUring { sq, cq, params, memory, handle: to(handle), kinds, sharing }
+    }
+}
+
+impl<S: squeue::Uniform, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
+    /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`. See
+    /// [`clear`](Self::clear), which also works on [mixed](squeue::Mixed) queues.
+    ///
+    /// ```
+    /// # use rustix_uring::{opcode, IoUring};
+    /// let mut ring = IoUring::new(8)?;
+    /// let mut buf = vec![0; 64];
+    /// let read = opcode::Read::new(rustix_uring::types::Fd(-1), buf.as_mut_ptr(), 64).build();
+    /// // SAFETY: the buffer lives until the entry is taken back.
+    /// unsafe { ring.submission().push(&read)? };
+    /// ring.truncate(0)?;
+    /// drop(buf);
+    /// assert_eq!(ring.submit()?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// EINVAL on SQPOLL rings, whose thread takes entries at any time.
+    pub fn truncate(&mut self, len: usize) -> Result<()> {
+        self.nobody_takes()?;
+        // SAFETY: as in `clear`.
+        unsafe { self.submission().truncate(len) };
+        Ok(())
     }
 }
 

@@ -71,7 +71,7 @@ impl Region {
             // Only submitters ask for it, and here only those of SQPOLL rings.
             setup: SetupFlags::SQPOLL,
             settings: Settings::default(),
-            kept: Cell::new(Kept::default()),
+            kept: Kept::default(),
         };
         let cq = Cq {
             head: word(offset_of!(Self, cq_head)),
@@ -210,13 +210,13 @@ fn sleep_race(wakes: fn(&SubmissionQueue<'_, Entry>, Submitter<'_>) -> bool) {
                 region.run() > 0
             })
         };
-        let (sq, _cq) = region.queues();
+        let (sq, cq) = region.queues();
         // SAFETY: this is the only view.
         let mut queue = unsafe { SubmissionQueue::<Entry>::new(&sq) };
         // SAFETY: nobody runs the entry.
         unsafe { queue.push(&numbered(1)) }.unwrap();
         queue.sync();
-        let woken = wakes(&queue, Submitter { sq: &sq, params, handle: no_ring });
+        let woken = wakes(&queue, Submitter { sq: &sq, cq: &cq, params, handle: no_ring });
         let taken = kernel.join().unwrap();
         assert!(woken || taken, "the thread sleeps over an entry, and nobody knows");
     });

@@ -7,6 +7,9 @@ use crate::types::{Descriptor, EpollEvent, EpollOp, PollFlags, Target};
 opcode! {
     /// Completes when a file is ready, like [`poll(2)`] on one.
     ///
+    /// [`ERR`](PollFlags::ERR), [`HUP`](PollFlags::HUP) and [`RDHUP`](PollFlags::RDHUP) complete it
+    /// whether you asked for them or not.
+    ///
     /// [`poll(2)`]: https://man7.org/linux/man-pages/man2/poll.2.html
     ///
     /// - **Since:** Linux 5.1

@@ -93,8 +93,8 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENOENT if there is none, on some older kernels EINVAL for groups below 64; EINVAL if the group
-    /// is none of a ring, or on kernels without them.
+    /// ENOENT if there is no such group; 6.1 answers EINVAL for groups below 64 once any ring was
+    /// registered. EINVAL if the group is not one of a ring, or on kernels without them.
     pub fn unregister_buf_ring(&self, bgid: u16) -> io::Result<()> {
         let mut arg = buf_reg(0, 0, bgid, BufRingOptions::default());
         // SAFETY: the kernel reads the struct, in which there are no addresses.

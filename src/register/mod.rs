@@ -204,3 +204,16 @@ fn length<T>(slice: &[T]) -> io::Result<u32> {
 fn address<T>(slice: &[T]) -> u64 {
     slice.as_ptr().expose_provenance() as u64
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// Every list that is registered asks here.
+    #[test]
+    fn lengths_are_not_cut_off() {
+        // Elements without a size cost no memory.
+        assert_eq!(length(&[(); u32::MAX as usize]), Ok(u32::MAX));
+        assert_eq!(length(&[(); u32::MAX as usize + 1]), Err(Errno::INVAL));
+    }
+}

@@ -89,10 +89,14 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Goes on waiting for all that was wanted for this many microseconds; after that, a single
-    /// completion is enough. Since Linux 6.12
-    /// ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout)); before, the kernel
-    /// answers EINVAL.
+    /// Waits this many microseconds for all that was wanted; after that, one completion is enough.
+    ///
+    /// Give a limit too, by [`timespec`](Self::timespec) or [`deadline`](Self::deadline): without
+    /// one, the wait ends with ETIME after the minimum if nothing is there. A limit below the minimum
+    /// does not end it earlier.
+    ///
+    /// Since Linux 6.12 ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout));
+    /// EINVAL before.
     #[must_use]
     #[inline]
     pub const fn min_wait_usec(mut self, microseconds: u32) -> Self {
