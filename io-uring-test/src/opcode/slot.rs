@@ -59,12 +59,12 @@ fn contents<const N: usize>(
 
 /// The last slot number is no slot. To the kernel it means any, and to write to the list.
 fn files_update_last(ring: &mut dyn Ring) -> Result {
-    ring.submitter().register_files(&[-1; 4])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
     let fds = [std::io::stdout().as_raw_fd(); 2];
     for slot in [u32::MAX, u32::MAX - 1] {
         let done = update(ring, FilesUpdate::new(fds.as_ptr(), 2).offset(slot))?;
         assert!(matches!(done, Err(Errno::INVAL | Errno::OVERFLOW)), "{done:?}");
-        let done = ring.submitter().register_files_update(slot, &fds);
+        let done = ring.submitter().register_files_update(slot, &[FileSlot::EMPTY; 2]);
         assert!(matches!(done, Err(Errno::INVAL | Errno::OVERFLOW)), "{done:?}");
     }
     assert_eq!(fds, [std::io::stdout().as_raw_fd(); 2]);

@@ -189,7 +189,7 @@ fn close_slot(ring: &mut dyn Ring) -> Result {
 
 /// There is no such slot. The number after it is 0, which means the entry's descriptor: 0.
 fn close_last_slot(ring: &mut dyn Ring) -> Result {
-    ring.submitter().register_files(&[-1; 4])?;
+    ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
     // SAFETY: it is only asked whether it is open.
     let zero = || fcntl_getfd(unsafe { BorrowedFd::borrow_raw(0) });
     let before = zero();
