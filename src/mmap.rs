@@ -94,6 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "it asks the kernel")]
     fn page_size_is_the_systems() {
         assert_eq!(page_size(), rustix::param::page_size());
     }
