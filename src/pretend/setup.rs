@@ -66,6 +66,7 @@ mod tests {
 
     /// What the mock answers of each set of these flags, written out: those that it accepts.
     #[test]
+    #[cfg_attr(miri, ignore = "256 rings take their time, and are not used")]
     fn only_what_a_kernel_accepts() {
         type Set = fn(&mut Builder<S, C>) -> &mut Builder<S, C>;
         type S = squeue::Entry;

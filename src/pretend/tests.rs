@@ -40,6 +40,9 @@ fn reap<S: EntryMarker, C: cqueue::EntryMarker>(ring: &mut Ring<S, C>) -> Vec<(u
     ring.completion().map(Into::into).map(|cqe: cqueue::Entry| (cqe.user_data, cqe.res)).collect()
 }
 
+/// Past the wrap. Miri takes its time.
+const COUNT: u64 = if cfg!(miri) { 6 } else { 20 };
+
 /// Some numbers through a ring of each kind, across the wrap of its positions.
 fn through<S: EntryMarker, C: cqueue::EntryMarker>(
     push: fn(&mut SubmissionQueue<'_, S>, u64),
@@ -55,7 +58,7 @@ fn through<S: EntryMarker, C: cqueue::EntryMarker>(
         });
         let mut ring = build(&IoUring::<S, C>::builder(), script.start(start)).unwrap();
         let mut sum = 0;
-        for number in 0..20 {
+        for number in 0..COUNT {
             push(&mut ring.submission(), number);
             let places = ring.submission().len();
             assert_eq!(ring.submit_and_wait(1), Ok(places));
@@ -67,8 +70,8 @@ fn through<S: EntryMarker, C: cqueue::EntryMarker>(
             sum = entry.res;
             assert!(ring.completion().is_empty() && ring.submission().is_empty());
         }
-        assert!(sum == 0 || sum == 20 * 9, "{sum}");
-        assert_eq!(ring.kernel().enters(), 20);
+        assert!(sum == 0 || sum == COUNT as i32 * 9, "{sum}");
+        assert_eq!(ring.kernel().enters(), COUNT as usize);
     }
 }
 

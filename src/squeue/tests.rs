@@ -10,7 +10,7 @@ use crate::pretend::bare::{Kernel, Pretend};
 const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
 
 /// Miri takes its time.
-const ROUNDS: u64 = if cfg!(miri) { 50 } else { 2000 };
+const ROUNDS: u64 = if cfg!(miri) { 30 } else { 2000 };
 
 fn ring<S: EntryMarker>(entries: u32, start: u32) -> Pretend {
     Pretend::new::<S, cqueue::Entry>(entries, start)
