@@ -548,20 +548,23 @@ fn structs(bytes: &mut Bytes<'_>) {
 }
 
 macro_rules! parsers {
-    ($($parser:ident)*) => {
+    ($($(#[$under_miri:meta])? $parser:ident)*) => {
         const PARSERS: &[fn(&mut Bytes<'_>)] = &[$($parser),*];
 
         #[cfg(test)]
         mod tests {
             use super::*;
+            #[cfg(not(miri))]
             use proptest::prelude::*;
 
             /// Bytes of which many are the kind that decides something.
+            #[cfg(not(miri))]
             fn bytes() -> impl Strategy<Value = Vec<u8>> {
                 let byte = prop_oneof![any::<u8>(), Just(0), Just(0xff), 0_u8..16];
                 proptest::collection::vec(byte, 0..800)
             }
 
+            #[cfg(not(miri))]
             proptest! {
                 $(
                     #[test]
@@ -571,14 +574,36 @@ macro_rules! parsers {
                 )*
             }
 
+            /// Miri takes its time, and most of it in proptest.
+            #[cfg(miri)]
+            mod few {
+                $(
+                    #[test]
+                    $(#[$under_miri])?
+                    fn $parser() {
+                        let mut rng = fastrand::Rng::with_seed(7);
+                        for _ in 0..2 {
+                            let bytes: std::vec::Vec<u8> = (0..200).map(|_| rng.u8(..)).collect();
+                            super::super::$parser(&mut super::Bytes(&bytes));
+                        }
+                    }
+                )*
+            }
+
             #[test]
+            #[cfg_attr(miri, ignore = "one of them maps memory")]
             fn nothing_at_all() {
                 (0..=u8::MAX).for_each(|parser| parse(&[parser]));
             }
         }
     };
 }
-parsers! { completions submissions setup messages buffers refills answers structs }
+parsers! {
+    completions submissions setup messages buffers
+    #[ignore = "it maps memory, as Miri does not"]
+    refills
+    answers structs
+}
 
 /// Has the bytes parsed by the parser that the first of them chooses.
 #[cfg_attr(test, expect(unreachable_pub, reason = "it is for the fuzzer"))]

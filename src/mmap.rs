@@ -130,6 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "it asks the kernel")]
     fn what_cannot_be_written_is_a_fault() {
         let page = page_size();
         let map = |protection| {
@@ -159,6 +160,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it asks the kernel")]
     fn page_size_is_the_systems() {
         assert_eq!(page_size(), rustix::param::page_size());
     }

@@ -41,7 +41,7 @@ pub(crate) use case::{Case, Result};
 pub(crate) use child::in_child;
 pub(crate) use coverage::register;
 pub(crate) use files::*;
-pub(crate) use kind::{KINDS, Kind, Setup};
+pub(crate) use kind::{KINDS, Kind, Setup, refusal};
 pub(crate) use memory::*;
 pub(crate) use need::{Need, about, kernel_is_32_bit};
 pub(crate) use queue::{Queue, Reserve};
