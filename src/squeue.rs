@@ -50,6 +50,7 @@ use core::ptr::NonNull;
 use rustix::io;
 
 use crate::local::Handle;
+use crate::ring_id::RingId;
 use crate::shared::{KernelU32, Place, put, wakeup_fence};
 use crate::submit::Submitter;
 use crate::sys;
@@ -86,6 +87,8 @@ impl core::error::Error for PushError {}
 
 /// Where a submission queue lies, in whichever memory.
 pub(crate) struct Sq {
+    /// The ring that it is a queue of.
+    pub(crate) id: RingId,
     /// The kernel's position: everything before it is taken.
     pub(crate) head: KernelU32,
     /// Our position: everything before it is published.

@@ -125,7 +125,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         (ours.sq_off, ours.cq_off) = (params.sq_off, params.cq_off);
         // SAFETY: the kernel has just set this memory up with these parameters, and nobody but us
         // looks at it.
-        let (sq, cq) = unsafe { memory.queues(&ours, Shape::of::<S, C>(), self.sq.posting_pads) }?;
+        let (mut sq, cq) =
+            unsafe { memory.queues(&ours, Shape::of::<S, C>(), self.sq.posting_pads) }?;
+        // It is still the same ring.
+        sq.id = self.sq.id;
         self.params.0 = ours;
         (self.sq, self.cq) = (sq, cq);
         self.memory = memory;
