@@ -455,7 +455,7 @@ fn buffers(bytes: &mut Bytes<'_>) {
                 let bid = if bytes.below(8) == 0 { bytes.u16() } else { bytes.below(8).into() };
                 let flags = u32::from(bid) << sys::IORING_CQE_BUFFER_SHIFT | bytes.u32() & 0x1f;
                 let cqe = cqueue::Entry { user_data: 0, res, flags };
-                let mut segments = match bytes.below(3) {
+                let segments = match bytes.below(3) {
                     0 => tracker.segments(&ring, &cqe, &len),
                     1 => tracker.bundle_segments(&ring, &cqe, &len),
                     _ => tracker.taken_segments(&ring, &cqe, &len, bytes.u16()),

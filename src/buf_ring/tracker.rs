@@ -306,7 +306,7 @@ impl<L: Fn(u16) -> u32> BufSegments<L> {
     }
 
     /// Returns an iterator over the remaining segments, for when nothing is added meanwhile.
-    pub fn iter(&mut self, ring: &BufRing) -> impl Iterator<Item = BufSegment> {
+    pub fn iter(mut self, ring: &BufRing) -> impl Iterator<Item = BufSegment> {
         iter::from_fn(move || self.next(ring))
     }
 }
@@ -338,7 +338,7 @@ mod tests {
 
     type Tuple = (u16, u32, u32, bool);
 
-    fn tuples<L: Fn(u16) -> u32>(mut segments: BufSegments<L>, ring: &BufRing) -> Vec<Tuple> {
+    fn tuples<L: Fn(u16) -> u32>(segments: BufSegments<L>, ring: &BufRing) -> Vec<Tuple> {
         segments.iter(ring).map(|one| (one.bid, one.offset, one.len, one.done)).collect()
     }
 
@@ -500,7 +500,7 @@ mod tests {
         add(&mut ring, &[0, 1, 2, 3]);
         for looked_at in 0..=3 {
             let mut tracker = BufTracker::new();
-            let mut segments = tracker.bundle_segments(&ring, &done(0, 25, true), |_| 10);
+            let segments = tracker.bundle_segments(&ring, &done(0, 25, true), |_| 10);
             assert_eq!(segments.iter(&ring).take(looked_at).count(), looked_at);
             assert_eq!(bundle(&mut tracker, &ring, done(2, 5, false)), [(2, 5, 5, true)]);
         }
