@@ -157,7 +157,7 @@ impl BufTracker {
     /// a buffer of the group.
     ///
     /// A [`SendBundle`](crate::opcode::SendBundle) uses up every buffer that it has taken, sent or
-    /// not. A [`RecvBundle`](crate::opcode::RecvBundle) with `MSG_TRUNC` returns the length of the
+    /// not. If you do not know whether it sent everything, use this for its last completion. A [`RecvBundle`](crate::opcode::RecvBundle) with `MSG_TRUNC` returns the length of the
     /// message, however few buffers it had taken. The result is divided among the buffers in order,
     /// as far as it goes; the others have a `len` of 0.
     pub fn taken_segments<L: Fn(u16) -> u32>(

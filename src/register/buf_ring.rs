@@ -175,3 +175,86 @@ fn buf_reg(addr: u64, entries: u16, bgid: u16, options: BufRingOptions) -> sys::
         resv: [0; 5],
     }
 }
+
+#[cfg(all(test, not(rustix_uring_loom)))]
+mod tests {
+    use super::*;
+    use crate::pretend::{Kernel, Script};
+    use crate::{BufTracker, IoUring, cqueue, squeue};
+    use core::mem::MaybeUninit;
+    use std::boxed::Box;
+    use std::sync::{Arc, Mutex};
+    use std::vec::Vec;
+
+    type Mock = IoUring<squeue::Entry, cqueue::Entry, Kernel>;
+
+    /// A ring whose kernel agrees to everything, and what it was asked.
+    fn mock() -> (Mock, Arc<Mutex<Vec<u32>>>) {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let log = calls.clone();
+        let script = Script::default().register(move |op, _| {
+            log.lock().unwrap().push(op);
+            Ok(0)
+        });
+        (<IoUring>::builder().build_pretend(4, script).unwrap(), calls)
+    }
+
+    /// Room for eight slots.
+    type Room = Box<[MaybeUninit<u64>; 16]>;
+
+    fn register(ring: &Mock, room: &mut Room) -> BufRing {
+        let bytes = size_of_val(&**room);
+        let memory = NonNull::slice_from_raw_parts(NonNull::from(&mut **room).cast(), bytes);
+        // SAFETY: tests keep the memory for as long as the handle, and the kernel is none.
+        unsafe { ring.submitter().register_buf_ring(memory, 8, 3, BufRingFlags::empty()) }.unwrap()
+    }
+
+    /// A completion of a buffer that was never added, as when groups are mistaken: nothing is read
+    /// that nobody has written, nor what was there before. (The former Miri sees.)
+    #[test]
+    fn all_slots_are_initialized() {
+        for before in [MaybeUninit::uninit(), MaybeUninit::new(5 << 16 | 5 << 32)] {
+            let (ring, _) = mock();
+            let mut room: Room = Box::new([before; 16]);
+            let bufs = register(&ring, &mut room);
+            let flags = 5 << sys::IORING_CQE_BUFFER_SHIFT | sys::IORING_CQE_F_BUFFER;
+            let cqe = cqueue::Entry { user_data: 0, res: 100, flags };
+            let mut tracker = BufTracker::new();
+            assert_eq!(tracker.segments(&bufs, &cqe, |_| 10).iter(&bufs).count(), 1);
+            assert_eq!(tracker.bundle_segments(&bufs, &cqe, |_| 10).iter(&bufs).count(), 1);
+            assert_eq!(tracker.taken_segments(&bufs, &cqe, |_| 10, 0).iter(&bufs).count(), 1);
+            drop(bufs);
+            // SAFETY: registering has written to all of it.
+            assert!(room.iter().all(|word| unsafe { word.assume_init() } == 0));
+        }
+    }
+
+    /// With another ring's submitter, the kernel is not even asked, and the handle comes back.
+    #[test]
+    fn another_rings_submitter_is_refused() {
+        let ((ring, calls), (other, other_calls)) = (mock(), mock());
+        let mut room: Room = Box::new([MaybeUninit::uninit(); 16]);
+        let bufs = register(&ring, &mut room);
+        assert_eq!(bufs.available(&other.submitter()), Err(Errno::INVAL));
+        let error = bufs.unregister(&other.submitter()).unwrap_err();
+        assert_eq!(error.errno(), Errno::INVAL);
+        assert_eq!(*other_calls.lock().unwrap(), []);
+        error.into_buf_ring().unregister(&ring.submitter()).unwrap();
+        let expected = [IORING_REGISTER_PBUF_RING, IORING_UNREGISTER_PBUF_RING];
+        assert_eq!(*calls.lock().unwrap(), expected.map(|op| op as u32));
+    }
+
+    /// A registration that is refused leaves everything behind the first slot as it was.
+    #[test]
+    fn what_is_refused_is_not_initialized() {
+        let script = Script::default().register(|_, _| Err(Errno::EXIST));
+        let ring = <IoUring>::builder().build_pretend(4, script).unwrap();
+        let mut words = [7_u64; 16];
+        let memory = NonNull::slice_from_raw_parts(NonNull::from(&mut words).cast(), 128);
+        // SAFETY: it is refused.
+        let refused =
+            unsafe { ring.submitter().register_buf_ring(memory, 8, 3, BufRingFlags::empty()) };
+        assert_eq!(refused.err(), Some(Errno::EXIST));
+        assert_eq!((words[0], &words[2..]), (0, &[7; 14][..]));
+    }
+}

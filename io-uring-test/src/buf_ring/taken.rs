@@ -284,7 +284,7 @@ fn each_in_its_own(ring: &mut dyn Ring) -> Result {
     let mut tracker = BufTracker::new();
     let recv = RecvMulti::new(receiver.as_fd(), GROUP).flags(MsgFlags::TRUNC).build();
     sender.send(&[b'x'; 150])?;
-    let done = receive(ring, recv.clone())?;
+    let done = receive(ring, recv)?;
     assert_eq!(done.to_result(), Ok(150));
     let mut segments = tracker.segments(&group.bufs, &done, |_| 100);
     while let Some(segment) = segments.next(&group.bufs) {
@@ -295,7 +295,7 @@ fn each_in_its_own(ring: &mut dyn Ring) -> Result {
     let mut taken = [false; 4];
     for n in 0..4 {
         sender.send(&[n; 20])?;
-        let done = receive(ring, recv.clone())?;
+        let done = receive(ring, recv)?;
         let bid = done.buffer_select().context("no buffer")?;
         assert!(!std::mem::replace(&mut taken[usize::from(bid)], true), "{bid} twice");
         assert_eq!(group.memory[100 * usize::from(bid)..][..20], [n; 20]);
