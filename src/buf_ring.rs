@@ -190,7 +190,7 @@ impl BufRing {
     ///   has come is not visible here, so this cannot be checked. A buffer too many overwrites the
     ///   slot of one that the kernel has not come to yet. The kernel then fills the new buffer
     ///   although it is not published, hands it out a second time when its turn comes, and never
-    ///   uses the overwritten one (tried on 5.19 to 7.3).
+    ///   uses the overwritten one (tried on 6.1 to 7.3).
     #[inline]
     pub unsafe fn add(&mut self, buf: *mut u8, len: u32, bid: u16) {
         debug_assert!(
