@@ -1,7 +1,7 @@
 #![doc = include_str!("docs/crate.md")]
 #![no_std]
 
-#[cfg(any(test, fuzzing, feature = "pretend-kernel"))]
+#[cfg(any(test, fuzzing, feature = "pretend-kernel", feature = "std"))]
 extern crate std;
 
 mod availability;
@@ -29,6 +29,7 @@ mod query;
 mod register;
 mod resize;
 mod restriction;
+mod ring_id;
 mod shared;
 mod sqe;
 pub mod squeue;
@@ -49,7 +50,9 @@ use memory::Memory;
 use types::SubmitArgs;
 
 pub use availability::{Availability, availability};
-pub use buf_ring::{BufRing, BufRingFlags, BufRingOptions, BufUse, Span, Spans};
+pub use buf_ring::{
+    BufRing, BufRingFlags, BufRingOptions, BufSegment, BufSegments, BufTracker, UnregisterError,
+};
 pub use builder::Builder;
 pub use cqueue::CompletionQueue;
 pub use local::{Handle, Local};

@@ -8,6 +8,7 @@ use rustix::io::{self, Errno};
 use crate::SetupFlags;
 use crate::cqueue::{self, Cq};
 use crate::mmap::{Mmap, page_size, populate};
+use crate::ring_id::RingId;
 use crate::shared::KernelU32;
 use crate::squeue::{self, Settings, Sq};
 use crate::sys::{self, io_uring_params};
@@ -232,6 +233,7 @@ impl Memory {
             let cq = |offset| KernelU32::at(cq_ring, offset);
             (
                 Sq {
+                    id: RingId::new(),
                     head: sq(sq_off.head),
                     tail: sq(sq_off.tail),
                     flags: sq(sq_off.flags),

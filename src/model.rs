@@ -16,6 +16,7 @@ use rustix::fd::OwnedFd;
 
 use crate::cqueue::{self, CompletionQueue, Cq};
 use crate::memory::zeroed_params;
+use crate::ring_id::RingId;
 use crate::shared::{AtomicU32, KernelU32, Ordering, Place, fence, get, put};
 use crate::squeue::{Entry, Kept, Settings, Sq, Sqe, SubmissionQueue};
 use crate::submit::Submitter;
@@ -62,6 +63,7 @@ impl Region {
             (|offset: usize| KernelU32::at(start, offset as u32), |offset: usize| start.add(offset))
         };
         let sq = Sq {
+            id: RingId::new(),
             head: word(offset_of!(Self, sq_head)),
             tail: word(offset_of!(Self, sq_tail)),
             flags: word(offset_of!(Self, sq_flags)),

@@ -120,6 +120,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
                 return Err(errno);
             }
         };
+        // It is still the same ring.
+        sq.id = self.sq.id;
         sq.kept = mem::take(&mut self.sq.kept);
         // SAFETY: both memories are mapped, hold these queues, and are ours: there is no view, and the
         // kernel has left the old one. In the new one it reads no entry outside an enter call (a ring

@@ -50,6 +50,7 @@ use core::ptr::NonNull;
 use rustix::io;
 
 use crate::local::Handle;
+use crate::ring_id::RingId;
 use crate::shared::{AtomicU32, KernelU32, Ordering, Place, put, wakeup_fence};
 use crate::submit::Submitter;
 use crate::types::SubmitArgs;
@@ -71,6 +72,8 @@ pub const PAD: u64 = u64::from_be_bytes(*b"ring pad");
 
 /// Where a submission queue lies, in whichever memory.
 pub(crate) struct Sq {
+    /// The ring that it is a queue of.
+    pub(crate) id: RingId,
     /// The kernel's position: everything before it is taken.
     pub(crate) head: KernelU32,
     /// Our position: everything before it is published.

@@ -126,8 +126,15 @@ pub struct IfqConfig<'fd> {
 /// What was received: where in which area it lies, `struct io_uring_zcrx_cqe`.
 ///
 /// Decoded from a completion of [`RecvZc`](crate::opcode::RecvZc), and given back by
-/// [`Ifq::refill`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// [`Ifq::refill`], once:
+///
+/// ```compile_fail,E0382
+/// # use rustix_uring::zcrx::{Ifq, Received};
+/// # unsafe fn twice(ifq: &mut Ifq, received: Received) {
+/// let (one, two) = (received, received);
+/// # }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
 pub struct Received {
     off: u64,
     len: u32,
@@ -250,31 +257,61 @@ impl Ifq {
         (self.mask + 1).saturating_sub(self.next.wrapping_sub(self.head.acquire()))
     }
 
-    /// Gives memory back that was received, for the card to fill again once it is
-    /// [published](Self::publish). Says whether there was room.
-    #[must_use = "what finds no room is not given back"]
-    pub fn refill(&mut self, received: Received) -> bool {
+    /// Gives memory back that was received, for the NIC to fill again once it is
+    /// [published](Self::publish).
+    ///
+    /// ```compile_fail,E0133
+    /// # use rustix_uring::zcrx::{Ifq, Received};
+    /// # fn give_back(ifq: &mut Ifq, received: Received) {
+    /// let _ = ifq.refill(received);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `received` if the refill ring is full: it was not given back.
+    ///
+    /// # Safety
+    ///
+    /// - `received` was decoded from a completion of a [`RecvZc`](crate::opcode::RecvZc) on this
+    ///   queue, on the ring that registered it or one that imported it.
+    /// - It was not given back before, not even a copy that was decoded from the same completion.
+    /// - From when it is published, nobody reads the memory that it names, and there is no reference
+    ///   into it. The NIC or the kernel writes there.
+    pub unsafe fn refill(&mut self, received: Received) -> Result<(), Received> {
         let area_token = match received.area() {
             0 => self.area_token,
             // Up to now, an area's token is what the completion says.
             _ => received.off & sys::IORING_ZCRX_AREA_MASK,
         };
-        self.refill_area(area_token, received)
+        // SAFETY: the caller's promise; the token is that of the area.
+        unsafe { self.refill_area(area_token, received) }
     }
 
     /// [`refill`](Self::refill) by the token that the area was [added](Submitter::zcrx_add_area)
     /// under.
-    #[must_use = "what finds no room is not given back"]
-    pub fn refill_area(&mut self, area_token: u64, received: Received) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Returns `received` if the refill ring is full: it was not given back.
+    ///
+    /// # Safety
+    ///
+    /// As for [`refill`](Self::refill); and the token is that of the area that `received` names.
+    pub unsafe fn refill_area(
+        &mut self,
+        area_token: u64,
+        received: Received,
+    ) -> Result<(), Received> {
         if self.free() == 0 {
-            return false;
+            return Err(received);
         }
         let entry =
             io_uring_zcrx_rqe { off: received.offset() | area_token, len: received.len, __pad: 0 };
-        // SAFETY: the place is within the ring, and ours until it is published.
+        // SAFETY: the slot is within the ring, and ours until it is published.
         unsafe { put(self.entries.add((self.next & self.mask) as usize).cast().as_ptr(), entry) };
         self.next = self.next.wrapping_add(1);
-        true
+        Ok(())
     }
 
     /// Lets the kernel see what was given back.
@@ -587,9 +624,12 @@ mod tests {
             assert_eq!(ifq.free(), 4);
             for n in 0..4 {
                 // The first area goes by its token, others by what the completion says.
-                assert!(ifq.refill(received(n % 2, round * 4 + n)));
+                // SAFETY: there is no kernel that would write to an area.
+                assert_eq!(unsafe { ifq.refill(received(n % 2, round * 4 + n)) }, Ok(()));
             }
-            assert!(!ifq.refill(received(0, 0)));
+            // What finds no room comes back.
+            // SAFETY: as above.
+            assert_eq!(unsafe { ifq.refill(received(0, 0)) }, Err(received(0, 0)));
             ifq.publish();
             assert!(std::format!("{ifq:?}").contains("free: 0"));
             let next = ifq.tail.own();

@@ -62,6 +62,7 @@ const FILES: &[(&str, &[Case])] = &[
     ("drain", drain::CASES),
     ("local", local::CASES),
     ("buf_ring", buf_ring::CASES),
+    ("buf_ring::taken", buf_ring::taken::CASES),
     ("memory", memory::CASES),
     ("squeue", squeue::CASES),
     ("squeue::flags", squeue::flags::CASES),

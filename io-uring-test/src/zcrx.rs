@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::LazyLock;
 use std::thread;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use rustix_uring::squeue::{self, Entry, Sqe};
@@ -127,7 +127,8 @@ fn take(ifq: &mut Ifq, memory: &Pages, received: Received, at: usize) -> Result<
     // SAFETY: within the area, and the program's until it is given back below.
     let bytes = unsafe { std::slice::from_raw_parts(start, len) };
     ensure!(bytes == pattern(at, len), "wrong bytes from {at} on");
-    ensure!(ifq.refill(received), "the refill ring is full");
+    // SAFETY: it is of a completion of this queue, and the bytes are not read any more.
+    unsafe { ifq.refill(received) }.map_err(|_| anyhow!("the refill ring is full"))?;
     Ok(len)
 }
 
