@@ -190,6 +190,11 @@ mod tests {
 
     type Mock = IoUring<squeue::Entry, cqueue::Entry, Kernel>;
 
+    fn build(script: Script) -> Mock {
+        // SAFETY: nothing is submitted, so that there is nothing to be answered.
+        unsafe { <IoUring>::builder().build_pretend(4, script) }.unwrap()
+    }
+
     /// A ring whose kernel agrees to everything, and what it was asked.
     fn mock() -> (Mock, Arc<Mutex<Vec<u32>>>) {
         let calls = Arc::new(Mutex::new(Vec::new()));
@@ -198,7 +203,7 @@ mod tests {
             log.lock().unwrap().push(op);
             Ok(0)
         });
-        (<IoUring>::builder().build_pretend(4, script).unwrap(), calls)
+        (build(script), calls)
     }
 
     /// Room for eight slots.
@@ -250,7 +255,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_not_initialized() {
         let script = Script::default().register(|_, _| Err(Errno::EXIST));
-        let ring = <IoUring>::builder().build_pretend(4, script).unwrap();
+        let ring = build(script);
         let mut words = [7_u64; 16];
         let memory = NonNull::slice_from_raw_parts(NonNull::from(&mut words).cast(), 128);
         // SAFETY: it is refused.
