@@ -10,7 +10,7 @@ opcode! {
     /// [`poll(2)`]: https://man7.org/linux/man-pages/man2/poll.2.html
     ///
     /// - **Since:** Linux 5.1
-    /// - **Result:** what it is ready for ([`to_poll_flags`](crate::cqueue::Entry::to_poll_flags)).
+    /// - **Result:** what it is ready for ([`to_poll_flags`](crate::cqueue::Entry::to_poll_flags));
     ///   [`ERR`](PollFlags::ERR), [`HUP`](PollFlags::HUP) and [`RDHUP`](PollFlags::RDHUP) complete
     ///   it whether you asked for them or not
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last, with
