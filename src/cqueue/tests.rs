@@ -239,7 +239,7 @@ fn status_is_right_in_another_thread() {
     };
     let status = Status::new(&cq);
     tail.release(4);
-    let rounds = if cfg!(miri) { 500 } else { 3_000_000 };
+    let rounds = if cfg!(miri) { 500 } else { 1_000_000 };
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let (mut least, mut most) = (usize::MAX, 0);

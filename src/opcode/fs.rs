@@ -23,8 +23,9 @@ opcode! {
         /// Read or write, create, truncate and so on; `O_RDONLY` if not given. With a slot,
         /// `O_CLOEXEC` is -EINVAL: a slot has nothing to inherit.
         ///
-        /// On 32-bit targets `O_LARGEFILE` is added, unless there is `O_PATH`: without it, 32-bit
-        /// kernels answer -EOVERFLOW for files of 2 GiB and more, and writes end there with -EFBIG.
+        /// On 32-bit targets `O_LARGEFILE` is added, unless there is `O_PATH`. Without it, writes at
+        /// 2 GiB and more fail with -EFBIG on 32-bit kernels, and many file systems do not open files
+        /// of that size (-EOVERFLOW).
         flags: OFlags => open_flags,
         /// The permissions of a file that is created.
         mode: Mode => mode,

@@ -226,7 +226,7 @@ fn open_large(ring: &mut dyn Ring) -> Result {
     // Behind what 31 bits reach.
     let open = OpenAt2::new(Fd::CWD, path.as_ptr(), &read_write).build();
     // SAFETY: as above.
-    let file = OwnedFd::from(unsafe { completion(ring, open)?.to_fd() }?);
+    let file = unsafe { completion(ring, open)?.to_fd() }?;
     let write = Write::new(&file, b"end".as_ptr(), 3).offset(LARGE).build();
     assert_eq!(completion(ring, write)?.to_result(), Ok(3));
     let mut buf = [0; 8];
