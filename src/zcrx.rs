@@ -600,6 +600,7 @@ mod tests {
 
     /// A refill ring in plain memory, with the kernel's side held by the test.
     #[test]
+    #[cfg_attr(miri, ignore = "it maps memory, as Miri does not")]
     fn refills_go_around() {
         #[repr(C)]
         struct Shared {

@@ -182,7 +182,7 @@ fn a_script_that_panics_ends_the_mock() {
         let mut ring = build(&IoUring::<S, cqueue::Entry>::builder(), script).unwrap();
         let mut buf = Box::new([0_u8; 8]);
         let read = opcode::Read::new(Fd(0), buf.as_mut_ptr(), 8).build();
-        push(&mut ring.submission(), &read.clone().user_data(1));
+        push(&mut ring.submission(), &read.user_data(1));
         push(&mut ring.submission(), &read.user_data(2));
         assert!(catch_unwind(AssertUnwindSafe(|| ring.submit())).is_err());
         drop(buf);
@@ -196,9 +196,12 @@ fn a_script_that_panics_ends_the_mock() {
         assert_eq!(ring.submitter().register_files_sparse(1), Err(Errno::NXIO));
         assert_eq!(reap(&mut ring), []);
     }
-    // SAFETY (both): the mock touches nothing, which is what is to be seen.
-    ends::<squeue::Entry>(|queue, entry| unsafe { queue.push(entry) }.unwrap());
-    ends::<Rewind>(|queue, entry| unsafe { queue.push(entry) }.unwrap());
+    fn pushes<S: EntryMarker>(queue: &mut SubmissionQueue<'_, S>, entry: &squeue::Entry) {
+        // SAFETY: the mock touches nothing, which is what is to be seen.
+        unsafe { queue.push(entry) }.unwrap();
+    }
+    ends::<squeue::Entry>(pushes);
+    ends::<Rewind>(pushes);
 
     let script = Script::default().register(|_, _| panic!("on purpose"));
     let mut ring = build(&<IoUring>::builder(), script).unwrap();
