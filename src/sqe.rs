@@ -228,10 +228,11 @@ impl Sqe {
         self.len = newdirfd.number_and_flag().0 as u32;
     }
 
-    /// The descriptor that an epoll is told of takes the place of an offset.
+    /// The descriptor that an epoll is told of takes the place of an offset. A negative one fills
+    /// 32 bits of it, like the other descriptors beside `fd`.
     #[inline(always)]
     pub(crate) fn epoll_target(&mut self, fd: impl Descriptor) {
-        self.off = fd.number_and_flag().0 as u64;
+        self.off = u64::from(fd.number_and_flag().0 as u32);
     }
 
     /// What opening has when nothing else is asked for.

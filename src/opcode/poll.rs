@@ -136,6 +136,9 @@ mod tests {
             entry.into_raw(),
             Sqe { opcode: 29, fd: 3, off: 4, len: 3, addr: 0x1000, ..Sqe::ZERO }
         );
+        // As liburing does, not with its sign in the upper half.
+        let negative = EpollCtl::new(Fd(3), Fd(-1), EpollOp::DEL, at(0)).build();
+        assert_eq!(negative.as_raw().off, 0xffff_ffff);
     }
 
     #[test]
