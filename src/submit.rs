@@ -215,6 +215,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// As of [`submit`](Self::submit).
     #[inline]
     pub fn get_events(&self) -> io::Result<()> {
+        self.check()?;
         // SAFETY: nothing is submitted.
         unsafe { self.enter_with(0, 0, EnterFlags::GETEVENTS, None) }.map(drop)
     }
@@ -229,6 +230,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// EINVAL on older kernels; else as of [`submit`](Self::submit).
     #[inline]
     pub fn squeue_wait(&self) -> io::Result<usize> {
+        self.check()?;
         // The thread may have gone to sleep over what fills the queue.
         wakeup_fence();
         let asleep = self.sq.flags.relaxed() & sys::IORING_SQ_NEED_WAKEUP != 0;
