@@ -3,7 +3,6 @@
 //!
 //! `RUSTFLAGS="--cfg rustix_uring_loom" cargo test --release --lib model`
 
-use core::cell::UnsafeCell as Cell;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use std::boxed::Box;

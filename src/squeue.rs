@@ -44,6 +44,7 @@ mod kind;
 #[cfg(not(rustix_uring_loom))]
 mod reserve;
 
+#[cfg(not(rustix_uring_loom))]
 use core::fmt;
 use core::ptr::NonNull;
 
