@@ -92,8 +92,8 @@ impl<'a> SubmitArgs<'a> {
     /// Waits this many microseconds for all that was wanted; after that, one completion is enough.
     ///
     /// Give a limit too, by [`timespec`](Self::timespec) or [`deadline`](Self::deadline): without
-    /// one, the wait ends with ETIME after the minimum if nothing is there. A limit below the minimum
-    /// does not end it earlier.
+    /// one, the wait ends with ETIME after the minimum if nothing is there. A span of `i64::MAX`
+    /// seconds is no limit to the kernel. A limit below the minimum does not end the wait earlier.
     ///
     /// Since Linux 6.12 ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout));
     /// EINVAL before.
