@@ -81,6 +81,7 @@ fn bytes_need_a_buffer_that_is_known() {
     assert_eq!(results(&mut ring, entries), [FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, 0, 0]);
 }
 
+/// The figures are those of 6.18, of a file that is read and one that is written.
 #[test]
 fn vectors_are_checked_as_by_a_kernel() {
     let mut ring = ring(|submission| match submission.opcode() {
@@ -160,7 +161,7 @@ fn time_has_an_end_and_no_more() {
     assert_eq!(reap(&mut ring), [(2, 1), (2, 2)]);
 }
 
-/// As the live case of the same figures.
+/// On a kernel, the wait ends there with ETIME (seen on 6.18).
 #[test]
 fn a_minimum_wait_alone_is_a_limit() {
     let mut ring = ring(|_| Answer::result(0).after(SECOND * 5));
