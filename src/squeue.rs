@@ -16,7 +16,8 @@
 //!    This ends when the operation's last completion has been reaped: the one without
 //!    [`more`](crate::cqueue::Entry::more); of zero-copy sends, the one with
 //!    [`notif`](crate::cqueue::Entry::notif) if the first one announced it. Where a builder says
-//!    *submit*, it ends when the kernel has taken the entry.
+//!    *submit*, it ends when the kernel has taken the entry. [Silent entries](#silent-entries), and
+//!    those behind one in its chain, end otherwise.
 //! 2. Descriptors in it are open, and mean the file that they are meant to, until the kernel has
 //!    taken the entry; in a chain of links, until its turn has come.
 //! 3. Slots, buffers, groups and credentials in it stay registered for as long.
@@ -27,7 +28,19 @@
 //! one, unless it is taken back by [`truncate`](SubmissionQueue::truncate). A cancellation is only
 //! done when the cancelled operation's completion is there. And dropping the ring is no barrier at
 //! all: the kernel goes on writing to the memory of operations in flight.
-//! [`IoUring::drain`](crate::IoUring::drain) is one.
+//! [`IoUring::quiesce`](crate::IoUring::quiesce) is one.
+//!
+//! ## Silent entries
+//!
+//! An entry with [`SKIP_SUCCESS`](Flags::SKIP_SUCCESS) posts no completion if it succeeds. If it fails,
+//! nothing behind it in its chain posts one. What these entries use stays valid
+//!
+//! - for a silent entry: until its own completion has been reaped, which reports a failure; or a
+//!   completion of an entry behind it in its chain, other than a
+//!   [`LinkTimeout`](crate::opcode::LinkTimeout); or, if neither comes, **forever**.
+//! - for an entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK): until its own
+//!   completion has been reaped, or that of a silent entry before it in its chain. Behind
+//!   [`IO_HARDLINK`](Flags::IO_HARDLINK), only its own completion ends it; it may never come.
 //!
 //! # Whose operations they are
 //!
@@ -67,6 +80,12 @@ pub use reserve::{Filled, Vacant};
 /// Give it to no entry of your own, and
 /// [`is_pad`](crate::cqueue::Entry::is_pad) tells the completion of a pad from all others.
 pub const PAD: u64 = u64::from_be_bytes(*b"ring pad");
+
+/// The user data of the cancellations that [`quiesce`](crate::IoUring::quiesce) pushes.
+///
+/// Give it to no entry of your own, and
+/// [`is_quiesce`](crate::cqueue::Entry::is_quiesce) tells their completions from all others.
+pub const QUIESCE: u64 = u64::from_be_bytes(*b"ring end");
 
 /// The submission queue is full; nothing was pushed.
 ///
@@ -511,16 +530,18 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         self.publish();
     }
 
-    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place.
+    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place,
+    /// and returns how many.
     ///
     /// # Safety
     ///
     /// As for [`truncate`](Self::truncate).
-    pub(crate) unsafe fn take_back(&mut self, n: usize) {
+    pub(crate) unsafe fn take_back(&mut self, n: usize) -> usize {
         self.sync();
         let left = self.len().min(n);
         self.local.tail = self.local.tail.wrapping_sub(left as u32);
         self.publish();
+        left
     }
 
     /// Submits what was pushed from the first place on, and moves what is left to the front.
