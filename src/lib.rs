@@ -8,7 +8,6 @@ mod availability;
 mod buf_ring;
 mod builder;
 pub mod cqueue;
-mod drain;
 #[cfg(all(test, not(rustix_uring_loom)))]
 mod fuzz;
 #[cfg(all(fuzzing, not(test)))]
@@ -26,6 +25,7 @@ mod params;
 pub mod pretend;
 mod probe;
 mod query;
+mod quiesce;
 mod register;
 mod resize;
 mod restriction;
@@ -59,6 +59,7 @@ pub use local::{Handle, Local};
 pub use params::{Features, Parameters, SetupFlags};
 pub use probe::Probe;
 pub use query::{Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent};
+pub use quiesce::QuiesceError;
 #[cfg(feature = "raw-syscall")]
 pub use register::{filter_task, restrict_task, send_msg_ring};
 pub use restriction::{BpfFilter, BpfFilterFlags, Restriction, SockFilter};
@@ -78,8 +79,8 @@ pub use wait_region::WaitRegion;
 /// # Dropping it
 ///
 /// closes it, and nothing else. Operations in flight go on: some the kernel cancels, at some later
-/// time, others it completes, and **it writes to their memory until then**. Whoever has handed
-/// memory to operations comes to their end first, with [`drain`](Self::drain).
+/// time, others it completes, and **it writes to their memory until then**. If operations use memory
+/// of yours, end them first, with [`quiesce`](Self::quiesce).
 ///
 /// What a ring holds in the kernel (pinned memory, for one) is also given back at some later time.
 /// Programs that make many rings in a row unregister first.
@@ -163,7 +164,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         // SAFETY: a rewound ring is not `Sync`, so we are alone; a view of `submission_shared` is
         // promised not to exist now.
         let mut queue = unsafe { self.submission_shared() };
-        queue.submit_own(&self.submitter(), want, args)
+        queue.submit_rewound(&self.submitter(), want, args)
     }
 
     /// The ring's three parts, to be used independently, also from different threads.

@@ -113,7 +113,7 @@
 //! - **Operations** do what the script says, and nothing of themselves. Links and drains, for one,
 //!   are for the script to heed; [`Flags::SKIP_SUCCESS`](crate::squeue::Flags::SKIP_SUCCESS) is
 //!   heeded. [`Answer::usual`] does what can be done in the ring alone, cancellations above all, so
-//!   that [`drain`](IoUring::drain) works.
+//!   that [`quiesce`](IoUring::quiesce) works.
 //! - **Completions** that find the queue full wait, are flagged, and come with the next call that
 //!   wants events; with [features](Script::features) without
 //!   [`NODROP`](crate::Features::NODROP) they are lost and counted. With
@@ -449,6 +449,14 @@ impl Sealed for Kernel {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    fn now(&self) -> Duration {
+        self.state().now
+    }
+
+    fn pause(&self, time: Duration) {
+        self.advance(time);
     }
 
     unsafe fn enter(

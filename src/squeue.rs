@@ -16,7 +16,8 @@
 //!    This ends when the operation's last completion has been reaped: the one without
 //!    [`more`](crate::cqueue::Entry::more); of zero-copy sends, the one with
 //!    [`notif`](crate::cqueue::Entry::notif) if the first one announced it. Where a builder says
-//!    *submit*, it ends when the kernel has taken the entry.
+//!    *submit*, it ends when the kernel has taken the entry. [Silent entries](#silent-entries), and
+//!    those behind one in its chain, end otherwise.
 //! 2. Descriptors in it are open, and mean the file that they are meant to, until the kernel has
 //!    taken the entry; in a chain of links, until its turn has come.
 //! 3. Slots, buffers, groups and credentials in it stay registered for as long.
@@ -27,7 +28,19 @@
 //! one, unless it is taken back by [`truncate`](crate::IoUring::truncate). A cancellation is only
 //! done when the cancelled operation's completion is there. And dropping the ring is no barrier at
 //! all: the kernel goes on writing to the memory of operations in flight.
-//! [`IoUring::drain`](crate::IoUring::drain) is one.
+//! [`IoUring::quiesce`](crate::IoUring::quiesce) is one.
+//!
+//! ## Silent entries
+//!
+//! An entry with [`SKIP_SUCCESS`](Flags::SKIP_SUCCESS) posts no completion if it succeeds. If it fails,
+//! nothing behind it in its chain posts one. What these entries use stays valid
+//!
+//! - for a silent entry: until its own completion has been reaped, which reports a failure; or a
+//!   completion of an entry behind it in its chain, other than a
+//!   [`LinkTimeout`](crate::opcode::LinkTimeout); or, if neither comes, **forever**.
+//! - for an entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK): until its own
+//!   completion has been reaped, or that of a silent entry before it in its chain. Behind
+//!   [`IO_HARDLINK`](Flags::IO_HARDLINK), only its own completion ends it; it may never come.
 //!
 //! # Whose operations they are
 //!
@@ -43,18 +56,14 @@ mod full;
 mod kind;
 #[cfg(not(rustix_uring_loom))]
 mod reserve;
+mod rewound;
 
 #[cfg(not(rustix_uring_loom))]
 use core::fmt;
 use core::ptr::NonNull;
 
-use rustix::io;
-
-use crate::local::Handle;
 use crate::ring_id::RingId;
 use crate::shared::{AtomicU32, KernelU32, Ordering, Place, put, wakeup_fence};
-use crate::submit::Submitter;
-use crate::types::SubmitArgs;
 use crate::{SetupFlags, sys};
 
 pub use crate::sqe::Sqe;
@@ -70,6 +79,12 @@ pub use reserve::{Filled, Vacant};
 /// Give it to no entry of your own, and
 /// [`is_pad`](crate::cqueue::Entry::is_pad) tells the completion of a pad from all others.
 pub const PAD: u64 = u64::from_be_bytes(*b"ring pad");
+
+/// The user data of the cancellations that [`quiesce`](crate::IoUring::quiesce) pushes.
+///
+/// Give it to no entry of your own, and
+/// [`is_quiesce`](crate::cqueue::Entry::is_quiesce) tells their completions from all others.
+pub const QUIESCE: u64 = u64::from_be_bytes(*b"ring end");
 
 /// Where a submission queue lies, in whichever memory.
 pub(crate) struct Sq {
@@ -253,7 +268,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     }
 
     /// Whether the SQPOLL thread sleeps, so that only an enter call gets it to take what is
-    /// published. [`Submitter::submit`] asks by itself.
+    /// published. [`Submitter::submit`](crate::Submitter::submit) asks by itself.
     ///
     /// "No" is only worth something if it was asked after publishing, with [`sync`](Self::sync).
     #[inline]
@@ -270,7 +285,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     }
 
     /// Whether completions wait in the kernel because the completion queue was full. They arrive
-    /// when there is room and somebody enters, which [`Submitter::submit`] then does even with
+    /// when there is room and somebody enters, which [`Submitter::submit`](crate::Submitter::submit) then does even with
     /// nothing to submit.
     #[inline]
     pub fn cq_overflow(&self) -> bool {
@@ -556,53 +571,18 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         self.publish();
     }
 
-    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place.
+    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place,
+    /// and returns how many.
     ///
     /// # Safety
     ///
     /// As for [`clear`](Self::clear).
-    pub(crate) unsafe fn take_back(&mut self, n: usize) {
+    pub(crate) unsafe fn take_back(&mut self, n: usize) -> usize {
         self.sync();
         let left = self.len().min(n);
         self.local.tail = self.local.tail.wrapping_sub(left as u32);
         self.publish();
-    }
-
-    /// Submits what was pushed from the first place on, and moves what is left to the front.
-    fn submit_rewound<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-        args: Option<&SubmitArgs<'_>>,
-    ) -> io::Result<usize> {
-        if !core::ptr::eq(submitter.sq, self.sq) {
-            // Another ring would run whatever is left in its own first places.
-            return Err(io::Errno::INVAL);
-        }
-        let n = self.local.tail as usize;
-        let taken = submitter.enter_for(n, want, args)?.min(n);
-        let left = n - taken;
-        // SAFETY: entries up to `n` were written by us, and the kernel looks at none of them
-        // outside an enter call, of which this view's is the only one that submits.
-        unsafe {
-            let first = self.places.as_ptr();
-            first.copy_from(first.add(taken), left);
-        }
-        self.local.tail = left as u32;
-        self.local.wide_end = self.local.wide_end.wrapping_sub(taken as u32);
-        self.publish();
-        Ok(taken)
-    }
-
-    /// [`submit_rewound`](Self::submit_rewound) for the ring's own submit methods.
-    #[inline]
-    pub(crate) fn submit_own<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-        args: Option<&SubmitArgs<'_>>,
-    ) -> io::Result<usize> {
-        self.submit_rewound(submitter, want, args)
+        left
     }
 }
 
@@ -622,46 +602,6 @@ impl<S: Uniform> SubmissionQueue<'_, S> {
             self.local.tail = self.head().wrapping_add(len as u32);
             self.publish();
         }
-    }
-}
-
-/// Submitting what a rewound queue holds.
-impl<S: EntryMarker> SubmissionQueue<'_, Rewind<S>> {
-    /// Submits what was pushed, as [`Submitter::submit`] does for other queues. What the kernel
-    /// leaves moves to the front and stays queued.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Submitter::submit`]; and EINVAL if the submitter is another ring's.
-    pub fn submit<H: Handle>(&mut self, submitter: &Submitter<'_, H>) -> io::Result<usize> {
-        self.submit_rewound(submitter, 0, None)
-    }
-
-    /// Submits what was pushed and waits, as [`Submitter::submit_and_wait`] does for other queues.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Submitter::submit_and_wait`]; and EINVAL if the submitter is another ring's.
-    pub fn submit_and_wait<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-    ) -> io::Result<usize> {
-        self.submit_rewound(submitter, want, None)
-    }
-
-    /// Submits what was pushed and waits, as [`Submitter::submit_with_args`] does for other queues.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Submitter::submit_with_args`]; and EINVAL if the submitter is another ring's.
-    pub fn submit_with_args<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-        args: &SubmitArgs<'_>,
-    ) -> io::Result<usize> {
-        self.submit_rewound(submitter, want, Some(args))
     }
 }
 

@@ -372,7 +372,7 @@ fn cancellations_find_what_they_say() {
 }
 
 #[test]
-fn drain_comes_to_the_end() {
+fn quiesce_comes_to_the_end() {
     let mut ring = ring(|it| match it.user_data() {
         1 => Answer::result(5).after(SECOND).stubborn(),
         2 => Answer::result(1).then(Answer::pending()),
@@ -381,11 +381,11 @@ fn drain_comes_to_the_end() {
     });
     (1..=3).for_each(|number| push(&mut ring, nop(number)));
     let mut seen = Vec::new();
-    let drained = ring.drain(&mut 3, &[], |cqe| {
+    let quiesced = ring.quiesce_with(&mut 3, 5 * SECOND, &[], |cqe| {
         seen.push((cqe.user_data(), cqe.result()));
         true
     });
-    assert_eq!(drained, Ok(()));
+    assert_eq!(quiesced, Ok(()));
     let canceled = -Errno::CANCELED.raw_os_error();
     assert_eq!(seen, [(2, 1), (2, canceled), (3, canceled), (1, 5)]);
     assert_eq!((ring.kernel().now(), ring.kernel().in_flight()), (SECOND, vec![]));
@@ -545,7 +545,7 @@ fn there_are_no_system_calls() {
     let mut round = move || {
         push(&mut ring, nop(1));
         ring.submit_and_wait(1).unwrap();
-        ring.drain(&mut 1, &[], |_| true).unwrap();
+        ring.quiesce(1, SECOND).unwrap();
     };
     round();
     assert!(survives_strict_mode(round));
