@@ -230,7 +230,7 @@ impl BufRing {
     ///
     /// EINVAL if the submitter is that of another ring, or on older kernels.
     pub fn available<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<u16> {
-        self.check_ring(submitter)?;
+        submitter.check_is(self.ring)?;
         let head = submitter.buf_ring_head(self.bgid)?;
         Ok(self.tail.own().wrapping_sub(head))
     }
@@ -263,15 +263,10 @@ impl BufRing {
         // SAFETY: the group is ours, for the ring is; and if it is unregistered, so is the handle
         // gone.
         let unregister = || unsafe { submitter.unregister_buf_ring(self.bgid) };
-        match self.check_ring(submitter).and_then(|()| unregister()) {
+        match submitter.check_is(self.ring).and_then(|()| unregister()) {
             Ok(()) => Ok(()),
             Err(errno) => Err(UnregisterError { bufs: self, errno }),
         }
-    }
-
-    /// Fails with EINVAL unless the submitter is that of the ring that this one belongs to.
-    fn check_ring<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<()> {
-        if submitter.sq.id == self.ring { Ok(()) } else { Err(Errno::INVAL) }
     }
 
     /// Where the buffer was added, if it still stands there. It was added once since it was last

@@ -491,7 +491,10 @@ fn refills(bytes: &mut Bytes<'_>) {
     let memory = Memory8::new(len, bytes);
     let region = Mmap::reserve(1).expect("there is address space for a page");
     // SAFETY: the memory is as long, and outlives the queue.
-    let Ok(mut ifq) = (unsafe { Ifq::over(memory.start(), len, &answer, region) }) else { return };
+    let Ok(mut ifq) = (unsafe { Ifq::over(memory.start(), len, &answer, RingId::new(), region) })
+    else {
+        return;
+    };
     for _ in 0..16 {
         let mut cqe = cqueue::Entry::default();
         // SAFETY: a completion is nothing but integers.

@@ -6,6 +6,7 @@ use rustix::io::{self, Errno};
 use crate::cqueue::{Cq, Status};
 use crate::local::Handle;
 use crate::params::{Parameters, SetupFlags};
+use crate::ring_id::RingId;
 use crate::shared::wakeup_fence;
 use crate::squeue::Sq;
 use crate::sys;
@@ -280,6 +281,11 @@ impl<H: Handle> Submitter<'_, H> {
     /// Fails if the ring is lost: a [`resize`](crate::IoUring::resize) was only half done.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.sq.setup.contains(SetupFlags::LOST) { Err(Errno::NOTRECOVERABLE) } else { Ok(()) }
+    }
+
+    /// Fails unless this is the ring that a handle belongs to: its numbers mean nothing to another.
+    pub(crate) fn check_is(&self, ring: RingId) -> io::Result<()> {
+        if self.sq.id == ring { Ok(()) } else { Err(Errno::INVAL) }
     }
 
     /// [`enter`](Self::enter) for a ring that is not lost, with flags of our own.

@@ -25,6 +25,7 @@ use crate::cqueue;
 use crate::local::Handle;
 use crate::memory::end;
 use crate::mmap::{Mmap, page_size};
+use crate::ring_id::RingId;
 use crate::shared::{KernelU32, put};
 use crate::submit::Submitter;
 use crate::sys::{
@@ -184,6 +185,7 @@ pub struct Stats {
 /// Dropping it unmaps the refill ring, and leaves the registration as it is: that ends with the
 /// ring that it belongs to.
 pub struct Ifq {
+    ring: RingId,
     id: u32,
     head: KernelU32,
     tail: KernelU32,
@@ -217,6 +219,7 @@ impl Ifq {
         start: NonNull<u8>,
         len: usize,
         answer: &sys::zcrx_ifq_reg,
+        ring: RingId,
         region: Mmap,
     ) -> io::Result<Self> {
         let [head, tail, rqes] = [answer.offsets[0], answer.offsets[1], answer.offsets[2]];
@@ -229,6 +232,7 @@ impl Ifq {
         // SAFETY: everything lies inside the bytes, aligned, as was just seen.
         unsafe {
             Ok(Self {
+                ring,
                 id: answer.zcrx_id,
                 head: KernelU32::at(start, head),
                 tail: KernelU32::at(start, tail),
@@ -418,7 +422,7 @@ impl<H: Handle> Submitter<'_, H> {
         // SAFETY: the kernel has written there.
         let area_token = unsafe { ptr::read_volatile(&raw const area.rq_area_token) };
         // SAFETY: the memory is as long, and the queue keeps it.
-        let mut ifq = unsafe { Ifq::over(memory.start(), stats_at, &reg, memory) }?;
+        let mut ifq = unsafe { Ifq::over(memory.start(), stats_at, &reg, self.sq.id, memory) }?;
         ifq.area_token = area_token;
         if config.events.is_some() {
             // SAFETY: the statistics lie behind the entries, within the region.
@@ -451,8 +455,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENXIO if there is no such queue; EINVAL on older kernels.
+    /// EINVAL if the queue is another ring's, or on older kernels.
     pub fn zcrx_flush(&self, ifq: &Ifq) -> io::Result<()> {
+        self.check_is(ifq.ring)?;
         // SAFETY: there is no address.
         unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_FLUSH_RQ, [0; 6]) }.map(drop)
     }
@@ -462,8 +467,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENXIO if there is no such queue; EMFILE above `RLIMIT_NOFILE`; EINVAL on older kernels.
+    /// EMFILE above `RLIMIT_NOFILE`; EINVAL if the queue is another ring's, or on older kernels.
     pub fn zcrx_export(&self, ifq: &Ifq) -> io::Result<OwnedFd> {
+        self.check_is(ifq.ring)?;
         // SAFETY: there is no address.
         let answer = unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_EXPORT, [0; 6]) }?;
         let fd = first_half(answer[0]) as RawFd;
@@ -477,9 +483,10 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EINVAL for none or several types, for one that the queue was not registered with or that has
-    /// not been told since it was last armed; EOPNOTSUPP or EINVAL on older kernels; ENXIO if there
-    /// is no such queue.
+    /// not been told since it was last armed, or if the queue is another ring's; EOPNOTSUPP or EINVAL on
+    /// older kernels.
     pub fn zcrx_arm_event(&self, ifq: &Ifq, event: Events) -> io::Result<()> {
+        self.check_is(ifq.ring)?;
         if event.bits().count_ones() != 1 {
             return Err(Errno::INVAL);
         }
@@ -494,12 +501,13 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// As for the first area; EOPNOTSUPP on older kernels; ENXIO if there is no such queue.
+    /// As for the first area; EINVAL if the queue is another ring's; EOPNOTSUPP on older kernels.
     ///
     /// # Safety
     ///
     /// As for [`register_ifq`](Self::register_ifq).
     pub unsafe fn zcrx_add_area(&self, ifq: &Ifq, area: Area<'_>) -> io::Result<u64> {
+        self.check_is(ifq.ring)?;
         let mut area = area.to_reg();
         let address = (&raw mut area).expose_provenance() as u64;
         // SAFETY: the address is that of a struct which is ours for the call; the caller promises
@@ -618,7 +626,9 @@ mod tests {
         };
         let region = Mmap::reserve(4096).unwrap();
         // SAFETY: this is the struct's length, which outlives the queue.
-        let mut ifq = unsafe { Ifq::over(memory, size_of::<Shared>(), &answer, region) }.unwrap();
+        let mut ifq =
+            unsafe { Ifq::over(memory, size_of::<Shared>(), &answer, RingId::new(), region) }
+                .unwrap();
         ifq.area_token = 5 << 48;
         let received = |area: u64, off| Received { off: area << 48 | off, len: 9 };
         for round in 0..50 {

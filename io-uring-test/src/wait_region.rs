@@ -180,10 +180,15 @@ fn refused(ring: &mut dyn Ring) -> Result {
         let wait = submitter.submit_and_wait_reg(1, &region, slot, NONE);
         assert_eq!(wait, Err(Errno::INVAL));
     }
-    // A ring that has none.
+    // Rings that have none, or another one.
     region.set(0, &SubmitArgs::new().timespec(&Timespec::new()))?;
-    let wait = enabled.submitter().submit_and_wait_reg(1, &region, 0, NONE);
-    assert_eq!(wait, Err(Errno::FAULT));
+    let other = disabled()?;
+    let _own = other.submitter().register_wait_region(1)?;
+    other.submitter().register_enable_rings()?;
+    for other in [&enabled, &other] {
+        let wait = other.submitter().submit_and_wait_reg(1, &region, 0, NONE);
+        assert_eq!(wait, Err(Errno::INVAL));
+    }
     Ok(())
 }
 

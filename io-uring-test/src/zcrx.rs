@@ -250,12 +250,12 @@ fn control_refused() -> Result {
     // SAFETY: the pages are unmapped behind the rings.
     let ifq = unsafe { ring.submitter().register_ifq(&config(&memory, 8)) }?;
     let (ring, other) = (ring.submitter(), other.submitter());
-    assert_eq!(other.zcrx_flush(&ifq), Err(Errno::NXIO));
-    assert_eq!(other.zcrx_export(&ifq).err(), Some(Errno::NXIO));
-    assert_eq!(other.zcrx_arm_event(&ifq, Events::COPY), Err(Errno::NXIO));
+    assert_eq!(other.zcrx_flush(&ifq), Err(Errno::INVAL));
+    assert_eq!(other.zcrx_export(&ifq).err(), Some(Errno::INVAL));
+    assert_eq!(other.zcrx_arm_event(&ifq, Events::COPY), Err(Errno::INVAL));
     // SAFETY: it is refused.
     let added = unsafe { other.zcrx_add_area(&ifq, Area::Memory(more.all())) };
-    assert_eq!(added, Err(Errno::NXIO));
+    assert_eq!(added, Err(Errno::INVAL));
     assert_eq!(
         ring.import_ifq(open("/dev/null", OFlags::RDONLY, Mode::empty())?.as_fd()),
         Err(Errno::BADF)
