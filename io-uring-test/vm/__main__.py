@@ -32,13 +32,16 @@ def arguments():
     )
     parser.add_argument("--pid1", action="store_true", help="only the freestanding program, as the only process of "
                         + " ".join(pid1.USUAL) + ", or of --kernels")
+    parser.add_argument("--explore", type=int, metavar="STEPS", help="in place of the tests, so many steps of random "
+                        "programs beside the model, optimized")
+    parser.add_argument("--seed", type=int, default=1, help="where those begin (1)")
     parser.add_argument("--write", action="store_true", help="write SUPPORT.md and the README's part of it")
     parser.add_argument("--jobs", type=int, default=2, help="machines at a time (2)")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for each machine (900)")
     parser.add_argument("--refresh", action="store_true", help="look for newer kernels than those in the cache")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="only live tests whose names contain one of these")
     args = parser.parse_args()
-    args.all = not (args.fast or args.kernels or args.targets or args.cases or args.pid1)
+    args.all = not (args.fast or args.kernels or args.targets or args.cases or args.pid1 or args.explore)
     if args.write and not args.all:
         parser.error("--write wants all kernels and all cases")
     return args
@@ -58,7 +61,8 @@ def main():
             complaints += pid1.run([matrix.Entry.parse(text) for text in kernels], args.refresh)
         if not (args.targets or args.pid1):
             entries = [matrix.Entry.parse(text) for text in chosen]
-            results = matrix.run(entries, args.cases, logs, args.jobs, args.timeout, args.refresh)
+            tests = matrix.Explorer(args.seed, args.explore) if args.explore else matrix.Cases(args.cases)
+            results = matrix.run(entries, tests, logs, args.jobs, args.timeout, args.refresh)
             print("\n" + matrix.summary(results) + "\n", flush=True)
         if args.targets or args.all:
             compiled = targets.check(args.jobs)
@@ -66,7 +70,7 @@ def main():
             complaints += targets.complaints(compiled)
     except Failure as e:
         sys.exit(str(e))
-    if not args.cases:
+    if not (args.cases or args.explore):
         complaints += matrix.regressions(results) + support.lost(results)
     if args.all:
         complaints += support.gaps(results)

@@ -67,7 +67,7 @@ class Result:
         return sum(key[0] == group and row.state == state for key, row in self.rows.items())
 
 
-def run(entries, filters, logs, jobs, timeout, refresh):
+def run(entries, tests, logs, jobs, timeout, refresh):
     """The results, in the order of the entries."""
     waiting, results = queue.Queue(), {}
     for entry in entries:
@@ -81,7 +81,7 @@ def run(entries, filters, logs, jobs, timeout, refresh):
                 return
             result = results[entry] = Result(entry)
             try:
-                run_one(result, filters, logs, timeout, refresh)
+                run_one(result, tests, logs, timeout, refresh)
             except toolchain.Unavailable as e:
                 result.unavailable = str(e)
             except Failure as e:
@@ -99,7 +99,42 @@ def run(entries, filters, logs, jobs, timeout, refresh):
     return [results[entry] for entry in entries]
 
 
-def run_one(result, filters, logs, timeout, refresh):
+@dataclass(frozen=True)
+class Cases:
+    """The unit tests and the live tests, or of the latter those whose names contain one of these."""
+
+    filters: list
+
+    def programs(self, arch):
+        programs = dict(toolchain.build(arch))
+        # Whoever chooses cases does not mean the unit tests.
+        if self.filters:
+            del programs["unit"]
+        return programs
+
+    def commands(self):
+        return {
+            "unit": ["/vm/bin/unit", "--quiet", "--test-threads=2"],
+            # Emulation may be a hundred times slower than the machine that a case is timed for.
+            "live": ["/vm/bin/live", "--report", "/tmp/report", "--timeout", "300", *self.filters],
+        }
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """Random programs, beside the model."""
+
+    seed: int
+    steps: int
+
+    def programs(self, arch):
+        return {"explore": toolchain.explorer(arch)}
+
+    def commands(self):
+        return {"explore": ["/vm/bin/explore", "--seed", str(self.seed), "--steps", str(self.steps)]}
+
+
+def run_one(result, tests, logs, timeout, refresh):
     entry = result.entry
     arch = ARCHES[entry.arch]
     machine = kernels.machine(arch, entry.kernel)
@@ -108,16 +143,8 @@ def run_one(result, filters, logs, timeout, refresh):
     result.version = kernel.version
     busybox = kernels.busybox(machine)
     program(machine.qemu, *machine.packages)
-    programs = dict(toolchain.build(arch))
-    # Whoever chooses cases does not mean the unit tests.
-    if filters:
-        del programs["unit"]
-    commands = {
-        "unit": ["/vm/bin/unit", "--quiet", "--test-threads=2"],
-        # Emulation may be a hundred times slower than the machine that a case is timed for.
-        "live": ["/vm/bin/live", "--report", "/tmp/report", "--timeout", "300", *filters],
-    }
-    commands = {name: words for name, words in commands.items() if name in programs}
+    programs = tests.programs(arch)
+    commands = {name: words for name, words in tests.commands().items() if name in programs}
     stem = logs / ("%s-%s" % (entry.arch, entry.kernel))
     result.log = stem.with_name(stem.name + ".log")
     heard = [0]
@@ -140,7 +167,7 @@ def run_one(result, filters, logs, timeout, refresh):
         result.rows[group, name] = Row(state, reason)
     if not result.problem and set(result.statuses) != set(commands):
         result.problem = "not all tests have run"
-    if not result.problem and not result.rows:
+    if not result.problem and "live" in commands and not result.rows:
         result.problem = "the live tests have not reported"
 
 
@@ -150,6 +177,9 @@ def outcome(result):
         return "no toolchain: " + result.unavailable
     if result.problem:
         return "FAILED: " + result.problem
+    if "explore" in result.statuses:
+        said = result.log.read_text(errors="replace").strip().splitlines()
+        return ("FAILED: " if result.statuses["explore"] else "") + (said[-1] if said else "not a word")
     words = []
     if "unit" in result.statuses:
         words.append("unit tests " + ("FAILED" if result.statuses["unit"] else "pass"))

@@ -156,6 +156,15 @@ def build(arch):
     return BUILT[arch.name]
 
 
+def explorer(arch):
+    """Builds the program that looks for differences from the model; optimized, for it is to make millions of
+    steps."""
+    env = environment(arch)
+    with CARGO:
+        say("building the explorer for %s" % arch.triple)
+        return executable(arch, env, "build", "--release", "--bin", "explore", "-p", "io-uring-test")
+
+
 def compile_tests(arch, env):
     # What the live tests need to test themselves is not there for every architecture.
     unit = executable(arch, env, "test", "--no-run", "--lib", "-p", "rustix-uring")
