@@ -138,8 +138,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// not wait at all.
     ///
     /// If `want` is above 0, this always enters the kernel, and so runs what is deferred;
-    /// [`wait`](Self::wait) does not. A `want` above the capacity of the completion queue is never
-    /// reached: that waits until there is an error, a signal, or no more time.
+    /// [`wait`](Self::wait) does not. A `want` above the capacity of the completion queue counts as the
+    /// capacity: the wait ends when the queue is full.
     ///
     /// # Result and errors
     ///

@@ -126,13 +126,13 @@ impl<H: Handle> Submitter<'_, H> {
     /// Submits what the queue's view has published, and waits until `want` completions are there,
     /// or as the region's slot says. Since Linux 6.13.
     ///
-    /// `flags` may be [`EnterFlags::ABS_TIMER`] and [`EnterFlags::NO_IOWAIT`]. On a
-    /// [rewound](crate::squeue::Rewind) ring, whose view alone knows what there is, it only waits.
+    /// `flags` may be [`EnterFlags::ABS_TIMER`] and [`EnterFlags::NO_IOWAIT`].
     ///
     /// # Result and errors
     ///
-    /// As of [`submit_with_args`](Self::submit_with_args); and EINVAL if there is no such slot, or
-    /// if the region is another ring's.
+    /// As of [`submit_with_args`](Self::submit_with_args), the EINVAL of a
+    /// [rewound](crate::squeue::Rewind) ring included, which this can only wait for; and EINVAL if there
+    /// is no such slot, or if the region is another ring's.
     pub fn submit_and_wait_reg(
         &self,
         want: usize,

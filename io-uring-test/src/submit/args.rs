@@ -26,6 +26,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("min_wait_usec", EXT_ARG, min_wait_usec),
     Case::once("min_wait_alone", &[Feature(Features::MIN_TIMEOUT)], min_wait_alone),
     Case::kinds("want_beyond_reach", EXT_ARG, want_beyond_reach),
+    Case::kinds("full_is_all_that_is_wanted", EXT_ARG, full_is_all_that_is_wanted)
+        .setup(Setup::USUAL.cq_entries(16)),
     Case::kinds("what_is_there_ends_a_wait", &[RingWith(DEFER)], what_is_there_ends_a_wait)
         .setup(Setup::USUAL.flags(DEFER)),
     Case::once("no_iowait", EXT_ARG, no_iowait),
@@ -144,6 +146,22 @@ fn want_beyond_reach(ring: &mut dyn Ring) -> Result {
         assert_eq!(ring.submit_with_args(want, &args), Err(Errno::TIME), "{want}");
         assert_eq!(ring.submitter().wait_with_args(want, &args), Err(Errno::TIME), "{want}");
     }
+    Ok(())
+}
+
+/// More than the queue holds is not waited for.
+fn full_is_all_that_is_wanted(ring: &mut dyn Ring) -> Result {
+    for half in [0..8, 8..16] {
+        ring.push_nops(half, Flags::empty())?;
+        ring.submit()?;
+    }
+    let long = Timespec::new().sec(10);
+    let args = SubmitArgs::new().timespec(&long);
+    for want in [17, 100, usize::MAX] {
+        assert_eq!(ring.submit_with_args(want, &args), Ok(0), "{want}");
+        assert_eq!(ring.submitter().wait_with_args(want, &args), Ok(()), "{want}");
+    }
+    assert_eq!(ring.reap().len(), 16);
     Ok(())
 }
 
