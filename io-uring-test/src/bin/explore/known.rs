@@ -1,0 +1,39 @@
+//! Faults of kernels that are known: which kernels have them, what the model does about them, and
+//! how they were reproduced.
+//!
+//! This is the one place that looks at a kernel's version. Everything else asks the kernel what it has.
+
+/// What the model knows of the kernel's faults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) version: (u32, u32),
+}
+
+/// A row of the table.
+pub(crate) struct Fault {
+    pub(crate) name: &'static str,
+    /// From this version on, and up to but without that one, if it was mended.
+    pub(crate) from: (u32, u32),
+    pub(crate) until: Option<(u32, u32)>,
+    /// What the model does about it.
+    pub(crate) model: &'static str,
+    /// A program that shows it.
+    pub(crate) reproduction: &'static str,
+}
+
+pub(crate) static FAULTS: &[Fault] = &[];
+
+impl Known {
+    /// Of the kernel that this runs on.
+    pub(crate) fn here() -> Self {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        Self { version }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let fault = FAULTS.iter().find(|fault| fault.name == name).expect("a row of the table");
+        fault.from <= self.version && fault.until.is_none_or(|until| self.version < until)
+    }
+}

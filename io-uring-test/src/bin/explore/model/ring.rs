@@ -1,0 +1,129 @@
+//! A ring: its two queues, and the requests between them.
+
+use std::collections::VecDeque;
+
+use super::cqueue::Cq;
+use super::operation::Entry;
+use super::setup::Built;
+use super::squeue::Sq;
+
+/// A request, and those that are linked behind it.
+pub(crate) type Chain = VecDeque<Entry>;
+
+/// A request that waits for something, with its chain.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    /// Which one it is: user data need not be unique.
+    pub(crate) id: u64,
+    pub(crate) chain: Chain,
+    /// What it waits for has happened, and it will have a look.
+    pub(crate) woken: bool,
+    pub(crate) cancelled: bool,
+}
+
+/// What the task does when it returns from a system call, or when it asks for events.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// Starts what is linked behind a request that is done.
+    Start(Chain),
+    /// Ends what is linked behind a request that has failed.
+    Fail(Chain),
+    /// Completes a request.
+    Complete { chain: Chain, result: i32, flags: u32, big: Option<[u64; 2]>, failed: bool },
+    /// A request that waits has a look.
+    Look(u64),
+    /// Another ring's message.
+    Message(super::cqueue::Cqe),
+}
+
+impl Work {
+    /// The requests that it is about.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = &Entry> {
+        let chain = match self {
+            Self::Start(chain) | Self::Fail(chain) | Self::Complete { chain, .. } => Some(chain),
+            Self::Look(_) | Self::Message(_) => None,
+        };
+        chain.into_iter().flatten()
+    }
+}
+
+/// A request that is done, not yet posted.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) chain: Chain,
+    pub(crate) result: i32,
+    pub(crate) flags: u32,
+    pub(crate) big: Option<[u64; 2]>,
+    pub(crate) failed: bool,
+}
+
+/// A chain behind a drain.
+#[derive(Clone, Debug)]
+pub(crate) struct Drained {
+    pub(crate) chain: Chain,
+    /// It waits itself until all before it are done.
+    pub(crate) drains: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    pub(crate) built: Built,
+    pub(crate) sq: Sq,
+    pub(crate) cq: Cq,
+    /// Completions are posted only when the task asks for events.
+    pub(crate) defers: bool,
+    pub(crate) disabled: bool,
+
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) work: VecDeque<Work>,
+    pub(crate) done: Vec<Done>,
+    pub(crate) next_id: u64,
+    /// How many requests have not ended.
+    pub(crate) alive: usize,
+
+    pub(crate) drained: VecDeque<Drained>,
+    pub(crate) drain_active: bool,
+    /// What follows the chain that is being put together drains too.
+    pub(crate) drain_next: bool,
+    /// A silent entry was submitted: drains are refused from now on.
+    pub(crate) drain_disabled: bool,
+
+    /// Requests run somewhere else, or in their own time: what is visible is compared once they have
+    /// come to rest.
+    pub(crate) restless: usize,
+    /// How many slots for registered files there are, and the pipes in them.
+    pub(crate) slots: Option<Vec<Option<usize>>>,
+}
+
+impl Ring {
+    pub(crate) fn new(built: Built) -> Self {
+        Self {
+            sq: Sq::new(built.sq_entries, built.mixed_sq, built.rewound, built.posting_pads),
+            cq: Cq::new(built.cq_entries, built.cqe),
+            defers: built.defers,
+            disabled: built.disabled,
+            built,
+            waiting: Vec::new(),
+            work: VecDeque::new(),
+            done: Vec::new(),
+            next_id: 0,
+            alive: 0,
+            drained: VecDeque::new(),
+            drain_active: false,
+            drain_next: false,
+            drain_disabled: false,
+            restless: 0,
+            slots: None,
+        }
+    }
+
+    /// Whether something waits for the task to ask for events, which a flag shows.
+    pub(crate) fn taskrun(&self) -> bool {
+        self.defers && self.built.taskrun_flag && !self.work.is_empty()
+    }
+
+    /// How many completions may still come, at most.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.alive + self.sq.len() + self.work.len()
+    }
+}
