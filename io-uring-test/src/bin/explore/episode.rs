@@ -11,7 +11,7 @@ use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
 use crate::model::squeue::PAD;
 use crate::model::{Kernel, Model, errno};
-use crate::op::{self, Things as _};
+use crate::op;
 use crate::real::{Ring, Seen, Sized};
 use crate::step::{self, Push, Raw, Reap, Step};
 use crate::world::{Borrowed, PIPES, World};
@@ -454,7 +454,21 @@ impl Lockstep<'_> {
     /// What runs in its own time must find room: nothing would show when it has come to rest.
     fn may_submit(&mut self, r: usize) -> bool {
         let ring = self.model.ring(r);
+        if ring.defers && ring.cq.overflows() && ring.outstanding() > 3 {
+            // Whether all has run would not show.
+            return false;
+        }
+        // A chain that ends with the submission is started by a worker, who may not have come to
+        // waiting when it is to be cancelled.
+        let mut open: Option<Op> = None;
+        for entry in ring.sq.entries() {
+            open = entry.is_linked().then(|| open.unwrap_or(entry.op));
+        }
+        if open.is_some_and(|op| op.may_wait()) {
+            return false;
+        }
         let own_time = ring.drain_active
+            || open.is_some()
             || ring.sq.entries().any(|entry| entry.flags & (crate::model::operation::DRAIN | crate::model::operation::ASYNC) != 0);
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
@@ -474,11 +488,20 @@ impl Lockstep<'_> {
         });
         let all = how == Reap::All;
         let most = if all { usize::MAX } else { n };
+        let unordered = self.model.ring(r).unordered;
         let cq = &mut self.model.ring(r).cq;
         let before = (how == Reap::Forget).then(|| cq.clone());
         let mut expected = Vec::new();
+        if unordered {
+            if let Some(peeked) = &peeked {
+                cq.swap_to_front(peeked);
+            }
+        }
         same("peek", &peeked, &cq.visible().next().copied())?;
         while expected.len() < most {
+            if let (true, Some(real)) = (unordered, taken.get(expected.len())) {
+                cq.swap_to_front(real);
+            }
             let Some(cqe) = cq.next() else { break };
             expected.push(cqe);
         }
@@ -490,6 +513,10 @@ impl Lockstep<'_> {
             }
         }
         same("completions", &taken, &expected)?;
+        let ring = self.model.ring(r);
+        if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 {
+            ring.unordered = false;
+        }
         if how != Reap::Forget || at_the_end {
             for cqe in &taken {
                 self.check_memory(cqe)?;

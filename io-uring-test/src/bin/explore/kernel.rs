@@ -60,11 +60,14 @@ pub(crate) fn ask() -> Result<Kernel> {
         setup |= flag::NO_MMAP | flag::REGISTERED_FD_ONLY;
     }
     let defers = setup & flag::DEFER_TASKRUN != 0;
-    let resize = defers && {
+    let (mut resize, mut resize_shows_taskrun) = (false, false);
+    if defers {
         let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
-        builder.setup_single_issuer().setup_defer_taskrun();
-        builder.build(4)?.resize(8, None).is_ok()
-    };
+        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+        let mut ring = builder.build(4)?;
+        resize = ring.resize(8, None).is_ok();
+        resize_shows_taskrun = ring.submission().taskrun();
+    }
     let nop = opcode::Nop::new;
     Ok(Kernel {
         setup,
@@ -84,6 +87,7 @@ pub(crate) fn ask() -> Result<Kernel> {
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),
         resize,
+        resize_shows_taskrun,
         ring_fds: IoUring::new(1)?.into_local().register_ring_fd().is_ok(),
         reg_reg_ring: has(Features::REG_REG_RING),
         unpinned_memory,

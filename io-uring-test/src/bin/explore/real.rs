@@ -4,7 +4,7 @@ use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
-use rustix_uring::squeue::{self, Entry, Entry128, PushError};
+use rustix_uring::squeue::{Entry, Entry128, PushError};
 use rustix_uring::types::SubmitArgs;
 use rustix_uring::{
     Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters, SubmissionQueue, Submitter, cqueue,
@@ -492,6 +492,3 @@ pub(crate) unsafe fn in_memory<S: Kind, C: CKind>(
 pub(crate) fn number(fd: BorrowedFd<'_>) -> i32 {
     fd.as_raw_fd()
 }
-
-/// A kind of submission queue that nothing here names.
-pub(crate) use squeue::EntryMarker as _;

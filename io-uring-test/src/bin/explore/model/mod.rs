@@ -54,6 +54,8 @@ pub(crate) struct Kernel {
     pub(crate) sync_cancel: bool,
     pub(crate) sparse_files: bool,
     pub(crate) resize: bool,
+    /// A resize sets the flag that says that work waits, whether any does.
+    pub(crate) resize_shows_taskrun: bool,
     pub(crate) ring_fds: bool,
     pub(crate) reg_reg_ring: bool,
     pub(crate) unpinned_memory: bool,

@@ -54,6 +54,11 @@ pub(crate) struct Criteria {
 
 impl Op {
     pub(crate) const NOP: Self = Self::Nop { result: None, big: None, task_work: false };
+
+    /// Whether it may wait for something.
+    pub(crate) fn may_wait(&self) -> bool {
+        matches!(self, Self::Poll { .. } | Self::Read { .. } | Self::ReadSlot { .. } | Self::Timeout)
+    }
 }
 
 /// An entry of the submission queue.

@@ -11,7 +11,7 @@ use crate::model::cqueue::Size;
 
 impl Model {
     pub(crate) fn resize(&mut self, r: usize, entries: u32, cq_entries: Option<u32>) -> Result<(), i32> {
-        let can = self.kernel.resize;
+        let (can, shows) = (self.kernel.resize, self.kernel.resize_shows_taskrun);
         let ring = self.ring(r);
         let (sq, cq) = setup::sizes(entries, cq_entries, false)?;
         if ring.built.in_memory || !ring.built.descriptor || ring.built.flags & NO_SQARRAY == 0 {
@@ -36,6 +36,7 @@ impl Model {
         }
         ring.sq.resize(sq);
         ring.cq.resize(cq);
+        ring.taskrun_for_nothing = shows;
         Ok(())
     }
 
@@ -47,7 +48,6 @@ impl Model {
         match found {
             n if n < 0 => Err(-n),
             _ if !several => Ok(0),
-            0 => Err(ENOENT),
             n => Ok(n as usize),
         }
     }

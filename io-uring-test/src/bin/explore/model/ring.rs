@@ -91,6 +91,10 @@ pub(crate) struct Ring {
     /// Requests run somewhere else, or in their own time: what is visible is compared once they have
     /// come to rest.
     pub(crate) restless: usize,
+    /// Some of what is ready, or to come, was done by a worker thread: there is no order.
+    pub(crate) unordered: bool,
+    /// A resize has set the flag that says that work waits.
+    pub(crate) taskrun_for_nothing: bool,
     /// How many slots for registered files there are, and the pipes in them.
     pub(crate) slots: Option<Vec<Option<usize>>>,
 }
@@ -113,13 +117,21 @@ impl Ring {
             drain_next: false,
             drain_disabled: false,
             restless: 0,
+            unordered: false,
+            taskrun_for_nothing: false,
             slots: None,
         }
     }
 
     /// Whether something waits for the task to ask for events, which a flag shows.
     pub(crate) fn taskrun(&self) -> bool {
-        self.defers && self.built.taskrun_flag && !self.work.is_empty()
+        self.defers && self.built.taskrun_flag && (self.taskrun_for_nothing || !self.work.is_empty())
+    }
+
+    /// A worker thread does something, in its own time.
+    pub(crate) fn by_worker(&mut self) {
+        self.restless += 1;
+        self.unordered = true;
     }
 
     /// How many completions may still come, at most.

@@ -38,7 +38,7 @@ impl Model {
     pub(super) fn start(&mut self, r: usize, mut chain: Chain, _inline: bool) {
         if chain[0].flags & ASYNC != 0 {
             // A worker thread does it.
-            self.ring(r).restless += 1;
+            self.ring(r).by_worker();
         }
         match self.issue(r, &mut chain) {
             Outcome::Done { result, failed, big } => {
@@ -193,7 +193,15 @@ impl Model {
 
     /// The work of the task: until there is none left.
     pub(crate) fn run(&mut self, r: usize) {
+        let mut rounds = 0;
         while !self.ring(r).work.is_empty() {
+            rounds += 1;
+            let ring = self.ring(r);
+            ring.taskrun_for_nothing = false;
+            if ring.defers && rounds == 2 {
+                // One call need not do all of it.
+                ring.restless += 1;
+            }
             let batch = std::mem::take(&mut self.ring(r).work);
             for work in batch {
                 match work {

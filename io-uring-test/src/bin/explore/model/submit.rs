@@ -3,7 +3,8 @@
 //! - The kernel takes entries one by one. One that it refuses gets a completion that says why, and
 //!   ends the submission, unless the ring goes on behind errors (`SUBMIT_ALL`), or the entry has a link
 //!   flag: a chain is put together to its end first, and then it is not run at all.
-//! - A chain ends at the first entry without a link flag, or with the submission.
+//! - A chain ends at the first entry without a link flag, or with the submission. In the second case, a
+//!   worker thread starts it.
 //! - What was not taken stays queued.
 //! - A wait comes after the submission, and only if everything was taken. An error of the wait is
 //!   reported only if nothing was submitted.
@@ -100,6 +101,9 @@ impl Model {
         }
         if let Some(chain) = chain {
             // The end of the submission is the end of the chain.
+            if chain[0].failed.is_none() {
+                self.ring(r).by_worker();
+            }
             self.queue(r, chain);
         }
         taken
