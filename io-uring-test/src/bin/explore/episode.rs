@@ -169,6 +169,9 @@ impl Lockstep<'_> {
             expected.queue_empty = model.sq.len() == 0;
             expected.left.clear();
             expected.left.extend(model.sq.left());
+            if std::mem::take(&mut model.taskrun_is_open) {
+                model.taskrun_for_nothing = self.seen.taskrun;
+            }
             expected.cq_overflow = model.cq.overflows();
             expected.taskrun = model.taskrun();
             expected.ready = model.cq.len();
@@ -195,7 +198,7 @@ impl Lockstep<'_> {
             if ring.restless == 0 && rounds > 0 {
                 return Ok(());
             }
-            let least = ring.restless + 1;
+            let least = ring.restless + ring.outstanding() + 1;
             ring.restless = 0;
             self.model.run(r);
             self.model.ring(r).cq.flush();
@@ -205,15 +208,8 @@ impl Lockstep<'_> {
             let real = self.real(r);
             for i in 0..PATIENCE {
                 raw(real.get_events()).map_err(|e| format!("get_events: errno {e}"))?;
-                if i + 1 >= least && real.ready() == len {
-                    let mut seen = Seen::default();
-                    if !overflows {
-                        break;
-                    }
-                    real.look(&mut seen);
-                    if seen.cq_overflow {
-                        break;
-                    }
+                if i + 1 >= least && real.ready() == len && (!overflows || real.overflows()) {
+                    break;
                 }
                 if i > 1000 {
                     std::thread::sleep(std::time::Duration::from_micros(20));
@@ -406,6 +402,10 @@ impl Lockstep<'_> {
         if submits && !self.may_submit(r) {
             return Ok(());
         }
+        let want = match self.model.kernel.merged {
+            true => want,
+            false => want.map(|want| want.min((1 << 31) - 1)),
+        };
         let wants_time = want.is_some_and(|want| want > 0);
         if wants_time && !self.model.kernel.ext_arg {
             return Ok(());

@@ -65,6 +65,7 @@ pub(crate) trait Ring {
     fn reap(&mut self, how: Reap, n: usize, into: &mut Vec<Cqe>);
     fn peek(&mut self) -> Option<Cqe>;
     fn ready(&self) -> usize;
+    fn overflows(&mut self) -> bool;
 
     fn submit(&mut self, by_submitter: bool) -> Result<usize, Errno>;
     fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno>;
@@ -353,6 +354,10 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
 
     fn ready(&self) -> usize {
         on!(self, ring => ring.status().ready())
+    }
+
+    fn overflows(&mut self) -> bool {
+        on!(self, ring => ring.submission().cq_overflow())
     }
 
     fn submit(&mut self, by_submitter: bool) -> Result<usize, Errno> {

@@ -40,9 +40,9 @@ pub(crate) struct Found {
 }
 
 /// How long one step takes at most.
-const HUNG: Duration = Duration::from_secs(20);
+const HUNG: Duration = Duration::from_secs(8);
 /// The same, for candidates of what has hung already.
-const HUNG_AGAIN: Duration = Duration::from_secs(3);
+const HUNG_AGAIN: Duration = Duration::from_secs(2);
 const TEXT: usize = 1 << 16;
 
 /// What a child says. Zeroes are where it begins.
@@ -263,7 +263,7 @@ pub(crate) fn shrink(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<Shor
         let (what, lines) = (found.what.clone(), String::new());
         return Ok(Shortest { episode: best, what, lines, not_alone: true });
     }
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(25);
     'smaller: while Instant::now() < end && tree.simplify() {
         loop {
             let candidate = tree.current();

@@ -54,8 +54,8 @@ impl Lockstep<'_> {
                 }
                 let ring = self.model.ring(r);
                 let expected = match (&ring.slots, n) {
+                    (_, 0) => Err(EINVAL),
                     (Some(_), _) => Err(EBUSY),
-                    (None, 0) => Err(EINVAL),
                     (None, n) => {
                         ring.slots = Some(vec![None; n as usize]);
                         Ok(())

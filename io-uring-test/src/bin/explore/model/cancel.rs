@@ -1,6 +1,8 @@
 //! Cancelling.
 //!
 //! - Found is what waits: by its user data, by its file, or anything. What is linked behind it is not.
+//! - A request that was found can be found again, by another cancellation, until its completion is
+//!   posted; a timeout cannot.
 //! - A request that was found completes with -ECANCELED, by the work of its task, and its chain is
 //!   severed. The cancellation itself is done before that.
 //! - Asked for one, the answer is 0 or -ENOENT; asked for all, it is how many there were.
@@ -45,8 +47,7 @@ impl Model {
                 && by.pipe.is_none_or(|pipe| match entry.op {
                     Op::Poll { pipe: at, .. } | Op::Read { pipe: at, .. } => at == pipe,
                     _ => false,
-                })
-                && !(several && waiting.cancelled);
+                });
             if !matches {
                 i += 1;
                 continue;
@@ -70,6 +71,8 @@ impl Model {
                 return 0;
             }
         }
+        // In which order is the kernel's affair.
+        self.ring(r).unordered |= found > 1;
         if several { found } else { -ENOENT }
     }
 }

@@ -55,9 +55,9 @@ pub(crate) struct Criteria {
 impl Op {
     pub(crate) const NOP: Self = Self::Nop { result: None, big: None, task_work: false };
 
-    /// Whether it may wait for something.
+    /// Whether it may wait for something, or (a cancellation, in a worker) finds itself.
     pub(crate) fn may_wait(&self) -> bool {
-        matches!(self, Self::Poll { .. } | Self::Read { .. } | Self::ReadSlot { .. } | Self::Timeout)
+        matches!(self, Self::Poll { .. } | Self::Read { .. } | Self::ReadSlot { .. } | Self::Timeout | Self::CancelAny { .. })
     }
 }
 

@@ -93,8 +93,10 @@ pub(crate) struct Ring {
     pub(crate) restless: usize,
     /// Some of what is ready, or to come, was done by a worker thread: there is no order.
     pub(crate) unordered: bool,
-    /// A resize has set the flag that says that work waits.
+    /// The flag that says that work waits is set, although none does.
     pub(crate) taskrun_for_nothing: bool,
+    /// Whether it is, is for the kernel to say.
+    pub(crate) taskrun_is_open: bool,
     /// How many slots for registered files there are, and the pipes in them.
     pub(crate) slots: Option<Vec<Option<usize>>>,
 }
@@ -119,6 +121,7 @@ impl Ring {
             restless: 0,
             unordered: false,
             taskrun_for_nothing: false,
+            taskrun_is_open: false,
             slots: None,
         }
     }
@@ -128,10 +131,11 @@ impl Ring {
         self.defers && self.built.taskrun_flag && (self.taskrun_for_nothing || !self.work.is_empty())
     }
 
-    /// A worker thread does something, in its own time.
-    pub(crate) fn by_worker(&mut self) {
+    /// Something is done in its own time: by a worker thread, or behind a drain.
+    pub(crate) fn in_its_own_time(&mut self) {
         self.restless += 1;
         self.unordered = true;
+        self.taskrun_is_open = true;
     }
 
     /// How many completions may still come, at most.

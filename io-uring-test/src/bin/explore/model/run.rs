@@ -38,7 +38,7 @@ impl Model {
     pub(super) fn start(&mut self, r: usize, mut chain: Chain, _inline: bool) {
         if chain[0].flags & ASYNC != 0 {
             // A worker thread does it.
-            self.ring(r).by_worker();
+            self.ring(r).in_its_own_time();
         }
         match self.issue(r, &mut chain) {
             Outcome::Done { result, failed, big } => {
@@ -128,12 +128,13 @@ impl Model {
 
     /// A message to a ring: posted at once, or by the work of its task if that ring defers.
     fn message(&mut self, to: usize, cqe: Cqe, skip: bool) -> Outcome {
+        if skip {
+            // That is for messages that bring a file.
+            return Outcome::done(-EINVAL);
+        }
         let Some(ring) = &mut self.rings[to] else { return Outcome::done(-EBADFD) };
         if ring.disabled {
             return Outcome::done(-EBADFD);
-        }
-        if skip {
-            return Outcome::done(0);
         }
         let big = match ring.cq.size {
             Size::Small => None,
@@ -199,8 +200,10 @@ impl Model {
             let ring = self.ring(r);
             ring.taskrun_for_nothing = false;
             if ring.defers && rounds == 2 {
-                // One call need not do all of it.
+                // One call need not do all of it. And what comes up while work is done sets the flag
+                // that says that there is some, which then may stay.
                 ring.restless += 1;
+                ring.taskrun_is_open = true;
             }
             let batch = std::mem::take(&mut self.ring(r).work);
             for work in batch {
@@ -220,7 +223,12 @@ impl Model {
                         self.ring(r).done.push(Done { chain, result, flags, big, failed });
                     }
                     Work::Look(id) => self.look(r, id),
-                    Work::Message(cqe) => self.ring(r).cq.post(cqe),
+                    Work::Message(cqe) => {
+                        // It overtakes what is done in the same round.
+                        let ring = self.ring(r);
+                        ring.unordered = true;
+                        ring.cq.post(cqe);
+                    }
                 }
             }
             self.flush(r);

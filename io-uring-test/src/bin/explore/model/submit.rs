@@ -30,8 +30,10 @@ impl Model {
 
     /// What `wait` and its kin do, and return.
     pub(crate) fn wait(&mut self, r: usize, want: u64) -> Result<usize, i32> {
+        let merged = self.kernel.merged;
         let ring = self.ring(r);
-        if want == 0 && !ring.cq.overflows() && !ring.taskrun() {
+        let there = merged && want <= ring.cq.len() as u64;
+        if (want == 0 || there) && !ring.cq.overflows() && !ring.taskrun() {
             return Ok(0);
         }
         self.enter(r, 0, Some(want))
@@ -102,7 +104,7 @@ impl Model {
         if let Some(chain) = chain {
             // The end of the submission is the end of the chain.
             if chain[0].failed.is_none() {
-                self.ring(r).by_worker();
+                self.ring(r).in_its_own_time();
             }
             self.queue(r, chain);
         }
@@ -141,6 +143,8 @@ impl Model {
         }
         match entry.op {
             Op::Ioprio => Some(EINVAL),
+            // It could not say which completion is the last.
+            Op::Poll { multi: true, .. } if entry.is_silent() => Some(EINVAL),
             Op::ReadNothing if !linked_file => Some(EBADF),
             Op::Nop { result, big, task_work } => {
                 let unknown = (result.is_some() && !nop.0)
@@ -162,7 +166,7 @@ impl Model {
         let drains = chain.iter().any(|entry| entry.flags & DRAIN != 0) || (ring.drain_next && chain.len() == 1);
         if ring.drain_active {
             ring.drained.push_back(Drained { chain, drains });
-            ring.restless += 1;
+            ring.in_its_own_time();
             self.queue_drained(r);
             return;
         }
@@ -181,6 +185,7 @@ impl Model {
             }
             if let Some(next) = ring.drained.pop_front() {
                 let drains = next.drains;
+                ring.in_its_own_time();
                 ring.work.push_back(super::ring::Work::Start(next.chain));
                 if !drains && ring.drained.is_empty() {
                     ring.drain_active = false;
