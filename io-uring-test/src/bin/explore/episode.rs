@@ -37,15 +37,14 @@ pub(crate) fn strategy(most: usize) -> impl Strategy<Value = Episode> {
 pub(crate) trait Watch {
     /// A step begins.
     fn step(&mut self, kind: usize);
+    /// How many times to ask for events before what is restless counts as hung.
+    fn patience(&self) -> usize;
     /// A line of the program that does the same; made only if it is wanted.
     fn say(&mut self, line: &dyn Fn() -> String);
 }
 
 /// How long a wait takes at most that the model says nothing comes of.
 static SHORT: Timespec = Timespec::new().nsec(20_000);
-
-/// How many times to ask for events before what is restless counts as hung.
-const PATIENCE: usize = 200_000;
 
 type Same = Result<(), String>;
 
@@ -181,7 +180,7 @@ impl Lockstep<'_> {
             expected.sq_capacity = model.sq.capacity as usize;
             expected.cq_capacity = model.cq.capacity as usize;
             if self.seen != *expected {
-                return Err(format!("{} is\n  {:?}\nand the model says\n  {:?}", op::name(r), self.seen, expected));
+                return Err(format!("{}: {}", op::name(r), self.seen.difference(expected)));
             }
         }
         Ok(())
@@ -205,8 +204,9 @@ impl Lockstep<'_> {
             self.model.system_call();
             let (len, overflows) = (self.model.ring(r).cq.len(), self.model.ring(r).cq.overflows());
             say!(self, "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}", op::name(r));
+            let patience = self.watch.patience().max(least + 1);
             let real = self.real(r);
-            for i in 0..PATIENCE {
+            for i in 0..patience {
                 raw(real.get_events()).map_err(|e| format!("get_events: errno {e}"))?;
                 if i + 1 >= least && real.ready() == len && (!overflows || real.overflows()) {
                     break;

@@ -21,7 +21,15 @@ pub(crate) struct Fault {
     pub(crate) reproduction: &'static str,
 }
 
-pub(crate) static FAULTS: &[Fault] = &[];
+pub(crate) static FAULTS: &[Fault] = &[Fault {
+    name: "silent_big",
+    from: (6, 18),
+    until: None,
+    model: "no silent entry has a completion of 32 bytes",
+    reproduction: "on a ring with completions of 32 bytes, submit a silent NOP with 16 bytes more \
+                   (`Nop::big_cqe`, SKIP_SUCCESS), then plain ones: one of them completes with these bytes, \
+                   which stay in the request that is used again",
+}];
 
 impl Known {
     /// Of the kernel that this runs on.

@@ -49,6 +49,8 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         _ => Op::NOP,
     };
     let drains = flag::DRAIN;
+    // What a silent completion of 32 bytes was to bring shows in another one.
+    let stale = matches!(op, Op::Nop { big: Some(_), .. }) && kernel.known.has("silent_big");
     let flags = match raw.flags {
         0..144 => 0,
         144..186 => flag::LINK,
@@ -66,6 +68,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
     };
     // Memory is not for silent entries: nobody would know when it is free.
     let uses_memory = matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing);
+    let flags = if stale { flags & !flag::SKIP } else { flags };
     let flags = if uses_memory { flags & !flag::SKIP & !flag::BUFFER_SELECT } else { flags };
     (op, flags)
 }

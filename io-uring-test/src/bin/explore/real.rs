@@ -34,6 +34,16 @@ pub(crate) struct Seen {
     pub(crate) cq_capacity: usize,
 }
 
+impl Seen {
+    /// What differs.
+    pub(crate) fn difference(&self, model: &Self) -> String {
+        let (real, model) = (format!("{self:?}"), format!("{model:?}"));
+        let pairs = real.split(", ").zip(model.split(", ")).filter(|(real, model)| real != model);
+        let all: Vec<_> = pairs.map(|(real, model)| format!("{real} (the model: {model})")).collect();
+        all.join(", ")
+    }
+}
+
 /// An entry of either size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sized {

@@ -25,10 +25,6 @@ pub(crate) fn summary(outcome: &Outcome, seconds: f64) {
 pub(crate) fn difference(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<()> {
     println!("episode {} of seed {}: {}", found.episode, plan.seed, found.what);
     let shortest = supervise::shrink(kernel, plan, found)?;
-    if shortest.not_alone {
-        println!("alone, the episode shows no difference: it takes those before it");
-        return Ok(());
-    }
     println!("shortest: {} steps: {}", shortest.episode.steps.len(), shortest.what);
     println!("{:?}", crate::model::setup::Setup::of(shortest.episode.setup));
     for (draw, numbers) in &shortest.episode.steps {

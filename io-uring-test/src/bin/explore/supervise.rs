@@ -59,6 +59,7 @@ struct Board {
 }
 
 /// A board in memory that children share.
+#[derive(Clone, Copy)]
 struct Shared(NonNull<Board>);
 
 impl Shared {
@@ -74,11 +75,13 @@ impl Shared {
         unsafe { self.0.as_ref() }
     }
 
+    /// Adds to the text.
     fn write(&mut self, text: &str) {
-        let n = text.len().min(TEXT);
+        let from = self.board().len.load(Ordering::Relaxed) as usize;
+        let n = text.len().min(TEXT - from);
         // SAFETY: the text is ours to write while the child runs, and read only after it has ended.
-        unsafe { (&raw mut (*self.0.as_ptr()).text).cast::<u8>().copy_from(text.as_ptr(), n) };
-        self.board().len.store(n as u32, Ordering::Release);
+        unsafe { (&raw mut (*self.0.as_ptr()).text).cast::<u8>().add(from).copy_from(text.as_ptr(), n) };
+        self.board().len.store((from + n) as u32, Ordering::Release);
     }
 
     fn read(&self) -> String {
@@ -136,8 +139,10 @@ fn in_child(shared: &mut Shared, patience: Duration, run: impl FnOnce(&mut Share
 }
 
 struct Pulse<'a> {
+    patience: usize,
     board: &'a Board,
-    lines: Option<Vec<String>>,
+    /// Where lines go, if they are wanted: at once, so that they are there after a crash.
+    lines: Option<Shared>,
 }
 
 impl Watch for Pulse<'_> {
@@ -147,9 +152,13 @@ impl Watch for Pulse<'_> {
         add(&self.board.pulse);
     }
 
+    fn patience(&self) -> usize {
+        self.patience
+    }
+
     fn say(&mut self, line: &dyn Fn() -> String) {
         if let Some(lines) = &mut self.lines {
-            lines.push(line());
+            lines.write(&(line() + "\n"));
         }
     }
 }
@@ -184,7 +193,7 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
             let Ok(tree) = draw(plan, number) else { return 102 };
             let episode = tree.current();
             drop(tree);
-            let ran = episode::run(kernel, &episode, &mut Pulse { board: shared.board(), lines: None });
+            let ran = episode::run(kernel, &episode, &mut Pulse { patience: 50_000, board: shared.board(), lines: None });
             let whole = ran.and_then(|()| crate::report::same_footprint(&footprint));
             if let Err(what) = whole {
                 shared.write(&what);
@@ -214,25 +223,21 @@ pub(crate) struct Trial {
     pub(crate) lines: String,
 }
 
-fn try_one(kernel: &Kernel, shared: &mut Shared, episode: &Episode, aloud: bool, patience: Duration) -> Result<Trial> {
+fn try_one(kernel: &Kernel, shared: &mut Shared, episode: &Episode, patience: Duration) -> Result<Trial> {
     let end = in_child(shared, patience, |shared| {
         let footprint = crate::report::footprint();
-        let mut watch = Pulse { board: shared.board(), lines: aloud.then(Vec::new) };
+        let mut watch = Pulse { patience: 6_000, board: shared.board(), lines: Some(*shared) };
         let ran = episode::run(kernel, episode, &mut watch);
-        let lines = watch.lines.map_or(String::new(), |lines| lines.join("\n"));
         match ran.and_then(|()| crate::report::same_footprint(&footprint)) {
-            Ok(()) => {
-                shared.write(&lines);
-                0
-            }
+            Ok(()) => 0,
             Err(what) => {
-                shared.write(&format!("{what}\u{1}{lines}"));
+                shared.write(&format!("\u{1}{what}"));
                 1
             }
         }
     })?;
     let text = shared.read();
-    let (what, lines) = text.split_once('\u{1}').unwrap_or(("", &text));
+    let (lines, what) = text.split_once('\u{1}').unwrap_or((&text, ""));
     Ok(Trial {
         what: match end {
             End::Exit(0) => None,
@@ -250,33 +255,26 @@ pub(crate) struct Shortest {
     pub(crate) episode: Episode,
     pub(crate) what: String,
     pub(crate) lines: String,
-    /// Alone, the episode shows no difference.
-    pub(crate) not_alone: bool,
 }
 
 pub(crate) fn shrink(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<Shortest> {
     let mut shared = Shared::new()?;
     let mut tree = draw(plan, found.episode)?;
     let patience = if found.what == "hung" { HUNG_AGAIN } else { HUNG };
-    let mut best = tree.current();
-    if try_one(kernel, &mut shared, &best, false, HUNG)?.what.is_none() {
-        let (what, lines) = (found.what.clone(), String::new());
-        return Ok(Shortest { episode: best, what, lines, not_alone: true });
-    }
-    let end = Instant::now() + Duration::from_secs(25);
-    'smaller: while Instant::now() < end && tree.simplify() {
-        loop {
-            let candidate = tree.current();
-            if try_one(kernel, &mut shared, &candidate, false, patience)?.what.is_some() {
-                best = candidate;
-                break;
-            }
-            if !tree.complicate() {
-                break 'smaller;
-            }
+    let mut best = None;
+    let end = Instant::now() + Duration::from_secs(50);
+    let mut candidate = tree.current();
+    loop {
+        let trial = try_one(kernel, &mut shared, &candidate, patience)?;
+        let fails = trial.what.is_some();
+        if let Some(what) = trial.what {
+            best = Some(Shortest { episode: candidate, what, lines: trial.lines });
         }
+        let smaller = if fails { tree.simplify() } else { best.is_some() && tree.complicate() };
+        if !smaller || Instant::now() > end {
+            break;
+        }
+        candidate = tree.current();
     }
-    let trial = try_one(kernel, &mut shared, &best, true, patience)?;
-    let what = trial.what.unwrap_or_else(|| found.what.clone());
-    Ok(Shortest { episode: best, what, lines: trial.lines, not_alone: false })
+    best.context("alone, the episode shows no difference: it takes those before it")
 }

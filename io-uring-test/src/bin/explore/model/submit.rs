@@ -168,6 +168,11 @@ impl Model {
             ring.drained.push_back(Drained { chain, drains });
             ring.in_its_own_time();
             self.queue_drained(r);
+            let ring = self.ring(r);
+            if !drains && ring.drained.is_empty() {
+                // It was over, and this is how the kernel finds out.
+                ring.drain_active = false;
+            }
             return;
         }
         self.start(r, chain, true);
@@ -184,12 +189,8 @@ impl Model {
                 return;
             }
             if let Some(next) = ring.drained.pop_front() {
-                let drains = next.drains;
                 ring.in_its_own_time();
                 ring.work.push_back(super::ring::Work::Start(next.chain));
-                if !drains && ring.drained.is_empty() {
-                    ring.drain_active = false;
-                }
             }
         }
     }
