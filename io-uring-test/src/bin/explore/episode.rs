@@ -168,7 +168,7 @@ impl Lockstep<'_> {
             expected.queue_empty = model.sq.len() == 0;
             expected.left.clear();
             expected.left.extend(model.sq.left());
-            if std::mem::take(&mut model.taskrun_is_open) {
+            if std::mem::take(&mut model.taskrun_is_open) || model.taskrun_for_nothing || model.workers {
                 model.taskrun_for_nothing = self.seen.taskrun;
             }
             expected.cq_overflow = model.cq.overflows();
@@ -448,6 +448,8 @@ impl Lockstep<'_> {
             (false, _, false) => real.wait(wanted).map(|()| 0),
         };
         same(&call, &raw(result), &expected)?;
+        let ring = self.model.ring(r);
+        ring.restless += usize::from(ring.workers && ring.built.taskrun_flag);
         self.rest(r)
     }
 
@@ -467,9 +469,19 @@ impl Lockstep<'_> {
         if open.is_some_and(|op| op.may_wait()) {
             return false;
         }
-        let own_time = ring.drain_active
+        // And when a worker is done with what is silent does not show.
+        let workers = open.is_some() || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
+        if workers && ring.sq.entries().any(|entry| entry.is_silent()) {
+            return false;
+        }
+        // Neither may it come to waiting behind a drain, for the same reason.
+        let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::DRAIN != 0);
+        if drains && ring.sq.entries().any(|entry| entry.op.may_wait()) {
+            return false;
+        }
+        let own_time = drains
             || open.is_some()
-            || ring.sq.entries().any(|entry| entry.flags & (crate::model::operation::DRAIN | crate::model::operation::ASYNC) != 0);
+            || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
     }

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_setup};
-use rustix_uring::squeue::{self, Entry};
-use rustix_uring::types::{CancelBuilder, Fd};
+use rustix_uring::squeue::{self, Entry, Flags};
+use rustix_uring::types::{CancelBuilder, Fd, PollFlags};
 use rustix_uring::{Features, IoUring, cqueue, opcode};
 
 use crate::known::Known;
@@ -27,6 +27,21 @@ fn run(entry: Entry) -> Result<i32> {
     unsafe { ring.submission().push(&entry) }?;
     ring.submit_and_wait(1)?;
     Ok(ring.completion().next().context("nothing has completed")?.result())
+}
+
+/// Whether what is submitted behind a drain that waits does wait for it.
+fn drain_holds() -> Result<bool> {
+    let (reader, _writer) = rustix::pipe::pipe()?;
+    let mut ring = IoUring::new(4)?;
+    let poll = opcode::PollAdd::new(&reader, PollFlags::IN).build().flags(Flags::IO_DRAIN);
+    // SAFETY: neither uses memory; the pipe outlives the ring.
+    unsafe { ring.submission().push(&poll) }?;
+    ring.submit()?;
+    // SAFETY: as above.
+    unsafe { ring.submission().push(&opcode::Nop::new().build()) }?;
+    ring.submit()?;
+    let held = ring.completion().next().is_none();
+    Ok(held)
 }
 
 pub(crate) fn ask() -> Result<Kernel> {
@@ -86,6 +101,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         sync_cancel: ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1))
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),
+        drain_holds: drain_holds()?,
         resize,
         resize_shows_taskrun,
         ring_fds: IoUring::new(1)?.into_local().register_ring_fd().is_ok(),

@@ -8,7 +8,7 @@
 //! - Asked for one, the answer is 0 or -ENOENT; asked for all, it is how many there were.
 
 use super::errno::*;
-use super::operation::{Criteria, Op};
+use super::operation::{Criteria, Entry, Op};
 use super::ring::Work;
 use super::Model;
 
@@ -21,16 +21,26 @@ impl Model {
                 self.cancel_by(r, by, |_| true)
             }
             Op::CancelAny { by } => self.cancel_by(r, by, |_| true),
-            Op::PollRemove { user_data } => {
-                let by = Criteria { user_data: Some(user_data), pipe: None, all: false };
-                self.cancel_by(r, by, |op| matches!(op, Op::Poll { .. }))
-            }
+            Op::PollRemove { user_data } => self.remove_poll(r, user_data),
             Op::TimeoutRemove { user_data } => {
                 let by = Criteria { user_data: Some(user_data), pipe: None, all: false };
                 self.cancel_by(r, by, |op| matches!(op, Op::Timeout))
             }
             _ => unreachable!("no cancellation"),
         }
+    }
+
+    /// Ends a poll, which is not found again; unless what it waits for has just happened.
+    fn remove_poll(&mut self, r: usize, user_data: u64) -> i32 {
+        let ring = self.ring(r);
+        let is_it = |entry: &Entry| entry.user_data == user_data && matches!(entry.op, Op::Poll { .. });
+        let Some(i) = ring.waiting.iter().position(|waiting| is_it(&waiting.chain[0])) else { return -ENOENT };
+        if ring.waiting[i].woken {
+            return -EALREADY;
+        }
+        let chain = ring.waiting.remove(i).chain;
+        ring.work.push_back(Work::Complete { chain, result: -ECANCELED, flags: 0, big: None, failed: true });
+        0
     }
 
     /// Cancels what matches: how many there were if all were asked for, else 0 or -ENOENT.

@@ -30,6 +30,7 @@ pub(crate) mod errno {
     pub(crate) const EOVERFLOW: i32 = 75;
     pub(crate) const EBADFD: i32 = 77;
     pub(crate) const EOPNOTSUPP: i32 = 95;
+    pub(crate) const EALREADY: i32 = 114;
     pub(crate) const ECANCELED: i32 = 125;
 }
 
@@ -53,6 +54,8 @@ pub(crate) struct Kernel {
     pub(crate) cancel_any: bool,
     pub(crate) sync_cancel: bool,
     pub(crate) sparse_files: bool,
+    /// What comes behind a drain waits until that has completed, and not only until it has started.
+    pub(crate) drain_holds: bool,
     pub(crate) resize: bool,
     /// A resize sets the flag that says that work waits, whether any does.
     pub(crate) resize_shows_taskrun: bool,

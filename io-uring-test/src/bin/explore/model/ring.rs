@@ -95,6 +95,8 @@ pub(crate) struct Ring {
     pub(crate) unordered: bool,
     /// The flag that says that work waits is set, although none does.
     pub(crate) taskrun_for_nothing: bool,
+    /// A worker thread has done something: it lets go of it at some later time, which sets that flag.
+    pub(crate) workers: bool,
     /// Whether it is, is for the kernel to say.
     pub(crate) taskrun_is_open: bool,
     /// How many slots for registered files there are, and the pipes in them.
@@ -122,6 +124,7 @@ impl Ring {
             unordered: false,
             taskrun_for_nothing: false,
             taskrun_is_open: false,
+            workers: false,
             slots: None,
         }
     }
@@ -135,7 +138,7 @@ impl Ring {
     pub(crate) fn in_its_own_time(&mut self) {
         self.restless += 1;
         self.unordered = true;
-        self.taskrun_is_open = true;
+        self.workers = true;
     }
 
     /// How many completions may still come, at most.

@@ -180,14 +180,16 @@ impl Model {
 
     /// Starts what waits behind a drain, if it is its turn.
     pub(crate) fn queue_drained(&mut self, r: usize) {
+        let mut drain_seen = self.kernel.drain_holds;
         let ring = self.ring(r);
-        let mut drain_seen = false;
         while let Some(first) = ring.drained.front() {
             drain_seen |= first.drains;
             let behind: usize = ring.drained.iter().map(|drained| drained.chain.len()).sum();
             if drain_seen && ring.alive > behind {
                 return;
             }
+            // The first waits even if it does not drain: the drain itself may still be running.
+            drain_seen = first.drains;
             if let Some(next) = ring.drained.pop_front() {
                 ring.in_its_own_time();
                 ring.work.push_back(super::ring::Work::Start(next.chain));
