@@ -112,7 +112,15 @@ impl Lockstep<'_> {
     fn make(&mut self, r: usize, setup: &Setup) -> Same {
         let predicted = setup.predict(&self.model.kernel);
         // What nobody here can run: polled I/O and a thread that submits.
-        let (real, pages) = build::build(setup).map_err(|e| format!("memory: {e:#}"))?;
+        let (mut real, mut pages) = build::build(setup).map_err(|e| format!("memory: {e:#}"))?;
+        // What earlier rings have locked is given back at some later time.
+        for _ in 0..self.watch.patience().min(2000) {
+            if !matches!(real, Err(Errno::NOMEM)) || predicted.is_err() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            (real, pages) = build::build(setup).map_err(|e| format!("memory: {e:#}"))?;
+        }
         say!(self, "{}", setup.code(op::name(r)));
         let real = raw(real);
         match (real, predicted) {
@@ -284,7 +292,7 @@ impl Lockstep<'_> {
             })
             .collect();
         there.bytes.extend(&bytes);
-        self.model.wake(pipe);
+        self.model.wake(pipe, true);
         self.model.system_call();
         say!(self, "rustix::io::write(&pipes[{pipe}].1, &{bytes:?}).unwrap();");
         self.world.feed(pipe, &bytes).map_err(|e| format!("write: {e:#}"))?;
@@ -296,7 +304,7 @@ impl Lockstep<'_> {
             return Ok(());
         }
         self.model.pipes[pipe].hung_up = true;
-        self.model.wake(pipe);
+        self.model.wake(pipe, false);
         self.model.system_call();
         say!(self, "drop(pipes[{pipe}].1);");
         self.world.hang_up(pipe);
@@ -471,12 +479,16 @@ impl Lockstep<'_> {
         }
         // And when a worker is done with what is silent does not show.
         let workers = open.is_some() || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
-        if workers && ring.sq.entries().any(|entry| entry.is_silent()) {
+        if workers && (ring.sq.entries().any(|entry| entry.is_silent()) || !ring.work.is_empty()) {
             return false;
         }
         // Neither may it come to waiting behind a drain, for the same reason.
         let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::DRAIN != 0);
         if drains && ring.sq.entries().any(|entry| entry.op.may_wait()) {
+            return false;
+        }
+        // What they do at the same time, a cancellation may find or not.
+        if (drains || workers) && ring.sq.entries().any(|entry| entry.op.cancels()) {
             return false;
         }
         let own_time = drains
@@ -526,7 +538,7 @@ impl Lockstep<'_> {
         }
         same("completions", &taken, &expected)?;
         let ring = self.model.ring(r);
-        if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 {
+        if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty() {
             ring.unordered = false;
         }
         if how != Reap::Forget || at_the_end {

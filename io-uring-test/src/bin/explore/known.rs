@@ -29,6 +29,14 @@ pub(crate) static FAULTS: &[Fault] = &[Fault {
     reproduction: "on a ring with completions of 32 bytes, submit a silent NOP with 16 bytes more \
                    (`Nop::big_cqe`, SKIP_SUCCESS), then plain ones: one of them completes with these bytes, \
                    which stay in the request that is used again",
+}, Fault {
+    name: "message_32",
+    from: (6, 18),
+    until: None,
+    model: "no message with the flag of 32 bytes goes to a ring whose completions have one size",
+    reproduction: "send a message with user flags IORING_CQE_F_32 to a ring with completions of 16 bytes of which the \
+                   last place is the next: the kernel fills that place with something to be skipped, as if \
+                   the queue were mixed, and the program sees a completion that nobody sent",
 }];
 
 impl Known {

@@ -7,7 +7,7 @@ use rustix_uring::opcode::*;
 use rustix_uring::squeue::{Entry, Entry128, Flags};
 use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgRingFlags, PollFlags, Timespec};
 
-use crate::model::cqueue::{F_32, F_SKIP};
+use crate::model::cqueue::{F_32, F_SKIP, Size};
 use crate::model::operation::{self as flag, Criteria, Op};
 use crate::model::{Kernel, Model};
 use crate::step::Raw;
@@ -150,7 +150,10 @@ fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64)
     if !there {
         return Op::NOP;
     }
+    let mixed = model.rings[to].as_ref().is_some_and(|to| to.cq.size == Size::Mixed);
+    let no_32 = !mixed && kernel.known.has("message_32");
     let flags = match arg >> 3 & 7 {
+        5 | 6 if no_32 => None,
         _ if !kernel.message_flags => None,
         0..4 => None,
         4 => Some(0),

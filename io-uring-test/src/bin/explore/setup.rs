@@ -54,7 +54,17 @@ impl Setup {
         if cq & 1 != 0 {
             set |= flag::CQSIZE;
         }
+        let how = match how {
+            0..130 => How::Build,
+            130..180 => How::Local,
+            180..210 => How::In,
+            210..230 => How::RegisteredIn,
+            _ => How::FromFd,
+        };
+        // There are some pages, and no more.
+        let in_memory = matches!(how, How::In | How::RegisteredIn);
         let entries = match sizes {
+            253.. if in_memory => 8,
             255 => 0,
             254 => 32769,
             253 => u32::MAX,
@@ -65,17 +75,11 @@ impl Setup {
             sq: [Entries::Narrow, Entries::Wide, Entries::Both][usize::from(kind % 3)],
             rewound: kind / 3 % 3 == 1,
             cq: [Size::Small, Size::Big, Size::Mixed][usize::from(kind / 9 % 3)],
-            how: match how {
-                0..130 => How::Build,
-                130..180 => How::Local,
-                180..210 => How::In,
-                210..230 => How::RegisteredIn,
-                _ => How::FromFd,
-            },
+            how,
             entries,
             cq_entries: match cq {
                 255 => 0,
-                253 => u32::MAX,
+                253 if !in_memory => u32::MAX,
                 _ => 1 + u32::from(cq / 2 % 16),
             },
             flags: set,

@@ -67,10 +67,6 @@ impl Cq {
         !self.overflow.is_empty()
     }
 
-    pub(crate) fn waiting_in_the_kernel(&self) -> usize {
-        self.overflow.len()
-    }
-
     fn places_for(&self, cqe: &Cqe) -> usize {
         if self.size == Size::Mixed && cqe.flags & F_32 != 0 { 2 } else { 1 }
     }
@@ -152,33 +148,16 @@ impl Cq {
         })
     }
 
-    /// Two completions of the same size come in the other order.
-    pub(crate) fn swap_to_front(&mut self, wanted: &Cqe) -> bool {
-        let mut first = None;
-        for i in 0..self.places.len() {
-            let Place::Cqe(cqe) = self.places[i] else { continue };
-            let first = *first.get_or_insert(i);
-            if cqe == *wanted {
-                let Place::Cqe(other) = self.places[first] else { unreachable!() };
-                if self.places_for(&cqe) != self.places_for(&other) {
-                    return false;
-                }
-                // The others keep their order.
-                for j in (first..i).rev() {
-                    self.shift(j, i);
-                }
-                return true;
+    /// A completion comes before others that are ready.
+    pub(crate) fn swap_to_front(&mut self, wanted: &Cqe) {
+        let is_it = |place: &Place| matches!(place, Place::Cqe(cqe) if cqe == wanted);
+        let Some(at) = self.places.iter().position(is_it) else { return };
+        let first = self.places.iter().position(|place| matches!(place, Place::Cqe(_))).unwrap_or(at);
+        let places = 1 + usize::from(matches!(self.places.get(at + 1), Some(Place::Half)));
+        for i in 0..places {
+            if let Some(place) = self.places.remove(at + i) {
+                self.places.insert(first + i, place);
             }
-        }
-        false
-    }
-
-    fn shift(&mut self, from: usize, _last: usize) {
-        let next = (from + 1..self.places.len())
-            .find(|&i| matches!(self.places[i], Place::Cqe(_)))
-            .unwrap_or(from);
-        if matches!(self.places[from], Place::Cqe(_)) {
-            self.places.swap(from, next);
         }
     }
 

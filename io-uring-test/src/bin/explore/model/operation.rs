@@ -61,6 +61,13 @@ impl Op {
     }
 }
 
+impl Op {
+    pub(crate) fn cancels(&self) -> bool {
+        use Op::{Cancel, CancelAny, PollRemove, TimeoutRemove};
+        matches!(self, Cancel { .. } | CancelAny { .. } | PollRemove { .. } | TimeoutRemove { .. })
+    }
+}
+
 /// An entry of the submission queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {

@@ -18,6 +18,8 @@ pub(crate) struct Waiting {
     pub(crate) chain: Chain,
     /// What it waits for has happened, and it will have a look.
     pub(crate) woken: bool,
+    /// What a poll was woken with, which is its result whatever comes later.
+    pub(crate) mask: i32,
     pub(crate) cancelled: bool,
 }
 
@@ -131,7 +133,7 @@ impl Ring {
 
     /// Whether something waits for the task to ask for events, which a flag shows.
     pub(crate) fn taskrun(&self) -> bool {
-        self.defers && self.built.taskrun_flag && (self.taskrun_for_nothing || !self.work.is_empty())
+        self.built.taskrun_flag && (self.taskrun_for_nothing || self.defers && !self.work.is_empty())
     }
 
     /// Something is done in its own time: by a worker thread, or behind a drain.

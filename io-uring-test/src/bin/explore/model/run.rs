@@ -57,7 +57,7 @@ impl Model {
                 let id = ring.next_id;
                 ring.next_id += 1;
                 let woken = matches!(outcome, Outcome::WaitsWoken);
-                ring.waiting.push(Waiting { id, chain, woken, cancelled: false });
+                ring.waiting.push(Waiting { id, chain, woken, mask: 0, cancelled: false });
                 if woken {
                     ring.work.push_back(Work::Look(id));
                 }
@@ -245,6 +245,9 @@ impl Model {
             Outcome::done(-ECANCELED)
         } else {
             match entry.op {
+                Op::Poll { multi: false, .. } if ring.waiting[i].mask != 0 => {
+                    Outcome::done(ring.waiting[i].mask)
+                }
                 Op::Poll { pipe, multi } => match self.readiness(pipe) {
                     0 => Outcome::Waits,
                     mask if multi => self.one_of_several(r, entry.user_data, mask),
@@ -274,8 +277,9 @@ impl Model {
     }
 
     /// Bytes come into a pipe, or its other end is closed: whoever waits has a look.
-    pub(crate) fn wake(&mut self, pipe: usize) {
+    pub(crate) fn wake(&mut self, pipe: usize, bytes: bool) {
         for ring in self.rings.iter_mut().flatten() {
+            let before = ring.work.len();
             for waiting in &mut ring.waiting {
                 let waits = match waiting.chain[0].op {
                     Op::Poll { pipe: at, .. } | Op::Read { pipe: at, .. } => at == pipe,
@@ -283,9 +287,12 @@ impl Model {
                 };
                 if waits && !waiting.woken && !waiting.cancelled {
                     waiting.woken = true;
+                    waiting.mask = if bytes { IN } else { 0 };
                     ring.work.push_back(Work::Look(waiting.id));
                 }
             }
+            // Who is woken first, nobody says.
+            ring.unordered |= ring.work.len() > before + 1;
         }
     }
 }

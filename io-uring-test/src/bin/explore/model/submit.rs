@@ -80,7 +80,7 @@ impl Model {
             let Some((mut entry, places)) = self.ring(r).sq.take() else { break };
             taken += places;
             self.ring(r).alive += 1;
-            let refused = self.refusal(r, &entry, chain.as_mut());
+            let refused = self.refusal(r, &mut entry, chain.as_ref());
             let linked = entry.is_linked();
             let in_a_chain = linked || chain.is_some();
             if let Some(errno) = refused {
@@ -112,7 +112,7 @@ impl Model {
     }
 
     /// With what the kernel refuses an entry, if it does.
-    fn refusal(&mut self, r: usize, entry: &Entry, chain: Option<&mut Chain>) -> Option<i32> {
+    fn refusal(&mut self, r: usize, entry: &mut Entry, chain: Option<&Chain>) -> Option<i32> {
         let (linked_file, cqe_skip) = (self.kernel.linked_file, self.kernel.cqe_skip);
         let nop = (self.kernel.nop_result, self.kernel.nop_task_work, self.kernel.nop_big);
         let ring = self.ring(r);
@@ -134,12 +134,12 @@ impl Model {
             }
             ring.drain_active = true;
             ring.restless += 1;
-            if let Some(chain) = &chain {
-                // The whole chain drains, and so does what comes behind it.
-                let first = chain.front().map(|entry| entry.flags);
-                debug_assert!(first.is_some(), "a chain has a first entry");
-                ring.drain_next = true;
-            }
+            // The whole chain drains, and so does what comes behind it.
+            ring.drain_next |= chain.is_some();
+        }
+        if ring.drain_next && chain.is_none() {
+            (ring.drain_next, ring.drain_active) = (false, true);
+            entry.flags |= DRAIN;
         }
         match entry.op {
             Op::Ioprio => Some(EINVAL),
@@ -163,7 +163,7 @@ impl Model {
         if chain[0].failed.is_some() {
             return self.refuse(r, chain);
         }
-        let drains = chain.iter().any(|entry| entry.flags & DRAIN != 0) || (ring.drain_next && chain.len() == 1);
+        let drains = chain.iter().any(|entry| entry.flags & DRAIN != 0);
         if ring.drain_active {
             ring.drained.push_back(Drained { chain, drains });
             ring.in_its_own_time();
