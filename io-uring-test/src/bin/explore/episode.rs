@@ -5,7 +5,7 @@ use rustix_uring::Errno;
 use rustix_uring::types::{SubmitArgs, Timespec};
 
 use crate::build;
-use crate::model::cqueue::Cqe;
+use crate::model::cqueue::{Cqe, F_MORE, Size};
 use crate::model::operation::{Entry, Op};
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
@@ -414,6 +414,11 @@ impl Lockstep<'_> {
             true => want,
             false => want.map(|want| want.min((1 << 31) - 1)),
         };
+        // There is no coming back from that wait.
+        let cq = &self.model.ring(r).cq;
+        let most = u64::from(cq.capacity) - 1;
+        let spins = cq.size == Size::Mixed && self.model.kernel.known.has("mixed_wait");
+        let want = if spins { want.map(|want| want.min(most)) } else { want };
         let wants_time = want.is_some_and(|want| want > 0);
         if wants_time && !self.model.kernel.ext_arg {
             return Ok(());
@@ -511,6 +516,14 @@ impl Lockstep<'_> {
             Reap::Forget => format!("let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.by_ref().take({n}).collect::<Vec<_>>());\nstd::mem::forget(queue);"),
         });
         let all = how == Reap::All;
+        let mut peeked = peeked;
+        if self.model.ring(r).cq.size == Size::Big && self.model.kernel.known.has("stale_big") {
+            for cqe in taken.iter_mut().chain(&mut peeked) {
+                if cqe.flags & F_MORE != 0 || cqe.user_data >> 32 == 1 {
+                    cqe.big = Some([0; 2]);
+                }
+            }
+        }
         let most = if all { usize::MAX } else { n };
         let unordered = self.model.ring(r).unordered;
         let cq = &mut self.model.ring(r).cq;

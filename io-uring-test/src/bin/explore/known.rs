@@ -21,23 +21,44 @@ pub(crate) struct Fault {
     pub(crate) reproduction: &'static str,
 }
 
-pub(crate) static FAULTS: &[Fault] = &[Fault {
-    name: "silent_big",
-    from: (6, 18),
-    until: None,
-    model: "no silent entry has a completion of 32 bytes",
-    reproduction: "on a ring with completions of 32 bytes, submit a silent NOP with 16 bytes more \
-                   (`Nop::big_cqe`, SKIP_SUCCESS), then plain ones: one of them completes with these bytes, \
-                   which stay in the request that is used again",
-}, Fault {
-    name: "message_32",
-    from: (6, 18),
-    until: None,
-    model: "no message with the flag of 32 bytes goes to a ring whose completions have one size",
-    reproduction: "send a message with user flags IORING_CQE_F_32 to a ring with completions of 16 bytes of which the \
-                   last place is the next: the kernel fills that place with something to be skipped, as if \
-                   the queue were mixed, and the program sees a completion that nobody sent",
-}];
+pub(crate) static FAULTS: &[Fault] = &[
+    Fault {
+        name: "silent_big",
+        from: (6, 18),
+        until: None,
+        model: "no silent entry has a completion of 32 bytes",
+        reproduction: "on a ring with completions of 32 bytes, submit a silent NOP with 16 bytes more \
+                       (`Nop::big_cqe`, SKIP_SUCCESS), then plain ones: one of them completes with these \
+                       bytes, which stay in the request that is used again",
+    },
+    Fault {
+        name: "message_32",
+        from: (6, 18),
+        until: None,
+        model: "no message with the flag of 32 bytes goes to a ring whose completions have one size",
+        reproduction: "send a message with user flags IORING_CQE_F_32 to a ring with completions of 16 \
+                       bytes of which the last place is the next: the kernel fills that place with \
+                       something to be skipped, as if the queue were mixed, and the program sees a \
+                       completion that nobody sent",
+    },
+    Fault {
+        name: "stale_big",
+        from: (6, 18),
+        until: None,
+        model: "what messages and all but the last completion of a multishot request have beyond 16 bytes is not compared",
+        reproduction: "on a ring with completions of 32 bytes in dirty memory, let a multishot poll \
+                       complete: its last 16 bytes are what was in the place before",
+    },
+    Fault {
+        name: "mixed_wait",
+        from: (6, 18),
+        until: None,
+        model: "no wait on a mixed completion queue is for as many places as there are",
+        reproduction: "let a mixed completion queue have one place left, and a completion of 32 bytes wait \
+                       in the kernel for two; then wait for as many as there are places: the kernel goes \
+                       round in io_cqring_wait for ever, and no signal ends it, SIGKILL included",
+    },
+];
 
 impl Known {
     /// Of the kernel that this runs on.

@@ -129,9 +129,17 @@ fn in_child(shared: &mut Shared, patience: Duration, run: impl FnOnce(&mut Share
             // SAFETY: the child is ours, and has not been waited for.
             unsafe {
                 libc::kill(pid, libc::SIGKILL);
-                libc::waitpid(pid, &raw mut status, 0);
             }
-            return Ok(End::Hung);
+            // One that does not even end so is in the hands of the kernel.
+            let end = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < end {
+                // SAFETY: as above.
+                if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
+                    return Ok(End::Hung);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            bail!("process {pid} is stuck in the kernel, and cannot be killed");
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
