@@ -5,7 +5,7 @@ use rustix_uring::Errno;
 use rustix_uring::types::{SubmitArgs, Timespec};
 
 use crate::build;
-use crate::model::cqueue::{Cqe, F_MORE, Size};
+use crate::model::cqueue::{Cqe, F_32, F_MORE, Size};
 use crate::model::operation::{Entry, Op};
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
@@ -496,11 +496,37 @@ impl Lockstep<'_> {
         if (drains || workers) && ring.sq.entries().any(|entry| entry.op.cancels()) {
             return false;
         }
+        if !self.has_room_for_big(r, drains) {
+            return false;
+        }
+        let ring = self.model.ring(r);
         let own_time = drains
             || open.is_some()
             || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
+    }
+
+    /// Where a mixed queue that is full confuses the kernel, completions of 32 bytes come only where
+    /// there is room.
+    fn has_room_for_big(&self, r: usize, drains: bool) -> bool {
+        if !self.model.kernel.known.has("mixed_overfull") {
+            return true;
+        }
+        let rings = &self.model.rings;
+        let Some(ring) = &rings[r] else { return true };
+        let waits = drains || ring.sq.entries().any(|entry| entry.op.may_wait());
+        ring.sq.entries().all(|entry| {
+            let to = match entry.op {
+                Op::Nop { big: Some(_), .. } => r,
+                Op::Message { ring, flags: Some(flags), .. } if flags & F_32 != 0 => ring,
+                _ => return true,
+            };
+            let Some(target) = &rings[to] else { return true };
+            let coming = 3 * (ring.outstanding() + target.outstanding());
+            let room = (target.cq.capacity as usize).saturating_sub(target.cq.len());
+            target.cq.size != Size::Mixed || (!waits && !target.cq.overflows() && coming <= room)
+        })
     }
 
     fn reap(&mut self, r: usize, how: Reap, n: usize) -> Same {
@@ -580,7 +606,9 @@ impl Lockstep<'_> {
             Step::Wait { want, args, .. } => self.enter(r, false, Some(self.want(r, want)), args, false, false),
             Step::Reap { how, n, .. } => self.reap(r, how, n),
             Step::Drop { .. } => {
-                self.drop_ring(r);
+                if !op::is_sent_to(&self.model, r) {
+                    self.drop_ring(r);
+                }
                 Ok(())
             }
             step => self.other(r, step),

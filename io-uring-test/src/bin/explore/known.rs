@@ -58,6 +58,16 @@ pub(crate) static FAULTS: &[Fault] = &[
                        in the kernel for two; then wait for as many as there are places: the kernel goes \
                        round in io_cqring_wait for ever, and no signal ends it, SIGKILL included",
     },
+    Fault {
+        name: "mixed_overfull",
+        from: (6, 18),
+        until: None,
+        model: "completions of 32 bytes come to a mixed queue only where there is room for all that may come",
+        reproduction: "let a mixed completion queue have one place left, which is the last one, and post a \
+                       completion of 32 bytes: the kernel fills the place with something to be skipped, and \
+                       then uses the same place once more: the tail is one more than the queue has places \
+                       ahead of the head, and the program reads an old completion again",
+    },
 ];
 
 impl Known {

@@ -121,6 +121,11 @@ fn is_polled(model: &Model, pipe: usize) -> bool {
     (0..2).flat_map(|ring| operations(model, ring)).any(|(_, op)| matches!(op, Op::Poll { pipe: at, .. } if at == pipe))
 }
 
+/// Whether something of the other ring's is to send a message to this one, whose descriptor it names.
+pub(crate) fn is_sent_to(model: &Model, ring: usize) -> bool {
+    (0..2).flat_map(|from| operations(model, from)).any(|(_, op)| matches!(op, Op::Message { ring: to, .. } if to == ring))
+}
+
 /// The user data of something that may be in flight, or of nothing.
 fn target(model: &Model, ring: usize, k: usize) -> u64 {
     let n = operations(model, ring).count();
@@ -139,7 +144,8 @@ pub(crate) fn criteria(model: &Model, ring: usize, arg: u8) -> Criteria {
         1 => Criteria { user_data: Some(user_data), pipe: None, all: true },
         2 => Criteria { user_data: Some(user_data), pipe: None, all: false },
         3 => Criteria { user_data: None, pipe: Some(pipe), all: true },
-        4 => Criteria { user_data: None, pipe: Some(pipe), all: false },
+        // By the file alone, the kernel chooses one of several.
+        4 => Criteria { user_data: Some(user_data), pipe: Some(pipe), all: false },
         _ => Criteria { user_data: Some(user_data), pipe: Some(pipe), all: true },
     }
 }
