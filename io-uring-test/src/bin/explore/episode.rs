@@ -475,11 +475,11 @@ impl Lockstep<'_> {
         }
         // A chain that ends with the submission is started by a worker, who may not have come to
         // waiting when it is to be cancelled.
-        let mut open: Option<Op> = None;
+        let mut open: Option<bool> = None;
         for entry in ring.sq.entries() {
-            open = entry.is_linked().then(|| open.unwrap_or(entry.op));
+            open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
         }
-        if open.is_some_and(|op| op.may_wait()) {
+        if open == Some(true) {
             return false;
         }
         // And when a worker is done with what is silent does not show.
@@ -551,7 +551,7 @@ impl Lockstep<'_> {
             }
         }
         let most = if all { usize::MAX } else { n };
-        let unordered = self.model.ring(r).unordered;
+        let unordered = self.model.ring(r).unordered || self.model.ring(r).workers;
         let cq = &mut self.model.ring(r).cq;
         let before = (how == Reap::Forget).then(|| cq.clone());
         let mut expected = Vec::new();
@@ -575,7 +575,11 @@ impl Lockstep<'_> {
                 self.model.ring(r).cq = before;
             }
         }
-        same("completions", &taken, &expected)?;
+        let differ = taken.iter().zip(&expected).position(|(real, model)| real != model);
+        if let Some(i) = differ {
+            same(&format!("completion {i}"), &taken[i], &expected[i])?;
+        }
+        same("completions", &taken.len(), &expected.len())?;
         let ring = self.model.ring(r);
         if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty() {
             ring.unordered = false;

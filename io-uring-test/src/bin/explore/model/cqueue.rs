@@ -151,6 +151,9 @@ impl Cq {
     /// A completion comes before others that are ready.
     pub(crate) fn swap_to_front(&mut self, wanted: &Cqe) {
         let is_it = |place: &Place| matches!(place, Place::Cqe(cqe) if cqe == wanted);
+        if !self.places.iter().any(is_it) {
+            self.swap_with_the_newest(wanted);
+        }
         let Some(at) = self.places.iter().position(is_it) else { return };
         let first = self.places.iter().position(|place| matches!(place, Place::Cqe(_))).unwrap_or(at);
         let places = 1 + usize::from(matches!(self.places.get(at + 1), Some(Place::Half)));
@@ -158,6 +161,18 @@ impl Cq {
             if let Some(place) = self.places.remove(at + i) {
                 self.places.insert(first + i, place);
             }
+        }
+    }
+
+    /// A completion has found room, and the newest one that is ready has not.
+    fn swap_with_the_newest(&mut self, wanted: &Cqe) {
+        let Some(Place::Cqe(newest)) = self.places.back().copied() else { return };
+        let Some(at) = self.overflow.iter().position(|cqe| cqe == wanted) else { return };
+        if self.places_for(wanted) == 1 {
+            self.overflow.remove(at);
+            self.overflow.push_front(newest);
+            self.places.pop_back();
+            self.places.push_back(Place::Cqe(*wanted));
         }
     }
 

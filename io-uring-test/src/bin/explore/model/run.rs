@@ -95,7 +95,7 @@ impl Model {
                 Outcome::done(self.cancel(r, &entry.op))
             }
             Op::Message { ring, user_data, result, flags, skip } => {
-                self.message(ring, Cqe { user_data, result, flags: flags.unwrap_or(0), big: None }, skip)
+                self.message(r, ring, Cqe { user_data, result, flags: flags.unwrap_or(0), big: None }, skip)
             }
             Op::CloseSlot { slot } => {
                 let ring = self.ring(r);
@@ -127,15 +127,17 @@ impl Model {
     }
 
     /// A message to a ring: posted at once, or by the work of its task if that ring defers.
-    fn message(&mut self, to: usize, cqe: Cqe, skip: bool) -> Outcome {
+    fn message(&mut self, from: usize, to: usize, cqe: Cqe, skip: bool) -> Outcome {
         if skip {
             // That is for messages that bring a file.
             return Outcome::done(-EINVAL);
         }
+        let no_order = self.ring(from).workers || self.ring(from).unordered;
         let Some(ring) = &mut self.rings[to] else { return Outcome::done(-EBADFD) };
         if ring.disabled {
             return Outcome::done(-EBADFD);
         }
+        ring.workers |= no_order;
         let big = match ring.cq.size {
             Size::Small => None,
             Size::Big => Some([0; 2]),
