@@ -46,7 +46,8 @@ fn child(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), i32> {
         unsafe { ptr::write_bytes(page.cast::<u8>(), 7, LEN) };
     }
     let mut ring = match own {
-        true => Some(IoUring::new(4).map_err(|_| 2)?),
+        // By an index, which may be that of an inherited one.
+        true => Some(<IoUring>::builder().build_local(4).map_err(|_| 2)?),
         false => None,
     };
     for inherited in rings {
