@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -180,7 +181,9 @@ impl Cat {
                     // The memory is the kernel's until the end. If not even that can be waited for,
                     // nothing may be freed any more.
                     let user_data: Vec<u64> = (0..entries.len() as u64).collect();
-                    if self.ring.drain(&mut outstanding, &user_data, |_| true).is_err() {
+                    let left = &mut outstanding;
+                    let ended = self.ring.quiesce_with(left, Duration::MAX, &user_data, |_| true);
+                    if ended.is_err() {
                         process::abort();
                     }
                     return Err(errno).context("cannot submit");

@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, value_parser};
@@ -245,7 +246,10 @@ impl Drop for Window<'_> {
     /// However the copy ends, the kernel may write to the buffers until nothing is in flight.
     fn drop(&mut self) {
         let user_data: Vec<u64> = (0..self.buffers.len() as u64).collect();
-        if self.ring.drain(&mut self.in_flight, &user_data, |_| true).is_err() {
+        // However slow the disk is, each read and write ends.
+        let forever = Duration::MAX;
+        let ended = self.ring.quiesce_with(&mut self.in_flight, forever, &user_data, |_| true);
+        if ended.is_err() {
             mem::forget(mem::take(&mut self.buffers));
         }
     }

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::process;
 
-use rustix_uring::{IoUring, opcode};
+use rustix_uring::{Errno, IoUring, opcode};
 
 fn main() -> io::Result<()> {
     let mut ring = IoUring::new(8)?;
@@ -14,11 +15,22 @@ fn main() -> io::Result<()> {
     let read =
         opcode::Read::new(file.as_fd(), buf.as_mut_ptr(), buf.len() as u32).build().user_data(1);
 
-    // SAFETY: `file` and `buf` outlive the read, whose completion is awaited below.
+    // SAFETY: `file` and `buf` stay until the loop below has the completion, or ends the process.
     unsafe { ring.submission().push(&read) }.expect("there are eight places");
-    ring.submit_and_wait(1)?;
-
-    let cqe = ring.completion().next().expect("one completion was awaited");
+    let cqe = loop {
+        match ring.submit_and_wait(1) {
+            // A signal can end the wait before the completion is there.
+            Ok(_) | Err(Errno::INTR) => {}
+            // The kernel may still write to `buf`, so this must not return.
+            Err(errno) => {
+                eprintln!("io_uring: {errno}");
+                process::exit(1);
+            }
+        }
+        if let Some(cqe) = ring.completion().next() {
+            break cqe;
+        }
+    };
     assert_eq!(cqe.user_data(), 1);
     let len = cqe.to_result()? as usize;
 

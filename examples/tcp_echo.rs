@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -38,6 +39,8 @@ const BUFFER: usize = 4096;
 const BUFFERS: u16 = 256;
 /// The group of provided buffers.
 const GROUP: u16 = 0;
+/// How long the end may take.
+const END: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
     let options = Options::parse();
@@ -156,14 +159,15 @@ impl Server {
             .into_iter()
             .chain(connections)
             .collect();
-        let drained = self.ring.drain(&mut self.outstanding, &user_data, |cqe| {
+        let in_flight = &mut self.outstanding;
+        let ended = self.ring.quiesce_with(in_flight, END, &user_data, |cqe| {
             if kind_of(&cqe).0 == Kind::Accept {
                 // SAFETY: this is a completion of an accept, and the first to look at it.
                 drop(unsafe { cqe.to_fd() });
             }
             true
         });
-        if drained.is_err() {
+        if ended.is_err() {
             process::abort(); // nothing may be freed any more
         }
     }

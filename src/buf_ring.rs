@@ -11,13 +11,18 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use bitflags::bitflags;
-use rustix::io;
+use rustix::io::{self, Errno};
 
 use crate::local::Handle;
 use crate::mmap::Mmap;
+use crate::ring_id::RingId;
 use crate::shared::KernelU16;
 use crate::submit::Submitter;
 use crate::{CompletionQueue, cqueue, sys};
+
+mod tracker;
+
+pub use tracker::{BufSegment, BufSegments, BufTracker};
 
 bitflags! {
     /// How a ring of provided buffers is registered: the `IOU_PBUF_RING_*` flags. Since Linux 6.4.
@@ -30,8 +35,8 @@ bitflags! {
         /// until then, completions have
         /// [`buffer_more`](crate::cqueue::Entry::buffer_more). Since Linux 6.12.
         ///
-        /// 6.18.15 does not say so where the data has ended, after reads of files, and now and then
-        /// in bundles, so that it and [`BufUse`] part ways there; 6.12.107 and 6.18.44 do.
+        /// 6.18.15 leaves that flag out at the end of the data, after reads of files, and in some
+        /// bundles. [`BufTracker`] is wrong there. 6.12.107 and 6.18.44 set it.
         const INC = 2;
 
         const _ = !0;
@@ -79,16 +84,28 @@ pub(crate) struct Buf {
 
 const _: () = assert!(size_of::<Buf>() == size_of::<sys::io_uring_buf>());
 
+/// What was registered, and with which ring.
+#[derive(Clone, Copy)]
+pub(crate) struct Registered {
+    pub(crate) ring: RingId,
+    pub(crate) entries: u16,
+    pub(crate) bgid: u16,
+    pub(crate) flags: BufRingFlags,
+}
+
 /// A ring of provided buffers: `struct io_uring_buf_ring`. Since Linux 5.19.
 ///
-/// Made by [`register_buf_ring`](Submitter::register_buf_ring), over memory of the caller's, or by
-/// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap), over memory of the kernel's. It
-/// owns none of the buffers, and has no policy: what is added is the kernel's until a completion
-/// gives it back.
+/// [`register_buf_ring`](Submitter::register_buf_ring) makes one in memory of yours,
+/// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap) in memory of the kernel. It owns
+/// none of the buffers and has no policy: a buffer that you add belongs to the kernel until a
+/// completion gives it back.
 ///
-/// Dropping it does not unregister it: the kernel goes on using the ring until
-/// [`unregister`](Self::unregister) or the end of the ring that it belongs to. Memory of the
-/// kernel's is merely unmapped; memory of the caller's stays promised.
+/// It remembers the [`IoUring`](crate::IoUring) that it was registered with. Methods that take a
+/// [`Submitter`] refuse one of another ring.
+///
+/// Dropping it does not unregister it. The kernel goes on using the ring until
+/// [`unregister`](Self::unregister), or until the `IoUring` has ended. Memory of the kernel is
+/// unmapped; memory of yours stays promised.
 pub struct BufRing {
     bufs: NonNull<Buf>,
     tail: KernelU16,
@@ -96,6 +113,10 @@ pub struct BufRing {
     next: u16,
     mask: u16,
     bgid: u16,
+    /// Whether the kernel fills a buffer bit by bit, and says in its slot what is left of it.
+    incremental: bool,
+    /// The ring that the group belongs to. Another one may have a group of the same number.
+    ring: RingId,
     /// Memory of the kernel's, for as long as it is to be mapped.
     mapping: Option<Mmap>,
 }
@@ -103,63 +124,87 @@ pub struct BufRing {
 // SAFETY: the tail is an atomic, buffers are written only through `&mut`, and which thread does so
 // makes no difference.
 unsafe impl Send for BufRing {}
-// SAFETY: a shared ring only reads what it has written itself.
+// SAFETY: a shared ring only reads what it has written itself, and what is left of a buffer, by a
+// volatile read.
 unsafe impl Sync for BufRing {}
 
 impl BufRing {
-    /// How much memory [`register_buf_ring`](Submitter::register_buf_ring) needs, in bytes.
+    /// Returns how much memory [`register_buf_ring`](Submitter::register_buf_ring) needs, in bytes.
     pub const fn memory_size(entries: u16) -> usize {
         entries as usize * size_of::<Buf>()
     }
 
     /// # Safety
     ///
-    /// The memory was registered as a ring of `entries` buffers, and is nobody else's.
+    /// The memory holds `entries` slots, which are initialized. It is valid, and nobody else's but
+    /// the kernel's, for as long as the result lives; a mapping is that of the memory.
     pub(crate) unsafe fn new(
         memory: NonNull<u8>,
-        entries: u16,
-        bgid: u16,
+        registered: Registered,
         mapping: Option<Mmap>,
     ) -> Self {
-        // SAFETY: the ring has at least one place, and lives as long as we do.
+        let Registered { ring, entries, bgid, flags } = registered;
+        // SAFETY: the ring has at least one slot, and lives as long as we do.
         let tail = unsafe { KernelU16::at(memory, offset_of!(Buf, tail) as u32) };
-        Self { bufs: memory.cast(), tail, next: tail.own(), mask: entries - 1, bgid, mapping }
+        Self {
+            bufs: memory.cast(),
+            tail,
+            next: tail.own(),
+            mask: entries - 1,
+            bgid,
+            incremental: flags.contains(BufRingFlags::INC),
+            ring,
+            mapping,
+        }
     }
 
-    /// The number of the group, for entries to name it.
+    /// Returns the number of the group, for entries to name it.
     pub const fn group(&self) -> u16 {
         self.bgid
     }
 
-    /// How many places there are.
+    /// Returns how many buffers the ring can hold.
     pub const fn capacity(&self) -> usize {
         self.mask as usize + 1
     }
 
-    fn place(&self, position: u16) -> NonNull<Buf> {
+    fn slot(&self, position: u16) -> NonNull<Buf> {
         // SAFETY: the mask keeps the index inside the ring.
         unsafe { self.bufs.add(usize::from(position & self.mask)) }
     }
 
     /// Adds a buffer, which the kernel sees when it is [published](Self::publish).
     ///
-    /// There must not be more buffers in the ring than places: what is added then takes the place
-    /// of a buffer that the kernel has not come to, and that one is lost.
-    ///
     /// # Safety
     ///
-    /// From when it is published, the buffer is the kernel's to write: valid, and neither read nor
-    /// written by anybody else, until a completion gives it back, or the ring is unregistered and
-    /// every operation that takes buffers from it has completed.
+    /// - From when it is published, the `len` bytes at `buf` are the kernel's. They stay valid for
+    ///   reads and writes, and nobody else reads or writes them. This ends when a completion gives
+    ///   the buffer back: one that names it and does not have
+    ///   [`buffer_more`](cqueue::Entry::buffer_more), or a bundle's that has reached it. It also ends
+    ///   when the group is unregistered, or the ring has ended, *and* every operation that takes
+    ///   buffers from the group has completed. If all operations of the group send, valid for reads
+    ///   is enough, and others may read.
+    /// - The buffer, and its `bid`, are in the ring once at a time.
+    /// - The ring never holds more than [`capacity`](Self::capacity) buffers, counting the
+    ///   published ones that the kernel has not taken yet and those added since. How far the kernel
+    ///   has come is not visible here, so this cannot be checked. A buffer too many overwrites the
+    ///   slot of one that the kernel has not come to yet. The kernel then fills the new buffer
+    ///   although it is not published, hands it out a second time when its turn comes, and never
+    ///   uses the overwritten one (tried on 6.1 to 7.3).
     #[inline]
     pub unsafe fn add(&mut self, buf: *mut u8, len: u32, bid: u16) {
-        let place = self.place(self.next).as_ptr();
-        // SAFETY: the place is within the ring, and the kernel does not look there before it is
-        // published. Never the whole entry: the end of the first one is the tail.
+        debug_assert!(
+            self.next.wrapping_sub(self.tail.own()) <= self.mask,
+            "more buffers were added since the last publish than the ring can hold"
+        );
+        let slot = self.slot(self.next).as_ptr();
+        // SAFETY: the slot is within the ring, and the kernel does not look there before it is
+        // published: the caller promises that it is not one of those that the kernel has not come
+        // to. Never the whole slot: the end of the first one is the tail.
         unsafe {
-            (&raw mut (*place).addr).write(buf.expose_provenance() as u64);
-            (&raw mut (*place).len).write(len);
-            (&raw mut (*place).bid).write(bid);
+            (&raw mut (*slot).addr).write(buf.expose_provenance() as u64);
+            (&raw mut (*slot).len).write(len);
+            (&raw mut (*slot).bid).write(bid);
         }
         self.next = self.next.wrapping_add(1);
     }
@@ -170,51 +215,91 @@ impl BufRing {
         self.tail.release(self.next);
     }
 
-    /// Lets the kernel see all buffers that were added, and gives back the completions that were
-    /// gone past, as [`CompletionQueue::sync`] does.
+    /// Lets the kernel see all buffers that were added, and releases the completions that were
+    /// consumed, as [`CompletionQueue::sync`] does.
     #[inline]
     pub fn publish_with_cq<C: cqueue::EntryMarker>(&mut self, queue: &mut CompletionQueue<'_, C>) {
         self.publish();
         queue.sync();
     }
 
-    /// How many published buffers the kernel has left (`IORING_REGISTER_PBUF_STATUS`). Since Linux
-    /// 6.8.
+    /// Returns how many published buffers the kernel has left (`IORING_REGISTER_PBUF_STATUS`).
+    /// Since Linux 6.8.
     ///
     /// # Errors
     ///
-    /// EINVAL on older kernels; ENOENT if the group is not registered with that ring.
+    /// EINVAL if the submitter is that of another ring, or on older kernels.
     pub fn available<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<u16> {
+        submitter.check_is(self.ring)?;
         let head = submitter.buf_ring_head(self.bgid)?;
         Ok(self.tail.own().wrapping_sub(head))
     }
 
-    /// Unregisters the ring from the one that it belongs to: its memory is the caller's again, or
-    /// is unmapped. (The buffers are the caller's again when the operations that have taken one
-    /// have completed.)
+    /// Unregisters the ring of buffers (`IORING_UNREGISTER_PBUF_RING`).
+    ///
+    /// Its memory is yours again, or is unmapped. The buffers are yours again when every operation
+    /// that has taken one has completed.
+    ///
+    /// It takes the handle, which cannot be used afterwards:
+    ///
+    /// ```compile_fail,E0382
+    /// # let ring = rustix_uring::IoUring::new(8).unwrap();
+    /// # let flags = rustix_uring::BufRingFlags::empty();
+    /// let mut bufs = ring.submitter().register_buf_ring_mmap(4, 0, flags).unwrap();
+    /// bufs.unregister(&ring.submitter()).unwrap();
+    /// bufs.publish();
+    /// ```
     ///
     /// # Errors
     ///
-    /// ENOENT if it is not registered with that ring.
-    pub fn unregister<H: Handle>(self, submitter: &Submitter<'_, H>) -> io::Result<()> {
-        submitter.unregister_buf_ring(self.bgid)
+    /// The error holds the handle, because the ring is still registered. It is EINVAL if the
+    /// submitter is that of another ring: then nothing was done, even if the other ring has a group
+    /// of this number. It is ENOENT if the group was unregistered by its number before
+    /// ([`unregister_buf_ring`](Submitter::unregister_buf_ring)).
+    pub fn unregister<H: Handle>(
+        self,
+        submitter: &Submitter<'_, H>,
+    ) -> Result<(), UnregisterError> {
+        // SAFETY: the group is ours, for the ring is; and if it is unregistered, so is the handle
+        // gone.
+        let unregister = || unsafe { submitter.unregister_buf_ring(self.bgid) };
+        match submitter.check_is(self.ring).and_then(|()| unregister()) {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(UnregisterError { bufs: self, errno }),
+        }
     }
 
-    /// Where a buffer that is in use was added, by how many have been added since.
-    fn added(&self, bid: u16) -> Option<u16> {
-        // It was added once since it was last ours: its newest place is the one.
-        (1..=self.mask.wrapping_add(1)).find(|&back| self.bid_back(back) == bid)
+    /// Where the buffer was added, if it still stands there. It was added once since it was last
+    /// ours, so its newest slot is the one.
+    fn find(&self, bid: u16) -> Option<u16> {
+        (1..=self.mask.wrapping_add(1))
+            .map(|back| self.next.wrapping_sub(back))
+            .map_while(|position| Some((position, self.bid_at(position)?)))
+            .find_map(|(position, there)| (there == bid).then_some(position))
     }
 
-    /// The id of the buffer in the place that is so many behind the next.
-    fn bid_back(&self, back: u16) -> u16 {
-        self.bid_at(self.next.wrapping_sub(back))
+    /// The ID of the buffer that was added there; `None` if nothing was, or something else since.
+    fn bid_at(&self, position: u16) -> Option<u16> {
+        let back = self.next.wrapping_sub(position);
+        if back == 0 || back > self.mask.wrapping_add(1) {
+            return None;
+        }
+        let slot = self.slot(position).as_ptr();
+        // SAFETY: the slot is within the ring, and initialized. The kernel of an incremental ring
+        // moves the address on at any time, which a volatile read allows for.
+        let addr = unsafe { (&raw const (*slot).addr).read_volatile() };
+        // SAFETY: as above; and the kernel never writes to the ID.
+        let bid = unsafe { (&raw const (*slot).bid).read() };
+        // Registration has set all of the slots to zero, and no buffer is at address zero.
+        (addr != 0).then_some(bid)
     }
 
-    fn bid_at(&self, position: u16) -> u16 {
-        // SAFETY: the place is within the ring; the kernel writes to addresses and lengths in some
-        // rings, and never to the id.
-        unsafe { (&raw const (*self.place(position).as_ptr()).bid).read() }
+    /// How many bytes are left of the buffer that was added there, as the kernel of an incremental
+    /// ring says.
+    fn left_at(&self, position: u16) -> u32 {
+        // SAFETY: the slot is within the ring, and initialized. The kernel of an incremental ring
+        // writes there at any time, which a volatile read allows for.
+        unsafe { (&raw const (*self.slot(position).as_ptr()).len).read_volatile() }
     }
 }
 
@@ -228,133 +313,75 @@ impl fmt::Debug for BufRing {
     }
 }
 
-/// Which bytes of which buffers a completion has filled. See [`BufUse::spans`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Span {
-    /// The buffer.
-    pub bid: u16,
-    /// Where in it the bytes begin.
-    pub offset: u32,
-    /// How many there are.
-    pub len: u32,
-    /// Whether the kernel is done with the buffer, so that it may be added again. If not, more
-    /// bytes will follow behind these.
-    pub done: bool,
-}
-
-/// Keeps account of how far the buffers of one group are used up.
-///
-/// One algorithm serves plain rings, [incremental](BufRingFlags::INC) ones, bundles, and bundles
-/// on incremental rings. It takes for granted that
-///
-/// - it sees every completion that has taken a buffer of the group, failures included, in the order
-///   in which the kernel has taken them. Completions of one task's requests on sockets and pipes
-///   come in this order; those of [`Flags::ASYNC`](crate::squeue::Flags::ASYNC) or of several
-///   threads' rings may not;
-/// - a buffer's id is in the ring once at a time;
-/// - on incremental rings, reads of regular files are as long as was asked for. The kernel, which
-///   does not wait for these, uses up as much of the buffer before it reads: see
-///   [`skip`](Self::skip).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BufUse {
-    /// The buffer that is partly used, and how far.
-    partial: Option<(u16, u32)>,
-}
-
-impl BufUse {
-    /// Nothing is used.
-    pub const fn new() -> Self {
-        Self { partial: None }
-    }
-
-    /// Goes on by so many bytes in the buffer that is partly used, if one is: by as much as a read of
-    /// a regular file on an [incremental](BufRingFlags::INC) ring was shorter than asked for.
-    pub fn skip(&mut self, bytes: u32) {
-        self.partial = self.partial.map(|(bid, used)| (bid, used.saturating_add(bytes)));
-    }
-
-    /// The bytes that a completion has filled, buffer by buffer; none if it has taken no buffer.
-    ///
-    /// `len` says how long a buffer is, as it was added. Every span is to be taken from the
-    /// iterator.
-    pub fn spans<'a, L: Fn(u16) -> u32>(
-        &'a mut self,
-        ring: &'a BufRing,
-        cqe: &cqueue::Entry,
-        len: L,
-    ) -> Spans<'a, L> {
-        let offset = |bid| self.partial.filter(|(partial, _)| *partial == bid).map_or(0, |p| p.1);
-        Spans {
-            next: cqe.buffer_select().map(|bid| (bid, offset(bid))),
-            // A failed operation has taken the buffer and filled nothing.
-            left: cqe.result().max(0) as u32,
-            goes_on: cqe.buffer_more(),
-            back: None,
-            account: self,
-            ring,
-            len,
-        }
-    }
-}
-
-/// The spans of one completion. See [`BufUse::spans`].
+/// A ring of provided buffers could not be [unregistered](BufRing::unregister), and here it is
+/// back.
 #[derive(Debug)]
-pub struct Spans<'a, L> {
-    /// The buffer to come, and where in it.
-    next: Option<(u16, u32)>,
-    left: u32,
-    goes_on: bool,
-    /// By how many the buffer to come is behind the next to be added, if that is known.
-    back: Option<u16>,
-    account: &'a mut BufUse,
-    ring: &'a BufRing,
-    len: L,
+pub struct UnregisterError {
+    bufs: BufRing,
+    errno: Errno,
 }
 
-impl<L: Fn(u16) -> u32> Iterator for Spans<'_, L> {
-    type Item = Span;
+impl UnregisterError {
+    /// Returns why.
+    pub const fn errno(&self) -> Errno {
+        self.errno
+    }
 
-    fn next(&mut self) -> Option<Span> {
-        let (bid, offset) = self.next.take()?;
-        let len = (self.len)(bid).saturating_sub(offset).min(self.left);
-        self.left -= len;
-        let is_last = self.left == 0;
-        let done = !(is_last && self.goes_on);
-        self.account.partial = (!done).then(|| (bid, offset.saturating_add(len)));
-        if !is_last {
-            // The bytes go on in the buffer that was added behind this one.
-            self.back =
-                self.back.or_else(|| self.ring.added(bid)).and_then(|back| back.checked_sub(1));
-            self.next =
-                self.back.filter(|&back| back > 0).map(|back| (self.ring.bid_back(back), 0));
-        }
-        Some(Span { bid, offset, len, done })
+    /// Returns the ring of buffers, which is still registered.
+    #[must_use = "dropping it does not unregister it"]
+    pub fn into_buf_ring(self) -> BufRing {
+        self.bufs
+    }
+}
+
+impl fmt::Display for UnregisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot unregister buffer group {}: {}", self.bufs.bgid, self.errno)
+    }
+}
+
+impl core::error::Error for UnregisterError {}
+
+impl From<UnregisterError> for Errno {
+    fn from(error: UnregisterError) -> Self {
+        error.errno
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<UnregisterError> for std::io::Error {
+    fn from(error: UnregisterError) -> Self {
+        error.errno.into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::{IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER};
+    use std::error::Error;
     use std::format;
-    use std::vec::Vec;
+    use std::string::ToString;
 
-    /// Eight places of plain memory.
+    /// Eight slots of plain memory.
     #[repr(align(16))]
-    struct Plain([[u8; 16]; 8]);
+    pub(super) struct Plain([[u8; 16]; 8]);
 
     impl Plain {
-        fn new(byte: u8) -> Self {
+        pub(super) fn new(byte: u8) -> Self {
             Self([[byte; 16]; 8])
         }
 
-        /// A ring in `places` of them, as they are.
-        fn ring(&mut self, places: u16) -> BufRing {
+        /// A ring in so many of the slots, as they are.
+        pub(super) fn ring(&mut self, slots: u16) -> BufRing {
+            self.with_flags(slots, BufRingFlags::empty())
+        }
+
+        pub(super) fn with_flags(&mut self, entries: u16, flags: BufRingFlags) -> BufRing {
             let memory = NonNull::from(&mut self.0).cast();
-            // SAFETY: the memory has as many places, and tests use it through the ring, or when
+            let registered = Registered { ring: RingId::new(), entries, bgid: 9, flags };
+            // SAFETY: the memory has as many slots, and tests use it through the ring, or when
             // they are done with that.
-            unsafe { BufRing::new(memory, places, 9, None) }
+            unsafe { BufRing::new(memory, registered, None) }
         }
 
         fn tail(&self) -> u16 {
@@ -362,24 +389,11 @@ mod tests {
         }
     }
 
-    fn add(ring: &mut BufRing, bids: &[u16]) {
+    pub(super) fn add(ring: &mut BufRing, bids: &[u16]) {
         for &bid in bids {
             // SAFETY: nobody writes to these buffers: the memory is not registered.
             unsafe { ring.add(core::ptr::without_provenance_mut(0x1000), 10, bid) };
         }
-    }
-
-    fn done(bid: u16, res: i32, more: bool) -> cqueue::Entry {
-        let more = if more { IORING_CQE_F_BUF_MORE } else { 0 };
-        let flags = u32::from(bid) << IORING_CQE_BUFFER_SHIFT | IORING_CQE_F_BUFFER | more;
-        cqueue::Entry { user_data: 0, res, flags }
-    }
-
-    type Tuple = (u16, u32, u32, bool);
-
-    fn spans(account: &mut BufUse, ring: &BufRing, cqe: cqueue::Entry) -> Vec<Tuple> {
-        let spans = account.spans(ring, &cqe, |_| 10);
-        spans.map(|span| (span.bid, span.offset, span.len, span.done)).collect()
     }
 
     #[test]
@@ -390,8 +404,8 @@ mod tests {
         unsafe { ring.add(core::ptr::without_provenance_mut(0x1122_3344), 0x5566, 0x778) };
         add(&mut ring, &[1]);
         ring.publish();
-        let words = |place: [u8; 16]| {
-            let (addr, rest) = place.split_first_chunk::<8>().unwrap();
+        let words = |slot: [u8; 16]| {
+            let (addr, rest) = slot.split_first_chunk::<8>().unwrap();
             let (len, rest) = rest.split_first_chunk::<4>().unwrap();
             let (bid, tail) = rest.split_first_chunk::<2>().unwrap();
             (
@@ -405,17 +419,17 @@ mod tests {
         assert_eq!(words(memory.0[1]), (0x1000, 10, 1, 0));
     }
 
-    /// The tail lies in the first place, which is written every time around.
+    /// The tail lies in the first slot, which is written every time around.
     #[test]
     fn tail_is_published_and_nothing_else_writes_it() {
-        for places in [1, 2, 8] {
+        for slots in [1, 2, 8] {
             let mut memory = Plain::new(0);
             let start = u16::MAX - 20;
             memory.0[0][14..].copy_from_slice(&start.to_ne_bytes());
-            let mut ring = memory.ring(places);
+            let mut ring = memory.ring(slots);
             let mut tail = start;
             for round in 0..200_u16 {
-                let n = round % (places + 1);
+                let n = round % (slots + 1);
                 add(&mut ring, &[round; 8][..usize::from(n)]);
                 assert_eq!(ring.tail.own(), tail);
                 ring.publish();
@@ -424,87 +438,54 @@ mod tests {
             }
             drop(ring);
             assert_eq!(memory.tail(), tail);
-            // Beyond its places, nothing was written.
-            assert!(memory.0[usize::from(places)..].iter().all(|place| *place == [0; 16]));
+            // Beyond its slots, nothing was written.
+            assert!(memory.0[usize::from(slots)..].iter().all(|slot| *slot == [0; 16]));
         }
     }
 
+    /// Only slots that were written are looked at, the newest ones first.
     #[test]
-    fn plain_spans() {
+    fn buffers_are_found_where_they_were_added() {
         let mut memory = Plain::new(0);
         let mut ring = memory.ring(4);
-        let mut account = BufUse::new();
-        add(&mut ring, &[7, 6, 5, 4]);
-        assert_eq!(spans(&mut account, &ring, done(7, 3, false)), [(7, 0, 3, true)]);
-        assert_eq!(spans(&mut account, &ring, done(6, -11, false)), [(6, 0, 0, true)]);
-        let failed = cqueue::Entry { user_data: 0, res: -105, flags: 0 };
-        assert_eq!(spans(&mut account, &ring, failed), []);
+        assert_eq!((ring.find(0), ring.bid_at(0), ring.bid_at(u16::MAX)), (None, None, None));
+        add(&mut ring, &[0, 5]);
+        assert_eq!((ring.find(0), ring.find(5), ring.find(6)), (Some(0), Some(1), None));
+        ring.publish();
+        add(&mut ring, &[7, 0]);
+        assert_eq!((ring.find(0), ring.find(7)), (Some(3), Some(2)));
+        ring.publish();
+        add(&mut ring, &[8]);
+        // The first slot holds another buffer now.
+        assert_eq!((ring.bid_at(0), ring.bid_at(4), ring.bid_at(5)), (None, Some(8), None));
+        assert_eq!(ring.find(5), Some(1));
     }
 
     #[test]
-    fn bundles_go_around_the_end() {
+    #[cfg(debug_assertions)]
+    #[should_panic = "more buffers were added"]
+    fn more_than_fits_at_once_is_noticed() {
         let mut memory = Plain::new(0);
-        let mut ring = memory.ring(4);
-        let mut account = BufUse::new();
-        add(&mut ring, &[3, 2, 1, 0]);
-        let expected = [(3, 0, 10, true), (2, 0, 10, true), (1, 0, 1, true)];
-        assert_eq!(spans(&mut account, &ring, done(3, 21, false)), expected);
-        // They come back in another order, behind what is still there.
-        add(&mut ring, &[1, 3, 2]);
-        let expected = [(0, 0, 10, true), (1, 0, 10, true), (3, 0, 10, true), (2, 0, 10, true)];
-        assert_eq!(spans(&mut account, &ring, done(0, 40, false)), expected);
+        add(&mut memory.ring(2), &[0, 1, 2]);
     }
 
+    /// Whoever cannot unregister gets the handle back, and the errno.
     #[test]
-    fn incremental_spans() {
+    fn the_error_holds_the_ring() {
         let mut memory = Plain::new(0);
-        let mut ring = memory.ring(4);
-        let mut account = BufUse::new();
-        add(&mut ring, &[0, 1, 2, 3]);
-        assert_eq!(spans(&mut account, &ring, done(0, 4, true)), [(0, 0, 4, false)]);
-        assert_eq!(spans(&mut account, &ring, done(0, 0, true)), [(0, 4, 0, false)]);
-        // A bundle begins in the middle of one, and ends in the middle of another.
-        let expected = [(0, 4, 6, true), (1, 0, 10, true), (2, 0, 5, false)];
-        assert_eq!(spans(&mut account, &ring, done(0, 21, true)), expected);
-        account.skip(2);
-        assert_eq!(spans(&mut account, &ring, done(2, 3, false)), [(2, 7, 3, true)]);
-        // Just full is not more.
-        assert_eq!(spans(&mut account, &ring, done(3, 10, false)), [(3, 0, 10, true)]);
-        account.skip(u32::MAX);
-        assert_eq!(account.partial, None);
-    }
-
-    /// Whatever a completion says, the account comes to an end, and makes nothing up.
-    #[test]
-    fn nonsense_ends() {
-        let mut memory = Plain::new(0);
-        let mut ring = memory.ring(8);
-        add(&mut ring, &[0, 0, 1, 1]);
-        for bid in [0, 1, 2, u16::MAX] {
-            for res in [i32::MIN, -1, 0, 1, 10, 11, 1000, i32::MAX] {
-                for more in [false, true] {
-                    let mut account = BufUse { partial: Some((bid, u32::MAX)) };
-                    let spans = spans(&mut account, &ring, done(bid, res, more));
-                    assert!(spans.len() <= 8, "{spans:?}");
-                    assert!(spans.iter().map(|span| span.2).sum::<u32>() <= 80);
-                    account.skip(u32::MAX);
-                }
-            }
-        }
-        // Buffers of no length.
-        let mut account = BufUse::new();
-        assert!(account.spans(&ring, &done(1, 5, false), |_| 0).count() <= 8);
+        let error = UnregisterError { bufs: memory.ring(4), errno: Errno::INVAL };
+        assert!(error.to_string().starts_with("cannot unregister buffer group 9: "), "{error}");
+        assert!(error.source().is_none() && error.errno() == Errno::INVAL);
+        let bufs = error.into_buf_ring();
+        assert_eq!((bufs.group(), bufs.capacity()), (9, 4));
+        assert_eq!(Errno::from(UnregisterError { bufs, errno: Errno::NOENT }), Errno::NOENT);
     }
 
     #[test]
     fn all_ones_print() {
         let mut memory = Plain::new(0xff);
         let ring = memory.ring(8);
-        let mut account = BufUse { partial: Some((u16::MAX, u32::MAX)) };
-        let text = format!("{ring:?} {account:?}");
-        assert!(text.contains("capacity: 8") && text.contains("65535"), "{text}");
-        let ones = cqueue::Entry { user_data: !0, res: -1, flags: !0 };
-        let span = account.spans(&ring, &ones, |_| !0).next();
-        assert!(format!("{span:?} {:?}", BufRingFlags::all()).contains("65535"));
+        assert!(format!("{ring:?}").contains("capacity: 8"), "{ring:?}");
+        assert!(format!("{:?}", BufRingFlags::all()).contains("INC"));
     }
 }

@@ -99,8 +99,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// the kernel's second, and `submit` wakes it.
     ///
     /// It keeps a processor busy meanwhile: worth it on a machine with processors to spare, and
-    /// nowhere else. Since Linux 5.1, on files that are not registered and without privilege since
-    /// 5.11.
+    /// nowhere else. Since Linux 5.1. Up to 5.10 it takes registered files only, and requires
+    /// `CAP_SYS_ADMIN`; 5.11 and 5.12 require `CAP_SYS_NICE`; later kernels, and late stable updates
+    /// of 5.10, require no privilege.
     pub fn setup_sqpoll(&mut self, idle: u32) -> &mut Self {
         self.sq_thread_idle = idle;
         self.set(SetupFlags::SQPOLL)
@@ -131,6 +132,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// Shares the worker threads, and an SQPOLL thread, of another ring
     /// (`IORING_SETUP_ATTACH_WQ`). Since Linux 5.6.
     ///
+    /// ```compile_fail,E0133
+    /// <rustix_uring::IoUring>::builder().setup_attach_wq(3);
+    /// ```
+    ///
     /// # Safety
     ///
     /// Until the ring is built, and whenever it is built from a clone of this, `fd` is open and the
@@ -155,7 +160,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// Does not interrupt the task when something completes (`IORING_SETUP_COOP_TASKRUN`): it is
-    /// seen to at the next system call. For tasks that enter often anyway. Since Linux 5.19.
+    /// seen to at the next system call, or interrupt. For tasks that enter often anyway. Since Linux
+    /// 5.19.
+    ///
+    /// A loop that only looks at the queue makes no system call, so it sees completions late: call
+    /// [`get_events`](crate::Submitter::get_events) there, or add
+    /// [`setup_taskrun_flag`](Self::setup_taskrun_flag), with which `submit` enters when it has to.
     pub fn setup_coop_taskrun(&mut self) -> &mut Self {
         self.set(SetupFlags::COOP_TASKRUN)
     }
@@ -232,7 +242,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// # Errors
     ///
     /// As of [`build`](Self::build); and EINVAL if `memory` does not begin a page, or is shorter
-    /// than [`memory_size`](Self::memory_size); EFAULT if it is not all there.
+    /// than [`memory_size`](Self::memory_size); EFAULT if it is not all there, or cannot be written.
     ///
     /// # Safety
     ///
@@ -335,12 +345,16 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
 
     /// How much memory [`build_in`](Self::build_in) needs, in bytes: whole pages.
     ///
+    /// An index array is part of it only with [`sqarray`](Self::sqarray). Linux 6.5 is the one
+    /// kernel that sets up rings in your memory and cannot do without the array. There, `build_in`
+    /// fails with EOVERFLOW where the array makes the difference of a page: ask for it with `sqarray`.
+    ///
     /// # Errors
     ///
     /// EINVAL where the sizes are none that the kernel takes.
     pub fn memory_size(&self, entries: u32) -> io::Result<usize> {
         let (sq, cq) = self.sizes(entries)?;
-        Ok(Shape::of::<S, C>().in_pages(sq, cq).total())
+        Ok(Shape::of::<S, C>().in_pages(sq, cq, self.sqarray).total())
     }
 
     /// The sizes that the kernel makes of what was asked for.
@@ -377,9 +391,17 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let (sq, cq) = self.sizes(entries)?;
         let mut params = self.params();
         params.flags |= flags.bits();
+        let shape = Shape::of::<S, C>();
+        // With room for an index array if there is, for kernels that insist on one. If there is not,
+        // their ring does not fit, as `ring` sees.
+        let with_array = shape.in_pages(sq, cq, true);
+        let areas = if with_array.total() <= memory.len() {
+            with_array
+        } else {
+            shape.in_pages(sq, cq, self.sqarray)
+        };
         // SAFETY: our callers were promised that the memory is ours.
-        let memory =
-            unsafe { Memory::callers(Shape::of::<S, C>().in_pages(sq, cq), memory, &mut params) }?;
+        let memory = unsafe { Memory::callers(areas, memory, &mut params) }?;
         Ok((params, memory))
     }
 

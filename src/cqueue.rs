@@ -123,15 +123,16 @@ kinds! {
         while *head != tail {
             // SAFETY: the caller vouches for everything before the tail.
             let entry: Entry = unsafe { next_place(places, mask, head) };
-            if entry.flags & sys::IORING_CQE_F_SKIP != 0 {
-                continue;
-            }
             let mut big = [0; 2];
             // The kernel publishes both halves at once.
             if entry.flags & sys::IORING_CQE_F_32 != 0 && *head != tail {
                 // SAFETY: the caller vouches for everything before the tail.
                 let half: Entry = unsafe { next_place(places, mask, head) };
                 big = half.into_words();
+            }
+            // Filler of the kernel's has one entry. What a message calls filler may have two.
+            if entry.flags & sys::IORING_CQE_F_SKIP != 0 {
+                continue;
             }
             return Some(Mixed(Entry32 { entry, big }));
         }
@@ -357,9 +358,9 @@ impl<C: EntryMarker> Iterator for CompletionQueue<'_, C> {
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // Mixed queues have up to two places and a filler for one completion.
+        // On mixed queues, all of it may be filler: messages can post as much as they like.
         let places = self.len();
-        let least = if size_of::<C>() == size_of::<C::Place>() { places } else { places / 3 };
+        let least = if size_of::<C>() == size_of::<C::Place>() { places } else { 0 };
         (least, Some(places))
     }
 }
@@ -385,21 +386,29 @@ impl<C: EntryMarker> Debug for CompletionQueue<'_, C> {
 
 /// How full a completion queue is, without a view of it.
 ///
-/// Each answer is a look at words that the kernel goes on writing: true when it was asked. A
-/// completion counts until the view that goes past it has given it back.
+/// You can ask from any thread. The kernel and the thread that reaps go on meanwhile, so an answer
+/// may be out of date when you have it. A completion counts until the view that goes past it has
+/// given it back.
 #[derive(Clone, Copy)]
 pub struct Status<'a> {
     cq: &'a Cq,
 }
 
 impl Status<'_> {
-    /// How many places are taken by what is ready.
+    /// How many places are taken by what is ready, at most the capacity.
+    ///
+    /// While another thread reaps, this may also count completions that it gives back during the
+    /// call. It never counts fewer than are there at the end of the call, unless more arrive.
     #[inline]
     pub fn ready(&self) -> usize {
-        self.cq.tail.acquire().wrapping_sub(self.cq.head.own()) as usize
+        // Our position first: the kernel's is never behind it. It may be ahead by more than there
+        // are entries, if the other thread has given some back in between.
+        let head = self.cq.head.acquire();
+        let ready = self.cq.tail.acquire().wrapping_sub(head);
+        ready.min(self.cq.capacity) as usize
     }
 
-    /// Whether nothing is ready.
+    /// Whether nothing is ready. If it says so, there was a moment during the call when nothing was.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ready() == 0

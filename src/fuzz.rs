@@ -16,9 +16,11 @@ use std::vec::Vec;
 use rustix::io::Errno;
 
 use crate::SetupFlags;
+use crate::buf_ring::Registered;
 use crate::cqueue::{self, CompletionQueue, Cq};
 use crate::memory::{Memory, Shape, zeroed_params};
 use crate::mmap::Mmap;
+use crate::ring_id::RingId;
 use crate::shared::{AtomicU32, KernelU32};
 use crate::squeue::{self, Entry, Entry128, Kept, Settings, Sq, Sqe, SubmissionQueue, Takes};
 use crate::sys::{self, io_uring_params};
@@ -27,7 +29,7 @@ use crate::types::{
     decode_socket_addr,
 };
 use crate::zcrx::{Events, Ifq, Received};
-use crate::{BufRing, BufUse, Parameters, Probe, Query};
+use crate::{BufRing, BufRingFlags, BufTracker, Parameters, Probe, Query};
 
 /// Reads values off the front of the bytes; zeros when they are used up.
 struct Bytes<'a>(&'a [u8]);
@@ -275,6 +277,7 @@ fn submission_queue<S: squeue::EntryMarker>(
     flags.release(bytes.u32());
     let places = Memory8::new(capacity as usize * size_of::<S::Place>(), bytes);
     let sq = Sq {
+        id: RingId::new(),
         head,
         tail,
         flags,
@@ -283,7 +286,7 @@ fn submission_queue<S: squeue::EntryMarker>(
         capacity,
         setup: SetupFlags::empty(),
         settings: Settings { posting_pads: bytes.below(2) == 0, dontfork: false },
-        kept: UnsafeCell::new(Kept::default()),
+        kept: Kept::default(),
     };
     let entry = |bytes: &mut Bytes<'_>| {
         let mut sqe = Sqe::ZERO;
@@ -428,9 +431,11 @@ fn messages(bytes: &mut Bytes<'_>) {
 fn buffers(bytes: &mut Bytes<'_>) {
     let entries = 1 << bytes.below(5);
     let memory = Memory8::new(BufRing::memory_size(entries), bytes);
+    let flags = if bytes.below(2) == 0 { BufRingFlags::empty() } else { BufRingFlags::INC };
+    let registered = Registered { ring: RingId::new(), entries, bgid: 0, flags };
     // SAFETY: the memory is as long, and nobody else's.
-    let mut ring = unsafe { BufRing::new(memory.start(), entries, 0, None) };
-    let mut account = BufUse::new();
+    let mut ring = unsafe { BufRing::new(memory.start(), registered, None) };
+    let mut tracker = BufTracker::new();
     let lengths: [u8; 8] = bytes.take();
     let len = |bid: u16| match lengths[usize::from(bid) % 8] {
         255 => u32::MAX,
@@ -440,27 +445,35 @@ fn buffers(bytes: &mut Bytes<'_>) {
         match bytes.below(4) {
             0 => {
                 let bid = u16::from(bytes.below(8));
+                // Too many in the ring is what it has to endure, too many at once are told.
+                ring.publish();
                 // SAFETY: nobody writes to the buffer.
                 unsafe { ring.add(core::ptr::without_provenance_mut(4096), len(bid), bid) };
             }
             1 => ring.publish(),
-            2 => account.skip(bytes.length()),
+            2 => tracker.advance(bytes.length()),
             _ => {
                 let res = if bytes.below(8) == 0 { bytes.u32() as i32 } else { bytes.u8().into() };
                 let bid = if bytes.below(8) == 0 { bytes.u16() } else { bytes.below(8).into() };
                 let flags = u32::from(bid) << sys::IORING_CQE_BUFFER_SHIFT | bytes.u32() & 0x1f;
                 let cqe = cqueue::Entry { user_data: 0, res, flags };
-                let spans: Vec<_> = account.spans(&ring, &cqe, len).collect();
-                assert!(spans.len() <= usize::from(entries) + 1, "{spans:?}");
-                assert_eq!(spans.first().map(|span| span.bid), cqe.buffer_select());
-                let bytes: u64 = spans.iter().map(|span| u64::from(span.len)).sum();
-                assert!(bytes <= res.max(0) as u64, "more than the completion says: {spans:?}");
-                for (i, span) in spans.iter().enumerate() {
-                    let end = u64::from(span.offset) + u64::from(span.len);
-                    assert!(span.len == 0 || end <= len(span.bid).into(), "{span:?}");
-                    assert!(span.done || i + 1 == spans.len(), "more behind: {spans:?}");
+                let segments = match bytes.below(3) {
+                    0 => tracker.segments(&ring, &cqe, &len),
+                    1 => tracker.bundle_segments(&ring, &cqe, &len),
+                    _ => tracker.taken_segments(&ring, &cqe, &len, bytes.u16()),
+                };
+                print(&segments);
+                let segments: Vec<_> = segments.iter(&ring).collect();
+                assert!(segments.len() <= usize::from(entries) + 1, "{segments:?}");
+                assert_eq!(segments.first().map(|segment| segment.bid), cqe.buffer_select());
+                let bytes: u64 = segments.iter().map(|segment| u64::from(segment.len)).sum();
+                assert!(bytes <= res.max(0) as u64, "more than the result says: {segments:?}");
+                for (i, segment) in segments.iter().enumerate() {
+                    let end = u64::from(segment.offset) + u64::from(segment.len);
+                    assert!(segment.len == 0 || end <= len(segment.bid).into(), "{segment:?}");
+                    assert!(segment.done || i + 1 == segments.len(), "more behind: {segments:?}");
                 }
-                print(&account);
+                print(&tracker);
             }
         }
     }
@@ -478,7 +491,10 @@ fn refills(bytes: &mut Bytes<'_>) {
     let memory = Memory8::new(len, bytes);
     let region = Mmap::reserve(1).expect("there is address space for a page");
     // SAFETY: the memory is as long, and outlives the queue.
-    let Ok(mut ifq) = (unsafe { Ifq::over(memory.start(), len, &answer, region) }) else { return };
+    let Ok(mut ifq) = (unsafe { Ifq::over(memory.start(), len, &answer, RingId::new(), region) })
+    else {
+        return;
+    };
     for _ in 0..16 {
         let mut cqe = cqueue::Entry::default();
         // SAFETY: a completion is nothing but integers.
@@ -487,7 +503,8 @@ fn refills(bytes: &mut Bytes<'_>) {
         assert!(ifq.free() <= answer.rq_entries);
         if let Some(received) = Received::parse(&cqe, &[bytes.u64(), 0]) {
             let free = ifq.free();
-            assert_eq!(ifq.refill(received), free > 0);
+            // SAFETY: there is no kernel that would write to an area.
+            assert_eq!(unsafe { ifq.refill(received) }.is_ok(), free > 0);
         }
         ifq.publish();
         print(&ifq);
@@ -548,20 +565,23 @@ fn structs(bytes: &mut Bytes<'_>) {
 }
 
 macro_rules! parsers {
-    ($($parser:ident)*) => {
+    ($($(#[$under_miri:meta])? $parser:ident)*) => {
         const PARSERS: &[fn(&mut Bytes<'_>)] = &[$($parser),*];
 
         #[cfg(test)]
         mod tests {
             use super::*;
+            #[cfg(not(miri))]
             use proptest::prelude::*;
 
             /// Bytes of which many are the kind that decides something.
+            #[cfg(not(miri))]
             fn bytes() -> impl Strategy<Value = Vec<u8>> {
                 let byte = prop_oneof![any::<u8>(), Just(0), Just(0xff), 0_u8..16];
                 proptest::collection::vec(byte, 0..800)
             }
 
+            #[cfg(not(miri))]
             proptest! {
                 $(
                     #[test]
@@ -571,14 +591,36 @@ macro_rules! parsers {
                 )*
             }
 
+            /// Miri takes its time, and most of it in proptest.
+            #[cfg(miri)]
+            mod few {
+                $(
+                    #[test]
+                    $(#[$under_miri])?
+                    fn $parser() {
+                        let mut rng = fastrand::Rng::with_seed(7);
+                        for _ in 0..2 {
+                            let bytes: std::vec::Vec<u8> = (0..200).map(|_| rng.u8(..)).collect();
+                            super::super::$parser(&mut super::Bytes(&bytes));
+                        }
+                    }
+                )*
+            }
+
             #[test]
+            #[cfg_attr(miri, ignore = "one of them maps memory")]
             fn nothing_at_all() {
                 (0..=u8::MAX).for_each(|parser| parse(&[parser]));
             }
         }
     };
 }
-parsers! { completions submissions setup messages buffers refills answers structs }
+parsers! {
+    completions submissions setup messages buffers
+    #[ignore = "it maps memory, as Miri does not"]
+    refills
+    answers structs
+}
 
 /// Has the bytes parsed by the parser that the first of them chooses.
 #[cfg_attr(test, expect(unreachable_pub, reason = "it is for the fuzzer"))]

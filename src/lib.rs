@@ -1,14 +1,13 @@
 #![doc = include_str!("docs/crate.md")]
 #![no_std]
 
-#[cfg(any(test, fuzzing, feature = "pretend-kernel"))]
+#[cfg(any(test, fuzzing, feature = "pretend-kernel", feature = "std"))]
 extern crate std;
 
 mod availability;
 mod buf_ring;
 mod builder;
 pub mod cqueue;
-mod drain;
 #[cfg(all(test, not(rustix_uring_loom)))]
 mod fuzz;
 #[cfg(all(fuzzing, not(test)))]
@@ -26,9 +25,11 @@ mod params;
 pub mod pretend;
 mod probe;
 mod query;
+mod quiesce;
 mod register;
 mod resize;
 mod restriction;
+mod ring_id;
 mod shared;
 mod sqe;
 pub mod squeue;
@@ -49,13 +50,16 @@ use memory::Memory;
 use types::SubmitArgs;
 
 pub use availability::{Availability, availability};
-pub use buf_ring::{BufRing, BufRingFlags, BufRingOptions, BufUse, Span, Spans};
+pub use buf_ring::{
+    BufRing, BufRingFlags, BufRingOptions, BufSegment, BufSegments, BufTracker, UnregisterError,
+};
 pub use builder::Builder;
 pub use cqueue::CompletionQueue;
 pub use local::{Handle, Local};
 pub use params::{Features, Parameters, SetupFlags};
 pub use probe::Probe;
 pub use query::{Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent};
+pub use quiesce::QuiesceError;
 #[cfg(feature = "raw-syscall")]
 pub use register::{filter_task, restrict_task, send_msg_ring};
 pub use restriction::{BpfFilter, BpfFilterFlags, Restriction, SockFilter};
@@ -75,8 +79,8 @@ pub use wait_region::WaitRegion;
 /// # Dropping it
 ///
 /// closes it, and nothing else. Operations in flight go on: some the kernel cancels, at some later
-/// time, others it completes, and **it writes to their memory until then**. Whoever has handed
-/// memory to operations comes to their end first, with [`drain`](Self::drain).
+/// time, others it completes, and **it writes to their memory until then**. If operations use memory
+/// of yours, end them first, with [`quiesce`](Self::quiesce).
 ///
 /// What a ring holds in the kernel (pinned memory, for one) is also given back at some later time.
 /// Programs that make many rings in a row unregister first.
@@ -124,7 +128,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// Enters the kernel for the ring: to submit, to wait, to register.
     #[inline]
     pub fn submitter(&self) -> Submitter<'_, H> {
-        Submitter { sq: &self.sq, params: &self.params, handle: &self.handle }
+        Submitter { sq: &self.sq, cq: &self.cq, params: &self.params, handle: &self.handle }
     }
 
     /// Submits what was pushed. See [`Submitter::submit`], errors above all.
@@ -160,7 +164,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         // SAFETY: a rewound ring is not `Sync`, so we are alone; a view of `submission_shared` is
         // promised not to exist now.
         let mut queue = unsafe { self.submission_shared() };
-        queue.submit_own(&self.submitter(), want, args)
+        queue.submit_rewound(&self.submitter(), want, args)
     }
 
     /// The ring's three parts, to be used independently, also from different threads.
@@ -194,12 +198,35 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// # Safety
     ///
-    /// No other view of the submission queue exists while this one does. On a
-    /// [rewound](squeue::Rewind) ring, nor is any of the ring's submit methods called.
+    /// No other view of the submission queue exists while this one does. The drop of the one before
+    /// happens before this call: if it was in another thread, something has synchronized the two (a
+    /// mutex, a channel, a join). On a [rewound](squeue::Rewind) ring, none of the ring's submit
+    /// methods is called while the view exists, either.
     #[inline]
     pub unsafe fn submission_shared(&self) -> SubmissionQueue<'_, S> {
         // SAFETY: the caller promises that there is no other view.
         unsafe { SubmissionQueue::new(&self.sq) }
+    }
+
+    /// Takes back everything that was pushed and that the kernel has not taken, of any kind of entry.
+    ///
+    /// This is for after a failed submit. What is taken back does not run and posts no completion; its
+    /// memory is yours again.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL on SQPOLL rings, whose thread takes entries at any time.
+    pub fn clear(&mut self) -> Result<()> {
+        self.nobody_takes()?;
+        // SAFETY: the ring is borrowed mutably, so no other thread enters, and there is no SQPOLL
+        // thread.
+        unsafe { self.submission().clear() };
+        Ok(())
+    }
+
+    /// Whether the kernel looks at the queue only when we enter.
+    fn nobody_takes(&self) -> Result<()> {
+        if self.params.is_setup_sqpoll() { Err(Errno::INVAL) } else { Ok(()) }
     }
 
     /// A view of the completion queue.
@@ -213,7 +240,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// # Safety
     ///
-    /// No other view of the completion queue exists while this one does.
+    /// No other view of the completion queue exists while this one does. The drop of the one before
+    /// happens before this call: if it was in another thread, something has synchronized the two (a
+    /// mutex, a channel, a join).
     #[inline]
     pub unsafe fn completion_shared(&self) -> CompletionQueue<'_, C> {
         // SAFETY: the caller promises that there is no other view.
@@ -230,6 +259,34 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     fn with_handle<T: Handle>(self, to: impl FnOnce(H) -> T) -> IoUring<S, C, T> {
         let Self { sq, cq, params, memory, handle, kinds, sharing } = self;
         IoUring { sq, cq, params, memory, handle: to(handle), kinds, sharing }
+    }
+}
+
+impl<S: squeue::Uniform, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
+    /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`. See
+    /// [`clear`](Self::clear), which also works on [mixed](squeue::Mixed) queues.
+    ///
+    /// ```
+    /// # use rustix_uring::{opcode, IoUring};
+    /// let mut ring = IoUring::new(8)?;
+    /// let mut buf = vec![0; 64];
+    /// let read = opcode::Read::new(rustix_uring::types::Fd(-1), buf.as_mut_ptr(), 64).build();
+    /// // SAFETY: the buffer lives until the entry is taken back.
+    /// unsafe { ring.submission().push(&read)? };
+    /// ring.truncate(0)?;
+    /// drop(buf);
+    /// assert_eq!(ring.submit()?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// EINVAL on SQPOLL rings, whose thread takes entries at any time.
+    pub fn truncate(&mut self, len: usize) -> Result<()> {
+        self.nobody_takes()?;
+        // SAFETY: as in `clear`.
+        unsafe { self.submission().truncate(len) };
+        Ok(())
     }
 }
 

@@ -2,9 +2,12 @@
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
+use core::time::Duration;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{self, Errno};
+use rustix::thread::nanosleep;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::maker::Maker;
 use crate::sys::{io_uring_register_op as op, io_uring_rsrc_update};
@@ -52,6 +55,21 @@ pub(crate) mod sealed {
         unsafe fn register(&self, op: u32, arg: *const c_void, nr_args: u32) -> io::Result<u32> {
             // SAFETY: the caller vouches for the argument.
             unsafe { syscall::register(self.register_name(), op, arg, nr_args) }
+        }
+
+        /// The time on the clock of the ring's waits.
+        fn now(&self) -> Duration {
+            let now = clock_gettime(ClockId::Monotonic);
+            // The clock starts at zero.
+            Duration::try_from(now).unwrap_or_default()
+        }
+
+        /// Lets time pass, without entering.
+        fn pause(&self, time: Duration) {
+            if let Ok(time) = time.try_into() {
+                // A signal may end it early.
+                let _ = nanosleep(&time);
+            }
         }
 
         /// Enters for the ring, with the argument in its wait region.

@@ -104,6 +104,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it forks, and maps what is wiped then")]
     fn a_child_is_nobody_that_was_before() {
         let parent = Maker::here().unwrap();
         assert!(parent.is_here());
@@ -123,6 +124,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it forks, and maps what is wiped then")]
     fn threads_are_one_process() {
         let makers: std::vec::Vec<_> = (0..8)
             .map(|_| std::thread::spawn(|| Maker::here().unwrap()))

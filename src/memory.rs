@@ -1,6 +1,5 @@
 //! The memory of a ring: how much, whose, and where in it the queues lie.
 
-use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,7 +7,8 @@ use rustix::io::{self, Errno};
 
 use crate::SetupFlags;
 use crate::cqueue::{self, Cq};
-use crate::mmap::{Mmap, page_size};
+use crate::mmap::{Mmap, page_size, populate};
+use crate::ring_id::RingId;
 use crate::shared::KernelU32;
 use crate::squeue::{self, Settings, Sq};
 use crate::sys::{self, io_uring_params};
@@ -43,11 +43,11 @@ impl Shape {
         Self { sqe: size_of::<S::Place>(), cqe: size_of::<C::Place>() }
     }
 
-    /// The areas of a ring that is not set up yet, in whole pages.
-    pub(crate) fn in_pages(self, sq: u32, cq: u32) -> Areas {
+    /// The areas of a ring that is not set up yet, in whole pages, with an index array or without.
+    pub(crate) fn in_pages(self, sq: u32, cq: u32, sqarray: bool) -> Areas {
         let page = page_size();
         let (sq, cq) = (sq as usize, cq as usize);
-        let array = sq * size_of::<u32>();
+        let array = if sqarray { sq * size_of::<u32>() } else { 0 };
         Areas {
             ring: (HEADER + cq * self.cqe + array).next_multiple_of(page),
             sqes: (sq * self.sqe).next_multiple_of(page),
@@ -170,6 +170,9 @@ impl Memory {
             return Err(Errno::INVAL);
         }
         let ring = memory.cast::<u8>();
+        // The kernel pins all of it anyway. It would also notice what cannot be written, but we write
+        // first.
+        populate(ring, areas.total())?;
         // SAFETY: both areas fit into the memory, which is ours; positions start at zero.
         let sqes = unsafe {
             ring.write_bytes(0, HEADER);
@@ -188,7 +191,7 @@ impl Memory {
 
     /// Address space for mappings of these sizes.
     pub(crate) fn reserve(shape: Shape, sq: u32, cq: u32) -> io::Result<Reserved> {
-        let areas = shape.in_pages(sq, cq);
+        let areas = shape.in_pages(sq, cq, false);
         Ok(Reserved { ring: Mmap::reserve(areas.ring)?, sqes: Mmap::reserve(areas.sqes)? })
     }
 
@@ -230,6 +233,7 @@ impl Memory {
             let cq = |offset| KernelU32::at(cq_ring, offset);
             (
                 Sq {
+                    id: RingId::new(),
                     head: sq(sq_off.head),
                     tail: sq(sq_off.tail),
                     flags: sq(sq_off.flags),
@@ -238,7 +242,7 @@ impl Memory {
                     capacity: params.sq_entries,
                     setup: SetupFlags::from_bits_retain(params.flags),
                     settings,
-                    kept: UnsafeCell::default(),
+                    kept: squeue::Kept::default(),
                 },
                 Cq {
                     head: cq(cq_off.head),

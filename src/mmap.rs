@@ -111,11 +111,56 @@ pub(crate) fn page_size() -> usize {
     (12..16).map(|shift| 1 << shift).find(|&size| begins_a_page(size)).unwrap_or(1 << 16)
 }
 
+/// Has the kernel bring in memory that is going to be written.
+///
+/// # Errors
+///
+/// EFAULT if it is not all there, or cannot be written; EINVAL if it does not begin a page, or on
+/// kernels before 5.14, which cannot do this.
+pub(crate) fn populate(start: NonNull<u8>, len: usize) -> io::Result<()> {
+    // SAFETY: the advice changes nothing that a program could see.
+    let ask = |len| unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateWrite) };
+    // The kernel has several words for memory that will not do. About nothing at all, it objects to
+    // the address and to the advice only.
+    ask(len).or_else(|_| ask(0).and(Err(Errno::FAULT)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "it asks the kernel")]
+    fn what_cannot_be_written_is_a_fault() {
+        let page = page_size();
+        let map = |protection| {
+            // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+            let start =
+                unsafe { mmap_anonymous(ptr::null_mut(), 2 * page, protection, MapFlags::PRIVATE) };
+            Mmap::from_raw(start.unwrap(), 2 * page).unwrap()
+        };
+        let ask = |memory: &Mmap, at: usize, len| {
+            // SAFETY: within the mapping.
+            populate(unsafe { memory.start().add(at) }, len)
+        };
+        let good = map(ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: the range is empty.
+        if unsafe { madvise(good.start().as_ptr().cast(), 0, Advice::LinuxPopulateWrite) }.is_err()
+        {
+            return; // a kernel before 5.14
+        }
+        assert_eq!(ask(&good, 0, 2 * page), Ok(()));
+        assert_eq!(ask(&good, 64, page), Err(Errno::INVAL));
+        // SAFETY: the second page is ours, and nobody looks there.
+        unsafe { munmap(good.start().add(page).as_ptr().cast(), page) }.unwrap();
+        assert_eq!(ask(&good, 0, 2 * page), Err(Errno::FAULT));
+        assert_eq!(ask(&good, 0, page), Ok(()));
+        assert_eq!(ask(&map(ProtFlags::READ), 0, page), Err(Errno::FAULT));
+        assert_eq!(ask(&map(ProtFlags::empty()), 0, page), Err(Errno::FAULT));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "it asks the kernel")]
     fn page_size_is_the_systems() {
         assert_eq!(page_size(), rustix::param::page_size());
     }

@@ -3,7 +3,6 @@
 //!
 //! `RUSTFLAGS="--cfg rustix_uring_loom" cargo test --release --lib model`
 
-use core::cell::UnsafeCell as Cell;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use std::boxed::Box;
@@ -16,6 +15,7 @@ use rustix::fd::OwnedFd;
 
 use crate::cqueue::{self, CompletionQueue, Cq};
 use crate::memory::zeroed_params;
+use crate::ring_id::RingId;
 use crate::shared::{AtomicU32, KernelU32, Ordering, Place, fence, get, put};
 use crate::squeue::{Entry, Kept, Settings, Sq, Sqe, SubmissionQueue};
 use crate::submit::Submitter;
@@ -62,15 +62,17 @@ impl Region {
             (|offset: usize| KernelU32::at(start, offset as u32), |offset: usize| start.add(offset))
         };
         let sq = Sq {
+            id: RingId::new(),
             head: word(offset_of!(Self, sq_head)),
             tail: word(offset_of!(Self, sq_tail)),
             flags: word(offset_of!(Self, sq_flags)),
             dropped: word(offset_of!(Self, overflow)),
             entries: place(offset_of!(Self, sqes)),
             capacity: ENTRIES as u32,
-            setup: SetupFlags::empty(),
+            // Only submitters ask for it, and here only those of SQPOLL rings.
+            setup: SetupFlags::SQPOLL,
             settings: Settings::default(),
-            kept: Cell::new(Kept::default()),
+            kept: Kept::default(),
         };
         let cq = Cq {
             head: word(offset_of!(Self, cq_head)),
@@ -209,13 +211,13 @@ fn sleep_race(wakes: fn(&SubmissionQueue<'_, Entry>, Submitter<'_>) -> bool) {
                 region.run() > 0
             })
         };
-        let (sq, _cq) = region.queues();
+        let (sq, cq) = region.queues();
         // SAFETY: this is the only view.
         let mut queue = unsafe { SubmissionQueue::<Entry>::new(&sq) };
         // SAFETY: nobody runs the entry.
         unsafe { queue.push(&numbered(1)) }.unwrap();
         queue.sync();
-        let woken = wakes(&queue, Submitter { sq: &sq, params, handle: no_ring });
+        let woken = wakes(&queue, Submitter { sq: &sq, cq: &cq, params, handle: no_ring });
         let taken = kernel.join().unwrap();
         assert!(woken || taken, "the thread sleeps over an entry, and nobody knows");
     });

@@ -14,22 +14,41 @@
 //! use rustix_uring::pretend::{Answer, Script};
 //! use rustix_uring::{Errno, Handle, IoUring, cqueue, opcode, squeue, types};
 //!
-//! /// Reads until the buffer is full.
+//! /// Reads until the buffer is full. On an error, the kernel may still have the buffer: it is lost.
 //! fn read_exact<H: Handle>(
 //!     ring: &mut IoUring<squeue::Entry, cqueue::Entry, H>,
-//!     buf: &mut [u8],
-//! ) -> Result<(), Errno> {
+//!     mut buf: Vec<u8>,
+//! ) -> Result<Vec<u8>, Errno> {
 //!     let mut done = 0;
 //!     while done < buf.len() {
 //!         let rest = &mut buf[done..];
+//!         // No other operation in flight can have this number: its memory would be the same.
+//!         let number = rest.as_ptr() as u64;
 //!         let read = opcode::Read::new(types::Fd(0), rest.as_mut_ptr(), rest.len() as u32);
-//!         // SAFETY: the buffer is borrowed until the completion is there.
-//!         unsafe { ring.submission().push(&read.build()) }.map_err(|_| Errno::BUSY)?;
-//!         ring.submit_and_wait(1)?;
-//!         let cqe = ring.completion().next().ok_or(Errno::INTR)?;
-//!         done += cqe.to_result()? as usize;
+//!         // SAFETY: we own the buffer, use it again when the completion is here, and leak it if
+//!         // that does not come.
+//!         unsafe { ring.submission().push(&read.build().user_data(number)) }
+//!             .map_err(|_| Errno::BUSY)?;
+//!         let cqe = loop {
+//!             match ring.submit_and_wait(1) {
+//!                 // A signal also ends a wait that has submitted something, which is no error.
+//!                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
+//!                 // The read is in flight, or queued, and then the next submit starts it.
+//!                 Err(errno) => {
+//!                     std::mem::forget(buf);
+//!                     return Err(errno);
+//!                 }
+//!             }
+//!             if let Some(cqe) = ring.completion().find(|cqe| cqe.user_data() == number) {
+//!                 break cqe;
+//!             }
+//!         };
+//!         match cqe.to_result()? {
+//!             0 => return Err(Errno::NODATA),
+//!             len => done += len as usize,
+//!         }
 //!     }
-//!     Ok(())
+//!     Ok(buf)
 //! }
 //!
 //! // A kernel that reads three bytes at a time, and the fourth time fails.
@@ -38,14 +57,53 @@
 //!     opcode::Read::CODE => answers.next().map_or(Answer::error(Errno::IO), Answer::bytes),
 //!     _ => Answer::usual(),
 //! });
-//! let mut ring = <IoUring>::builder().build_pretend(8, script)?;
+//! // SAFETY: the script gives no other answers than `bytes`, `error` and `usual`.
+//! let mut ring = unsafe { <IoUring>::builder().build_pretend(8, script) }?;
 //!
-//! let mut buf = [0; 7];
-//! read_exact(&mut ring, &mut buf)?;
-//! assert_eq!(&buf, b"abcdefg");
-//! assert_eq!(read_exact(&mut ring, &mut buf), Err(Errno::IO));
+//! // The first wait ends early.
+//! ring.kernel().interrupt();
+//! assert_eq!(read_exact(&mut ring, vec![0; 7])?, b"abcdefg");
+//! assert_eq!(read_exact(&mut ring, vec![0; 7]), Err(Errno::IO));
 //! # Ok::<(), Errno>(())
 //! ```
+//!
+//! # The contract
+//!
+//! Unsafe code trusts the kernel. After a read that completes with 5, it takes five bytes for
+//! initialized, and nothing in a result tells it that a script has made the number up. So
+//! [`build_pretend`](crate::Builder::build_pretend) is `unsafe`. If you call it, you promise for the
+//! script and for everybody who can get at the ring's [`Kernel`]:
+//!
+//! 1. **Results are true.** A result says what the page of the operation says, and it has happened. A
+//!    read or receive is not longer than its buffers, and all of it was written. A descriptor in a
+//!    result is open, and belongs to the program from now on. One that was given to a `Close` that
+//!    completes with anything but -ECANCELED does not. A cancellation that found something ends it.
+//! 2. **Flags are true.** A buffer ID ([`Answer::buffer`]) is that of a buffer in the group, which the
+//!    kernel has filled and not named before. The same goes for other [`flags`](Answer::flags) and for
+//!    the [second half](Answer::big).
+//! 3. **Operations complete as often as they do on a kernel.** Only multishot and zero-copy operations
+//!    complete more than once ([`Answer::then`]).
+//! 4. **The last completion is the last.** If you write to addresses in an entry yourself, you do it
+//!    before the completion without `MORE`, and while the operation is in flight. (The mock keeps this
+//!    by itself.)
+//! 5. **Posted completions belong to nobody.** [`Kernel::post`] takes user data that the program
+//!    expects from elsewhere, from other rings or from tags. It never takes that of an operation in
+//!    flight here, and never the program's own kind of number, such as an address, if it was not
+//!    given out for that.
+//! 6. **Register calls are true.** If [`Script::register`] answers with success, the call has done what
+//!    its page says, and its count is right. The mock writes nothing to the call's argument: where a
+//!    kernel would, the program finds its own values, mostly zeros.
+//! 7. **Features are true.** What the script does is in accordance with its
+//!    [features](Script::features).
+//!
+//! These keep the contract for every operation, so that you need not look at them:
+//! [`Answer::usual`], [`bytes`](Answer::bytes), [`pending`](Answer::pending),
+//! [`silent`](Answer::silent), [`refuse`](Answer::refuse), each of them
+//! [`after`](Answer::after) a time or [`stubborn`](Answer::stubborn), and
+//! [`error`](Answer::error) and [`reject`](Answer::reject) if the operation had no effect. So do
+//! all methods of [`Kernel`] but `post` and `complete`, and `complete` with one of these answers; and
+//! [`Script::default`]. Check every [`result`](Answer::result), `buffer`, `flags`, `big`, `then` and
+//! `post`, and every success of a register call.
 //!
 //! # How it differs from a kernel
 //!
@@ -55,12 +113,19 @@
 //! - **Operations** do what the script says, and nothing of themselves. Links and drains, for one,
 //!   are for the script to heed; [`Flags::SKIP_SUCCESS`](crate::squeue::Flags::SKIP_SUCCESS) is
 //!   heeded. [`Answer::usual`] does what can be done in the ring alone, cancellations above all, so
-//!   that [`drain`](IoUring::drain) works.
+//!   that [`quiesce`](IoUring::quiesce) works.
 //! - **Completions** that find the queue full wait, are flagged, and come with the next call that
 //!   wants events; with [features](Script::features) without
 //!   [`NODROP`](crate::Features::NODROP) they are lost and counted. With
 //!   [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) all wait until events are wanted.
 //!   An SQPOLL ring's thread always sleeps, so that each submit wakes it.
+//! - **Setup** is refused where a kernel would refuse it, and with flags that cannot be pretended: see
+//!   [`build_pretend`](crate::Builder::build_pretend).
+//! - **Addresses** are followed as a kernel does: they need no alignment, and null is -EFAULT. Other
+//!   addresses that are not the program's are undefined behavior: no kernel is there to check them.
+//! - **Panics** of a script end the mock. No system call unwinds, so the program may not be prepared
+//!   for it, and may have freed what its operations use. The mock forgets everything in flight,
+//!   touches no memory but its own from then on, and fails each later call with ENXIO.
 //! - **Register calls** answer as the [script](Script::register) says, EINVAL if it says nothing. Those
 //!   that would give the ring other memory, a descriptor or an index (`RESIZE_RINGS`,
 //!   `MEM_REGION`, `RING_FDS`, `ZCRX_IFQ`, `ZCRX_CTRL`), and waits in registered memory, are EINVAL.
@@ -69,6 +134,7 @@ mod answer;
 #[cfg(test)]
 pub(crate) mod bare;
 mod region;
+mod setup;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -79,6 +145,7 @@ use core::time::Duration;
 use std::boxed::Box;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::vec::Vec;
 
 use rustix::fd::BorrowedFd;
@@ -114,8 +181,10 @@ pub struct Script {
 impl Script {
     /// Asks `answers` about each submission, in their order, when the program enters.
     ///
-    /// It may use the [`Kernel`] of any ring, its own from [`Submission::kernel`], and must not submit
-    /// to the ring whose script it is.
+    /// It may use the [`Kernel`] of any ring, its own from [`Submission::kernel`]. A call that enters or
+    /// registers with the ring whose script it is fails with EDEADLK.
+    ///
+    /// What it answers is part of [the contract](self#the-contract).
     pub fn new(answers: impl FnMut(&Submission) -> Answer + Send + 'static) -> Self {
         Self {
             answers: Box::new(answers),
@@ -127,6 +196,8 @@ impl Script {
 
     /// Asks `registers` about each register call: the operation's number
     /// (`io_uring_register_op` of [`sys`]), and how many arguments there are.
+    ///
+    /// What it answers is part of [the contract](self#the-contract).
     #[must_use]
     pub fn register(
         mut self,
@@ -171,14 +242,42 @@ impl fmt::Debug for Script {
 #[derive(Clone)]
 pub struct Kernel(Arc<Shared>);
 
+/// A script is locked before the state, and never the other way round.
 struct Shared {
     script: Mutex<Script>,
+    /// Which thread has it locked.
+    asker: Mutex<Option<ThreadId>>,
     state: Mutex<State>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a script's panic has left is as good as before: it was asked before anything changed.
+    // No user code runs while the state is locked, and a script that has panicked is asked no more.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The script, locked by this thread. A panic inside ends the mock.
+struct Asking<'a> {
+    kernel: &'a Kernel,
+    script: MutexGuard<'a, Script>,
+    inside: bool,
+}
+
+impl Asking<'_> {
+    fn ask<T>(&mut self, question: impl FnOnce(&mut Script) -> T) -> T {
+        self.inside = true;
+        let answer = question(&mut self.script);
+        self.inside = false;
+        answer
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        *lock(&self.kernel.0.asker) = None;
+        if self.inside {
+            self.kernel.state().end();
+        }
+    }
 }
 
 impl Kernel {
@@ -186,21 +285,43 @@ impl Kernel {
         lock(&self.0.state)
     }
 
+    /// # Errors
+    ///
+    /// EDEADLK if it is the script that calls us.
+    fn asking(&self) -> io::Result<Asking<'_>> {
+        let asker = thread::current().id();
+        if *lock(&self.0.asker) == Some(asker) {
+            return Err(Errno::DEADLK);
+        }
+        let script = lock(&self.0.script);
+        *lock(&self.0.asker) = Some(asker);
+        Ok(Asking { kernel: self, script, inside: false })
+    }
+
     /// Completes the oldest operation in flight that has this user data and is
     /// [pending](Answer::pending), and says whether there is one. If the answer ends with
     /// [`Answer::pending`], it stays in flight.
+    ///
+    /// It was taken already: [`Answer::refuse`] and [`Answer::reject`] complete it with their error, and
+    /// [`Answer::usual`] with -EINVAL. The answer is part of [the contract](self#the-contract).
     pub fn complete(&self, user_data: u64, answer: Answer) -> bool {
         let mut state = self.state();
         let now = state.now;
         let mut pending = state.in_flight.iter_mut().filter(|it| it.is_open());
         let Some(it) = pending.find(|it| it.sqe.user_data == user_data) else { return false };
+        let answer = match answer.special {
+            Some(Special::Usual) => Answer::error(Errno::INVAL),
+            Some(Special::Refuse(errno)) => Answer::error(errno),
+            Some(Special::Reject) | None => answer,
+        };
         it.go_on(answer, now);
         state.in_flight.retain(|it| !it.is_over());
         state.settle(false);
         true
     }
 
-    /// Posts a completion of no operation here, as a message from another ring does.
+    /// Posts a completion of no operation here, as a message from another ring does. It is part of
+    /// [the contract](self#the-contract).
     pub fn post(&self, user_data: u64, result: i32, flags: u32) {
         let mut state = self.state();
         let entry = cqueue::Entry { user_data, res: result, flags };
@@ -245,7 +366,10 @@ impl Kernel {
     /// Takes up to `most` places' submissions, and says how many places it has taken, and with what
     /// it stopped before an entry.
     fn submit(&self, most: u32) -> (u32, io::Result<()>) {
-        let mut script = lock(&self.0.script);
+        let mut asking = match self.asking() {
+            Ok(asking) => asking,
+            Err(errno) => return (0, Err(errno)),
+        };
         let (setup, most) = {
             let state = self.state();
             let rewinds = state.setup.contains(SetupFlags::SQ_REWIND);
@@ -261,7 +385,8 @@ impl Kernel {
                 Answer::usual()
             } else if known {
                 // Not locked: the script may use us.
-                (script.answers)(&Submission { sqe, rest, kernel: self.clone() })
+                let submission = Submission { sqe, rest, kernel: self.clone() };
+                asking.ask(|script| (script.answers)(&submission))
             } else {
                 Answer::reject(Errno::INVAL)
             };
@@ -326,6 +451,14 @@ impl Sealed for Kernel {
         None
     }
 
+    fn now(&self) -> Duration {
+        self.state().now
+    }
+
+    fn pause(&self, time: Duration) {
+        self.advance(time);
+    }
+
     unsafe fn enter(
         &self,
         to_submit: u32,
@@ -337,10 +470,14 @@ impl Sealed for Kernel {
         let sqpoll = {
             let mut state = self.state();
             state.enters += 1;
+            let defers = state.setup.contains(SetupFlags::DEFER_TASKRUN);
+            let events = flags.contains(EnterFlags::GETEVENTS);
+            let sqpoll = state.setup.contains(SetupFlags::SQPOLL);
+            state.check(to_submit > 0 && !sqpoll || events && defers)?;
             if let Some(errno) = state.failures.pop_front() {
                 return Err(errno);
             }
-            state.setup.contains(SetupFlags::SQPOLL)
+            sqpoll
         };
         let taken = if sqpoll {
             if flags.contains(EnterFlags::SQ_WAKEUP) {
@@ -378,10 +515,11 @@ impl Sealed for Kernel {
             .into_iter()
             .chain([IORING_REGISTER_RING_FDS, IORING_REGISTER_ZCRX_IFQ])
             .any(|impossible| impossible as u32 == op);
+        self.state().check(true)?;
         if impossible || op == sys::IORING_REGISTER_ZCRX_CTRL {
             return Err(Errno::INVAL);
         }
-        (lock(&self.0.script).registers)(op, nr_args)
+        self.asking()?.ask(|script| (script.registers)(op, nr_args))
     }
 
     #[cfg(feature = "raw-syscall")]
@@ -402,15 +540,51 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// Sets up a ring in plain memory, with a program in place of the kernel: see
     /// [`pretend`](crate::pretend). With the cargo feature `pretend-kernel`.
     ///
+    /// ```
+    /// # use rustix_uring::{IoUring, pretend::{Answer, Script}};
+    /// let script = Script::new(|_| Answer::pending());
+    /// // SAFETY: pending operations have no results.
+    /// let ring = unsafe { <IoUring>::builder().build_pretend(8, script) }?;
+    /// # Ok::<(), rustix_uring::Errno>(())
+    /// ```
+    ///
+    /// It is `unsafe`:
+    ///
+    /// ```compile_fail,E0133
+    /// # use rustix_uring::{IoUring, pretend::{Answer, Script}};
+    /// let script = Script::new(|_| Answer::result(1 << 20));
+    /// let ring = <IoUring>::builder().build_pretend(8, script).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
-    /// EINVAL for sizes that no ring has, and with [`setup_iopoll`](Self::setup_iopoll) or
-    /// [`setup_r_disabled`](Self::setup_r_disabled), which it cannot pretend.
-    pub fn build_pretend(&self, entries: u32, script: Script) -> io::Result<IoUring<S, C, Kernel>> {
+    /// | errno | because |
+    /// |---|---|
+    /// | EINVAL | there are no rings of these sizes; flags do not go together, as on a kernel that knows all of them; [`setup_iopoll`](Self::setup_iopoll), [`setup_r_disabled`](Self::setup_r_disabled) or [`setup_attach_wq`](Self::setup_attach_wq), which cannot be pretended |
+    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single slot |
+    ///
+    /// # Safety
+    ///
+    /// The script, and everybody who uses the ring's [`Kernel`], answers as a kernel would: whatever
+    /// unsafe code may conclude from what a kernel answers is true. [The
+    /// contract](crate::pretend#the-contract) has this in seven points, and says which answers need
+    /// no check.
+    pub unsafe fn build_pretend(
+        &self,
+        entries: u32,
+        script: Script,
+    ) -> io::Result<IoUring<S, C, Kernel>> {
+        const IMPOSSIBLE: SetupFlags =
+            SetupFlags::IOPOLL.union(SetupFlags::R_DISABLED).union(SetupFlags::ATTACH_WQ);
         let (sq, cq) = self.sizes(entries)?;
         let setup = SetupFlags::from_bits_retain(self.params().flags);
-        if setup.intersects(SetupFlags::IOPOLL | SetupFlags::R_DISABLED) {
+        if setup::refused(setup) || setup.intersects(IMPOSSIBLE) {
             return Err(Errno::INVAL);
+        }
+        if setup.contains(SetupFlags::SQE_MIXED) && sq < 2
+            || setup.contains(SetupFlags::CQE_MIXED) && cq < 2
+        {
+            return Err(Errno::OVERFLOW);
         }
         let region = Region::new::<S, C>(sq, cq, if S::REWIND { 0 } else { script.start });
         let mut params = region.params();
@@ -421,6 +595,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             region,
             setup,
             features: script.features,
+            issuer: setup.contains(SetupFlags::SINGLE_ISSUER).then(|| thread::current().id()),
+            ended: false,
             mixed_cqes: setup.contains(SetupFlags::CQE_MIXED),
             now: Duration::ZERO,
             in_flight: Vec::new(),
@@ -431,7 +607,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
             enters: 0,
         };
         state.settle(false);
-        let shared = Shared { script: Mutex::new(script), state: Mutex::new(state) };
+        let (script, asker, state) = (Mutex::new(script), Mutex::new(None), Mutex::new(state));
+        let shared = Shared { script, asker, state };
         self.ring(params, memory, Kernel(Arc::new(shared)))
     }
 }

@@ -1,5 +1,6 @@
 //! New sizes for the queues of a ring in use.
 
+use core::mem;
 use core::ptr::NonNull;
 
 use rustix::io::{self, Errno};
@@ -57,7 +58,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// # Errors
     ///
     /// As of [`resize`](Self::resize); and EINVAL if `memory` does not begin a page or is shorter than
-    /// [`memory_size`](crate::Builder::memory_size) says, or the ring's memory is not its caller's.
+    /// [`memory_size`](crate::Builder::memory_size) says, or the ring's memory is not its caller's;
+    /// EFAULT if the memory is not all there, or cannot be written.
     ///
     /// # Safety
     ///
@@ -72,7 +74,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         let Memory::Callers { .. } = self.memory else { return Err(Errno::INVAL) };
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         let mut params = params_for(sq, cq);
-        let areas = Shape::of::<S, C>().in_pages(sq, cq);
+        let areas = Shape::of::<S, C>().in_pages(sq, cq, false);
         // SAFETY: the caller promises that the memory is ours.
         let memory = unsafe { Memory::callers(areas, memory, &mut params) }?;
         let params = self.register_resize(params)?;
@@ -118,7 +120,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
                 return Err(errno);
             }
         };
-        *sq.kept.get_mut() = *self.sq.kept.get_mut();
+        // It is still the same ring.
+        sq.id = self.sq.id;
+        sq.kept = mem::take(&mut self.sq.kept);
         // SAFETY: both memories are mapped, hold these queues, and are ours: there is no view, and the
         // kernel has left the old one. In the new one it reads no entry outside an enter call (a ring
         // that can be resized has no SQPOLL thread), and writes no completion where one is.
@@ -147,12 +151,9 @@ impl squeue::Sq {
     /// # Safety
     ///
     /// Both queues are of kind `S`, and nobody else uses what is queued.
-    unsafe fn copy_to<S: squeue::EntryMarker>(&mut self, to: &Self) {
-        let (start, end) = if S::REWIND {
-            (0, self.kept.get_mut().tail)
-        } else {
-            (self.head.acquire(), self.tail.own())
-        };
+    unsafe fn copy_to<S: squeue::EntryMarker>(&self, to: &Self) {
+        let (start, end) =
+            if S::REWIND { (0, to.kept.tail()) } else { (self.head.acquire(), self.tail.own()) };
         let same = S::REWIND || (to.head.acquire(), to.tail.own()) == (start, end);
         if same {
             // SAFETY: the caller promises it.

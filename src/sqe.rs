@@ -16,6 +16,7 @@ use crate::types::{
     IdType, Madv, Mode, MsgFlags, MsgRingFlags, NopFlags, OFlags, OpenHow, PipeFlags, PollFlags,
     Protocol, RecvSendFlags, RenameFlags, RwFlags, Shutdown, SocketFlags, SocketType, SpliceFlags,
     StatxFlags, SyncFileRangeFlags, Target, TimeoutFlags, WaitIdOptions, XattrFlags, iovec,
+    large_file,
 };
 
 /// The 64 bytes of `struct io_uring_sqe`, flat.
@@ -135,7 +136,9 @@ impl Sqe {
         fallocate_len(len: u64) => addr = len;
         fallocate_mode(mode: FallocateFlags) => len = mode.bits();
         first_bid(bid: u16) => off = u64::from(bid);
-        first_slot(slot: u32) => off = u64::from(slot);
+        /// The last number would mean "any slots" to the kernel, which then writes to the list. The
+        /// one before it is beyond every table too, and is refused.
+        first_slot(slot: u32) => off = u64::from(slot.min(u32::MAX - 1));
         fsync_flags(flags: FsyncFlags) => op_flags = flags.bits();
         futex_flags(flags: FutexFlags) => fd = flags.bits() as i32;
         futex_mask(mask: u64) => addr3 = mask;
@@ -157,7 +160,7 @@ impl Sqe {
         off(offset: u64) => off = offset;
         off_in(offset: i64) => addr = offset as u64;
         off_out(offset: i64) => off = offset as u64;
-        open_flags(flags: OFlags) => op_flags = flags.bits();
+        open_flags(flags: OFlags) => op_flags = large_file(flags).bits();
         pipe_flags(flags: PipeFlags) => op_flags = flags.bits();
         protocol(protocol: Option<Protocol>) => len = protocol.map_or(0, |p| p.as_raw().get());
         range_flags(flags: SyncFileRangeFlags) => op_flags = flags.bits();
@@ -225,18 +228,28 @@ impl Sqe {
         self.len = newdirfd.number_and_flag().0 as u32;
     }
 
-    /// The descriptor that an epoll is told of takes the place of an offset.
+    /// The descriptor that an epoll is told of takes the place of an offset. A negative one fills
+    /// 32 bits of it, like the other descriptors beside `fd`.
     #[inline(always)]
     pub(crate) fn epoll_target(&mut self, fd: impl Descriptor) {
-        self.off = fd.number_and_flag().0 as u64;
+        self.off = u64::from(fd.number_and_flag().0 as u32);
+    }
+
+    /// What opening has when nothing else is asked for.
+    #[inline(always)]
+    pub(crate) fn read_only(&mut self, (): ()) {
+        self.open_flags(OFlags::RDONLY);
     }
 
     /// Closing a slot wants descriptor 0 and the slot plus one, not `FIXED_FILE`.
+    ///
+    /// The last number has no successor. It must not wrap to 0, which means "no slot" and closes
+    /// descriptor 0. The slot before it is beyond every table too, and is refused.
     #[inline(always)]
     pub(crate) fn close(&mut self, fd: impl Target) {
         let (number, flag) = fd.number_and_flag();
         (self.fd, self.file_index) =
-            if flag == 0 { (number, 0) } else { (0, (number as u32).wrapping_add(1)) };
+            if flag == 0 { (number, 0) } else { (0, (number as u32).saturating_add(1)) };
     }
 
     /// The input of a splice says in the operation's flags that it is a slot.
@@ -375,17 +388,18 @@ impl Sqe {
         self.op_flags |= flags.bits();
     }
 
-    /// The time itself, in place of its address.
+    /// The time itself, in place of its address. The kernel's number is signed, and refuses less
+    /// than 0.
     #[inline(always)]
     pub(crate) fn immediate(&mut self, nanoseconds: u64) {
-        self.addr = nanoseconds;
+        self.addr = nanoseconds.min(i64::MAX as u64);
         self.timeout_flags(TimeoutFlags::IMMEDIATE_ARG);
     }
 
     /// The new time of a timeout, in place of its address.
     #[inline(always)]
     pub(crate) fn immediate_update(&mut self, nanoseconds: u64) {
-        self.off = nanoseconds;
+        self.off = nanoseconds.min(i64::MAX as u64);
         self.timeout_flags(TimeoutFlags::IMMEDIATE_ARG);
     }
 

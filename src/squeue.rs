@@ -16,7 +16,8 @@
 //!    This ends when the operation's last completion has been reaped: the one without
 //!    [`more`](crate::cqueue::Entry::more); of zero-copy sends, the one with
 //!    [`notif`](crate::cqueue::Entry::notif) if the first one announced it. Where a builder says
-//!    *submit*, it ends when the kernel has taken the entry.
+//!    *submit*, it ends when the kernel has taken the entry. [Silent entries](#silent-entries), and
+//!    those behind one in its chain, end otherwise.
 //! 2. Descriptors in it are open, and mean the file that they are meant to, until the kernel has
 //!    taken the entry; in a chain of links, until its turn has come.
 //! 3. Slots, buffers, groups and credentials in it stay registered for as long.
@@ -24,10 +25,22 @@
 //!    ([`Mixed`]).
 //!
 //! Nothing ends this early. A submit that fails leaves the entry queued, and it runs with the next
-//! one, unless it is taken back by [`truncate`](SubmissionQueue::truncate). A cancellation is only
+//! one, unless it is taken back by [`truncate`](crate::IoUring::truncate). A cancellation is only
 //! done when the cancelled operation's completion is there. And dropping the ring is no barrier at
 //! all: the kernel goes on writing to the memory of operations in flight.
-//! [`IoUring::drain`](crate::IoUring::drain) is one.
+//! [`IoUring::quiesce`](crate::IoUring::quiesce) is one.
+//!
+//! ## Silent entries
+//!
+//! An entry with [`SKIP_SUCCESS`](Flags::SKIP_SUCCESS) posts no completion if it succeeds. If it fails,
+//! nothing behind it in its chain posts one. What these entries use stays valid
+//!
+//! - for a silent entry: until its own completion has been reaped, which reports a failure; or a
+//!   completion of an entry behind it in its chain, other than a
+//!   [`LinkTimeout`](crate::opcode::LinkTimeout); or, if neither comes, **forever**.
+//! - for an entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK): until its own
+//!   completion has been reaped, or that of a silent entry before it in its chain. Behind
+//!   [`IO_HARDLINK`](Flags::IO_HARDLINK), only its own completion ends it; it may never come.
 //!
 //! # Whose operations they are
 //!
@@ -39,24 +52,23 @@
 //! [`sync`]: SubmissionQueue::sync
 
 mod entry;
+mod full;
 mod kind;
 #[cfg(not(rustix_uring_loom))]
 mod reserve;
+mod rewound;
 
-use core::cell::UnsafeCell;
+#[cfg(not(rustix_uring_loom))]
 use core::fmt;
 use core::ptr::NonNull;
 
-use rustix::io;
-
-use crate::local::Handle;
-use crate::shared::{KernelU32, Place, put, wakeup_fence};
-use crate::submit::Submitter;
-use crate::types::SubmitArgs;
+use crate::ring_id::RingId;
+use crate::shared::{AtomicU32, KernelU32, Ordering, Place, put, wakeup_fence};
 use crate::{SetupFlags, sys};
 
 pub use crate::sqe::Sqe;
 pub use entry::{Entry, Entry128, Flags};
+pub use full::PushError;
 pub(crate) use kind::sealed;
 pub use kind::{EntryMarker, Mixed, Rewind, Takes, Uniform};
 #[cfg(not(rustix_uring_loom))]
@@ -68,24 +80,16 @@ pub use reserve::{Filled, Vacant};
 /// [`is_pad`](crate::cqueue::Entry::is_pad) tells the completion of a pad from all others.
 pub const PAD: u64 = u64::from_be_bytes(*b"ring pad");
 
-/// The submission queue is full; nothing was pushed.
+/// The user data of the cancellations that [`quiesce`](crate::IoUring::quiesce) pushes.
 ///
-/// Submit, then [`sync`](SubmissionQueue::sync) the view if it is still the same one; on SQPOLL
-/// rings [`squeue_wait`](crate::Submitter::squeue_wait) waits for room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PushError;
-
-impl fmt::Display for PushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("submission queue is full")
-    }
-}
-
-impl core::error::Error for PushError {}
+/// Give it to no entry of your own, and
+/// [`is_quiesce`](crate::cqueue::Entry::is_quiesce) tells their completions from all others.
+pub const QUIESCE: u64 = u64::from_be_bytes(*b"ring end");
 
 /// Where a submission queue lies, in whichever memory.
 pub(crate) struct Sq {
+    /// The ring that it is a queue of.
+    pub(crate) id: RingId,
     /// The kernel's position: everything before it is taken.
     pub(crate) head: KernelU32,
     /// Our position: everything before it is published.
@@ -99,8 +103,8 @@ pub(crate) struct Sq {
     /// How the ring was set up. With [`SetupFlags::LOST`], nothing is behind it any more.
     pub(crate) setup: SetupFlags,
     pub(crate) settings: Settings,
-    /// What one view leaves to the next. Only the one view that exists touches it.
-    pub(crate) kept: UnsafeCell<Kept>,
+    /// What one view leaves to the next.
+    pub(crate) kept: Kept,
 }
 
 /// What the program has asked for that the kernel knows nothing of.
@@ -112,17 +116,25 @@ pub(crate) struct Settings {
     pub(crate) dontfork: bool,
 }
 
-/// What the words shared with the kernel do not tell a new view.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the words shared with the kernel do not tell a new view. Only the one view that exists writes
+/// it; submitters read it.
+#[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// The local tail of a [`Rewind`] queue.
-    pub(crate) tail: u32,
+    /// The local tail of a [`Rewind`] queue: how many entries wait for its own submit.
+    tail: AtomicU32,
     /// The position after the newest entry of two places.
-    wide_end: u32,
+    wide_end: AtomicU32,
 }
 
-// SAFETY: the words are atomics; entries and `kept` are touched only by the one view that exists,
-// which borrows the ring mutably or was promised to be alone (`submission_shared`).
+impl Kept {
+    #[inline]
+    pub(crate) fn tail(&self) -> u32 {
+        self.tail.load(Ordering::Relaxed)
+    }
+}
+
+// SAFETY: the words are atomics; entries are touched only by the one view that exists, which borrows
+// the ring mutably or was promised to be alone (`submission_shared`).
 unsafe impl Send for Sq {}
 // SAFETY: as above.
 unsafe impl Sync for Sq {}
@@ -132,7 +144,7 @@ impl Sq {
     /// other memory than this.
     pub(crate) fn lose(&mut self) {
         (self.setup, self.capacity) = (SetupFlags::LOST, 0);
-        *self.kept.get_mut() = Kept::default();
+        self.kept = Kept::default();
         // Our memory's own words, which the kernel does not look at any more, now say so too.
         for word in [self.head, self.tail, self.flags, self.dropped] {
             word.release(0);
@@ -176,16 +188,15 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// No other view of the queue exists while this one does.
     #[inline]
     pub(crate) unsafe fn new(sq: &'a Sq) -> Self {
-        // SAFETY: the caller promises that no other view exists, and only views touch it.
-        let kept = unsafe { *sq.kept.get() };
         let (head, tail) =
-            if S::REWIND { (0, kept.tail) } else { (sq.head.acquire(), sq.tail.own()) };
+            if S::REWIND { (0, sq.kept.tail()) } else { (sq.head.acquire(), sq.tail.own()) };
+        let wide_end = if S::MIXED { sq.kept.wide_end.load(Ordering::Relaxed) } else { 0 };
         let mut view = Self {
             sq,
             places: sq.entries.cast(),
             capacity: sq.capacity,
             limit: head.wrapping_add(sq.capacity),
-            local: Local { tail, next: tail, wide_end: kept.wide_end },
+            local: Local { tail, next: tail, wide_end },
         };
         view.forget_old_wide_end();
         view
@@ -203,12 +214,12 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
 
     #[inline(always)]
     fn publish(&mut self) {
-        if S::REWIND || S::MIXED {
-            let kept = Kept { tail: self.local.tail, wide_end: self.local.wide_end };
-            // SAFETY: this is the only view, and only views touch it.
-            unsafe { *self.sq.kept.get() = kept };
+        if S::MIXED {
+            self.sq.kept.wide_end.store(self.local.wide_end, Ordering::Relaxed);
         }
-        if !S::REWIND {
+        if S::REWIND {
+            self.sq.kept.tail.store(self.local.tail, Ordering::Relaxed);
+        } else {
             self.sq.tail.release(self.local.tail);
         }
     }
@@ -257,7 +268,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     }
 
     /// Whether the SQPOLL thread sleeps, so that only an enter call gets it to take what is
-    /// published. [`Submitter::submit`] asks by itself.
+    /// published. [`Submitter::submit`](crate::Submitter::submit) asks by itself.
     ///
     /// "No" is only worth something if it was asked after publishing, with [`sync`](Self::sync).
     #[inline]
@@ -274,7 +285,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     }
 
     /// Whether completions wait in the kernel because the completion queue was full. They arrive
-    /// when there is room and somebody enters, which [`Submitter::submit`] then does even with
+    /// when there is room and somebody enters, which [`Submitter::submit`](crate::Submitter::submit) then does even with
     /// nothing to submit.
     #[inline]
     pub fn cq_overflow(&self) -> bool {
@@ -299,7 +310,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if the queue is full, as far as [`sync`](Self::sync) has seen.
+    /// [`PushError::Full`] if the queue is full, as far as [`sync`](Self::sync) has seen. On
+    /// [`Mixed`] queues of two entries also [`PushError::NeverFits`].
     ///
     /// # Safety
     ///
@@ -319,7 +331,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if there is no room for all.
+    /// [`PushError::Full`] if there is no room for all now; [`PushError::NeverFits`] if there never
+    /// is, for more than the capacity above all.
     ///
     /// # Safety
     ///
@@ -340,7 +353,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if there is no room for all; `entry` is not called then.
+    /// As for [`push_multiple`](Self::push_multiple); `entry` is not called then.
     ///
     /// # Safety
     ///
@@ -355,8 +368,8 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         S: Takes<E>,
     {
         let free = self.limit.wrapping_sub(self.local.tail) as usize;
-        if n > free || self.places_for(n, Self::places::<E>()) > free {
-            return Err(PushError);
+        if n > free || self.places_for(self.local.tail, n, Self::places::<E>()) > free {
+            return Err(self.no_room(n, Self::places::<E>()));
         }
         let (mut tail, mut wide_end) = (self.local.tail, self.local.wide_end);
         for i in 0..n {
@@ -393,7 +406,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if the queue is full, as far as [`sync`](Self::sync) has seen.
+    /// As for [`push`](Self::push).
     #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn reserve<E: Copy>(&mut self) -> Result<Vacant<'_, E>, PushError>
@@ -418,7 +431,13 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         } else {
             self.limit.wrapping_sub(tail) < Self::places::<E>() + self.pad_at(tail)
         };
-        if full { Err(PushError) } else { Ok(self.room_at(tail, self.local.wide_end)) }
+        if !full {
+            Ok(self.room_at(tail, self.local.wide_end))
+        } else if Self::places::<E>() == 1 {
+            Err(PushError::Full)
+        } else {
+            Err(self.no_room(1, Self::places::<E>()))
+        }
     }
 
     /// The room for an entry pushed at `tail`, which is there. A pad that is due is written.
@@ -438,18 +457,29 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// How many pads come before an entry of two places: one at the last place, else none.
     #[inline(always)]
     fn pad_at(&self, tail: u32) -> u32 {
-        u32::from(tail & (self.capacity.wrapping_sub(1)) == self.capacity.wrapping_sub(1))
+        let last = self.capacity.wrapping_sub(1);
+        u32::from(tail & last == last)
     }
 
-    /// How many places `n` entries take, at most one pad included. `n` is at most the capacity.
+    /// How many places `n` entries take at `tail`, at most one pad included. `n` is at most the
+    /// capacity.
     #[inline(always)]
-    fn places_for(&self, n: usize, places: u32) -> usize {
+    fn places_for(&self, tail: u32, n: usize, places: u32) -> usize {
         if places == 1 {
             return n;
         }
-        let to_the_end =
-            (self.capacity - (self.local.tail & (self.capacity.wrapping_sub(1)))) as usize;
+        let to_the_end = (self.capacity - (tail & self.capacity.wrapping_sub(1))) as usize;
         2 * n + usize::from(to_the_end % 2 == 1 && n > to_the_end / 2)
+    }
+
+    /// Why there is no room for `n` entries: whether there would be if the queue were empty.
+    #[cold]
+    fn no_room(&self, n: usize, places: u32) -> PushError {
+        let capacity = self.capacity();
+        // Waiting moves the tail of a rewound queue only.
+        let tail = if S::REWIND { 0 } else { self.local.tail };
+        let never = n > capacity || self.places_for(tail, n, places) > capacity;
+        if never { PushError::NeverFits } else { PushError::Full }
     }
 
     /// Fills the last place before the end. See [`Mixed`].
@@ -524,11 +554,16 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         }
     }
 
-    /// Takes back everything that the kernel has not taken.
+    /// Takes back everything that the kernel has not taken. [`IoUring::clear`](crate::IoUring::clear)
+    /// is the safe form.
     ///
     /// # Safety
     ///
-    /// As for [`truncate`](Self::truncate).
+    /// The kernel takes no entries during the call:
+    ///
+    /// - The ring is no SQPOLL ring, whose thread takes them at any time.
+    /// - No other thread is in an enter call for this ring that submits, by whatever name or
+    ///   descriptor. One that only waits or gets events does no harm.
     pub unsafe fn clear(&mut self) {
         self.sync();
         self.local.tail = self.head();
@@ -536,53 +571,18 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         self.publish();
     }
 
-    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place.
+    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place,
+    /// and returns how many.
     ///
     /// # Safety
     ///
-    /// As for [`truncate`](Self::truncate).
-    pub(crate) unsafe fn take_back(&mut self, n: usize) {
+    /// As for [`clear`](Self::clear).
+    pub(crate) unsafe fn take_back(&mut self, n: usize) -> usize {
         self.sync();
         let left = self.len().min(n);
         self.local.tail = self.local.tail.wrapping_sub(left as u32);
         self.publish();
-    }
-
-    /// Submits what was pushed from the first place on, and moves what is left to the front.
-    fn submit_rewound<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-        args: Option<&SubmitArgs<'_>>,
-    ) -> io::Result<usize> {
-        if !core::ptr::eq(submitter.sq, self.sq) {
-            // Another ring would run whatever is left in its own first places.
-            return Err(io::Errno::INVAL);
-        }
-        let n = self.local.tail as usize;
-        let taken = submitter.enter_for(n, want, args)?.min(n);
-        let left = n - taken;
-        // SAFETY: entries up to `n` were written by us, and the kernel looks at none of them
-        // outside an enter call, of which this view's is the only one that submits.
-        unsafe {
-            let first = self.places.as_ptr();
-            first.copy_from(first.add(taken), left);
-        }
-        self.local.tail = left as u32;
-        self.local.wide_end = self.local.wide_end.wrapping_sub(taken as u32);
-        self.publish();
-        Ok(taken)
-    }
-
-    /// [`submit_rewound`](Self::submit_rewound) for the ring's own submit methods.
-    #[inline]
-    pub(crate) fn submit_own<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-        args: Option<&SubmitArgs<'_>>,
-    ) -> io::Result<usize> {
-        self.submit_rewound(submitter, want, args)
+        left
     }
 }
 
@@ -590,58 +590,18 @@ impl<S: Uniform> SubmissionQueue<'_, S> {
     /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`.
     ///
     /// This is for after a failed submit, when the memory of an entry has to go. Their operations
-    /// have not happened, and post no completion.
+    /// have not happened, and post no completion. [`IoUring::truncate`](crate::IoUring::truncate) is
+    /// the safe form.
     ///
     /// # Safety
     ///
-    /// The kernel must not be looking: no enter call of another thread is under way, and it is no
-    /// SQPOLL ring, whose thread looks all the time.
+    /// As for [`clear`](Self::clear).
     pub unsafe fn truncate(&mut self, len: usize) {
         self.sync();
         if len < self.len() {
             self.local.tail = self.head().wrapping_add(len as u32);
             self.publish();
         }
-    }
-}
-
-/// Submitting what a rewound queue holds.
-impl<S: EntryMarker> SubmissionQueue<'_, Rewind<S>> {
-    /// Submits what was pushed, as [`Submitter::submit`] does for other queues. What the kernel
-    /// leaves moves to the front and stays queued.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Submitter::submit`]; and EINVAL if the submitter is another ring's.
-    pub fn submit<H: Handle>(&mut self, submitter: &Submitter<'_, H>) -> io::Result<usize> {
-        self.submit_rewound(submitter, 0, None)
-    }
-
-    /// Submits what was pushed and waits, as [`Submitter::submit_and_wait`] does for other queues.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Submitter::submit_and_wait`]; and EINVAL if the submitter is another ring's.
-    pub fn submit_and_wait<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-    ) -> io::Result<usize> {
-        self.submit_rewound(submitter, want, None)
-    }
-
-    /// Submits what was pushed and waits, as [`Submitter::submit_with_args`] does for other queues.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Submitter::submit_with_args`]; and EINVAL if the submitter is another ring's.
-    pub fn submit_with_args<H: Handle>(
-        &mut self,
-        submitter: &Submitter<'_, H>,
-        want: usize,
-        args: &SubmitArgs<'_>,
-    ) -> io::Result<usize> {
-        self.submit_rewound(submitter, want, Some(args))
     }
 }
 

@@ -3,8 +3,10 @@
 use bitflags::bitflags;
 use rustix::io::{self, Errno};
 
+use crate::cqueue::{Cq, Status};
 use crate::local::Handle;
 use crate::params::{Parameters, SetupFlags};
+use crate::ring_id::RingId;
 use crate::shared::wakeup_fence;
 use crate::squeue::Sq;
 use crate::sys;
@@ -25,7 +27,8 @@ bitflags! {
         const SQ_WAIT = sys::IORING_ENTER_SQ_WAIT;
         /// There is an extended argument. Set by itself. Since Linux 5.11.
         const EXT_ARG = sys::IORING_ENTER_EXT_ARG;
-        /// The ring is named by its registered index. Set by itself. Since Linux 5.18.
+        /// The ring is named by its registered index. Set by itself, and refused if you set it:
+        /// as an index, a ring's descriptor names another ring. Since Linux 5.18.
         const REGISTERED_RING = sys::IORING_ENTER_REGISTERED_RING;
         /// The timeout is a point on the ring's clock. Since Linux 6.12.
         const ABS_TIMER = sys::IORING_ENTER_ABS_TIMER;
@@ -41,6 +44,7 @@ bitflags! {
 /// Enters the kernel for a ring: to submit what its queue holds, to wait, to register.
 pub struct Submitter<'a, H: Handle = rustix::fd::OwnedFd> {
     pub(crate) sq: &'a Sq,
+    pub(crate) cq: &'a Cq,
     pub(crate) params: &'a Parameters,
     pub(crate) handle: &'a H,
 }
@@ -86,6 +90,13 @@ const fn enter_flags(
     if submits || !flags.is_empty() { Some(flags) } else { None }
 }
 
+/// How many completions the kernel is to wait for. It takes the number for a signed one, and does not
+/// wait for fewer than none.
+#[inline(always)]
+fn min_complete(want: usize) -> u32 {
+    want.min(i32::MAX as usize) as u32
+}
+
 impl<H: Handle> Submitter<'_, H> {
     /// Submits everything that the queue's view has published.
     ///
@@ -102,7 +113,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// What the kernel had not taken **is still queued, and runs with the next submit**; see
-    /// [`SubmissionQueue::truncate`](crate::SubmissionQueue::truncate) for taking it back.
+    /// [`IoUring::truncate`](crate::IoUring::truncate) for taking it back.
     ///
     /// | errno | because | do |
     /// |---|---|---|
@@ -113,9 +124,10 @@ impl<H: Handle> Submitter<'_, H> {
     /// | EBADFD | the ring is disabled | enable it first |
     /// | EOWNERDEAD | the SQPOLL thread is gone | make a new ring |
     /// | EBADR | completions are lost for want of memory, [`overflow`](crate::CompletionQueue::overflow) many | they will not come |
+    /// | EINVAL | the ring is [rewound](crate::squeue::Rewind) and its queue holds entries, which a submitter cannot submit | submit with the queue's view |
     #[inline]
     pub fn submit(&self) -> io::Result<usize> {
-        self.enter_for(self.queued() as usize, 0, None)
+        self.enter_for(self.queued()? as usize, 0, None)
     }
 
     /// Submits everything that the queue's view has published, and waits until `want` completions
@@ -125,13 +137,17 @@ impl<H: Handle> Submitter<'_, H> {
     /// are [given back](crate::cqueue). If the kernel takes fewer entries than there were, it does
     /// not wait at all.
     ///
+    /// If `want` is above 0, this always enters the kernel, and so runs what is deferred;
+    /// [`wait`](Self::wait) does not. A `want` above the capacity of the completion queue is never
+    /// reached: that waits until there is an error, a signal, or no more time.
+    ///
     /// # Result and errors
     ///
     /// As of [`submit`](Self::submit). Where anything was submitted, an error of the wait (a
     /// signal, say) is not reported: the count is, and the completions may be fewer than wanted.
     #[inline]
     pub fn submit_and_wait(&self, want: usize) -> io::Result<usize> {
-        self.enter_for(self.queued() as usize, want, None)
+        self.enter_for(self.queued()? as usize, want, None)
     }
 
     /// Submits everything that the queue's view has published, and waits until `want` completions
@@ -149,27 +165,43 @@ impl<H: Handle> Submitter<'_, H> {
     /// | EINVAL | the kernel lacks [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
     #[inline]
     pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> io::Result<usize> {
-        self.enter_for(self.queued() as usize, want, Some(args))
+        self.enter_for(self.queued()? as usize, want, Some(args))
     }
 
     /// Waits until `want` completions are there, and submits nothing.
     ///
+    /// If they are there already, this makes no system call, unless the queue's flags say that others
+    /// wait in the kernel ([`cq_overflow`](crate::SubmissionQueue::cq_overflow),
+    /// [`taskrun`](crate::SubmissionQueue::taskrun)), or the ring polls. So on a ring with
+    /// [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and without
+    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag), deferred work runs only once
+    /// fewer than `want` are left; [`get_events`](Self::get_events) runs it at any time.
+    ///
     /// # Errors
     ///
-    /// As of [`submit`](Self::submit).
+    /// Same errors as [`submit`](Self::submit), as far as the kernel is entered.
     #[inline]
     pub fn wait(&self, want: usize) -> io::Result<()> {
-        self.enter_for(0, want, None).map(drop)
+        self.enter_for(0, self.missing(want), None).map(drop)
     }
 
     /// Waits until `want` completions are there, or as [`SubmitArgs`] says, and submits nothing.
     ///
+    /// If they are there already, this makes no system call, as [`wait`](Self::wait) does. The
+    /// kernel then does not see `args`, and refuses nothing in it.
+    ///
     /// # Errors
     ///
-    /// As of [`submit_with_args`](Self::submit_with_args) with nothing to submit.
+    /// Same errors as [`submit_with_args`](Self::submit_with_args) with nothing to submit.
     #[inline]
     pub fn wait_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> io::Result<()> {
-        self.enter_for(0, want, Some(args)).map(drop)
+        self.enter_for(0, self.missing(want), Some(args)).map(drop)
+    }
+
+    /// `want`, or nothing if that many completions are there.
+    #[inline(always)]
+    fn missing(&self, want: usize) -> usize {
+        if Status::new(self.cq).ready() >= want { 0 } else { want }
     }
 
     /// Gets completions posted that wait for somebody to ask, without waiting for more: deferred
@@ -184,8 +216,9 @@ impl<H: Handle> Submitter<'_, H> {
     /// As of [`submit`](Self::submit).
     #[inline]
     pub fn get_events(&self) -> io::Result<()> {
+        self.check()?;
         // SAFETY: nothing is submitted.
-        unsafe { self.enter(0, 0, EnterFlags::GETEVENTS, None) }.map(drop)
+        unsafe { self.enter_with(0, 0, EnterFlags::GETEVENTS, None) }.map(drop)
     }
 
     /// Waits until the SQPOLL thread has made room in the submission queue. On other rings there
@@ -198,26 +231,37 @@ impl<H: Handle> Submitter<'_, H> {
     /// EINVAL on older kernels; else as of [`submit`](Self::submit).
     #[inline]
     pub fn squeue_wait(&self) -> io::Result<usize> {
+        self.check()?;
         // The thread may have gone to sleep over what fills the queue.
         wakeup_fence();
         let asleep = self.sq.flags.relaxed() & sys::IORING_SQ_NEED_WAKEUP != 0;
         let wakeup = if asleep { EnterFlags::SQ_WAKEUP } else { EnterFlags::empty() };
         // SAFETY: nothing is submitted that the thread would not take by itself.
-        unsafe { self.enter(0, 0, EnterFlags::SQ_WAIT | wakeup, None) }
+        unsafe { self.enter_with(0, 0, EnterFlags::SQ_WAIT | wakeup, None) }
     }
 
     /// `io_uring_enter(2)` as it is.
     ///
-    /// Flags that follow from the ring or from `args` are added; everything else is as given.
+    /// Flags that follow from the ring or from `args` are added; everything else is as given. A
+    /// `min_complete` above `i32::MAX` is below 0 for the kernel, which then does not wait.
     ///
     /// # Errors
     ///
-    /// The kernel's, unchanged; and EOPNOTSUPP as in [`submit_with_args`](Self::submit_with_args).
+    /// The kernel's, unchanged; EOPNOTSUPP as in [`submit_with_args`](Self::submit_with_args);
+    /// EINVAL for [`REGISTERED_RING`](EnterFlags::REGISTERED_RING), and for
+    /// [`EXT_ARG`](EnterFlags::EXT_ARG) or [`EXT_ARG_REG`](EnterFlags::EXT_ARG_REG) without the
+    /// argument that they announce.
     ///
     /// # Safety
     ///
-    /// [The contract](crate::squeue#the-contract) holds for every entry that this submits. On a
-    /// rewound ring, these are the first `to_submit` places, again on each call.
+    /// [The contract](crate::squeue#the-contract) holds for every entry that the kernel takes in this
+    /// call. It takes at most `to_submit` of those that are published, oldest first, and no others.
+    ///
+    /// On a [rewound](crate::squeue::Rewind) ring it takes the first `to_submit` entries of the
+    /// queue's memory, whatever is there. So all of them must have been pushed and not run before,
+    /// and no view may be used or made in another thread during the call. The view does not learn of
+    /// it: its next submit runs these entries again, unless they are
+    /// [taken back](crate::SubmissionQueue::truncate) first.
     #[inline]
     pub unsafe fn enter(
         &self,
@@ -227,8 +271,11 @@ impl<H: Handle> Submitter<'_, H> {
         args: Option<&SubmitArgs<'_>>,
     ) -> io::Result<usize> {
         self.check()?;
+        if flags.contains(EnterFlags::REGISTERED_RING) {
+            return Err(Errno::INVAL);
+        }
         // SAFETY: the caller vouches for the entries.
-        unsafe { self.enter_checked(to_submit, min_complete, flags, args) }
+        unsafe { self.enter_with(to_submit, min_complete, flags, args) }
     }
 
     /// Fails if the ring is lost: a [`resize`](crate::IoUring::resize) was only half done.
@@ -236,13 +283,18 @@ impl<H: Handle> Submitter<'_, H> {
         if self.sq.setup.contains(SetupFlags::LOST) { Err(Errno::NOTRECOVERABLE) } else { Ok(()) }
     }
 
-    /// [`enter`](Self::enter) for a ring that is not lost.
+    /// Fails unless this is the ring that a handle belongs to: its numbers mean nothing to another.
+    pub(crate) fn check_is(&self, ring: RingId) -> io::Result<()> {
+        if self.sq.id == ring { Ok(()) } else { Err(Errno::INVAL) }
+    }
+
+    /// [`enter`](Self::enter) for a ring that is not lost, with flags of our own.
     ///
     /// # Safety
     ///
-    /// As for `enter`.
+    /// As for [`enter`](Self::enter); and no `REGISTERED_RING`.
     #[inline(always)]
-    unsafe fn enter_checked(
+    unsafe fn enter_with(
         &self,
         to_submit: u32,
         min_complete: u32,
@@ -266,13 +318,23 @@ impl<H: Handle> Submitter<'_, H> {
 
     /// How many places of the queue are published and not taken.
     ///
-    /// None on a rewound ring: only the queue's own view knows.
+    /// # Errors
+    ///
+    /// EINVAL if a rewound queue holds entries: only its own view can submit them.
     #[inline(always)]
-    fn queued(&self) -> u32 {
+    fn queued(&self) -> io::Result<u32> {
         if self.sq.setup.contains(SetupFlags::SQ_REWIND) {
-            return 0;
+            return self.rewound();
         }
-        self.sq.tail.own().wrapping_sub(self.sq.head.acquire())
+        // The head first: where another thread pushes, or the kernel's takes, it must not pass the
+        // tail that it is compared with.
+        let head = self.sq.head.acquire();
+        Ok(self.sq.tail.own().wrapping_sub(head))
+    }
+
+    #[cold]
+    fn rewound(&self) -> io::Result<u32> {
+        if self.sq.kept.tail() == 0 { Ok(0) } else { Err(Errno::INVAL) }
     }
 
     /// The one way into the kernel of everything that submits or waits.
@@ -292,10 +354,9 @@ impl<H: Handle> Submitter<'_, H> {
         let Some(flags) = enter_flags(setup, self.sq.flags.relaxed(), submits, want > 0) else {
             return Ok(to_submit);
         };
-        let want = u32::try_from(want).unwrap_or(u32::MAX);
         // SAFETY: every entry was pushed under the contract; on a rewound ring, only its view
         // comes here with anything to submit.
-        unsafe { self.enter_checked(submits, want, flags, args) }
+        unsafe { self.enter_with(submits, min_complete(want), flags, args) }
     }
 }
 
@@ -308,7 +369,7 @@ impl<H: Handle> Submitter<'_, H> {
         offset: usize,
         flags: EnterFlags,
     ) -> io::Result<usize> {
-        let (setup, to_submit) = (self.sq.setup, self.queued());
+        let (setup, to_submit) = (self.sq.setup, self.queued()?);
         if setup.contains(SetupFlags::SQPOLL) {
             self.check()?;
             wakeup_fence();
@@ -318,7 +379,7 @@ impl<H: Handle> Submitter<'_, H> {
         };
         let passed = EnterFlags::ABS_TIMER.union(EnterFlags::NO_IOWAIT).intersection(flags);
         let flags = decided | passed | EnterFlags::EXT_ARG | EnterFlags::EXT_ARG_REG;
-        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        let want = min_complete(want);
         // SAFETY: every entry was pushed under the contract; the argument points into the region,
         // which is borrowed by our caller.
         let taken =
@@ -388,5 +449,14 @@ mod tests {
             let flags = enter_flags(setup, word, to_submit, want).map(|flags| flags.bits());
             assert_eq!(flags, expected, "{setup:?} {word:#x} submit {to_submit} want {want}");
         }
+    }
+
+    /// What is more than the kernel's signed number waits too.
+    #[test]
+    fn want_is_not_less_than_nothing() {
+        const MOST: u32 = i32::MAX as u32;
+        assert_eq!([0, 1, MOST as usize].map(min_complete), [0, 1, MOST]);
+        let above = [MOST as usize + 1, u32::MAX as usize, usize::MAX];
+        assert_eq!(above.map(min_complete), [MOST; 3]);
     }
 }

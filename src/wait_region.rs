@@ -8,6 +8,7 @@ use rustix::io_uring::KernelSigSet;
 use crate::EnterFlags;
 use crate::local::Handle;
 use crate::mmap::{Mmap, page_size};
+use crate::ring_id::RingId;
 use crate::submit::Submitter;
 use crate::sys::{
     self, __kernel_timespec, io_uring_mem_region_reg, io_uring_reg_wait, io_uring_region_desc,
@@ -29,6 +30,7 @@ struct Slot {
 /// [`register_wait_region`](Submitter::register_wait_region). It is used with
 /// [`submit_and_wait_reg`](Submitter::submit_and_wait_reg).
 pub struct WaitRegion {
+    ring: RingId,
     memory: Mmap,
     slots: usize,
 }
@@ -118,7 +120,7 @@ impl<H: Handle> Submitter<'_, H> {
         // SAFETY: the kernel reads both structs and pins the memory, which it only ever reads. It
         // keeps the pages: what becomes of the addresses afterwards makes no difference to it.
         unsafe { self.register_struct(IORING_REGISTER_MEM_REGION, &mut arg, 1) }?;
-        Ok(WaitRegion { memory, slots: len / size_of::<Slot>() })
+        Ok(WaitRegion { ring: self.sq.id, memory, slots: len / size_of::<Slot>() })
     }
 
     /// Submits what the queue's view has published, and waits until `want` completions are there,
@@ -129,8 +131,8 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Result and errors
     ///
-    /// As of [`submit_with_args`](Self::submit_with_args); and EINVAL if there is no such slot,
-    /// EFAULT if the region is another ring's and this one has none.
+    /// As of [`submit_with_args`](Self::submit_with_args); and EINVAL if there is no such slot, or
+    /// if the region is another ring's.
     pub fn submit_and_wait_reg(
         &self,
         want: usize,
@@ -138,6 +140,7 @@ impl<H: Handle> Submitter<'_, H> {
         slot: usize,
         flags: EnterFlags,
     ) -> io::Result<usize> {
+        self.check_is(region.ring)?;
         region.slot(slot)?;
         self.enter_registered_wait(want, slot * size_of::<Slot>(), flags)
     }

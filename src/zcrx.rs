@@ -25,6 +25,7 @@ use crate::cqueue;
 use crate::local::Handle;
 use crate::memory::end;
 use crate::mmap::{Mmap, page_size};
+use crate::ring_id::RingId;
 use crate::shared::{KernelU32, put};
 use crate::submit::Submitter;
 use crate::sys::{
@@ -126,8 +127,15 @@ pub struct IfqConfig<'fd> {
 /// What was received: where in which area it lies, `struct io_uring_zcrx_cqe`.
 ///
 /// Decoded from a completion of [`RecvZc`](crate::opcode::RecvZc), and given back by
-/// [`Ifq::refill`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// [`Ifq::refill`], once:
+///
+/// ```compile_fail,E0382
+/// # use rustix_uring::zcrx::{Ifq, Received};
+/// # unsafe fn twice(ifq: &mut Ifq, received: Received) {
+/// let (one, two) = (received, received);
+/// # }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
 pub struct Received {
     off: u64,
     len: u32,
@@ -177,6 +185,7 @@ pub struct Stats {
 /// Dropping it unmaps the refill ring, and leaves the registration as it is: that ends with the
 /// ring that it belongs to.
 pub struct Ifq {
+    ring: RingId,
     id: u32,
     head: KernelU32,
     tail: KernelU32,
@@ -210,6 +219,7 @@ impl Ifq {
         start: NonNull<u8>,
         len: usize,
         answer: &sys::zcrx_ifq_reg,
+        ring: RingId,
         region: Mmap,
     ) -> io::Result<Self> {
         let [head, tail, rqes] = [answer.offsets[0], answer.offsets[1], answer.offsets[2]];
@@ -222,6 +232,7 @@ impl Ifq {
         // SAFETY: everything lies inside the bytes, aligned, as was just seen.
         unsafe {
             Ok(Self {
+                ring,
                 id: answer.zcrx_id,
                 head: KernelU32::at(start, head),
                 tail: KernelU32::at(start, tail),
@@ -250,31 +261,61 @@ impl Ifq {
         (self.mask + 1).saturating_sub(self.next.wrapping_sub(self.head.acquire()))
     }
 
-    /// Gives memory back that was received, for the card to fill again once it is
-    /// [published](Self::publish). Says whether there was room.
-    #[must_use = "what finds no room is not given back"]
-    pub fn refill(&mut self, received: Received) -> bool {
+    /// Gives memory back that was received, for the NIC to fill again once it is
+    /// [published](Self::publish).
+    ///
+    /// ```compile_fail,E0133
+    /// # use rustix_uring::zcrx::{Ifq, Received};
+    /// # fn give_back(ifq: &mut Ifq, received: Received) {
+    /// let _ = ifq.refill(received);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `received` if the refill ring is full: it was not given back.
+    ///
+    /// # Safety
+    ///
+    /// - `received` was decoded from a completion of a [`RecvZc`](crate::opcode::RecvZc) on this
+    ///   queue, on the ring that registered it or one that imported it.
+    /// - It was not given back before, not even a copy that was decoded from the same completion.
+    /// - From when it is published, nobody reads the memory that it names, and there is no reference
+    ///   into it. The NIC or the kernel writes there.
+    pub unsafe fn refill(&mut self, received: Received) -> Result<(), Received> {
         let area_token = match received.area() {
             0 => self.area_token,
             // Up to now, an area's token is what the completion says.
             _ => received.off & sys::IORING_ZCRX_AREA_MASK,
         };
-        self.refill_area(area_token, received)
+        // SAFETY: the caller's promise; the token is that of the area.
+        unsafe { self.refill_area(area_token, received) }
     }
 
     /// [`refill`](Self::refill) by the token that the area was [added](Submitter::zcrx_add_area)
     /// under.
-    #[must_use = "what finds no room is not given back"]
-    pub fn refill_area(&mut self, area_token: u64, received: Received) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Returns `received` if the refill ring is full: it was not given back.
+    ///
+    /// # Safety
+    ///
+    /// As for [`refill`](Self::refill); and the token is that of the area that `received` names.
+    pub unsafe fn refill_area(
+        &mut self,
+        area_token: u64,
+        received: Received,
+    ) -> Result<(), Received> {
         if self.free() == 0 {
-            return false;
+            return Err(received);
         }
         let entry =
             io_uring_zcrx_rqe { off: received.offset() | area_token, len: received.len, __pad: 0 };
-        // SAFETY: the place is within the ring, and ours until it is published.
+        // SAFETY: the slot is within the ring, and ours until it is published.
         unsafe { put(self.entries.add((self.next & self.mask) as usize).cast().as_ptr(), entry) };
         self.next = self.next.wrapping_add(1);
-        true
+        Ok(())
     }
 
     /// Lets the kernel see what was given back.
@@ -381,7 +422,7 @@ impl<H: Handle> Submitter<'_, H> {
         // SAFETY: the kernel has written there.
         let area_token = unsafe { ptr::read_volatile(&raw const area.rq_area_token) };
         // SAFETY: the memory is as long, and the queue keeps it.
-        let mut ifq = unsafe { Ifq::over(memory.start(), stats_at, &reg, memory) }?;
+        let mut ifq = unsafe { Ifq::over(memory.start(), stats_at, &reg, self.sq.id, memory) }?;
         ifq.area_token = area_token;
         if config.events.is_some() {
             // SAFETY: the statistics lie behind the entries, within the region.
@@ -414,8 +455,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENXIO if there is no such queue; EINVAL on older kernels.
+    /// EINVAL if the queue is another ring's, or on older kernels.
     pub fn zcrx_flush(&self, ifq: &Ifq) -> io::Result<()> {
+        self.check_is(ifq.ring)?;
         // SAFETY: there is no address.
         unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_FLUSH_RQ, [0; 6]) }.map(drop)
     }
@@ -425,8 +467,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENXIO if there is no such queue; EMFILE above `RLIMIT_NOFILE`; EINVAL on older kernels.
+    /// EMFILE above `RLIMIT_NOFILE`; EINVAL if the queue is another ring's, or on older kernels.
     pub fn zcrx_export(&self, ifq: &Ifq) -> io::Result<OwnedFd> {
+        self.check_is(ifq.ring)?;
         // SAFETY: there is no address.
         let answer = unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_EXPORT, [0; 6]) }?;
         let fd = first_half(answer[0]) as RawFd;
@@ -440,9 +483,10 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EINVAL for none or several types, for one that the queue was not registered with or that has
-    /// not been told since it was last armed; EOPNOTSUPP or EINVAL on older kernels; ENXIO if there
-    /// is no such queue.
+    /// not been told since it was last armed, or if the queue is another ring's; EOPNOTSUPP or EINVAL on
+    /// older kernels.
     pub fn zcrx_arm_event(&self, ifq: &Ifq, event: Events) -> io::Result<()> {
+        self.check_is(ifq.ring)?;
         if event.bits().count_ones() != 1 {
             return Err(Errno::INVAL);
         }
@@ -457,12 +501,13 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// As for the first area; EOPNOTSUPP on older kernels; ENXIO if there is no such queue.
+    /// As for the first area; EINVAL if the queue is another ring's; EOPNOTSUPP on older kernels.
     ///
     /// # Safety
     ///
     /// As for [`register_ifq`](Self::register_ifq).
     pub unsafe fn zcrx_add_area(&self, ifq: &Ifq, area: Area<'_>) -> io::Result<u64> {
+        self.check_is(ifq.ring)?;
         let mut area = area.to_reg();
         let address = (&raw mut area).expose_provenance() as u64;
         // SAFETY: the address is that of a struct which is ours for the call; the caller promises
@@ -563,6 +608,7 @@ mod tests {
 
     /// A refill ring in plain memory, with the kernel's side held by the test.
     #[test]
+    #[cfg_attr(miri, ignore = "it maps memory, as Miri does not")]
     fn refills_go_around() {
         #[repr(C)]
         struct Shared {
@@ -580,16 +626,21 @@ mod tests {
         };
         let region = Mmap::reserve(4096).unwrap();
         // SAFETY: this is the struct's length, which outlives the queue.
-        let mut ifq = unsafe { Ifq::over(memory, size_of::<Shared>(), &answer, region) }.unwrap();
+        let mut ifq =
+            unsafe { Ifq::over(memory, size_of::<Shared>(), &answer, RingId::new(), region) }
+                .unwrap();
         ifq.area_token = 5 << 48;
         let received = |area: u64, off| Received { off: area << 48 | off, len: 9 };
         for round in 0..50 {
             assert_eq!(ifq.free(), 4);
             for n in 0..4 {
                 // The first area goes by its token, others by what the completion says.
-                assert!(ifq.refill(received(n % 2, round * 4 + n)));
+                // SAFETY: there is no kernel that would write to an area.
+                assert_eq!(unsafe { ifq.refill(received(n % 2, round * 4 + n)) }, Ok(()));
             }
-            assert!(!ifq.refill(received(0, 0)));
+            // What finds no room comes back.
+            // SAFETY: as above.
+            assert_eq!(unsafe { ifq.refill(received(0, 0)) }, Err(received(0, 0)));
             ifq.publish();
             assert!(std::format!("{ifq:?}").contains("free: 0"));
             let next = ifq.tail.own();

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix_uring::squeue::Entry;
 use rustix_uring::{Builder, Errno, Handle, IoUring, Result, cqueue};
@@ -30,6 +31,9 @@ pub(crate) struct Done<U> {
     pub(crate) state: u16,
     pub(crate) user: U,
 }
+
+/// How long the end may take.
+const END: Duration = Duration::from_secs(60);
 
 /// How long to run.
 #[derive(Clone, Copy, PartialEq)]
@@ -178,11 +182,12 @@ impl<U, H: Handle> Loop<U, H> {
         while self.pool.take_back().is_some() {}
         let user_data = self.pool.user_data();
         let Self { ring, pool, .. } = self;
-        ring.drain(&mut pool.in_flight(), &user_data, |cqe| {
+        ring.quiesce_with(&mut pool.in_flight(), END, &user_data, |cqe| {
             // SAFETY: as in `complete`.
             let finished = unsafe { pool.finish(&cqe) };
             finished.is_some()
-        })
+        })?;
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
+use std::time::Duration;
 use std::{io, process};
 
 use corosensei::stack::DefaultStack;
@@ -345,11 +346,13 @@ impl Scheduler {
         self.failed = Some(errno);
         let keys: Vec<u64> = self.fibers.iter().map(|(key, _)| key as u64).collect();
         let mut completions = Vec::new();
-        let drained = self.ring.drain(&mut self.in_flight, &keys, |completion| {
+        // The fibers' stacks are in use until then, however long it takes.
+        let (in_flight, forever) = (&mut self.in_flight, Duration::MAX);
+        let ended = self.ring.quiesce_with(in_flight, forever, &keys, |completion| {
             completions.push(completion);
             true
         });
-        if drained.is_err() {
+        if ended.is_err() {
             drop(Abort("the ring is lost, and with it all knowledge of which memory it uses"));
         }
         completions.into_iter().for_each(|completion| self.complete(completion));

@@ -19,6 +19,7 @@ use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use rustix_uring::squeue::Entry;
 use rustix_uring::{Errno, IoUring, cqueue, opcode};
@@ -30,6 +31,9 @@ use tokio::task::LocalSet;
 
 /// The user data of cancellations, which no operation has.
 const CANCEL: u64 = u64::MAX;
+
+/// How long the end of a runtime may take. After that, what is in flight keeps what it uses.
+const END: Duration = Duration::from_secs(60);
 
 /// How many entries go to the kernel in one call.
 const ENTRIES: u32 = 256;
@@ -222,13 +226,14 @@ impl Driver {
         Ok(self.unsent.is_empty() && queue.is_empty() && !queue.cq_overflow())
     }
 
-    /// Comes to the end of all that is in flight.
-    fn drain(&mut self) -> Result<Vec<cqueue::Entry>, Errno> {
+    /// Ends all that is in flight.
+    fn quiesce(&mut self) -> Result<Vec<cqueue::Entry>, Errno> {
         let mut completed = Vec::new();
         loop {
             let submitted = self.submit();
             let user_data: Vec<u64> = self.in_flight.keys().copied().collect();
-            self.ring.get_mut().drain(&mut self.outstanding, &user_data, |cqe| {
+            let (ring, in_flight) = (self.ring.get_mut(), &mut self.outstanding);
+            ring.quiesce_with(in_flight, END, &user_data, |cqe| {
                 completed.push(cqe);
                 true
             })?;
@@ -248,7 +253,7 @@ impl Drop for Shutdown {
     fn drop(&mut self) {
         let mut driver = self.0.0.driver.borrow_mut();
         driver.over = true;
-        match driver.drain() {
+        match driver.quiesce() {
             Ok(completed) => {
                 let mut states = mem::take(&mut driver.in_flight);
                 drop(driver);

@@ -11,12 +11,15 @@ use rustix_uring::opcode::Read;
 use rustix_uring::squeue::{Entry, Flags, Sqe};
 use rustix_uring::sys::{IORING_RECV_MULTISHOT, IORING_RECVSEND_BUNDLE, io_uring_op::*};
 use rustix_uring::{
-    BufRing, BufRingFlags, BufRingOptions, BufUse, Errno, Features, IoUring, Span, cqueue, opcode,
+    BufRing, BufRingFlags, BufRingOptions, BufSegment, BufTracker, Errno, Features, IoUring,
+    cqueue, opcode,
 };
 
 use crate::harness::Need::*;
 use crate::harness::*;
 use crate::register::buf_ring::{KERNELS, REGISTER, STATUS};
+
+pub(crate) mod taken;
 
 const RECV: Need = Opcode(IORING_OP_RECV as u8);
 const BUNDLES: Need = Feature(Features::RECVSEND_BUNDLE);
@@ -52,6 +55,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("incremental_file", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental_file),
     Case::kinds("min_left", &[INCREMENTAL, MIN_LEFT, STATUS, Opcode(Read::CODE)], min_left),
     Case::kinds("bundle", &[BUNDLES, STATUS, RECV], bundle),
+    Case::kinds("too_many", &[REGISTER, Opcode(Read::CODE)], too_many),
     Case::kinds("account_plain", &[STATUS, RECV], |ring| account(ring, NONE, 0)),
     Case::kinds("account_incremental", &[INCREMENTAL, STATUS, RECV], |ring| account(ring, INC, 0)),
     Case::kinds("account_bundle", &[BUNDLES, STATUS, RECV], |ring| account(ring, NONE, BUNDLE)),
@@ -108,9 +112,9 @@ impl Group {
         unsafe { self.bufs.add(start, len, bid) };
     }
 
-    fn bytes(&self, span: Span) -> &[u8] {
-        &self.memory[usize::from(span.bid) * self.size + span.offset as usize..]
-            [..span.len as usize]
+    fn bytes(&self, segment: BufSegment) -> &[u8] {
+        &self.memory[usize::from(segment.bid) * self.size + segment.offset as usize..]
+            [..segment.len as usize]
     }
 }
 
@@ -251,7 +255,8 @@ fn dropped_in_any_order() -> Result {
         drop(first);
         // It is the kernel's still.
         assert_eq!(register(1).err(), Some(Errno::EXIST));
-        ring.submitter().unregister_buf_ring(1)?;
+        // SAFETY: the handle is dropped.
+        unsafe { ring.submitter().unregister_buf_ring(1) }?;
         let kept = ring_first.then_some(ring);
         drop(kept);
         // SAFETY: the byte outlives the ring of buffers, into which nobody looks.
@@ -263,10 +268,16 @@ fn dropped_in_any_order() -> Result {
     Ok(())
 }
 
-/// The spans of a completion, as tuples.
-fn spans(account: &mut BufUse, group: &Group, cqe: &cqueue::Entry) -> Vec<(u16, u32, u32, bool)> {
-    let spans = account.spans(&group.bufs, cqe, |_| group.size as u32);
-    spans.map(|span| (span.bid, span.offset, span.len, span.done)).collect()
+type Tuple = (u16, u32, u32, bool);
+
+fn tuple(segment: BufSegment) -> Tuple {
+    (segment.bid, segment.offset, segment.len, segment.done)
+}
+
+/// The segments of an operation that takes one buffer, as tuples.
+fn segments(tracker: &mut BufTracker, group: &Group, cqe: &cqueue::Entry) -> Vec<Tuple> {
+    let len = |_| group.size as u32;
+    tracker.segments(&group.bufs, cqe, len).iter(&group.bufs).map(tuple).collect()
 }
 
 /// A buffer is filled on, and given back when it is full.
@@ -274,19 +285,19 @@ fn incremental(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
-    let mut account = BufUse::new();
+    let mut tracker = BufTracker::new();
     let steps = [
         (3, true, (1, 0, 3, false)),
         (2, true, (1, 3, 2, false)),
         (3, false, (1, 5, 3, true)),
         (8, false, (0, 0, 8, true)),
     ];
-    for (n, more, span) in steps {
+    for (n, more, segment) in steps {
         write(&writer, &b"abcdefgh"[..n])?;
         // SAFETY: the buffers stay, and the read ends before the next look at them.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
         assert_eq!((done.to_result(), done.buffer_more()), (Ok(n as u32), more));
-        assert_eq!(spans(&mut account, &group, &done), [span]);
+        assert_eq!(segments(&mut tracker, &group, &done), [segment]);
     }
     assert_eq!(group.bufs.available(&ring.submitter())?, 0);
     assert_eq!(group.memory, *b"abcdefghabcababc");
@@ -312,14 +323,14 @@ fn incremental_end(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
-    let mut account = BufUse::new();
+    let mut tracker = BufTracker::new();
     write(&writer, b"abc")?;
     drop(writer);
     let ends = if silent { [(1, 3, 0, true), (1, 0, 0, true)] } else { [(1, 3, 0, false); 2] };
-    for span in [(1, 0, 3, false), ends[0], ends[1]] {
+    for segment in [(1, 0, 3, false), ends[0], ends[1]] {
         // SAFETY: the buffers stay, and the read ends before the next look at them.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
-        assert_eq!(spans(&mut account, &group, &done), [span]);
+        assert_eq!(segments(&mut tracker, &group, &done), [segment]);
         assert_eq!(group.bufs.available(&ring.submitter())?, 2);
     }
     Ok(())
@@ -332,7 +343,7 @@ fn incremental_file(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"abcdefghijk")?;
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
-    let mut account = BufUse::new();
+    let mut tracker = BufTracker::new();
     let reads = [
         (0, 3, (1, 0, 3, false), 2),
         (9, 4, (1, 3, 2, false), 2),
@@ -341,14 +352,14 @@ fn incremental_file(ring: &mut dyn Ring) -> Result {
         (11, 2, (0, 0, 0, false), 1),
         (0, 6, (0, 2, 6, true), 0),
     ];
-    for (offset, len, span, left) in reads {
+    for (offset, len, segment, left) in reads {
         let read = opcode::Read::new(file.as_fd(), std::ptr::null_mut(), len).offset(offset);
         let read = read.buf_group(GROUP).build().flags(Flags::BUFFER_SELECT);
         // SAFETY: the buffers stay, and the read ends before the next look at them.
         let done = unsafe { ring.run(read) }?;
-        let span = if silent { (span.0, 0, span.2, true) } else { span };
-        assert_eq!(spans(&mut account, &group, &done), [span]);
-        account.skip(len - done.to_result()?);
+        let segment = if silent { (segment.0, 0, segment.2, true) } else { segment };
+        assert_eq!(segments(&mut tracker, &group, &done), [segment]);
+        tracker.advance(len - done.to_result()?);
         assert_eq!(group.bufs.available(&ring.submitter())?, left);
     }
     assert_eq!(group.memory, *b"..abcdefabcjk..a");
@@ -360,20 +371,43 @@ fn min_left(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 8, INC.min_left(4))?;
     group.add([1, 0]);
-    let mut account = BufUse::new();
+    let mut tracker = BufTracker::new();
     let steps = [
         (3, (1, 0, 3, false), 2),
         (1, (1, 3, 1, false), 2),
         (1, (1, 4, 1, true), 1),
         (5, (0, 0, 5, true), 0),
     ];
-    for (n, span, left) in steps {
+    for (n, segment, left) in steps {
         write(&writer, &b"abcdefgh"[..n])?;
         // SAFETY: the buffers stay, and the read ends before the next look at them.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
-        assert_eq!(spans(&mut account, &group, &done), [span]);
+        assert_eq!(segments(&mut tracker, &group, &done), [segment]);
         assert_eq!(group.bufs.available(&ring.submitter())?, left);
     }
+    Ok(())
+}
+
+/// What comes of a buffer too many, as the contract of `add` says: it is filled before it is
+/// published, and again when its turn comes; the one whose slot it has taken is never filled.
+fn too_many(ring: &mut dyn Ring) -> Result {
+    let (reader, writer) = pipe()?;
+    let mut group = Group::new(ring, 2, 1, NONE)?;
+    let mut third = b'.';
+    group.add([0, 1]);
+    // SAFETY: the byte outlives the reads. That there are too many is what is tried: the kernel
+    // knows of no memory but that of these three buffers, which nobody looks at meanwhile.
+    unsafe { group.bufs.add(&raw mut third, 1, 2) };
+    let mut read = || {
+        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
+        Ok::<_, anyhow::Error>((done.result(), done.buffer_select()))
+    };
+    write(&writer, b"abc")?;
+    assert_eq!(read()?, (1, Some(2)));
+    group.bufs.publish();
+    assert_eq!((read()?, read()?), ((1, Some(1)), (1, Some(2))));
+    assert_eq!((&*group.memory, third), (&b".b"[..], b'c'));
     Ok(())
 }
 
@@ -381,14 +415,15 @@ fn min_left(ring: &mut dyn Ring) -> Result {
 fn bundle(ring: &mut dyn Ring) -> Result {
     let (reader, mut writer) = UnixStream::pair()?;
     let mut group = Group::new(ring, 4, 4, NONE)?;
-    let mut account = BufUse::new();
+    let mut tracker = BufTracker::new();
     group.add([2, 0, 3]);
     writer.write_all(b"abcdefghij")?;
     // SAFETY: the buffers stay, and the receive ends before the next look at them.
     let done = unsafe { ring.run(recv(reader.as_fd(), 16, BUNDLE)) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(10), Some(2)));
     let expected = [(2, 0, 4, true), (0, 0, 4, true), (3, 0, 2, true)];
-    assert_eq!(spans(&mut account, &group, &done), expected);
+    let bundle = tracker.bundle_segments(&group.bufs, &done, |_| 4).iter(&group.bufs).map(tuple);
+    assert_eq!(bundle.collect::<Vec<_>>(), expected);
     assert_eq!(group.memory, *b"efgh....abcdij..");
     assert_eq!(group.bufs.available(&ring.submitter())?, 0);
     Ok(())
@@ -406,7 +441,8 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
         let (reader, mut writer) = UnixStream::pair()?;
         writer.set_nonblocking(true)?;
         let mut group = Group::new(ring, ENTRIES, SIZE, flags)?;
-        let (mut account, mut free, mut lens) = (BufUse::new(), Vec::from_iter(0..ENTRIES), [0; 8]);
+        let (mut tracker, mut free, mut lens) =
+            (BufTracker::new(), Vec::from_iter(0..ENTRIES), [0; 8]);
         let (mut sent, mut received, mut armed) = (Vec::new(), Vec::new(), false);
         while received.len() < TOTAL {
             let data: Vec<u8> = (0..random.usize(..3 * SIZE)).map(|_| random.u8(..)).collect();
@@ -441,12 +477,25 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
                     Err(e) => bail!(e),
                 }
                 let before = received.len();
-                let len = |bid| lens[usize::from(bid)];
-                for span in account.spans(&group.bufs, &done, len) {
-                    received.extend_from_slice(group.bytes(span));
-                    if span.done {
-                        ensure!(!free.contains(&span.bid), "done twice: {span:?} of {done:?}");
-                        free.push(span.bid);
+                let lens_now = lens;
+                let len = |bid| lens_now[usize::from(bid)];
+                let mut segments = if ioprio & BUNDLE != 0 {
+                    tracker.bundle_segments(&group.bufs, &done, len)
+                } else {
+                    tracker.segments(&group.bufs, &done, len)
+                };
+                while let Some(segment) = segments.next(&group.bufs) {
+                    received.extend_from_slice(group.bytes(segment));
+                    if segment.done {
+                        ensure!(!free.contains(&segment.bid), "twice: {segment:?} of {done:?}");
+                        // Some come back at once, before the next is looked at.
+                        if random.bool() {
+                            lens[usize::from(segment.bid)] = random.u32(1..=SIZE as u32);
+                            group.add_part(segment.bid, lens[usize::from(segment.bid)]);
+                            group.bufs.publish();
+                        } else {
+                            free.push(segment.bid);
+                        }
                     }
                 }
                 ensure!(received.len() - before == done.result().max(0) as usize, "{done:?}");
@@ -462,7 +511,7 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
             {
             }
         }
-        ring.submitter().unregister_buf_ring(GROUP)?;
+        group.bufs.unregister(&ring.submitter())?;
     }
     Ok(())
 }

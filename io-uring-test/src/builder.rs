@@ -44,6 +44,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     granted::<{ SetupFlags::NO_SQARRAY.bits() }>("setup_no_sqarray"),
     Case::once("flags_apart", &[], flags_apart),
+    Case::once("setup_flags_as_the_mock", &[], setup_flags_as_the_mock),
     Case::once("attach_wq", &[RingWith(SetupFlags::SQPOLL)], attach_wq),
     Case::once("attach_wq_refused", &[], attach_wq_refused),
     Case::once("dontfork", &[], dontfork),
@@ -154,6 +155,59 @@ fn flags_apart() -> Result {
         let ring = KINDS[0].build(&Setup::USUAL.flags(flags));
         assert_eq!(ring.err(), Some(Errno::INVAL), "{flags:?}");
     }
+    Ok(())
+}
+
+/// The mock refuses what the kernel refuses, of all pairs of flags that the kernel knows, on every
+/// kind of ring that it has; and of all triples on the plain one.
+fn setup_flags_as_the_mock() -> Result {
+    type Flags = SetupFlags;
+    // Each with what it needs, so that only a kernel that does not know it refuses.
+    let known = [
+        (Flags::IOPOLL, Flags::empty()),
+        (Flags::HYBRID_IOPOLL, Flags::IOPOLL),
+        (Flags::SQPOLL, Flags::empty()),
+        (Flags::SQ_AFF, Flags::SQPOLL),
+        (Flags::CQSIZE, Flags::empty()),
+        (Flags::CLAMP, Flags::empty()),
+        (Flags::R_DISABLED, Flags::empty()),
+        (Flags::SUBMIT_ALL, Flags::empty()),
+        (Flags::COOP_TASKRUN, Flags::empty()),
+        (Flags::TASKRUN_FLAG, Flags::COOP_TASKRUN),
+        (Flags::SINGLE_ISSUER, Flags::empty()),
+        (Flags::DEFER_TASKRUN, Flags::SINGLE_ISSUER),
+        (Flags::NO_SQARRAY, Flags::empty()),
+    ];
+    let mut flags = Vec::new();
+    for (flag, needs) in known {
+        if refusal(flag | needs)?.is_none() {
+            flags.push(flag);
+        }
+    }
+    let mut compared = 0;
+    for kind in KINDS {
+        if refusal(kind.flags)?.is_some() {
+            continue;
+        }
+        for (i, &first) in flags.iter().enumerate() {
+            for (j, &second) in flags.iter().enumerate().skip(i) {
+                let triples = if kind.flags.is_empty() { flags.len() } else { j + 1 };
+                for &third in &flags[j..triples] {
+                    let flags = first | second | third;
+                    let setup = Setup::USUAL.flags(flags);
+                    let (kernel, mock) = (kind.build(&setup).err(), kind.mock(&setup).err());
+                    // What it cannot pretend, it refuses by itself.
+                    let pretends =
+                        !flags.intersects(Flags::IOPOLL | Flags::HYBRID_IOPOLL | Flags::R_DISABLED);
+                    if pretends || kernel.is_some() {
+                        assert_eq!(mock, kernel, "{} {flags:?}", kind.name);
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    ensure!(compared > 0, "there is nothing to compare");
     Ok(())
 }
 

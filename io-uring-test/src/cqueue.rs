@@ -1,13 +1,15 @@
 //! The completion queue: what is ready, what is given back, what waits for room.
 
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::ensure;
 use rustix_uring::cqueue::{Entry, Entry32, EntryMarker, Mixed, Uniform};
+use rustix_uring::opcode::MsgRingData;
 use rustix_uring::squeue::{self, Flags};
 use rustix_uring::types::{SubmitArgs, Timespec};
-use rustix_uring::{Errno, Features, IoUring, SetupFlags};
+use rustix_uring::{Errno, Features, IoUring, SetupFlags, sys};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -39,6 +41,7 @@ pub(crate) const CASES: &[Case] = &[
     .setup(NARROW.flags(SetupFlags::SQPOLL)),
     Case::kinds("overflow_defer", &[RingWith(DEFER)], overflow).setup(NARROW.flags(DEFER)),
     Case::once("both_sizes", CQE_MIXED, both_sizes),
+    Case::once("filler_of_a_message", CQE_MIXED, filler_of_a_message),
     Case::once("both_sizes_overflow", CQE_MIXED, both_sizes_overflow),
     Case::once("big_overflow", CQE_MIXED, big_overflow),
     Case::once("big_on_32", CQE_MIXED, big_on_32),
@@ -312,5 +315,30 @@ fn big_on_32() -> Result {
     ring.submit_and_wait(2)?;
     let done: Vec<_> = ring.completion().map(|cqe| (cqe.user_data(), *cqe.big_cqe())).collect();
     assert_eq!(done, [(1, [5, 6]), (2, [0, 0])]);
+    Ok(())
+}
+
+/// What a message calls filler is skipped, whether it calls it large or not.
+fn filler_of_a_message() -> Result {
+    let mut from = IoUring::<squeue::Entry>::builder().build(8)?;
+    let mut to = IoUring::<squeue::Entry, Mixed>::builder().build(8)?;
+    let (skip, large) = (sys::IORING_CQE_F_SKIP, sys::IORING_CQE_F_32);
+    for round in 0..20 {
+        for (n, flags) in [skip | large, 0, skip, large, skip | large].into_iter().enumerate() {
+            let message =
+                MsgRingData::new(to.as_fd(), 1, round * 10 + n as u64, Some(flags)).build();
+            // SAFETY: a message points to nothing, and its ring is open.
+            unsafe { from.submission().push(&message) }?;
+            from.submit_and_wait(1)?;
+            let sent = from.completion().next().map(|cqe| cqe.to_result());
+            ensure!(sent == Some(Ok(0)), "{sent:?}");
+        }
+        // Two of two entries and one of one are skipped, one of two and one of one come out.
+        ensure!(to.status().ready() >= 8);
+        let sizes = |cqe: Mixed| (cqe.user_data(), cqe.big_cqe().is_some());
+        let came: Vec<_> = to.completion().map(sizes).collect();
+        assert_eq!(came, [(round * 10 + 1, false), (round * 10 + 3, true)]);
+        assert!(to.status().is_empty());
+    }
     Ok(())
 }

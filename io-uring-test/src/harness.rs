@@ -35,15 +35,20 @@ mod ring;
 mod run;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
+mod untouched;
 
 use case::Run;
 pub(crate) use case::{Case, Result};
 pub(crate) use child::in_child;
 pub(crate) use coverage::register;
 pub(crate) use files::*;
-pub(crate) use kind::{KINDS, Kind, Setup};
+pub(crate) use kind::{KINDS, Kind, Setup, refusal};
 pub(crate) use memory::*;
 pub(crate) use need::{Need, about, kernel_is_32_bit};
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;
+pub(crate) use untouched::{UNTOUCHED, untouched};
+
+/// For calls that want a limit: what takes longer hangs.
+pub(crate) const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);

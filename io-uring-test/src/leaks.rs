@@ -131,8 +131,10 @@ fn buf_rings() -> Result {
             }
             _ => {
                 drop((callers, kernels));
-                submitter.unregister_buf_ring(1)?;
-                submitter.unregister_buf_ring(2)?;
+                // SAFETY: the handles are dropped.
+                unsafe { submitter.unregister_buf_ring(1) }?;
+                // SAFETY: as above.
+                unsafe { submitter.unregister_buf_ring(2) }?;
             }
         }
     }

@@ -11,7 +11,6 @@ mod availability;
 mod buf_ring;
 mod builder;
 mod cqueue;
-mod drain;
 mod fault;
 mod harness;
 mod kind;
@@ -20,6 +19,7 @@ mod local;
 mod memory;
 mod opcode;
 mod query;
+mod quiesce;
 mod register;
 mod squeue;
 mod submit;
@@ -59,9 +59,12 @@ const FILES: &[(&str, &[Case])] = &[
     ("availability", availability::CASES),
     ("kind", kind::CASES),
     ("builder", builder::CASES),
-    ("drain", drain::CASES),
+    ("quiesce", quiesce::CASES),
+    ("quiesce::refused", quiesce::refused::CASES),
+    ("quiesce::silent", quiesce::silent::CASES),
     ("local", local::CASES),
     ("buf_ring", buf_ring::CASES),
+    ("buf_ring::taken", buf_ring::taken::CASES),
     ("memory", memory::CASES),
     ("squeue", squeue::CASES),
     ("squeue::flags", squeue::flags::CASES),

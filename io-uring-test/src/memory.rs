@@ -4,6 +4,7 @@ use std::fs;
 use std::ptr::NonNull;
 
 use anyhow::bail;
+use rustix::mm::{MprotectFlags, mprotect};
 use rustix::param::page_size;
 use rustix_uring::squeue::Flags;
 use rustix_uring::{Errno, IoUring, Probe, SetupFlags};
@@ -13,11 +14,14 @@ use crate::harness::*;
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("build_in", &[NO_MMAP], build_in),
     Case::once("build_in_refused", &[NO_MMAP], build_in_refused),
+    Case::once("build_in_unwritable", &[NO_MMAP], build_in_unwritable),
+    Case::once("memory_without_index_array", &[NO_MMAP, NO_SQARRAY], memory_without_index_array),
     Case::once("build_registered_in", &[NO_MMAP], build_registered_in),
     Case::once("build_registered_in_limit", &[NO_MMAP], build_registered_in_limit),
 ];
 
 const NO_MMAP: Need = Need::RingWith(SetupFlags::NO_MMAP);
+const NO_SQARRAY: Need = Need::RingWith(SetupFlags::NO_SQARRAY);
 
 /// Sizes around those at which an area of the memory gets another page.
 const SETUPS: [Setup; 6] = [
@@ -71,6 +75,49 @@ fn build_in_refused() -> Result {
     // Its last page is the guard.
     assert_eq!(refused(2 * page_size(), size), Some(Errno::FAULT));
     assert_eq!(refused(0, size), None);
+    Ok(())
+}
+
+/// Memory that cannot be written, or is not there, is an error and not the end of the program.
+fn build_in_unwritable() -> Result {
+    let builder = <IoUring>::builder();
+    let size = builder.memory_size(64)?;
+    let pages = Pages::new(size)?;
+    let start = pages.all().as_ptr().cast();
+    for flags in [MprotectFlags::READ, MprotectFlags::empty()] {
+        // SAFETY: the pages are ours, and nobody looks there.
+        unsafe { mprotect(start, size, flags) }?;
+        // SAFETY: no ring comes of it.
+        let refused = unsafe { builder.build_in(64, pages.all()).err() };
+        assert_eq!(refused, Some(Errno::FAULT));
+        // SAFETY: as above.
+        let refused = unsafe { builder.build_registered_in(64, pages.all()).err() };
+        assert_eq!(refused, Some(Errno::FAULT));
+    }
+    // SAFETY: as above.
+    unsafe { mprotect(start, size, MprotectFlags::READ | MprotectFlags::WRITE) }?;
+    // SAFETY: the pages outlive the ring.
+    let mut ring = unsafe { builder.build_in(64, pages.all()) }?;
+    works(&mut ring, 5)
+}
+
+/// The array counts only where there is one.
+fn memory_without_index_array() -> Result {
+    let (builder, mut with) = (<IoUring>::builder(), <IoUring>::builder());
+    with.sqarray();
+    // The completions and what stands before them fill a page less than with 4 KiB of indices.
+    let entries = page_size() as u32 / 4;
+    assert_eq!(builder.memory_size(entries)? + page_size(), with.memory_size(entries)?);
+    for builder in [&with, &builder] {
+        let pages = Pages::new(builder.memory_size(entries)?)?;
+        // SAFETY: the pages outlive the ring, and its operations, which are reaped.
+        let mut ring = unsafe { builder.build_in(entries, pages.all()) }?;
+        works(&mut ring, 2 * u64::from(entries))?;
+        let short = NonNull::slice_from_raw_parts(pages.all().cast(), pages.all().len() - 1);
+        // SAFETY: no ring comes of it.
+        let refused = unsafe { builder.build_in(entries, short) }.err();
+        assert_eq!(refused, Some(Errno::INVAL));
+    }
     Ok(())
 }
 

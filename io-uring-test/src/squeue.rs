@@ -22,6 +22,13 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("forgotten_view", &[], forgotten_view),
     Case::kinds("as_slices", &[], as_slices),
     Case::kinds("clear", &[RingWith(SetupFlags::R_DISABLED)], clear).setup(DISABLED),
+    Case::once("take_back_64", &[], take_back_safely::<Entry>),
+    Case::once(
+        "take_back_rewind64",
+        &[RingWith(SetupFlags::SQ_REWIND)],
+        take_back_safely::<Rewind>,
+    ),
+    Case::once("take_back_sqpoll", &[RingWith(SetupFlags::SQPOLL)], take_back_sqpoll),
     Case::once("truncate_64", &[RingWith(SetupFlags::R_DISABLED)], truncate::<Entry>),
     Case::once(
         "truncate_128",
@@ -213,6 +220,38 @@ fn truncate<S: Uniform>() -> Result {
     assert_eq!(ring.submit_and_wait(4), Ok(4));
     assert!(ring.completion().map(|cqe| cqe.user_data()).eq([0, 1, 2, 9]));
     works(&mut ring, 20)
+}
+
+/// What is taken back of a ring that nobody else has never runs, and it takes no promise.
+fn take_back_safely<S: Uniform>() -> Result {
+    let mut ring = IoUring::<S>::builder().build(8)?;
+    for round in 0..10 {
+        // SAFETY: NOPs use no memory and no descriptor.
+        unsafe { ring.submission().push_multiple(&nops(0..6)) }?;
+        assert_eq!(ring.truncate(7), Ok(()));
+        assert_eq!(ring.submission().len(), 6);
+        assert_eq!(ring.truncate(2), Ok(()));
+        assert_eq!(ring.submit_and_wait(2), Ok(2), "round {round}");
+        assert!(ring.completion().map(|cqe| cqe.user_data()).eq([0, 1]));
+        // SAFETY: as above.
+        unsafe { ring.submission().push_multiple(&nops(0..6)) }?;
+        assert_eq!(ring.clear(), Ok(()));
+        assert_eq!(ring.submit(), Ok(0));
+        assert_eq!(ring.completion().count(), 0);
+    }
+    Ok(())
+}
+
+/// There, a thread of the kernel's takes entries at any time.
+fn take_back_sqpoll() -> Result {
+    let mut ring = IoUring::<Entry>::builder().setup_sqpoll(50).build(8)?;
+    // SAFETY: NOPs use no memory and no descriptor.
+    unsafe { ring.submission().push(&nop(7)) }?;
+    assert_eq!(ring.truncate(0), Err(Errno::INVAL));
+    assert_eq!(ring.clear(), Err(Errno::INVAL));
+    ring.submit_and_wait(1)?;
+    assert!(ring.completion().map(|cqe| cqe.user_data()).eq([7]));
+    Ok(())
 }
 
 /// Submission stops behind what is refused; the rest stays queued, and runs once.

@@ -140,6 +140,8 @@ fn enter_refused() -> Result {
     // SAFETY: nothing is queued.
     let refused = |flags| unsafe { ring.submitter().enter(0, 0, flags, None) };
     assert_eq!(refused(EnterFlags::from_bits_retain(1 << 30)), Err(Errno::INVAL));
+    // By index, it would be another ring.
+    assert_eq!(refused(EnterFlags::REGISTERED_RING), Err(Errno::INVAL));
     // There is no argument.
     assert_eq!(refused(EnterFlags::GETEVENTS | EnterFlags::EXT_ARG), Err(Errno::INVAL));
     Ok(())

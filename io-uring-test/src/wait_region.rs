@@ -60,8 +60,17 @@ fn timeout(ring: &mut dyn Ring) -> Result {
 /// It submits as the other waits do, and ends with the completions.
 fn submits(ring: &mut dyn Ring) -> Result {
     if ring.kind().flags.contains(SetupFlags::SQ_REWIND) {
-        // Only the queue's own view knows what there is to submit.
+        // Only the queue's own view can submit; with nothing there, it waits as others do.
+        let mut region = ring.submitter().register_wait_region(1)?;
         ring.submitter().register_enable_rings()?;
+        region.set(0, &SubmitArgs::new().timespec(&Timespec::new()))?;
+        ring.push_nops([1], Default::default())?;
+        let wait = |ring: &mut dyn Ring| {
+            ring.submitter().submit_and_wait_reg(usize::MAX, &region, 0, NONE)
+        };
+        assert_eq!(wait(ring), Err(Errno::INVAL));
+        assert_eq!(ring.complete(1)?.len(), 1);
+        assert_eq!(wait(ring), Err(Errno::TIME));
         return Ok(());
     }
     let mut region = ring.submitter().register_wait_region(1)?;
@@ -171,10 +180,15 @@ fn refused(ring: &mut dyn Ring) -> Result {
         let wait = submitter.submit_and_wait_reg(1, &region, slot, NONE);
         assert_eq!(wait, Err(Errno::INVAL));
     }
-    // A ring that has none.
+    // Rings that have none, or another one.
     region.set(0, &SubmitArgs::new().timespec(&Timespec::new()))?;
-    let wait = enabled.submitter().submit_and_wait_reg(1, &region, 0, NONE);
-    assert_eq!(wait, Err(Errno::FAULT));
+    let other = disabled()?;
+    let _own = other.submitter().register_wait_region(1)?;
+    other.submitter().register_enable_rings()?;
+    for other in [&enabled, &other] {
+        let wait = other.submitter().submit_and_wait_reg(1, &region, 0, NONE);
+        assert_eq!(wait, Err(Errno::INVAL));
+    }
     Ok(())
 }
 

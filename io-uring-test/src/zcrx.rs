@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::LazyLock;
 use std::thread;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use rustix_uring::squeue::{self, Entry, Sqe};
@@ -127,7 +127,8 @@ fn take(ifq: &mut Ifq, memory: &Pages, received: Received, at: usize) -> Result<
     // SAFETY: within the area, and the program's until it is given back below.
     let bytes = unsafe { std::slice::from_raw_parts(start, len) };
     ensure!(bytes == pattern(at, len), "wrong bytes from {at} on");
-    ensure!(ifq.refill(received), "the refill ring is full");
+    // SAFETY: it is of a completion of this queue, and the bytes are not read any more.
+    unsafe { ifq.refill(received) }.map_err(|_| anyhow!("the refill ring is full"))?;
     Ok(len)
 }
 
@@ -249,12 +250,12 @@ fn control_refused() -> Result {
     // SAFETY: the pages are unmapped behind the rings.
     let ifq = unsafe { ring.submitter().register_ifq(&config(&memory, 8)) }?;
     let (ring, other) = (ring.submitter(), other.submitter());
-    assert_eq!(other.zcrx_flush(&ifq), Err(Errno::NXIO));
-    assert_eq!(other.zcrx_export(&ifq).err(), Some(Errno::NXIO));
-    assert_eq!(other.zcrx_arm_event(&ifq, Events::COPY), Err(Errno::NXIO));
+    assert_eq!(other.zcrx_flush(&ifq), Err(Errno::INVAL));
+    assert_eq!(other.zcrx_export(&ifq).err(), Some(Errno::INVAL));
+    assert_eq!(other.zcrx_arm_event(&ifq, Events::COPY), Err(Errno::INVAL));
     // SAFETY: it is refused.
     let added = unsafe { other.zcrx_add_area(&ifq, Area::Memory(more.all())) };
-    assert_eq!(added, Err(Errno::NXIO));
+    assert_eq!(added, Err(Errno::INVAL));
     assert_eq!(
         ring.import_ifq(open("/dev/null", OFlags::RDONLY, Mode::empty())?.as_fd()),
         Err(Errno::BADF)

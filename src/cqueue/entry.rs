@@ -5,7 +5,7 @@ use core::ops::{Deref, DerefMut};
 
 use rustix::io::Errno;
 
-use crate::squeue::PAD;
+use crate::squeue::{PAD, QUIESCE};
 use crate::sys;
 
 /// A completion of 16 bytes, `struct io_uring_cqe`: which request, with what result.
@@ -29,6 +29,13 @@ pub struct Entry32 {
 }
 
 /// A completion of a ring that has both sizes. Since Linux 6.18 (`IORING_SETUP_CQE_MIXED`).
+///
+/// **Do not let such a queue fill up.** Linux 6.18 to 7.3 deliver one completion twice when it
+/// overflows: a completion of 32 bytes finds only the last slot free, so the kernel puts filler there;
+/// the next small completion overwrites the filler, and an older one appears once more behind it. If
+/// you count completions, or free what their user data names, you do that twice. Set the queue up
+/// ([`setup_cqsize`](crate::Builder::setup_cqsize)) with more than two slots for each completion that
+/// you may have to reap, or keep fewer operations in flight.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Mixed(pub(crate) Entry32);
@@ -109,6 +116,13 @@ impl Entry {
     #[inline]
     pub const fn is_pad(&self) -> bool {
         self.user_data == PAD
+    }
+
+    /// Whether this is the completion of a cancellation that
+    /// [`quiesce`](crate::IoUring::quiesce) pushed. You may see one after it failed. Ignore it.
+    #[inline]
+    pub const fn is_quiesce(&self) -> bool {
+        self.user_data == QUIESCE
     }
 }
 

@@ -18,9 +18,11 @@ impl Entry {
     /// let open_e = opcode::OpenAt::new(types::Fd::CWD, c"README.md".as_ptr()).build();
     /// // SAFETY: the path lives for ever.
     /// unsafe { ring.submission().push(&open_e)? };
-    /// ring.submit_and_wait(1)?;
+    /// while ring.completion().is_empty() {
+    ///     ring.submit_and_wait(1)?; // a signal can end a wait early
+    /// }
     ///
-    /// let cqe = ring.completion().next().expect("the wait was for one");
+    /// let cqe = ring.completion().next().expect("it is not empty");
     /// // SAFETY: this is the completion of the one operation, which opens.
     /// let file = std::fs::File::from(unsafe { cqe.to_fd() }?);
     /// assert!(file.metadata()?.is_file());

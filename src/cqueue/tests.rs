@@ -3,10 +3,13 @@ use std::collections::VecDeque;
 use std::vec::Vec;
 
 use super::*;
-use crate::pretend::bare::Pretend;
+use crate::pretend::bare::{Kernel, Pretend};
 use crate::squeue;
 
 const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
+
+/// Miri takes its time.
+const ROUNDS: u64 = if cfg!(miri) { 30 } else { 2000 };
 
 fn ring<C: EntryMarker>(entries: u32, start: u32) -> Pretend {
     Pretend::new::<squeue::Entry, C>(entries, start)
@@ -23,7 +26,7 @@ fn all_arrive<C: EntryMarker>(start: u32, is_big: fn(u64) -> bool, check: impl F
     let (mut queue, mut kernel) = ring.split_cq::<C>();
     let (mut posted, mut seen) = (VecDeque::new(), 0);
     let mut next = 0;
-    for round in 0..2000_u64 {
+    for round in 0..ROUNDS {
         queue.sync();
         for _ in 0..round * 7 % 5 {
             if kernel.post(next, is_big(next).then(|| big(next))) {
@@ -45,7 +48,7 @@ fn all_arrive<C: EntryMarker>(start: u32, is_big: fn(u64) -> bool, check: impl F
             }
         }
     }
-    assert!(seen > 1000);
+    assert!(seen > ROUNDS / 2);
 }
 
 #[test]
@@ -107,10 +110,43 @@ fn filler_alone_is_given_back() {
     let (mut queue, mut kernel) = ring.split_cq::<Mixed>();
     assert!(kernel.post(1, Some(big(1))));
     queue.sync();
-    assert_eq!((queue.len(), queue.size_hint()), (3, (1, Some(3))));
+    assert_eq!((queue.len(), queue.size_hint()), (3, (0, Some(3))));
     assert_eq!(queue.next().map(|cqe| cqe.user_data()), Some(1));
     assert_eq!(queue.next(), None);
     assert_eq!(kernel.cq_head(), 6);
+}
+
+/// A message that calls its completion filler and large takes two entries, and both are skipped.
+#[test]
+fn filler_of_two_entries_is_skipped_whole() {
+    for start in STARTS {
+        let mut ring = ring::<Mixed>(8, start);
+        let (mut queue, mut kernel) = ring.split_cq::<Mixed>();
+        let mut place = start;
+        for round in 0..50 {
+            let skip = sys::IORING_CQE_F_SKIP;
+            // Alone, between others, at the end; beside filler of one entry.
+            assert!(kernel.post_flags(1, skip, Some(big(1))));
+            queue.sync();
+            assert_eq!(queue.size_hint().0, 0);
+            assert_eq!((queue.peek(), queue.next()), (None, None));
+            assert!(kernel.post_flags(2, skip, Some(big(2))) && kernel.post(round, None));
+            assert!(kernel.post_flags(3, skip, None));
+            queue.sync();
+            assert_eq!(queue.peek().map(|cqe| cqe.user_data()), Some(round));
+            assert!(queue.by_ref().map(|cqe| cqe.user_data()).eq([round]));
+            assert!(kernel.post(round, Some(big(round))));
+            queue.sync();
+            assert_eq!(queue.next().map(|cqe| cqe.big_cqe().copied()), Some(Some(big(round))));
+            assert!(queue.next().is_none() && queue.is_empty());
+            assert_ne!(kernel.cq_head(), place, "nothing was given back");
+            place = kernel.cq_head();
+        }
+        // The first half of one, at the end.
+        assert!(kernel.post_flags(1, sys::IORING_CQE_F_SKIP | sys::IORING_CQE_F_32, None));
+        queue.sync();
+        assert!(queue.next().is_none() && queue.is_empty());
+    }
 }
 
 #[test]
@@ -119,7 +155,7 @@ fn slices_show_what_is_ready_and_consume_goes_past_it() {
         let mut ring = ring::<Entry>(8, start);
         let (mut queue, mut kernel) = ring.split_cq::<Entry>();
         let mut next = 0;
-        for _ in 0..100 {
+        for _ in 0..ROUNDS / 20 + 10 {
             while kernel.post(next, None) {
                 next += 1;
             }
@@ -165,6 +201,63 @@ fn status_tells_without_a_view() {
     queue.next();
     queue.sync();
     assert_eq!(status.ready(), 1);
+}
+
+/// What another thread may see: entries given back, and more posted, since it looked.
+#[test]
+fn status_is_within_the_capacity() {
+    for start in STARTS {
+        let mut ring = ring::<Entry>(8, start);
+        let mut kernel = ring.kernel();
+        let ahead = |n: u32, kernel: &mut Kernel<'_>| {
+            kernel.set_cq_tail(start.wrapping_add(n));
+            kernel.status().ready()
+        };
+        assert_eq!(ahead(8, &mut kernel), 8);
+        assert_eq!(ahead(9, &mut kernel), 8);
+        assert_eq!(ahead(i32::MAX as u32, &mut kernel), 8);
+    }
+}
+
+/// A queue that always holds four to eight is never seen with fewer, or with more, by a thread that
+/// looks on.
+#[test]
+fn status_is_right_in_another_thread() {
+    use core::sync::atomic::AtomicU32;
+    // The kernel has them in different cache lines.
+    let words: [AtomicU32; 128] = [const { AtomicU32::new(0) }; 128];
+    // SAFETY: the word is within `words`, which outlives the queue.
+    let word = |at: u32| unsafe { KernelU32::at(NonNull::from(&words).cast(), at * 4) };
+    let (head, tail) = (word(0), word(64));
+    let cq = Cq {
+        head,
+        tail,
+        overflow: word(127),
+        flags: None,
+        entries: NonNull::dangling(),
+        capacity: 8,
+    };
+    let status = Status::new(&cq);
+    tail.release(4);
+    let rounds = if cfg!(miri) { 500 } else { 1_000_000 };
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let (mut least, mut most) = (usize::MAX, 0);
+            for _ in 0..rounds {
+                let ready = status.ready();
+                (least, most) = (least.min(ready), most.max(ready));
+            }
+            (least, most)
+        });
+        let mut at = 0_u32;
+        while !watcher.is_finished() {
+            tail.release(at.wrapping_add(8));
+            at = at.wrapping_add(4);
+            head.release(at);
+        }
+        let (least, most) = watcher.join().unwrap();
+        assert!(4 <= least && most <= 8, "between {least} and {most}");
+    });
 }
 
 #[test]

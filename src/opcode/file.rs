@@ -7,7 +7,8 @@ use crate::types::{Fadv, FallocateFlags, FsyncFlags, Madv, SyncFileRangeFlags, T
 opcode! {
     /// Brings what was written to the device, like [`fsync(2)`].
     ///
-    /// It waits for no write of the same ring: link it behind the writes, or drain.
+    /// It waits for no write of the same ring: link it behind the writes, or set
+    /// [`IO_DRAIN`](crate::squeue::Flags::IO_DRAIN).
     ///
     /// [`fsync(2)`]: https://man7.org/linux/man-pages/man2/fsync.2.html
     ///

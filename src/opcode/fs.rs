@@ -18,10 +18,14 @@ opcode! {
     ///   [`DestinationSlot`] says
     /// - **Memory:** `pathname` until *submit*
     OpenAt = IORING_OP_OPENAT,
-    new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
+    new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr; read_only(()))
     {
         /// Read or write, create, truncate and so on; `O_RDONLY` if not given. With a slot,
         /// `O_CLOEXEC` is -EINVAL: a slot has nothing to inherit.
+        ///
+        /// On 32-bit targets `O_LARGEFILE` is added, unless there is `O_PATH`. Without it, writes at
+        /// 2 GiB and more fail with -EFBIG on 32-bit kernels, and many file systems do not open files
+        /// of that size (-EOVERFLOW).
         flags: OFlags => open_flags,
         /// The permissions of a file that is created.
         mode: Mode => mode,
@@ -52,7 +56,8 @@ opcode! {
     /// [`close(2)`]: https://man7.org/linux/man-pages/man2/close.2.html
     ///
     /// - **Since:** Linux 5.6, slots since 5.15
-    /// - **Result:** 0; -EBADF if there was nothing, or it is a ring's own descriptor
+    /// - **Result:** 0; -EBADF if there was nothing, or it is a ring's own descriptor; -EINVAL for a
+    ///   slot beyond the table, or on kernels that cannot empty slots; -ENXIO without a table
     Close = IORING_OP_CLOSE,
     new(fd: impl Target => close)
 }
@@ -228,6 +233,9 @@ mod tests {
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
+    const LARGE: u32 =
+        if cfg!(target_pointer_width = "32") { linux_raw_sys::general::O_LARGEFILE } else { 0 };
+
     #[test]
     fn open_at() {
         let entry = OpenAt::new(Fd::CWD, at(0x1000))
@@ -242,11 +250,13 @@ mod tests {
                 fd: -100,
                 addr: 0x1000,
                 len: 0o400,
-                op_flags: 2,
+                op_flags: 2 | LARGE,
                 file_index: u32::MAX,
                 ..Sqe::ZERO
             }
         );
+        let plain = OpenAt::new(Fd::CWD, at(0x1000)).build().into_raw();
+        assert_eq!(plain, Sqe { opcode: 18, fd: -100, addr: 0x1000, op_flags: LARGE, ..Sqe::ZERO });
     }
 
     #[test]

@@ -32,6 +32,20 @@
 //! `IoSliceMut` will do: `std` promises that they are laid out like it, so that the pointer can be
 //! cast.
 //!
+//! # Lengths
+//!
+//! The kernel's lengths have 32 bits. `buf.len() as u32` keeps the lower half of what is longer:
+//! 4 GiB become 0, and the operation succeeds with 0 bytes, which looks like the end of a file. Ask
+//! for what fits, and go on from there, as after any short result:
+//!
+//! ```
+//! # let buf = [0_u8; 8];
+//! let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);
+//! # assert_eq!(len, 8);
+//! ```
+//!
+//! A read or a write transfers at most 2 GiB less a page (0x7fff_f000 bytes), whatever you ask for.
+//!
 //! # Files
 //!
 //! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&OwnedFd`), or a slot of the

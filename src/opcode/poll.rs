@@ -7,6 +7,9 @@ use crate::types::{Descriptor, EpollEvent, EpollOp, PollFlags, Target};
 opcode! {
     /// Completes when a file is ready, like [`poll(2)`] on one.
     ///
+    /// [`ERR`](PollFlags::ERR), [`HUP`](PollFlags::HUP) and [`RDHUP`](PollFlags::RDHUP) complete it
+    /// whether you asked for them or not.
+    ///
     /// [`poll(2)`]: https://man7.org/linux/man-pages/man2/poll.2.html
     ///
     /// - **Since:** Linux 5.1
@@ -133,6 +136,9 @@ mod tests {
             entry.into_raw(),
             Sqe { opcode: 29, fd: 3, off: 4, len: 3, addr: 0x1000, ..Sqe::ZERO }
         );
+        // As liburing does, not with its sign in the upper half.
+        let negative = EpollCtl::new(Fd(3), Fd(-1), EpollOp::DEL, at(0)).build();
+        assert_eq!(negative.as_raw().off, 0xffff_ffff);
     }
 
     #[test]

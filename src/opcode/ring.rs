@@ -103,8 +103,10 @@ opcode! {
     /// There it has `result` and `user_data`, and the flags `user_flags` where they are given.
     ///
     /// - **Since:** Linux 5.18
-    /// - **Result:** 0; -EOVERFLOW where the other ring has no room left; -EBADFD where it is
-    ///   disabled or no ring
+    /// - **Result:** 0; -EBADFD where the other ring is disabled or no ring. If its completion queue
+    ///   is full, the message waits in the kernel as other completions do
+    ///   ([`cq_overflow`](crate::SubmissionQueue::cq_overflow)), and the result is 0. -EOVERFLOW
+    ///   where there is no memory for that
     #[doc(alias = "IORING_OP_MSG_RING")]
     #[doc(alias = "IORING_MSG_DATA")]
     MsgRingData = IORING_OP_MSG_RING,

@@ -125,6 +125,7 @@ fn table() -> String {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it reads sources, slowly, and nothing unsafe")]
 fn the_table_says_what_the_operations_say() {
     let table = table();
     assert!(include_str!("table.md") == table, "src/opcode/table.md is to be:\n\n{table}");
@@ -141,6 +142,7 @@ fn every_number_has_a_builder() {
 /// Every builder in the files is in the list above and the other way round, and has the number of
 /// the kernel's name.
 #[test]
+#[cfg_attr(miri, ignore = "it reads sources, slowly, and nothing unsafe")]
 fn every_builder_has_the_number_of_its_name() {
     let mut left: BTreeMap<&str, u8> = OPERATIONS.into();
     assert_eq!(left.len(), OPERATIONS.len());

@@ -21,7 +21,8 @@ opcode! {
         count: u32 => count,
         /// Which clock, and whether the time is a point on it.
         flags: TimeoutFlags => timeout_flags,
-        /// The time in nanoseconds, in place of `timespec`, which may be null. Since Linux 7.1.
+        /// The time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be null.
+        /// Since Linux 7.1.
         immediate: u64 => immediate,
     }
 }
@@ -53,7 +54,8 @@ opcode! {
         /// [`TimeoutFlags::ABS`] where the new time is a point on the clock,
         /// [`TimeoutFlags::LINK_TIMEOUT_UPDATE`] for a [`LinkTimeout`].
         flags: TimeoutFlags => timeout_flags,
-        /// The new time in nanoseconds, in place of `timespec`, which may be null. Since Linux 7.1.
+        /// The new time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be
+        /// null. Since Linux 7.1.
         immediate: u64 => immediate_update,
     }
 }
@@ -74,7 +76,8 @@ opcode! {
     {
         /// Which clock, and whether the time is a point on it.
         flags: TimeoutFlags => timeout_flags,
-        /// The time in nanoseconds, in place of `timespec`, which may be null. Since Linux 7.1.
+        /// The time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be null.
+        /// Since Linux 7.1.
         immediate: u64 => immediate,
     }
 }

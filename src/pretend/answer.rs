@@ -52,16 +52,20 @@ impl Submission {
         self.sqe.fd
     }
 
-    /// What it writes or sends, if it is a plain or vectored write, or a send. (Whoever has pushed it
-    /// has promised that it is there.)
+    /// Returns what it writes or sends, if it is a plain or vectored write, or a send, with memory
+    /// of its own.
+    ///
+    /// Where a kernel would fail with EFAULT or EINVAL because of the addresses and lengths, there is
+    /// no data either. As a kernel does, this stops at a null address that is not the first.
     pub fn data(&self) -> Option<Vec<u8>> {
         let codes = [IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_SEND, IORING_OP_SEND_ZC];
         if !codes.iter().any(|&code| code as u8 == self.sqe.opcode) {
             return None;
         }
         let mut data = Vec::new();
-        for Span { start, len } in spans(&self.sqe) {
+        for Span { start, len } in spans(&self.sqe).ok()? {
             // SAFETY: the contract of a pushed entry: what a write reads is there until it completes.
+            // A script is asked before that, and must not complete it meanwhile by other means.
             data.extend_from_slice(unsafe { core::slice::from_raw_parts(start, len) });
         }
         Some(data)
@@ -74,42 +78,77 @@ impl fmt::Debug for Submission {
     }
 }
 
-/// Memory that an entry names.
+/// How much one operation transfers at most: the kernel's `MAX_RW_COUNT`, for pages of 4 KiB.
+const MOST: usize = 0x7fff_f000;
+
+/// How many elements an `iovec` array has at most: `UIO_MAXIOV`.
+const MOST_VECTORS: u32 = 1024;
+
+/// Memory that an entry names: not null, and of at most [`MOST`] bytes.
+#[derive(Debug)]
 pub(super) struct Span {
-    pub(super) start: *mut u8,
-    pub(super) len: usize,
+    start: *mut u8,
+    len: usize,
 }
 
 // SAFETY: an address; the program has promised the memory to the kernel, which is us.
 unsafe impl Send for Span {}
 
-/// The memory that the data of an operation is in, or goes to.
-pub(super) fn spans(sqe: &Sqe) -> Vec<Span> {
+/// The memory that the data of an operation is in, or goes to; together at most [`MOST`] bytes.
+///
+/// # Errors
+///
+/// Those that the operation would have: EFAULT, EINVAL. EFAULT as well for an operation that has no
+/// such memory, or whose memory we do not know.
+fn spans(sqe: &Sqe) -> Result<Vec<Span>, Errno> {
     let is = |codes: &[sys::io_uring_op]| codes.iter().any(|&code| code as u8 == sqe.opcode);
     if Flags::from_bits_retain(sqe.flags).contains(Flags::BUFFER_SELECT) {
-        return Vec::new();
+        return Err(Errno::FAULT);
     }
     let addr = core::ptr::with_exposed_provenance_mut::<u8>(sqe.addr as usize);
     let sends = is(&[IORING_OP_SEND, IORING_OP_SEND_ZC]);
     let vectorized =
         RecvSendFlags::from_bits_retain(sqe.ioprio).contains(RecvSendFlags::VECTORIZED);
-    let vectored = is(&[IORING_OP_READV, IORING_OP_WRITEV]) || sends && vectorized;
-    let plain = is(&[IORING_OP_READ, IORING_OP_RECV, IORING_OP_WRITE]) || sends;
-    if plain && !vectored && sqe.len > 0 {
-        return Vec::from([Span { start: addr, len: sqe.len as usize }]);
-    }
+    let vectors = if is(&[IORING_OP_READV, IORING_OP_WRITEV]) || sends && vectorized {
+        vectors(addr, sqe.len)?
+    } else if is(&[IORING_OP_READ, IORING_OP_RECV, IORING_OP_WRITE]) || sends {
+        Vec::from([Span { start: addr, len: sqe.len as usize }])
+    } else {
+        return Err(Errno::FAULT);
+    };
     let mut spans = Vec::new();
-    if vectored {
-        for i in 0..sqe.len as usize {
-            // SAFETY: the contract of a pushed entry: the array is there while it is submitted,
-            // which is when we are called.
-            let iovec = unsafe { addr.cast::<iovec>().add(i).read() };
-            if iovec.iov_len > 0 {
-                spans.push(Span { start: iovec.iov_base.cast(), len: iovec.iov_len });
-            }
+    let mut room = MOST;
+    for Span { start, len } in vectors {
+        let len = len.min(room);
+        match (len, start.is_null()) {
+            (0, _) => {}
+            (_, false) => spans.push(Span { start, len }),
+            (_, true) if spans.is_empty() => return Err(Errno::FAULT),
+            // The kernel transfers what comes before, and says how much that is.
+            (_, true) => break,
         }
+        room -= len;
     }
-    spans
+    Ok(spans)
+}
+
+/// An array of `iovec`, which need not be aligned.
+fn vectors(array: *const u8, count: u32) -> Result<Vec<Span>, Errno> {
+    if count > MOST_VECTORS {
+        return Err(Errno::INVAL);
+    }
+    if array.is_null() && count > 0 {
+        return Err(Errno::FAULT);
+    }
+    (0..count as usize)
+        .map(|i| {
+            // SAFETY: the contract of a pushed entry: the array is there while it is submitted, which
+            // is when we are called.
+            let iovec = unsafe { array.cast::<iovec>().add(i).read_unaligned() };
+            let len = isize::try_from(iovec.iov_len).map_err(|_| Errno::INVAL)?;
+            Ok(Span { start: iovec.iov_base.cast(), len: len.unsigned_abs() })
+        })
+        .collect()
 }
 
 /// What becomes of a submission.
@@ -195,7 +234,8 @@ impl Answer {
     /// length. The memory is written when it completes, and not before: a program that frees it too
     /// early is found out by Miri, or by an allocator that looks.
     ///
-    /// For `Read`, `Readv` and `Recv` with buffers of their own; others complete with -EFAULT.
+    /// For `Read`, `Readv` and `Recv` with buffers of their own. Other operations complete with
+    /// -EFAULT, and so does a null buffer.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self::one(Outcome::Bytes(bytes.into()))
     }
@@ -250,7 +290,7 @@ impl Answer {
     /// The completion comes this much later than the one before it, or than the submission. Time
     /// passes when somebody waits; see [the module](super).
     pub fn after(mut self, after: Duration) -> Self {
-        self.last(|piece| piece.after += after);
+        self.last(|piece| piece.after = piece.after.saturating_add(after));
         self
     }
 
@@ -278,7 +318,8 @@ pub(super) struct Posted {
 /// A submission that was taken and has not posted its last completion.
 pub(super) struct InFlight {
     pub(super) sqe: Sqe,
-    spans: Vec<Span>,
+    /// As they were when it was submitted: the program may change an array of `iovec` after that.
+    spans: Result<Vec<Span>, Errno>,
     /// When the last of `pieces` comes.
     end: Duration,
     pieces: VecDeque<(Duration, Piece)>,
@@ -304,7 +345,7 @@ impl InFlight {
     pub(super) fn go_on(&mut self, answer: Answer, now: Duration) {
         self.end = self.end.max(now);
         for piece in answer.pieces {
-            self.end += piece.after;
+            self.end = self.end.saturating_add(piece.after);
             self.pieces.push_back((self.end, piece));
         }
         (self.open, self.stubborn) = (answer.open, answer.stubborn);
@@ -339,7 +380,10 @@ impl InFlight {
         let (_, Piece { outcome, mut flags, big, .. }) = self.pieces.pop_front()?;
         let res = match outcome {
             Outcome::Result(result) => result,
-            Outcome::Bytes(bytes) => self.write(&bytes),
+            Outcome::Bytes(bytes) => match self.write(&bytes) {
+                Ok(written) => written,
+                Err(errno) => -errno.raw_os_error(),
+            },
         };
         if !self.is_over() {
             flags |= sys::IORING_CQE_F_MORE;
@@ -349,19 +393,20 @@ impl InFlight {
         (res < 0 || !skipped).then_some(Posted { entry, big })
     }
 
-    fn write(&self, bytes: &[u8]) -> i32 {
+    fn write(&self, bytes: &[u8]) -> Result<i32, Errno> {
         let codes = [IORING_OP_READ, IORING_OP_READV, IORING_OP_RECV];
         if !codes.iter().any(|&code| code as u8 == self.sqe.opcode) {
-            return -Errno::FAULT.raw_os_error();
+            return Err(Errno::FAULT);
         }
         let mut rest = bytes;
-        for span in &self.spans {
+        for span in self.spans.as_ref().map_err(|&errno| errno)? {
             let (now, later) = rest.split_at(rest.len().min(span.len));
             // SAFETY: the contract of a pushed entry: its memory is there, and ours to write, until
             // its last completion, which the program has not seen yet.
             unsafe { span.start.copy_from_nonoverlapping(now.as_ptr(), now.len()) };
             rest = later;
         }
-        (bytes.len() - rest.len()) as i32
+        // At most `MOST`, which is positive.
+        Ok((bytes.len() - rest.len()) as i32)
     }
 }

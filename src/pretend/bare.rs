@@ -111,7 +111,22 @@ impl Kernel<'_> {
 
     /// Posts a completion, and says whether there was room.
     pub(crate) fn post(&mut self, user_data: u64, big: Option<[u64; 2]>) -> bool {
-        let entry = cqueue::Entry { user_data, res: 0, flags: 0 };
+        self.post_flags(user_data, 0, big)
+    }
+
+    /// [`post`](Self::post) with flags, as a message can have any.
+    pub(crate) fn post_flags(&mut self, user_data: u64, flags: u32, big: Option<[u64; 2]>) -> bool {
+        let entry = cqueue::Entry { user_data, res: 0, flags };
         self.0.region.post(entry, big, self.0.mixed)
+    }
+
+    /// The program's own look at how full its completion queue is.
+    pub(crate) fn status(&self) -> cqueue::Status<'_> {
+        cqueue::Status::new(&self.0.cq)
+    }
+
+    /// Moves the tail of the completion queue, as another thread's look at it may find it.
+    pub(crate) fn set_cq_tail(&mut self, tail: u32) {
+        self.0.region.words().cq_tail.store(tail, Ordering::Release);
     }
 }

@@ -186,7 +186,9 @@ impl Region {
         big: Option<[u64; 2]>,
         mixed: bool,
     ) -> bool {
-        let needed = if mixed && big.is_some() { 2 } else { 1 };
+        // What has the flag takes two places, or else the one behind it would be taken for its half.
+        let flagged = entry.flags & sys::IORING_CQE_F_32 != 0;
+        let needed = if mixed && (big.is_some() || flagged) { 2 } else { 1 };
         let mut tail = self.words().cq_tail.load(Ordering::Relaxed);
         let last = tail & (self.cq_entries - 1) == self.cq_entries - 1;
         let filler = u32::from(needed == 2 && last);

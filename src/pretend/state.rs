@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::thread::{self, ThreadId};
 use std::vec::Vec;
 
 use rustix::io::Errno;
@@ -18,6 +19,10 @@ pub(super) struct State {
     pub(super) region: Region,
     pub(super) setup: SetupFlags,
     pub(super) features: Features,
+    /// The only thread that may submit, if the ring has one.
+    pub(super) issuer: Option<ThreadId>,
+    /// The script has panicked.
+    pub(super) ended: bool,
     /// Completions may take two places of the queue.
     pub(super) mixed_cqes: bool,
     pub(super) now: Duration,
@@ -34,6 +39,21 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Whether a call may go on. `issues` is whether only the ring's issuer may make it.
+    pub(super) fn check(&self, issues: bool) -> Result<(), Errno> {
+        match self.issuer {
+            _ if self.ended => Err(Errno::NXIO),
+            Some(issuer) if issues && issuer != thread::current().id() => Err(Errno::EXIST),
+            _ => Ok(()),
+        }
+    }
+
+    /// Touches no memory of the program's any more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.in_flight.clear();
+    }
+
     /// A submission is taken, and this becomes of it.
     pub(super) fn admit(&mut self, sqe: Sqe, answer: Answer) {
         let new = InFlight::new(sqe, answer, self.now);
@@ -56,11 +76,13 @@ impl State {
         } else if is(IORING_OP_POLL_REMOVE) && sqe.len == 0 {
             Answer::result(self.remove(sqe.addr, IORING_OP_POLL_ADD))
         } else if is(IORING_OP_TIMEOUT) && TimeoutFlags::ABS.contains(flags) && sqe.off == 0 {
+            let time = core::ptr::with_exposed_provenance::<Timespec>(sqe.addr as usize);
+            if time.is_null() {
+                return Answer::error(Errno::FAULT);
+            }
             // SAFETY: the contract of a pushed entry: the time is there while it is submitted, which
-            // is now.
-            let time =
-                unsafe { core::ptr::with_exposed_provenance::<Timespec>(sqe.addr as usize).read() };
-            let time = duration(time);
+            // is now. The kernel copies it, from any address.
+            let time = duration(unsafe { time.read_unaligned() });
             let wait = if flags.is_empty() { time } else { time.saturating_sub(self.now) };
             Answer::error(Errno::TIME).after(wait)
         } else {
@@ -156,7 +178,9 @@ impl State {
                 self.interrupts -= 1;
                 break Errno::INTR;
             }
-            if deadline.is_some_and(|deadline| self.now >= deadline) {
+            // Without a time limit, the kernel waits no longer than the minimum for the first one.
+            let limit = deadline.or(has_min_wait.then_some(one_is_enough));
+            if limit.is_some_and(|limit| self.now >= limit) {
                 break Errno::TIME;
             }
             let min_wait = (has_min_wait && self.now < one_is_enough).then_some(one_is_enough);

@@ -15,6 +15,13 @@ use crate::sys::io_uring_register_op::*;
 impl<H: Handle> Submitter<'_, H> {
     /// Signals this eventfd with each completion (`IORING_REGISTER_EVENTFD`). Since Linux 5.2.
     ///
+    /// The ring keeps the eventfd open by itself. A bare number is not taken for one:
+    ///
+    /// ```compile_fail,E0277
+    /// # let ring = rustix_uring::IoUring::new(2).unwrap();
+    /// ring.submitter().register_eventfd(2);
+    /// ```
+    ///
     /// # Errors
     ///
     /// EBUSY if there is one already; EINVAL if this is none.

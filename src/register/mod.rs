@@ -29,7 +29,7 @@
 //! | `REGISTER_RING_FDS` | (local) | yes | | | a ring bound to its task |
 //! | `UNREGISTER_RING_FDS` | (local) | | | | |
 //! | `REGISTER_PBUF_RING` | buf_ring | the offset to map | the ring | to pin it | `unsafe`, but for memory of the kernel's |
-//! | `UNREGISTER_PBUF_RING` | buf_ring | | | | |
+//! | `UNREGISTER_PBUF_RING` | buf_ring | | ends what a handle relies on | | `unsafe` by number, safe by the handle |
 //! | `REGISTER_SYNC_CANCEL` | sync | | | | |
 //! | `REGISTER_FILE_ALLOC_RANGE` | files | | | | |
 //! | `REGISTER_PBUF_STATUS` | buf_ring | yes, ours | | | |
@@ -203,4 +203,17 @@ fn length<T>(slice: &[T]) -> io::Result<u32> {
 /// The address of a slice, as a word in a struct that the kernel reads.
 fn address<T>(slice: &[T]) -> u64 {
     slice.as_ptr().expose_provenance() as u64
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// Every list that is registered asks here.
+    #[test]
+    fn lengths_are_not_cut_off() {
+        // Elements without a size cost no memory.
+        assert_eq!(length(&[(); u32::MAX as usize]), Ok(u32::MAX));
+        assert_eq!(length(&[(); u32::MAX as usize + 1]), Err(Errno::INVAL));
+    }
 }

@@ -2,6 +2,7 @@
 
 use rustix::io;
 
+use super::length;
 use crate::local::Handle;
 use crate::submit::Submitter;
 use crate::sys::{self, io_uring_bpf, io_uring_bpf_filter, io_uring_register_op::*};
@@ -46,12 +47,12 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL for a program that is none, an operation or flags that there are not, or on older
-    /// kernels; EMSGSIZE if the kernel hands filters of that operation less data than
+    /// EINVAL for an invalid program (an empty one, or one of more than 4096 instructions, among
+    /// others), for an operation or flags that the kernel does not know, or on older kernels; EMSGSIZE if the kernel hands filters of that operation less data than
     /// [`pdu_size`](BpfFilter::pdu_size) or, with
     /// [`SZ_STRICT`](crate::BpfFilterFlags::SZ_STRICT), more.
     pub fn register_bpf_filter(&self, filter: &BpfFilter<'_>) -> io::Result<()> {
-        let mut arg = filter.command();
+        let mut arg = filter.command()?;
         // SAFETY: the kernel reads the struct and, through it, the program, which is borrowed.
         unsafe { self.register(sys::IORING_REGISTER_BPF_FILTER, (&raw mut arg).cast(), 1) }
             .map(drop)
@@ -60,21 +61,21 @@ impl<H: Handle> Submitter<'_, H> {
 
 impl BpfFilter<'_> {
     /// The command that registers the filter.
-    fn command(&self) -> io_uring_bpf {
-        io_uring_bpf {
+    fn command(&self) -> io::Result<io_uring_bpf> {
+        Ok(io_uring_bpf {
             cmd_type: sys::IO_URING_BPF_CMD_FILTER,
             cmd_flags: 0,
             resv: 0,
             filter: io_uring_bpf_filter {
                 opcode: u32::from(self.opcode),
                 flags: self.flags.bits(),
-                filter_len: self.program.len() as u32,
+                filter_len: length(self.program)?,
                 pdu_size: self.pdu_size,
                 resv: [0; 3],
                 filter_ptr: self.program.as_ptr().expose_provenance() as u64,
                 resv2: [0; 5],
             },
-        }
+        })
     }
 }
 
@@ -88,7 +89,7 @@ impl BpfFilter<'_> {
 /// EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
 pub fn filter_task(filter: &BpfFilter<'_>) -> io::Result<()> {
-    let mut arg = filter.command();
+    let mut arg = filter.command()?;
     // SAFETY: the kernel reads the struct and, through it, the program, which is borrowed.
     unsafe {
         crate::syscall::register_without_ring(
@@ -136,4 +137,34 @@ pub fn restrict_task(restrictions: &[Restriction]) -> io::Result<()> {
         )
     }
     .map(drop)
+}
+
+#[cfg(all(test, target_pointer_width = "64", not(miri)))]
+mod tests {
+    use super::*;
+    use crate::{BpfFilterFlags, SockFilter};
+    use core::{ptr, slice};
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+    /// A length that is one instruction too long for the kernel's 32 bits is not a program of one.
+    #[test]
+    fn a_program_is_not_cut_off() {
+        const TOO_MANY: usize = u32::MAX as usize + 2;
+        let len = TOO_MANY * size_of::<SockFilter>();
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        let memory = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ, flags) };
+        let memory = memory.expect("address space for pages that are never touched");
+        // SAFETY: the mapping is as long, aligned, all zero, and lives until it is unmapped.
+        let program = unsafe { slice::from_raw_parts(memory.cast::<SockFilter>(), TOO_MANY) };
+        let of = |program| {
+            let filter =
+                BpfFilter { opcode: 0, program, pdu_size: 0, flags: BpfFilterFlags::empty() };
+            filter.command().map(|command| command.filter.filter_len)
+        };
+        assert_eq!(of(program), Err(io::Errno::INVAL));
+        assert_eq!(of(&program[..7]), Ok(7));
+        // SAFETY: nobody looks there any more.
+        unsafe { munmap(memory, len) }.unwrap();
+    }
 }

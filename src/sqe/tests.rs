@@ -90,6 +90,39 @@ fn slots_count_from_one() {
     assert_eq!(bytes(|sqe| sqe.close(Fixed(6))), at(44, 7u32.to_ne_bytes()));
 }
 
+/// The longest time is not less than none.
+#[test]
+fn immediate_times_do_not_wrap() {
+    for nanoseconds in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        let put = |put: fn(&mut Sqe, u64)| {
+            let mut sqe = Sqe::ZERO;
+            put(&mut sqe, nanoseconds);
+            sqe
+        };
+        assert_eq!(put(Sqe::immediate).addr, i64::MAX as u64);
+        assert_eq!(put(Sqe::immediate_update).off, i64::MAX as u64);
+    }
+}
+
+/// The last slot numbers keep their meaning: "no slot" and "any slot" are other requests.
+#[test]
+fn no_slot_number_becomes_another_request() {
+    for slot in [u32::MAX - 1, u32::MAX] {
+        assert_eq!(bytes(|sqe| sqe.close(Fixed(slot))), at(44, [0xff; 4]));
+        let before_last = u64::from(u32::MAX - 1).to_ne_bytes();
+        assert_eq!(bytes(|sqe| sqe.first_slot(slot)), at(8, before_last));
+    }
+    // Where the number goes as it is, the kernel compares it with the length of the table.
+    let flag = at(1, [Flags::FIXED_FILE.bits()]);
+    let mut expected = at(4, [0xff; 4]);
+    expected[1] = flag[1];
+    assert_eq!(bytes(|sqe| sqe.fd(Fixed(u32::MAX))), expected);
+    assert_eq!(
+        bytes(|sqe| sqe.source_slot(Fixed(u32::MAX))),
+        at(48, 0xffff_ffff_u64.to_ne_bytes())
+    );
+}
+
 #[test]
 fn lengths_go_where_old_kernels_look_as_long_as_they_can() {
     let short = at(24, u32::MAX.to_ne_bytes());

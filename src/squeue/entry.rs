@@ -38,8 +38,9 @@ bitflags! {
         /// empty. Since Linux 5.7.
         const BUFFER_SELECT = iosqe(IOSQE_BUFFER_SELECT_BIT);
 
-        /// Post no completion if it succeeds. Not for operations that use memory: nobody could
-        /// know when they are done with it. The first one ends
+        /// Post no completion if it succeeds. If it fails, it posts one, and the rest of its chain
+        /// posts none, also [without this flag](crate::guide::linking#silent-entries). What it
+        /// points to [may have to stay valid forever](super#silent-entries). The first one ends
         /// [`IO_DRAIN`](Self::IO_DRAIN) on this ring. Since Linux 5.17.
         const SKIP_SUCCESS = iosqe(IOSQE_CQE_SKIP_SUCCESS_BIT);
 

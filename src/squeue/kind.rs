@@ -35,7 +35,8 @@ pub enum Mixed {}
 /// and takes them from the first place on. So the view itself submits
 /// ([`submit`](super::SubmissionQueue::submit) and its kin), and moves to the front what the kernel
 /// has left; [`IoUring::submit`](crate::IoUring::submit) and its kin do so too. A
-/// [`Submitter`](crate::Submitter) cannot: it waits, and never submits.
+/// [`Submitter`](crate::Submitter) only waits. If the view has published entries, its submit methods
+/// fail with EINVAL instead of leaving them out.
 ///
 /// The ring is `Send`, not `Sync`: of two submissions at once, both would run what lies in the
 /// first place.

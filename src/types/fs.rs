@@ -5,7 +5,9 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 /// How [`OpenAt2`](crate::opcode::OpenAt2) opens: the `struct open_how` of [`openat2(2)`].
 ///
 /// [`openat2(2)`]: https://man7.org/linux/man-pages/man2/openat2.2.html
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// On 32-bit targets `O_LARGEFILE` is added, as with [`OpenAt::flags`](crate::opcode::OpenAt::flags).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct OpenHow {
     flags: u64,
@@ -17,7 +19,7 @@ impl OpenHow {
     /// For reading.
     #[inline]
     pub const fn new() -> Self {
-        Self { flags: 0, mode: 0, resolve: 0 }
+        Self { flags: large_file(OFlags::empty()).bits() as u64, mode: 0, resolve: 0 }
     }
 
     /// Sets whether to read or write, create, truncate and so on. Unknown flags are -EINVAL, with a
@@ -25,7 +27,7 @@ impl OpenHow {
     #[must_use]
     #[inline]
     pub const fn flags(mut self, flags: OFlags) -> Self {
-        self.flags = flags.bits() as u64;
+        self.flags = large_file(flags).bits() as u64;
         self
     }
 
@@ -46,10 +48,37 @@ impl OpenHow {
     }
 }
 
+impl Default for OpenHow {
+    #[inline]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a 32-bit kernel needs to open files of 2 GiB and more, and to let them grow to that. 64-bit
+/// kernels add it by themselves. Beside `O_PATH`, it is an error.
+#[inline(always)]
+pub(crate) const fn large_file(flags: OFlags) -> OFlags {
+    if cfg!(target_pointer_width = "32") && !flags.contains(OFlags::PATH) {
+        flags.union(OFlags::from_bits_retain(linux_raw_sys::general::O_LARGEFILE))
+    } else {
+        flags
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use linux_raw_sys::general::open_how;
+    use linux_raw_sys::general::{O_LARGEFILE, open_how};
+
+    #[test]
+    fn large_files_are_opened_everywhere() {
+        let large = if cfg!(target_pointer_width = "32") { O_LARGEFILE } else { 0 };
+        assert_eq!(OpenHow::new().flags, large.into());
+        assert_eq!(OpenHow::default(), OpenHow::new());
+        assert_eq!(OpenHow::new().flags(OFlags::RDWR).flags, (large | 2).into());
+        assert_eq!(large_file(OFlags::PATH), OFlags::PATH);
+    }
 
     #[test]
     fn layout_is_the_kernels() {
@@ -58,7 +87,8 @@ mod tests {
             .flags(OFlags::from_bits_retain(1))
             .mode(Mode::from_bits_retain(2))
             .resolve(ResolveFlags::from_bits_retain(4));
-        assert_eq!(how, OpenHow { flags: 1, mode: 2, resolve: 4 });
+        assert_eq!(how, OpenHow { flags: how.flags, mode: 2, resolve: 4 });
+        assert_eq!(how.flags & 0o777, 1);
         assert_eq!(core::mem::offset_of!(OpenHow, mode), core::mem::offset_of!(open_how, mode));
         assert_eq!(
             core::mem::offset_of!(OpenHow, resolve),

@@ -15,6 +15,7 @@ mod timeout;
 
 pub use file::{Fadv, FallocateFlags, FsyncFlags, Madv, SyncFileRangeFlags};
 pub use fs::OpenHow;
+pub(crate) use fs::large_file;
 pub use futex::{FUTEX_BITSET_MATCH_ANY, FutexFlags, FutexWaitV};
 pub use napi::{Napi, NapiTracking};
 pub use net::{

@@ -26,7 +26,7 @@ bitflags! {
         const ERR = Poll::ERR.bits() as u32;
         /// The other end has hung up. Found, asked for or not.
         const HUP = Poll::HUP.bits() as u32;
-        /// There is no such descriptor.
+        /// There is no such descriptor. A ring says so with -EBADF instead.
         const NVAL = Poll::NVAL.bits() as u32;
         /// As [`IN`](Self::IN), for ordinary data.
         const RDNORM = Poll::RDNORM.bits() as u32;
@@ -36,7 +36,7 @@ bitflags! {
         const WRNORM = Poll::WRNORM.bits() as u32;
         /// As [`OUT`](Self::OUT), for priority data.
         const WRBAND = Poll::WRBAND.bits() as u32;
-        /// The other end writes no more.
+        /// The other end writes no more. Found, asked for or not.
         const RDHUP = linux_raw_sys::general::POLLRDHUP;
         /// Wake only one of those that wait for the same file. To ask, never found.
         const EXCLUSIVE = epoll::EventFlags::EXCLUSIVE.bits();

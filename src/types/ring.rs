@@ -89,10 +89,14 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Goes on waiting for all that was wanted for this many microseconds; after that, a single
-    /// completion is enough. Since Linux 6.12
-    /// ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout)); before, the kernel
-    /// answers EINVAL.
+    /// Waits this many microseconds for all that was wanted; after that, one completion is enough.
+    ///
+    /// Give a limit too, by [`timespec`](Self::timespec) or [`deadline`](Self::deadline): without
+    /// one, the wait ends with ETIME after the minimum if nothing is there. A span of `i64::MAX`
+    /// seconds is no limit to the kernel. A limit below the minimum does not end the wait earlier.
+    ///
+    /// Since Linux 6.12 ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout));
+    /// EINVAL before.
     #[must_use]
     #[inline]
     pub const fn min_wait_usec(mut self, microseconds: u32) -> Self {
@@ -161,6 +165,14 @@ bitflags! {
 ///
 /// Without [`all`](Self::all) it is the first that matches; with several criteria, all of them must.
 ///
+/// # Before Linux 6.6
+///
+/// **Combined criteria cancel too much.** Kernels from 5.19 to 6.5 accept user data and operations
+/// beside other criteria, and ignore them: `user_data(1).and_fd(fd).all()` cancels every request on
+/// the file, `user_data(1).and_op(code)` whatever has the user data, and `op(code)` whatever has the
+/// user data 0. [`register_sync_cancel`](crate::Submitter::register_sync_cancel) refuses these on
+/// such kernels, with EINVAL. For entries, nothing tells the kernels apart.
+///
 /// ```
 /// use rustix_uring::opcode;
 /// use rustix_uring::types::{CancelBuilder, Fd, Fixed};
@@ -186,7 +198,10 @@ impl CancelBuilder {
         Self { flags, user_data: 0, fd: -1, opcode: 0 }
     }
 
-    /// Every request of the ring. Goes with no other criterion. Since Linux 5.19.
+    /// Every request of the ring, as with [`all`](Self::all). Since Linux 5.19.
+    ///
+    /// Do not combine it. Beside it, the kernel ignores other criteria, or refuses them with EINVAL
+    /// (files and operations, in entries).
     pub const fn any() -> Self {
         Self::matching(AsyncCancelFlags::ANY)
     }
@@ -201,13 +216,15 @@ impl CancelBuilder {
         Self::matching(AsyncCancelFlags::empty()).with_fd(fd)
     }
 
-    /// The first request with this operation, an opcode's `CODE`. Since Linux 6.6; older kernels
-    /// answer -EINVAL, or take it and find nothing.
+    /// The first request with this operation, an opcode's `CODE`. Since Linux 6.6.
+    ///
+    /// Older kernels answer EINVAL, or [cancel what has the user data 0](Self#before-linux-66).
     pub const fn op(opcode: u8) -> Self {
         Self::matching(AsyncCancelFlags::empty()).with_op(opcode)
     }
 
-    /// And with this user data. Since Linux 6.6.
+    /// And with this user data. Since Linux 6.6; some older kernels
+    /// [ignore it](Self#before-linux-66).
     #[must_use]
     pub const fn and_user_data(mut self, user_data: u64) -> Self {
         self.user_data = user_data;
@@ -215,13 +232,15 @@ impl CancelBuilder {
         self
     }
 
-    /// And on this file. Since Linux 5.19, for a registered slot since 6.0.
+    /// And on this file. Since Linux 6.6; some older kernels [ignore all criteria but the
+    /// file](Self#before-linux-66).
     #[must_use]
     pub fn and_fd(self, fd: impl Target) -> Self {
         self.keep_user_data().with_fd(fd)
     }
 
-    /// And with this operation, an opcode's `CODE`. Since Linux 6.6.
+    /// And with this operation, an opcode's `CODE`. Since Linux 6.6; some older kernels
+    /// [ignore it](Self#before-linux-66).
     #[must_use]
     pub const fn and_op(self, opcode: u8) -> Self {
         self.keep_user_data().with_op(opcode)

@@ -28,11 +28,11 @@ impl Timespec {
         (self.sec, self.nsec)
     }
 
-    /// Sets the seconds.
+    /// Sets the seconds, at most `i64::MAX`: the kernel's number is signed, and refuses less than 0.
     #[must_use]
     #[inline]
     pub const fn sec(mut self, sec: u64) -> Self {
-        self.sec = sec as i64;
+        self.sec = if sec > i64::MAX as u64 { i64::MAX } else { sec as i64 };
         self
     }
 
@@ -81,7 +81,7 @@ impl Add<Duration> for Timespec {
 impl From<Duration> for Timespec {
     #[inline]
     fn from(duration: Duration) -> Self {
-        Self::new().sec(duration.as_secs().min(i64::MAX as u64)).nsec(duration.subsec_nanos())
+        Self::new().sec(duration.as_secs()).nsec(duration.subsec_nanos())
     }
 }
 
@@ -139,5 +139,17 @@ mod tests {
         assert_eq!(time(1, 1_500_000_000) + later, time(5, 100_000_000));
         assert_eq!(time(-1, 0) + later, time(1, 600_000_000));
         assert_eq!(time(1, 0) + Duration::MAX, time(i64::MAX, 999_999_999));
+    }
+
+    /// More seconds than there are are not fewer than none.
+    #[test]
+    fn seconds_do_not_wrap() {
+        let most = Timespec { sec: i64::MAX, nsec: 0 };
+        for sec in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+            assert_eq!(Timespec::new().sec(sec), most);
+        }
+        assert_eq!(Timespec::from(Duration::new(u64::MAX, 0)), most);
+        assert_eq!(most + Duration::from_secs(1), most);
+        assert_eq!(Timespec::new().nsec(u32::MAX).nanoseconds(), u32::MAX.into());
     }
 }

@@ -20,7 +20,9 @@ use crate::ping_pong::Player;
 type Pretended<U> = Loop<U, Kernel>;
 
 fn build<U>(builder: &Builder, tasks: u32, script: Script) -> (Pretended<U>, Kernel) {
-    let ring = builder.build_pretend(8, script).unwrap();
+    // SAFETY: each script below has only true results: of data that it was given, of descriptors that
+    // it opens, of polls and NOPs, which stand for nothing. What they post is nobody's here.
+    let ring = unsafe { builder.build_pretend(8, script) }.unwrap();
     let kernel = ring.kernel().clone();
     (Loop::on(ring, tasks), kernel)
 }
@@ -123,6 +125,7 @@ fn machines_end_at_each_failure() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no sockets that do not wait")]
 fn descriptors_are_closed_once() {
     for (errno, ours) in [(Errno::CANCELED, true), (Errno::IO, false)] {
         let (here, there) = UnixStream::pair().unwrap();

@@ -31,7 +31,7 @@ const RECORDED: &[(&str, Column, f64)] = &[
     ("reap", OURS, 7.8),
     ("reap", OURS_IN_BULK, 4.2),
     ("nop/plain/1, views kept", OURS, 74.2),
-    ("nop/plain/1", OURS, 64.5),
+    ("nop/plain/1", OURS, 59.8),
     ("nop/plain/128", OURS, 20.9),
     ("nop/plain/128", OURS_IN_BULK, 16.3),
 ];

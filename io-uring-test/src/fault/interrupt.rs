@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("storm", &[], storm),
     Case::kinds("storm_defer", &[RingWith(DEFER)], storm).setup(Setup::USUAL.flags(DEFER)),
     Case::kinds("storm_sqpoll", &[RingWith(SQPOLL)], storm).setup(Setup::USUAL.flags(SQPOLL)),
-    Case::kinds("storm_drain", &[], storm_drain),
+    Case::kinds("storm_quiesce", &[], storm_quiesce),
 ];
 
 /// Waits are interrupted over and over, and nothing is lost or seen twice.
@@ -70,8 +70,8 @@ fn storm(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Draining goes on when it is interrupted.
-fn storm_drain(ring: &mut dyn Ring) -> Result {
+/// Interrupted, it goes on.
+fn storm_quiesce(ring: &mut dyn Ring) -> Result {
     static HOUR: Timespec = Timespec::new().sec(3600);
     let (reader, _writer) = pipe()?;
     let mut buf = [0; 8];
@@ -81,12 +81,12 @@ fn storm_drain(ring: &mut dyn Ring) -> Result {
             let hours = (0..6).map(|n| Timeout::new(&HOUR).build().user_data(n));
             let reads = (6..12).map(|n| Read::new(&reader, buf, 8).build().user_data(n));
             let all: Vec<_> = hours.chain(reads).collect();
-            // SAFETY: all that they use outlives them: `drain` comes to their end.
+            // SAFETY: all that they use outlives them: `quiesce` ends them.
             unsafe { ring.push(&all) }?;
             ring.submit()?;
-            let (mut outstanding, mut ends) = (12, Vec::new());
+            let (mut in_flight, mut ends) = (12, Vec::new());
             let user_data: Vec<_> = (0..12).collect();
-            ring.drain(&mut outstanding, &user_data, &mut |cqe| {
+            ring.quiesce_with(&mut in_flight, LIMIT, &user_data, &mut |cqe| {
                 ends.push((cqe.user_data(), cqe.to_result()));
                 true
             })?;

@@ -171,6 +171,7 @@ fn after_resize(ring: &mut dyn Ring) -> Result {
             assert_eq!(ring.submit_and_wait(1), refusal);
             assert_eq!(ring.submitter().wait(1), Err(Errno::NOTRECOVERABLE));
             assert_eq!(ring.submitter().get_events(), Err(Errno::NOTRECOVERABLE));
+            assert_eq!(ring.submitter().squeue_wait(), refusal);
             assert_eq!(ring.submitter().register_files_sparse(1), Err(Errno::NOTRECOVERABLE));
             assert_eq!(ring.resize(16, None), Err(Errno::NOTRECOVERABLE));
         }

@@ -85,8 +85,8 @@ fn child_has_no_index() -> Result {
 
 /// Comes to the end of the one operation in flight, which is cancelled, now or when its task ended.
 fn comes_to_its_end(ring: &mut IoUring, user_data: u64) -> Result {
-    let (mut outstanding, mut ends) = (1, Vec::new());
-    ring.drain(&mut outstanding, &[user_data], |cqe| {
+    let (mut in_flight, mut ends) = (1, Vec::new());
+    ring.quiesce_with(&mut in_flight, LIMIT, &[user_data], |cqe| {
         ends.push((cqe.user_data(), cqe.to_result()));
         true
     })?;
@@ -204,9 +204,8 @@ fn outlived(mut ring: IoUring) -> Result<Errno> {
     let left = ring.submission().len();
     ensure!(ring.submit_and_wait(1).err() == Some(refusal));
     ensure!(ring.submitter().squeue_wait().err() == Some(refusal));
-    let mut outstanding = left;
-    ensure!(ring.drain(&mut outstanding, &[1], |_| true).err() == Some(refusal));
-    ensure!(outstanding == left, "{outstanding} of {left}");
+    let Err(error) = ring.quiesce(left, LIMIT) else { bail!("it cannot wait") };
+    ensure!((error.errno(), error.in_flight()) == (refusal, left), "{error}");
     drop(ring);
     ensure!(descriptors()?.checked_add(1).context("too many")? == before);
     Ok(refusal)

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use anyhow::Context;
 use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_ptr, io_uring_setup};
 use rustix::param::page_size;
+use rustix_uring::pretend::Script;
 use rustix_uring::squeue::{self, Rewind};
 use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue};
 
@@ -83,6 +84,7 @@ pub(crate) struct Kind {
     build: Build,
     build_in: BuildIn,
     memory_size: fn(&Setup) -> Result<usize, Errno>,
+    mock: fn(&Setup) -> Result<(), Errno>,
 }
 
 impl Kind {
@@ -105,11 +107,16 @@ impl Kind {
     pub(crate) fn memory_size(&self, setup: &Setup) -> Result<usize, Errno> {
         (self.memory_size)(setup)
     }
+
+    /// Whether the mock kernel sets such a ring up.
+    pub(crate) fn mock(&self, setup: &Setup) -> Result<(), Errno> {
+        (self.mock)(setup)
+    }
 }
 
 /// With what the kernel refuses a ring that has these flags, if it does. It is asked without the
 /// crate, whose faults must not pass for the kernel's.
-pub(super) fn refusal(flags: SetupFlags) -> Result<Option<Errno>> {
+pub(crate) fn refusal(flags: SetupFlags) -> Result<Option<Errno>> {
     let rewinds = flags.contains(SetupFlags::SQ_REWIND);
     let flags = if rewinds { flags.union(SetupFlags::NO_SQARRAY) } else { flags };
     let pages = Pages::new(2 * page_size())?;
@@ -151,6 +158,11 @@ macro_rules! kind {
             build: build::<$S, $C>,
             build_in: build_in::<$S, $C>,
             memory_size: |setup| setup.builder::<$S, $C>().memory_size(setup.entries),
+            mock: |setup| {
+                let builder = setup.builder::<$S, $C>();
+                // SAFETY: the default script keeps the contract.
+                unsafe { builder.build_pretend(setup.entries, Script::default()) }.map(drop)
+            },
         }
     };
 }

@@ -4,11 +4,12 @@ use std::mem;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix_uring::squeue::{Entry, EntryMarker, Flags, PushError};
 use rustix_uring::types::SubmitArgs;
-use rustix_uring::{Errno, Handle, IoUring, Parameters, Submitter, cqueue, opcode};
+use rustix_uring::{Errno, Handle, IoUring, Parameters, QuiesceError, Submitter, cqueue, opcode};
 
 use super::queue::{Queue, QueueKind};
 use super::{Kind, Result};
@@ -38,12 +39,15 @@ pub(crate) trait Ring {
     /// How many completions are lost.
     fn lost(&mut self) -> u32;
 
-    fn drain(
+    fn quiesce(&mut self, in_flight: usize, timeout: Duration) -> Result<(), QuiesceError>;
+
+    fn quiesce_with(
         &mut self,
-        outstanding: &mut usize,
+        in_flight: &mut usize,
+        timeout: Duration,
         user_data: &[u64],
-        each: &mut dyn FnMut(Completion) -> bool,
-    ) -> Result<(), Errno>;
+        is_counted: &mut dyn FnMut(Completion) -> bool,
+    ) -> Result<(), QuiesceError>;
 
     fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
 
@@ -239,13 +243,18 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
         self.ring.completion().overflow()
     }
 
-    fn drain(
+    fn quiesce(&mut self, in_flight: usize, timeout: Duration) -> Result<(), QuiesceError> {
+        self.ring.quiesce(in_flight, timeout)
+    }
+
+    fn quiesce_with(
         &mut self,
-        outstanding: &mut usize,
+        in_flight: &mut usize,
+        timeout: Duration,
         user_data: &[u64],
-        each: &mut dyn FnMut(Completion) -> bool,
-    ) -> Result<(), Errno> {
-        self.ring.drain(outstanding, user_data, |cqe| each(cqe.into()))
+        is_counted: &mut dyn FnMut(Completion) -> bool,
+    ) -> Result<(), QuiesceError> {
+        self.ring.quiesce_with(in_flight, timeout, user_data, |cqe| is_counted(cqe.into()))
     }
 
     fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno> {

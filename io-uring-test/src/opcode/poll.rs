@@ -1,7 +1,8 @@
 //! Readiness.
 
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::ptr;
 
 use rustix::event::epoll;
@@ -23,6 +24,7 @@ use crate::opcode::reap;
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("poll_add", &[Opcode(PollAdd::CODE)], poll_add),
     Case::kinds("poll_add_wide_mask", &[Opcode(PollAdd::CODE)], wide_mask),
+    Case::kinds("poll_add_unasked", &[Opcode(PollAdd::CODE)], unasked),
     Case::kinds("poll_add_multi", &[Opcode(PollAdd::CODE), MULTI], multi),
     Case::kinds("poll_add_refused", &[Opcode(PollAdd::CODE)], poll_add_refused),
     Case::kinds("poll_remove", &[Opcode(PollRemove::CODE)], poll_remove),
@@ -317,5 +319,19 @@ fn epoll_wait_refused(ring: &mut dyn Ring) -> Result {
         // SAFETY: `events` outlives the operation, for whose end `run` waits.
         assert_eq!(unsafe { ring.run(wait.build()) }?.to_result(), Err(errno));
     }
+    Ok(())
+}
+
+/// That the other end writes no more is told to those who have asked for nothing, as hanging up is.
+fn unasked(ring: &mut dyn Ring) -> Result {
+    let (one, other) = UnixStream::pair()?;
+    start(ring, &[PollAdd::new(one.as_fd(), PollFlags::empty()).build()])?;
+    other.shutdown(Shutdown::Write)?;
+    ring.submitter().wait(1)?;
+    assert_eq!(reap(ring, 1)?[0].to_poll_flags(), Ok(PollFlags::RDHUP));
+    drop(other);
+    start(ring, &[PollAdd::new(one.as_fd(), PollFlags::empty()).build()])?;
+    let found = reap(ring, 1)?[0].to_poll_flags()?;
+    assert!(found.contains(PollFlags::RDHUP | PollFlags::HUP), "{found:?}");
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::harness::*;
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("files_update", &[Opcode(FilesUpdate::CODE)], files_update),
     Case::kinds("files_update_anywhere", &[Opcode(FilesUpdate::CODE), ANYWHERE], anywhere),
+    Case::kinds("files_update_last", &[Opcode(FilesUpdate::CODE)], files_update_last),
     Case::kinds("files_update_refused", &[Opcode(FilesUpdate::CODE)], update_refused),
     Case::kinds("fixed_fd_install", &[Opcode(FixedFdInstall::CODE)], install),
     Case::kinds("fixed_fd_install_refused", &[Opcode(FixedFdInstall::CODE)], install_refused),
@@ -54,6 +55,21 @@ fn contents<const N: usize>(
         *content = read.to_result().map(|n| buf[..n as usize].to_vec());
     }
     Ok(contents)
+}
+
+/// The last slot number is no slot. To the kernel it means any, and to write to the list.
+fn files_update_last(ring: &mut dyn Ring) -> Result {
+    ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
+    let fds = [std::io::stdout().as_raw_fd(); 2];
+    for slot in [u32::MAX, u32::MAX - 1] {
+        let done = update(ring, FilesUpdate::new(fds.as_ptr(), 2).offset(slot))?;
+        assert!(matches!(done, Err(Errno::INVAL | Errno::OVERFLOW)), "{done:?}");
+        let done = ring.submitter().register_files_update(slot, &[FileSlot::EMPTY; 2]);
+        assert!(matches!(done, Err(Errno::INVAL | Errno::OVERFLOW)), "{done:?}");
+    }
+    assert_eq!(fds, [std::io::stdout().as_raw_fd(); 2]);
+    assert_eq!(contents(ring, [0, 1, 2, 3])?, [const { Err(Errno::BADF) }; 4]);
+    Ok(())
 }
 
 fn files_update(ring: &mut dyn Ring) -> Result {

@@ -6,13 +6,15 @@ use anyhow::ensure;
 use rustix::param::page_size;
 use rustix_uring::squeue::{Entry, Sqe};
 use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*};
-use rustix_uring::{BufRing, BufRingFlags, Errno, IoUring, Submitter};
+use rustix_uring::{BufRing, BufRingFlags, Errno, IoUring, SetupFlags, Submitter, cqueue, squeue};
 
 use crate::harness::Need::*;
 use crate::harness::*;
 
 pub(crate) const REGISTER: Need = Register(IORING_REGISTER_PBUF_RING as u32);
 const UNREGISTER: Need = Register(IORING_UNREGISTER_PBUF_RING as u32);
+const RESIZE: Need = Register(IORING_REGISTER_RESIZE_RINGS as u32);
+const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
 pub(crate) const STATUS: Need = Register(IORING_REGISTER_PBUF_STATUS as u32);
 pub(crate) const KERNELS: Need = Trial {
     what: "provided buffers in memory of the kernel's",
@@ -29,6 +31,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("refused", &[REGISTER, UNREGISTER], refused),
     Case::kinds("kernels_memory_refused", &[REGISTER, KERNELS], kernels_memory_refused),
     Case::kinds("status", &[REGISTER, STATUS], status),
+    Case::kinds("another_ring", &[REGISTER, UNREGISTER], another_ring),
+    Case::kinds("comes_back", &[REGISTER, UNREGISTER], comes_back),
+    Case::once("still_the_same", &[KERNELS, STATUS, RESIZE, RingWith(DEFER)], still_the_same),
 ];
 
 /// Kernels that know groups below 64 from the start answer EINVAL instead of ENOENT for these.
@@ -38,6 +43,12 @@ const NONE: BufRingFlags = BufRingFlags::empty();
 /// Every size there is: 1 to 32768.
 fn sizes() -> impl Iterator<Item = u16> {
     (0..16).map(|shift| 1 << shift)
+}
+
+/// Unregisters a group of which no handle is left, by its number.
+fn unregister(ring: &Submitter<'_>, group: u16) -> Result<(), Errno> {
+    // SAFETY: every caller in this file has dropped the handle.
+    unsafe { ring.unregister_buf_ring(group) }
 }
 
 fn callers_memory(ring: &mut dyn Ring) -> Result {
@@ -51,7 +62,7 @@ fn callers_memory(ring: &mut dyn Ring) -> Result {
             assert_eq!((bufs.capacity(), bufs.group()), (usize::from(entries), GROUP));
             bufs.unregister(&ring.submitter())?;
         }
-        assert_eq!(ring.submitter().unregister_buf_ring(GROUP), Err(Errno::NOENT));
+        assert_eq!(unregister(&ring.submitter(), GROUP), Err(Errno::NOENT));
     }
     Ok(())
 }
@@ -88,10 +99,10 @@ fn refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(register(&ring.submitter(), 0, all, 1024), None);
     assert_eq!(register(&ring.submitter(), 0, all, 1024), Some(Errno::EXIST));
     // The last page is the guard.
-    ring.submitter().unregister_buf_ring(GROUP)?;
+    unregister(&ring.submitter(), GROUP)?;
     let guarded = all - page_size();
     assert_eq!(register(&ring.submitter(), guarded, all, 1024), Some(Errno::FAULT));
-    assert_eq!(ring.submitter().unregister_buf_ring(GROUP), Err(Errno::NOENT));
+    assert_eq!(unregister(&ring.submitter(), GROUP), Err(Errno::NOENT));
     // A group of the older kind is none of a ring, nor makes room for one.
     let mut byte = 0_u8;
     let provide = Entry::from_raw(Sqe {
@@ -105,7 +116,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: no operation takes the byte.
     assert_eq!(unsafe { ring.run(provide) }?.to_result(), Ok(0));
     let ring = ring.submitter();
-    assert_eq!(ring.unregister_buf_ring(GROUP), Err(Errno::INVAL));
+    assert_eq!(unregister(&ring, GROUP), Err(Errno::INVAL));
     assert_eq!(register(&ring, 0, all, 4), Some(Errno::EXIST));
     let unknown = BufRingFlags::from_bits_retain(1 << 15);
     // SAFETY: it is refused.
@@ -126,7 +137,7 @@ fn kernels_memory_refused(ring: &mut dyn Ring) -> Result {
     // There is no way to say to the kernel which memory to map: it would be group 1's.
     for group in [2048, 4097, 32769, u16::MAX] {
         assert_eq!(ring.register_buf_ring_mmap(4, group, NONE).err(), Some(Errno::INVAL));
-        assert_eq!(ring.unregister_buf_ring(group), Err(Errno::NOENT));
+        assert_eq!(unregister(&ring, group), Err(Errno::NOENT));
     }
     bufs.unregister(&ring)?;
     assert_eq!(footprint()?, before);
@@ -147,9 +158,60 @@ fn status(ring: &mut dyn Ring) -> Result {
         bufs.publish();
         assert_eq!(bufs.available(&ring)?, n);
     }
+    Ok(bufs.unregister(&ring)?)
+}
+
+/// Another ring has a group of the same number. Ours is not unregistered with it, and it not with
+/// ours.
+fn another_ring(ring: &mut dyn Ring) -> Result {
     let other = IoUring::new(1)?;
-    assert_eq!(bufs.available(&other.submitter()), Err(Errno::NOENT));
-    assert_eq!(bufs.unregister(&other.submitter()), Err(Errno::NOENT));
-    ring.unregister_buf_ring(1)?;
+    let pages = [Pages::new(BufRing::memory_size(4))?, Pages::new(BufRing::memory_size(2))?];
+    // SAFETY: the pages outlive the registrations.
+    let (ours, theirs) = unsafe {
+        let ours = ring.submitter().register_buf_ring(pages[0].all(), 4, GROUP, NONE)?;
+        (ours, other.submitter().register_buf_ring(pages[1].all(), 2, GROUP, NONE)?)
+    };
+    assert_eq!(theirs.available(&ring.submitter()), Err(Errno::INVAL));
+    let error = ours.unregister(&other.submitter()).unwrap_err();
+    assert_eq!(error.errno(), Errno::INVAL);
+    // It comes back, and both groups are still there.
+    let ours = error.into_buf_ring();
+    let spare = Pages::new(BufRing::memory_size(2))?;
+    for ring in [ring.submitter(), other.submitter()] {
+        // SAFETY: it is refused: there is such a group already.
+        let again = unsafe { ring.register_buf_ring(spare.all(), 2, GROUP, NONE) };
+        assert_eq!(again.err(), Some(Errno::EXIST));
+    }
+    ours.unregister(&ring.submitter())?;
+    theirs.unregister(&other.submitter())?;
     Ok(())
+}
+
+/// What the kernel refuses brings the handle back as well.
+fn comes_back(ring: &mut dyn Ring) -> Result {
+    let pages = Pages::new(BufRing::memory_size(4))?;
+    // SAFETY: the pages outlive the registration. The contract of the second call is broken on
+    // purpose, with a handle that writes nothing any more, into pages that stay.
+    let bufs = unsafe {
+        let bufs = ring.submitter().register_buf_ring(pages.all(), 4, GROUP, NONE)?;
+        ring.submitter().unregister_buf_ring(GROUP)?;
+        bufs
+    };
+    let error = bufs.unregister(&ring.submitter()).unwrap_err();
+    assert_eq!(error.errno(), Errno::NOENT);
+    assert_eq!(error.into_buf_ring().capacity(), 4);
+    Ok(())
+}
+
+/// A ring that was resized, or has got a registered index, is still the same.
+fn still_the_same() -> Result {
+    let setup = || IoUring::<squeue::Entry, cqueue::Entry>::builder();
+    let mut ring = setup().setup_single_issuer().setup_defer_taskrun().build(4)?;
+    let bufs = ring.submitter().register_buf_ring_mmap(4, GROUP, NONE)?;
+    ring.resize(8, None)?;
+    assert_eq!(bufs.available(&ring.submitter())?, 0);
+    let mut local = ring.into_local();
+    local.register_ring_fd()?;
+    assert_eq!(bufs.available(&local.submitter())?, 0);
+    Ok(bufs.unregister(&local.submitter())?)
 }

@@ -3,16 +3,18 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::io::write;
 use rustix::pipe::pipe;
-use rustix_uring::opcode::{OpenAt, Read};
+use rustix_uring::opcode::{Nop, OpenAt, PollAdd, Read};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::sys::{IORING_CQE_F_SOCK_NONEMPTY, io_uring_register_op::*};
-use rustix_uring::types::{CancelBuilder, Fd, Timespec};
+use rustix_uring::types::{CancelBuilder, Fd, PollFlags, Timespec};
 use rustix_uring::{Errno, IoUring, send_msg_ring};
 
 use crate::harness::Need::*;
@@ -26,6 +28,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("cancel_in_worker", &[CANCEL, Opcode(OpenAt::CODE)], cancel_in_worker),
     Case::kinds("cancel_timeout", &[CANCEL, Opcode(OpenAt::CODE)], cancel_timeout),
     Case::kinds("cancel_refused", &[CANCEL], cancel_refused),
+    Case::kinds("cancel_all_criteria", &[CANCEL], cancel_all_criteria),
+    Case::once("cancel_without_limit", &[CANCEL, UNTOUCHED], cancel_without_limit),
     Case::kinds("send_msg_ring", &[SEND], send),
     Case::kinds("send_msg_ring_refused", &[SEND], send_refused),
 ];
@@ -118,6 +122,84 @@ fn cancel_timeout(ring: &mut dyn Ring) -> Result {
         }
         bail!("it was always in time")
     })
+}
+
+/// Nothing is cancelled that does not match all of the criteria: the kernel heeds them, or the call
+/// is refused.
+fn cancel_all_criteria(ring: &mut dyn Ring) -> Result {
+    let (reader, _writer) = pipe()?;
+    let poll = PollAdd::new(&reader, PollFlags::IN).build();
+    // SAFETY: the pipe outlives the polls, which are cancelled below.
+    unsafe { ring.push(&[poll.user_data(0), poll.user_data(1)]) }?;
+    ring.submit()?;
+    let file = || CancelBuilder::fd(&reader);
+    let by_two = |user_data, op| {
+        [
+            CancelBuilder::user_data(user_data).and_fd(&reader),
+            file().and_user_data(user_data),
+            file().and_op(op),
+            CancelBuilder::user_data(1).and_op(op),
+            CancelBuilder::op(op).and_fd(&reader),
+            CancelBuilder::op(op),
+        ]
+    };
+    let mut refused = 0;
+    for criteria in by_two(2, Nop::CODE).into_iter().chain(by_two(2, Read::CODE)) {
+        match ring.submitter().register_sync_cancel(None, criteria.all()) {
+            Ok(found) => assert_eq!(found, 0, "{criteria:?}"),
+            Err(Errno::INVAL) => refused += 1,
+            Err(e) => bail!(e),
+        }
+        ring.submitter().get_events()?;
+        assert_eq!(ring.reap(), [], "{criteria:?}");
+    }
+    ensure!(refused == 0 || refused == 12, "{refused} were refused");
+    let all = ring.submitter().register_sync_cancel(None, file().and_op(PollAdd::CODE).all());
+    assert_eq!(all, if refused == 0 { Ok(2) } else { Err(Errno::INVAL) });
+    if refused > 0 {
+        assert_eq!(ring.submitter().register_sync_cancel(None, file().all()), Ok(2));
+    }
+    assert_eq!(ring.complete(2)?.len(), 2);
+    Ok(())
+}
+
+/// Without a limit, it waits for what cannot be interrupted: longer than the 3.3 seconds that 32-bit
+/// kernels read -1 as.
+fn cancel_without_limit() -> Result {
+    // On its way to a worker, the read may be cancelled before it has begun.
+    for _ in 0..20 {
+        if cancels_without_limit()? == Ok(1) {
+            return Ok(());
+        }
+    }
+    bail!("no worker has ever begun")
+}
+
+/// Cancels a read that takes five seconds, and returns its result.
+fn cancels_without_limit() -> Result<Result<u32, Errno>> {
+    let (reader, writer) = pipe()?;
+    let (pages, faults) = untouched()?;
+    let mut ring = IoUring::new(8)?;
+    let buf = pages.all().cast::<u8>().as_ptr();
+    let read = Read::new(&reader, buf, 1).build().user_data(1).flags(Flags::ASYNC);
+    write(&writer, b"x")?;
+    // SAFETY: pipe and memory outlive the read, whose completion is awaited.
+    unsafe { ring.submission().push(&read) }?;
+    ring.submit()?;
+    thread::sleep(Duration::from_millis(100));
+    let (over, is_over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // Not longer than it takes.
+            let _ = is_over.recv_timeout(Duration::from_secs(5));
+            drop(faults);
+        });
+        let cancelled = ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1));
+        assert_eq!(cancelled, Ok(0));
+        drop(over);
+    });
+    ring.submit_and_wait(1)?;
+    Ok(ring.completion().next().context("one was awaited")?.to_result())
 }
 
 fn cancel_refused(ring: &mut dyn Ring) -> Result {

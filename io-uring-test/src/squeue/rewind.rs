@@ -101,12 +101,29 @@ fn ring_submits() -> Result {
 fn submitter_does_not() -> Result {
     let mut ring = ring()?;
     push(&mut ring, &nops(0..3))?;
-    assert_eq!(ring.submitter().submit(), Ok(0));
+    let now = Timespec::new();
+    let args = SubmitArgs::new().timespec(&now);
+    // Not without a word.
+    assert_eq!(ring.submitter().submit(), Err(Errno::INVAL));
+    assert_eq!(ring.submitter().submit_and_wait(1), Err(Errno::INVAL));
+    assert_eq!(ring.submitter().submit_with_args(1, &args), Err(Errno::INVAL));
     ring.submitter().get_events()?;
+    assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
     assert_eq!(ring.submission().len(), 3);
     assert_eq!(reap(&mut ring), []);
     assert_eq!(ring.submit(), Ok(3));
+    // It waits, though, and does so where there is nothing to submit.
+    assert_eq!(ring.submitter().wait(3), Ok(()));
+    assert_eq!(ring.submitter().submit_and_wait(3), Ok(0));
+    assert_eq!(ring.submitter().submit(), Ok(0));
     assert_eq!(reap(&mut ring).len(), 3);
+    let (submitter, mut queue, _done) = ring.split();
+    // SAFETY: NOPs use no memory and no descriptor.
+    unsafe { queue.push(&nop(1)) }?;
+    queue.sync();
+    assert_eq!(submitter.submit(), Err(Errno::INVAL));
+    assert_eq!(queue.submit(&submitter), Ok(1));
+    assert_eq!(submitter.submit(), Ok(0));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use rustix::io_uring::{
 use rustix::time::{ClockId, clock_gettime};
 use rustix_uring::squeue::Flags;
 use rustix_uring::types::{KernelSigSet, Signal, SubmitArgs, Timespec};
-use rustix_uring::{EnterFlags, Errno, Features, IoUring, Parameters};
+use rustix_uring::{EnterFlags, Errno, Features, IoUring, Parameters, SetupFlags};
 
 use super::{A_WHILE, Waiting};
 use crate::harness::Need::*;
@@ -24,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("deadline", &[Feature(Features::EXT_ARG), DEADLINE], deadline),
     Case::kinds("count_hides_timeout", EXT_ARG, count_hides_timeout),
     Case::once("min_wait_usec", EXT_ARG, min_wait_usec),
+    Case::once("min_wait_alone", &[Feature(Features::MIN_TIMEOUT)], min_wait_alone),
+    Case::kinds("want_beyond_reach", EXT_ARG, want_beyond_reach),
+    Case::kinds("what_is_there_ends_a_wait", &[RingWith(DEFER)], what_is_there_ends_a_wait)
+        .setup(Setup::USUAL.flags(DEFER)),
     Case::once("no_iowait", EXT_ARG, no_iowait),
     Case::once("signal_interrupts", &[], signal_interrupts),
     Case::once("sigmask_blocks", EXT_ARG, sigmask_blocks),
@@ -59,8 +63,8 @@ fn timespec(ring: &mut dyn Ring) -> Result {
     let start = Instant::now();
     assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
     assert!(start.elapsed() >= A_WHILE);
-    // So is a time that is none: the kernel makes one of it.
-    let none = Timespec::new().sec(u64::MAX).nsec(2_000_000_000);
+    // So is a time of more nanoseconds than a second has: the kernel makes one of it.
+    let none = Timespec::new().nsec(1_000_000_001);
     let args = SubmitArgs::new().timespec(&none);
     assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
     // What is there ends the wait.
@@ -120,6 +124,54 @@ fn min_wait_usec() -> Result {
     assert_eq!(ring.submit_with_args(8, &args), Ok(1));
     assert!(start.elapsed() >= A_WHILE);
     assert_eq!(ring.completion().count(), 1);
+    Ok(())
+}
+
+/// Without a limit, the minimum is one.
+fn min_wait_alone() -> Result {
+    let ring = IoUring::new(8)?;
+    let args = SubmitArgs::new().min_wait_usec(1000);
+    assert_eq!(ring.submitter().wait_with_args(8, &args), Err(Errno::TIME));
+    assert_eq!(ring.submitter().submit_with_args(8, &args), Err(Errno::TIME));
+    Ok(())
+}
+
+/// To want more than there can be is to wait; it is not to want less than nothing.
+fn want_beyond_reach(ring: &mut dyn Ring) -> Result {
+    let a_while = Timespec::new().nsec(1_000_000);
+    let args = SubmitArgs::new().timespec(&a_while);
+    for want in [8, 9, 100, i32::MAX as usize, 1 << 31, u32::MAX as usize, usize::MAX] {
+        assert_eq!(ring.submit_with_args(want, &args), Err(Errno::TIME), "{want}");
+        assert_eq!(ring.submitter().wait_with_args(want, &args), Err(Errno::TIME), "{want}");
+    }
+    Ok(())
+}
+
+const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
+
+/// The kernel refuses other tasks to wait on these rings, which shows whether it was asked.
+fn what_is_there_ends_a_wait(ring: &mut dyn Ring) -> Result {
+    ring.push_nops([1, 2], Flags::empty())?;
+    ring.submit_and_wait(2)?;
+    let elsewhere = |ring: &mut dyn Ring, want, args: Option<&SubmitArgs<'_>>| {
+        let submitter = ring.submitter();
+        let wait = || match args {
+            None => submitter.wait(want),
+            Some(args) => submitter.wait_with_args(want, args),
+        };
+        thread::scope(|scope| scope.spawn(wait).join().expect("it panicked"))
+    };
+    let second = Timespec::new().sec(1);
+    let args = SubmitArgs::new().timespec(&second);
+    for args in [None, Some(&args)] {
+        for want in 0..=2 {
+            assert_eq!(elsewhere(ring, want, args), Ok(()), "{want}");
+        }
+        assert_eq!(elsewhere(ring, 3, args), Err(Errno::EXIST));
+    }
+    // What was given back is not there any more.
+    assert_eq!(ring.reap().len(), 2);
+    assert_eq!(elsewhere(ring, 1, None), Err(Errno::EXIST));
     Ok(())
 }
 

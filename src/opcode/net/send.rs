@@ -43,6 +43,10 @@ opcode! {
 opcode! {
     /// Sends what is in a group's provided buffers, as many as there are, like [`send(2)`].
     ///
+    /// It takes the buffers that the group holds, 256 at a time, with a completion for each time. It
+    /// uses up all that it has taken, even if it fails or falls short. The last completion then does
+    /// not tell which: [`BufTracker::taken_segments`](crate::BufTracker::taken_segments) does.
+    ///
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     ///
     /// - **Since:** Linux 6.10
@@ -59,7 +63,14 @@ opcode! {
     {
         /// How the socket sends.
         flags: MsgFlags => msg_flags,
-        /// How many bytes at most; 0, as if not given, is all.
+        /// How many bytes to send first; 0, as if not given, sends all at once.
+        ///
+        /// **This does not limit the total.** The first completion covers at most this many bytes, and
+        /// then the operation goes on with everything else in the group, in further completions. From
+        /// a plain ring, the first one covers whole buffers only; if `len` is less than the first
+        /// buffer, it covers that much, and the rest of that buffer is not sent. From an
+        /// [incremental](crate::BufRingFlags::INC) ring it covers just `len` bytes, and no byte is
+        /// skipped. To limit the total, add no more buffers than you want to send.
         len: u32 => len,
         /// How the ring sends, beside the flags that are set already.
         ioprio: RecvSendFlags => recvsend_flags,

@@ -101,9 +101,11 @@ mod tests {
         let any = SocketAddrAny::from(address);
         let mut buf = SocketAddrBuf::new();
         let (addr, addrlen) = buf.as_mut_ptrs();
-        // SAFETY: both are addresses of the same type, and the length belongs to the second.
+        let bytes = any.as_ptr().cast::<u8>();
+        // SAFETY: the storage has room for every address, and the length belongs to the second. Behind
+        // its length, an address may be uninitialized.
         unsafe {
-            addr.write(any.as_ptr().read());
+            addr.cast::<u8>().copy_from_nonoverlapping(bytes, any.addr_len() as usize);
             addrlen.write(any.addr_len());
         }
         buf

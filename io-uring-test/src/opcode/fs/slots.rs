@@ -1,12 +1,12 @@
 //! Opening with restrictions; opening into slots, and emptying them.
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix_uring::Errno;
-use rustix_uring::opcode::{Close, OpenAt, OpenAt2, Read};
+use rustix_uring::opcode::{Close, OpenAt, OpenAt2, Read, Write};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{
     DestinationSlot, Fd, FileSlot, Fixed, Mode, OFlags, OpenHow, ResolveFlags,
@@ -25,6 +25,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("open_into_any_slot", &[Opcode(OpenAt::CODE), OPENAT2, ANY], open_into_any_slot),
     Case::kinds("open_into_slot_refused", &[OPENAT2, SLOTS], open_into_slot_refused),
     Case::kinds("close_slot", &[Opcode(Close::CODE), SLOTS], close_slot),
+    Case::kinds("close_last_slot", &[Opcode(Close::CODE), SLOTS], close_last_slot),
+    Case::kinds("open_large", &[Opcode(OpenAt::CODE), OPENAT2], open_large),
 ];
 
 /// Opens a directory into the only slot, on a ring of its own.
@@ -182,5 +184,53 @@ fn close_slot(ring: &mut dyn Ring) -> Result {
     assert_eq!(completion(ring, close(2))?.to_result(), Err(Errno::INVAL));
     // The descriptor is another matter.
     assert_eq!(content(&file)?, b"hello");
+    Ok(())
+}
+
+/// There is no such slot. The number after it is 0, which means the entry's descriptor: 0.
+fn close_last_slot(ring: &mut dyn Ring) -> Result {
+    ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
+    // SAFETY: it is only asked whether it is open.
+    let zero = || fcntl_getfd(unsafe { BorrowedFd::borrow_raw(0) });
+    let before = zero();
+    for slot in [u32::MAX, u32::MAX - 1] {
+        let done = completion(ring, Close::new(Fixed(slot)).build())?.to_result();
+        assert_eq!(done, Err(Errno::INVAL));
+    }
+    assert_eq!(zero(), before);
+    Ok(())
+}
+
+/// Files that are larger than a signed 32-bit number says are opened and written to as others are.
+fn open_large(ring: &mut dyn Ring) -> Result {
+    const LARGE: u64 = 5 << 30;
+    let directory = TempDir::new()?;
+    let path = directory.path().join("large");
+    fs::File::create(&path)?.set_len(LARGE)?;
+    let path = c_path(path)?;
+    let read_write = OpenHow::new().flags(OFlags::RDWR);
+    for entry in [
+        OpenAt::new(Fd::CWD, path.as_ptr()).build(),
+        OpenAt::new(Fd::CWD, path.as_ptr()).flags(OFlags::RDWR).build(),
+        OpenAt2::new(Fd::CWD, path.as_ptr(), &OpenHow::new()).build(),
+        OpenAt2::new(Fd::CWD, path.as_ptr(), &OpenHow::default()).build(),
+        OpenAt2::new(Fd::CWD, path.as_ptr(), &read_write).build(),
+        // As a path only, which wants no other flag.
+        OpenAt2::new(Fd::CWD, path.as_ptr(), &OpenHow::new().flags(OFlags::PATH)).build(),
+    ] {
+        let done = completion(ring, entry)?;
+        // SAFETY: the descriptor is new, and nobody else's.
+        let file = fs::File::from(unsafe { done.to_fd() }?);
+        assert_eq!(file.metadata()?.len(), LARGE);
+    }
+    // Behind what 31 bits reach.
+    let open = OpenAt2::new(Fd::CWD, path.as_ptr(), &read_write).build();
+    // SAFETY: as above.
+    let file = unsafe { completion(ring, open)?.to_fd() }?;
+    let write = Write::new(&file, b"end".as_ptr(), 3).offset(LARGE).build();
+    assert_eq!(completion(ring, write)?.to_result(), Ok(3));
+    let mut buf = [0; 8];
+    let read = Read::new(&file, buf.as_mut_ptr(), 8).offset(LARGE).build();
+    assert_eq!((completion(ring, read)?.to_result(), &buf[..3]), (Ok(3), &b"end"[..]));
     Ok(())
 }

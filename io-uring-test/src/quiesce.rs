@@ -1,23 +1,31 @@
-//! Coming to the end of what is in flight.
+//! Ending what is in flight.
+
+pub(crate) mod refused;
+pub(crate) mod silent;
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::dup;
 use rustix::pipe::pipe;
-use rustix_uring::opcode::{AsyncCancel2, Read, Timeout};
+use rustix_uring::opcode::{AsyncCancel2, Nop, PollAdd, Read, Timeout};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{CancelBuilder, Timespec};
-use rustix_uring::{Errno, Features, IoUring, Parameters, SetupFlags, sys};
+use rustix_uring::sys::io_uring_register_op::IORING_REGISTER_SYNC_CANCEL;
+use rustix_uring::types::{CancelBuilder, PollFlags, Timespec};
+use rustix_uring::{Errno, Features, IoUring, Parameters, QuiesceError, SetupFlags, sys};
 
 use crate::harness::Need::*;
 use crate::harness::*;
 use crate::opcode::taken;
 
 const SQPOLL: SetupFlags = SetupFlags::SQPOLL;
+const IOPOLL: SetupFlags = SetupFlags::IOPOLL;
+const CALL: Need = Register(IORING_REGISTER_SYNC_CANCEL as u32);
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
 
 pub(crate) const CASES: &[Case] = &[
@@ -28,11 +36,27 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("nothing_in_flight", &[], nothing_in_flight),
     Case::kinds("more_than_fits", &[Feature(Features::NODROP)], more_than_fits),
     Case::kinds("not_all_counts", &[], not_all_counts),
+    Case::kinds("one_too_many", &[], one_too_many),
+    Case::kinds("newest_is_linked", &[], newest_is_linked),
+    Case::kinds("newest_is_linked_sqpoll", &[RingWith(SQPOLL)], newest_is_linked)
+        .setup(Setup::USUAL.flags(SQPOLL)),
+    Case::kinds("behind_io_drain", &[CALL], behind_io_drain),
+    Case::kinds("polled", &[RingWith(IOPOLL)], polled).setup(Setup::USUAL.flags(IOPOLL)),
+    Case::kinds(
+        "mixed_overflows",
+        &[RingWith(SetupFlags::CQE_MIXED), CANCELS_ANY],
+        mixed_overflows,
+    )
+    .setup(Setup::new(8).cq_entries(8)),
+    Case::once("panic_keeps_count", &[], panic_keeps_count),
     Case::once("without_ext_arg", &[], without_ext_arg),
     Case::once("failure_keeps_count", &[RingWith(SetupFlags::SINGLE_ISSUER)], failure_keeps_count),
     Case::kinds("direct_read", &[DISK, CANCELS_ANY, SLOW], direct_read),
     Case::kinds("buffered_read", &[DISK], buffered_read),
 ];
+
+/// For what cannot end.
+const A_WHILE: Duration = Duration::from_millis(100);
 
 /// A timeout that nobody will live to see.
 fn hour(user_data: u64) -> Entry {
@@ -40,18 +64,23 @@ fn hour(user_data: u64) -> Entry {
     Timeout::new(&HOUR).build().user_data(user_data)
 }
 
-/// Drains, and returns what completed meanwhile, by user data.
-fn drain(ring: &mut dyn Ring, outstanding: usize) -> Result<Vec<(u64, Result<u32, Errno>)>> {
-    let mut left = outstanding;
+/// Quiesces, and returns what completed meanwhile, by user data.
+fn ends(ring: &mut dyn Ring, in_flight: usize) -> Result<Vec<(u64, Result<u32, Errno>)>> {
+    let mut left = in_flight;
     let mut done = Vec::new();
-    let user_data: Vec<_> = (0..outstanding as u64).collect();
-    ring.drain(&mut left, &user_data, &mut |cqe| {
+    let user_data: Vec<_> = (0..in_flight as u64).collect();
+    ring.quiesce_with(&mut left, LIMIT, &user_data, &mut |cqe| {
         done.push((cqe.user_data(), cqe.to_result()));
         true
     })?;
     assert_eq!(left, 0);
     done.sort_by_key(|(user_data, _)| *user_data);
     Ok(done)
+}
+
+/// What an error says.
+fn parts(quiesced: Result<(), QuiesceError>) -> Result<(), (Errno, usize)> {
+    quiesced.map_err(|error| (error.errno(), error.in_flight()))
 }
 
 /// What waits for ever, what has completed, what is not submitted yet.
@@ -61,21 +90,21 @@ fn in_flight(ring: &mut dyn Ring) -> Result {
     let mut buf = [0; 8];
     let buf = buf.as_mut_ptr();
     let read = |user_data| Read::new(&reader, buf, 8).build().user_data(user_data);
-    // SAFETY: `reader` and `buf` outlive the reads, to whose end `drain` comes.
+    // SAFETY: `reader` and `buf` outlive the reads, which `quiesce_with` ends.
     unsafe { ring.push(&[read(0), hour(1), nop(2), hour(3).flags(Flags::IO_LINK), nop(4)]) }?;
     ring.submit()?;
     // SAFETY: as above.
     unsafe { ring.push(&[nop(5), read(6), hour(7)]) }?;
-    let done = drain(ring, 8)?;
+    let done = ends(ring, 8)?;
     let expected = [cancelled, cancelled, Ok(0), cancelled, cancelled, Ok(0), cancelled, cancelled];
     assert!(done.into_iter().eq((0..).zip(expected)));
     ring.works(20)
 }
 
 fn nothing_in_flight(ring: &mut dyn Ring) -> Result {
-    assert_eq!(drain(ring, 0)?, []);
+    assert_eq!(ends(ring, 0)?, []);
     ring.push_nops(0..3, Flags::empty())?;
-    assert_eq!(drain(ring, 3)?, [(0, Ok(0)), (1, Ok(0)), (2, Ok(0))]);
+    assert_eq!(ends(ring, 3)?, [(0, Ok(0)), (1, Ok(0)), (2, Ok(0))]);
     ring.works(5)
 }
 
@@ -90,7 +119,13 @@ fn more_than_fits(ring: &mut dyn Ring) -> Result {
         }
     }
     assert!(ring.queue().is_full());
-    let done = drain(ring, 80)?;
+    if ring.kind().flags.contains(SetupFlags::CQE_MIXED) {
+        // Nobody can tell whether one came twice.
+        let quiesced = ring.quiesce(80, A_WHILE);
+        assert_eq!(parts(quiesced), Err((Errno::OVERFLOW, 0)));
+        return ring.works(50);
+    }
+    let done = ends(ring, 80)?;
     assert!(done.into_iter().eq((0..80).map(|n| (n, Err(Errno::CANCELED)))));
     ring.works(50)
 }
@@ -101,13 +136,98 @@ fn not_all_counts(ring: &mut dyn Ring) -> Result {
     // SAFETY: what a timeout points to is a constant.
     unsafe { ring.push(&[hour(0), hour(1)]) }?;
     ring.submit()?;
-    let (mut outstanding, mut others) = (2, 0);
-    ring.drain(&mut outstanding, &[0, 1], &mut |cqe| {
+    let (mut in_flight, mut others) = (2, 0);
+    ring.quiesce_with(&mut in_flight, LIMIT, &[0, 1], &mut |cqe| {
         others += u32::from(cqe.user_data() >= 100);
         cqe.user_data() < 100
     })?;
-    assert_eq!((outstanding, others), (0, 3));
+    assert_eq!((in_flight, others), (0, 3));
     ring.works(5)
+}
+
+/// The time runs out, whatever there is to wait for.
+fn one_too_many(ring: &mut dyn Ring) -> Result {
+    ring.push_nops([0], Flags::empty())?;
+    // SAFETY: what a timeout points to is a constant.
+    unsafe { ring.push(&[hour(1)]) }?;
+    let mut in_flight = 3;
+    let quiesced = ring.quiesce_with(&mut in_flight, A_WHILE, &[0, 1], &mut |_| true);
+    assert_eq!((parts(quiesced), in_flight), (Err((Errno::TIME, 1)), 1));
+    assert_eq!(parts(ring.quiesce(1, Duration::ZERO)), Err((Errno::TIME, 1)));
+    ring.works(5)
+}
+
+/// A cancellation must not become a part of the chain that it is to cancel, whether the queue is
+/// full or not.
+fn newest_is_linked(ring: &mut dyn Ring) -> Result {
+    let lengths = [(Flags::IO_LINK, 16), (Flags::IO_HARDLINK, 2)];
+    for (flag, longest) in [(Flags::empty(), 16)].into_iter().chain(lengths) {
+        for n in [1, longest] {
+            let (reader, _writer) = pipe()?;
+            let poll = PollAdd::new(&reader, PollFlags::IN).build();
+            let polls: Vec<_> = (0..n).map(|i| poll.user_data(i).flags(flag)).collect();
+            // SAFETY: the pipe outlives the polls, which `quiesce_with` ends.
+            unsafe { ring.push(&polls) }?;
+            // Hard links go on behind what is cancelled, one poll at a time.
+            let done = ends(ring, n as usize)?;
+            ensure!(done.iter().all(|end| end.1 == Err(Errno::CANCELED)), "{flag:?}: {done:?}");
+        }
+    }
+    ring.works(5)
+}
+
+/// What waits for all that came before does not keep it from being cancelled.
+fn behind_io_drain(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what a timeout points to is a constant.
+    unsafe { ring.push(&[hour(0), nop(1).flags(Flags::IO_DRAIN), hour(2)]) }?;
+    let done = ends(ring, 3)?;
+    let cancelled = Err(Errno::CANCELED);
+    assert_eq!(done, [(0, cancelled), (1, Ok(0)), (2, cancelled)]);
+    ring.works(5)
+}
+
+/// Where nothing but a look finds completions. (Older kernels refuse what is not polled for.)
+fn polled(ring: &mut dyn Ring) -> Result {
+    ring.push_nops([0, 1, 2], Flags::empty())?;
+    assert_eq!(ends(ring, 3)?.len(), 3);
+    assert_eq!(parts(ring.quiesce(1, A_WHILE)), Err((Errno::TIME, 1)));
+    Ok(())
+}
+
+/// Seven NOPs of both sizes overflow the queue in such a way that one comes twice.
+fn mixed_overflows(ring: &mut dyn Ring) -> Result {
+    if !ring.kind().flags.contains(SetupFlags::CQE_MIXED) {
+        return Ok(());
+    }
+    let big = |user_data| Nop::new().big_cqe([5, 6]).build().user_data(user_data);
+    let nops = [nop(0), big(1), big(2), big(3), big(4), nop(5), nop(6)];
+    // SAFETY: NOPs point to nothing, and a timeout to a constant.
+    unsafe { ring.push(&nops) }?;
+    ring.submit()?;
+    // SAFETY: as above.
+    unsafe { ring.push(&[hour(7)]) }?;
+    assert_eq!(parts(ring.quiesce(8, A_WHILE)), Err((Errno::OVERFLOW, 0)));
+    ring.works(20)
+}
+
+/// What `is_counted` has said before it panicked counts.
+fn panic_keeps_count() -> Result {
+    let mut ring = IoUring::new(8)?;
+    // SAFETY: a NOP uses nothing.
+    unsafe { ring.submission().push_multiple(&[nop(0), nop(1), nop(2)]) }?;
+    ring.submit()?;
+    let mut in_flight = 3;
+    let quiesces = || {
+        ring.quiesce_with(&mut in_flight, LIMIT, &[], |cqe| {
+            assert_ne!(cqe.user_data(), 1, "on purpose");
+            true
+        })
+    };
+    assert!(catch_unwind(AssertUnwindSafe(quiesces)).is_err());
+    assert_eq!(in_flight, 2);
+    // The one that it saw is gone.
+    assert_eq!(parts(ring.quiesce(in_flight - 1, LIMIT)), Ok(()));
+    works(&mut ring, 5)
 }
 
 /// As on kernels that know no time to wait.
@@ -121,9 +241,11 @@ fn without_ext_arg() -> Result {
         unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, Parameters::from_raw(params)) }?;
     // SAFETY: what a timeout points to is a constant.
     unsafe { ring.submission().push_multiple(&[hour(0), hour(1)]) }?;
-    let mut outstanding = 2;
-    ring.drain(&mut outstanding, &[0, 1], |_| true)?;
-    assert_eq!(outstanding, 0);
+    let mut in_flight = 2;
+    ring.quiesce_with(&mut in_flight, LIMIT, &[0, 1], |_| true)?;
+    assert_eq!(in_flight, 0);
+    // Nothing is in flight that would wake it.
+    assert_eq!(parts(ring.quiesce(1, A_WHILE)), Err((Errno::TIME, 1)));
     works(&mut ring, 5)
 }
 
@@ -134,19 +256,17 @@ fn failure_keeps_count() -> Result {
     unsafe { ring.submission().push_multiple(&[hour(0), nop(1), hour(2)]) }?;
     ring.submit()?;
     let elsewhere = move || {
-        let mut outstanding = 3;
-        let drained = ring.drain(&mut outstanding, &[0, 1, 2], |_| true);
-        (ring, drained, outstanding)
+        let mut in_flight = 3;
+        let quiesced = ring.quiesce_with(&mut in_flight, LIMIT, &[0, 1, 2], |_| true);
+        (ring, quiesced, in_flight)
     };
-    let (mut ring, drained, mut outstanding) =
-        thread::spawn(elsewhere).join().expect("it panicked");
-    assert_eq!((drained, outstanding), (Err(Errno::EXIST), 2));
+    let (mut ring, quiesced, in_flight) = thread::spawn(elsewhere).join().expect("it panicked");
+    assert_eq!((parts(quiesced), in_flight), (Err((Errno::EXIST, 2)), 2));
     // Nor does it leave a cancellation to the next submit.
     assert!(ring.submission().is_empty());
     ring.submit()?;
     assert!(ring.status().is_empty(), "{:?}", ring.completion().next());
-    ring.drain(&mut outstanding, &[0, 1, 2], |_| true)?;
-    assert_eq!(outstanding, 0);
+    ring.quiesce(in_flight, LIMIT)?;
     works(&mut ring, 5)
 }
 
@@ -241,14 +361,14 @@ fn direct_read(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// Reads directly, cancels, and drains. Returns whether a read was in flight when the cancellation
+/// Reads directly, cancels, and quiesces. Returns whether a read was in flight when the cancellation
 /// had found nothing.
 fn direct_reads(ring: &mut dyn Ring, large: &Large) -> Result<bool> {
     const CANCEL: u64 = 100;
     // SAFETY: the memory is initialised, and nobody else uses it.
     unsafe { large.memory.all().cast::<u8>().write_bytes(0, large.content.len()) };
     let cancel = AsyncCancel2::new(CancelBuilder::any().all()).build().user_data(CANCEL);
-    // SAFETY: `large` outlives the reads, to whose end `drain` comes; a cancellation points to
+    // SAFETY: `large` outlives the reads, which `quiesce_with` ends; a cancellation points to
     // nothing.
     unsafe {
         ring.push(&large.reads(&large.direct))?;
@@ -265,7 +385,7 @@ fn direct_reads(ring: &mut dyn Ring, large: &Large) -> Result<bool> {
         .map(|cqe| (cqe.user_data(), cqe.to_result()))
         .partition(|(user_data, _)| *user_data == CANCEL);
     let in_flight = PARTS - reads.len();
-    reads.extend(drain(ring, in_flight)?);
+    reads.extend(ends(ring, in_flight)?);
     large.check(&reads)?;
     assert_eq!(cancels, [(CANCEL, Ok(0))]);
     assert!(reads.iter().all(|(_, read)| *read == Ok(PART as u32)), "{reads:?}");
@@ -276,10 +396,10 @@ fn buffered_read(ring: &mut dyn Ring) -> Result {
     let large = Large::new()?;
     // So that there is something to wait for.
     fadvise(&large.usual, 0, None, Advice::DontNeed)?;
-    // SAFETY: `large` outlives the reads, to whose end `drain` comes.
+    // SAFETY: `large` outlives the reads, which `quiesce_with` ends.
     unsafe { ring.push(&large.reads(&large.usual)) }?;
     assert_eq!(ring.submit(), Ok(PARTS));
-    let done = drain(ring, PARTS)?;
+    let done = ends(ring, PARTS)?;
     large.check(&done)?;
     // Those that no worker had started yet are cancelled.
     let ends =
