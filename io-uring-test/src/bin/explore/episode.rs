@@ -271,6 +271,7 @@ impl Lockstep<'_> {
             | Step::Elsewhere { ring }
             | Step::Fork { ring, .. }
             | Step::Eventfd { ring, .. }
+            | Step::Quiesce { ring }
             | Step::Drop { ring } => {
                 if !self.has(ring) {
                     return Ok(());
@@ -410,10 +411,6 @@ impl Lockstep<'_> {
         if submits && !self.may_submit(r) {
             return Ok(());
         }
-        let want = match self.model.kernel.merged {
-            true => want,
-            false => want.map(|want| want.min((1 << 31) - 1)),
-        };
         // There is no coming back from that wait.
         let cq = &self.model.ring(r).cq;
         let most = u64::from(cq.capacity) - 1;
@@ -609,6 +606,7 @@ impl Lockstep<'_> {
             }
             Step::Wait { want, args, .. } => self.enter(r, false, Some(self.want(r, want)), args, false, false),
             Step::Reap { how, n, .. } => self.reap(r, how, n),
+            Step::Quiesce { .. } => self.quiesce(r),
             Step::Drop { .. } => {
                 if !op::is_sent_to(&self.model, r) {
                     self.drop_ring(r);
@@ -628,3 +626,4 @@ impl Lockstep<'_> {
 const _: () = assert!(PAD != 0 && errno::EBADFD != 0);
 
 mod calls;
+mod quiesce;

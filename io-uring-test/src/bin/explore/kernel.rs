@@ -108,6 +108,5 @@ pub(crate) fn ask() -> Result<Kernel> {
         reg_reg_ring: has(Features::REG_REG_RING),
         unpinned_memory,
         known: Known::here(),
-        merged: false,
     })
 }

@@ -40,9 +40,6 @@ struct Args {
     /// How many steps an episode has at most.
     #[arg(long, default_value_t = 100)]
     length: usize,
-    /// The library has what the other branches mend.
-    #[arg(long)]
-    merged: bool,
     /// Begin with this episode.
     #[arg(long, default_value_t = 0)]
     episode: u64,
@@ -67,7 +64,7 @@ fn main() -> ExitCode {
 fn explore(args: &Args) -> Result<bool> {
     let clock = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
     let seed = args.seed.unwrap_or(clock % 1_000_000_000);
-    let kernel = model::Kernel { merged: args.merged, ..kernel::ask()? };
+    let kernel = kernel::ask()?;
     let (major, minor) = kernel.known.version;
     println!("seed {seed}, Linux {major}.{minor} ({})", std::env::consts::ARCH);
     let start = Instant::now();

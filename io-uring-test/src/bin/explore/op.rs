@@ -36,7 +36,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         188..194 => Op::PollRemove { user_data: target(model, ring, arg) },
         194..200 => Op::TimeoutRemove { user_data: target(model, ring, arg) },
         200..232 if kernel.messages => message(kernel, model, ring, raw.arg, user_data),
-        232..238 => Op::CloseSlot { slot: if kernel.merged { slot(raw.arg) } else { slot(raw.arg).min(u32::MAX - 1) } },
+        232..238 => Op::CloseSlot { slot: slot(raw.arg) },
         238..244 => {
             let slot = slot(raw.arg);
             let at = model.rings[ring].as_ref().and_then(|it| it.slots.as_ref()?.get(slot as usize).copied()?);
@@ -164,7 +164,7 @@ fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64)
         0..4 => None,
         4 => Some(0),
         5 => Some(F_32),
-        6 => Some(F_32 | if kernel.merged { F_SKIP } else { 0 }),
+        6 => Some(F_32 | F_SKIP),
         _ => Some(F_SKIP),
     };
     Op::Message { ring: to, user_data: user_data | 1 << 32, result: 5, flags, skip: arg >= 250 }

@@ -1,7 +1,7 @@
 //! The kinds of submission queue, as far as they differ.
 
 use rustix_uring::squeue::{Entry, Entry128, EntryMarker, Mixed, PushError, Rewind};
-use rustix_uring::{Errno, Handle, SubmissionQueue, Submitter};
+use rustix_uring::{Errno, Handle, IoUring, SubmissionQueue, Submitter, cqueue};
 
 pub(crate) trait Place {
     fn user_data(&self) -> u64;
@@ -39,6 +39,8 @@ pub(crate) trait Kind: EntryMarker<Place: Place> + Sized {
     ) -> Result<(), PushError>;
     /// `false` where the kind has no such method.
     unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool;
+    /// Takes entries back without `unsafe`: down to so many, or, where the kind cannot, all.
+    fn take_back<C: cqueue::EntryMarker, H: Handle>(ring: &mut IoUring<Self, C, H>, len: usize) -> Result<(), Errno>;
     /// Submits what the view has, its own way.
     fn submit_view<H: Handle>(
         queue: &mut SubmissionQueue<'_, Self>,
@@ -119,10 +121,24 @@ macro_rules! truncate {
             unsafe { queue.truncate(len) };
             true
         }
+
+        fn take_back<C: cqueue::EntryMarker, H: Handle>(
+            ring: &mut IoUring<Self, C, H>,
+            len: usize,
+        ) -> Result<(), Errno> {
+            ring.truncate(len)
+        }
     };
     (no) => {
         unsafe fn truncate(_: &mut SubmissionQueue<'_, Self>, _: usize) -> bool {
             false
+        }
+
+        fn take_back<C: cqueue::EntryMarker, H: Handle>(
+            ring: &mut IoUring<Self, C, H>,
+            _: usize,
+        ) -> Result<(), Errno> {
+            ring.clear()
         }
     };
 }

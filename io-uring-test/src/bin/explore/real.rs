@@ -3,6 +3,7 @@
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use rustix_uring::squeue::{Entry, Entry128, PushError};
 use rustix_uring::types::SubmitArgs;
@@ -96,6 +97,14 @@ pub(crate) trait Ring {
     /// Submits in another thread, and comes back.
     fn submit_elsewhere(self: Box<Self>) -> (Option<Result<usize, Errno>>, Box<dyn Ring>);
     fn eventfd_disabled(&mut self, set: Option<bool>) -> bool;
+    /// The safe forms of `truncate` and `clear`.
+    fn take_back(&mut self, len: usize) -> Result<(), Errno>;
+    fn quiesce(
+        &mut self,
+        in_flight: &mut usize,
+        time: Duration,
+        each: &mut dyn FnMut(Cqe) -> bool,
+    ) -> Result<(), Errno>;
 }
 
 /// Register calls.
@@ -470,6 +479,19 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
             }
             queue.eventfd_disabled()
         })
+    }
+
+    fn take_back(&mut self, len: usize) -> Result<(), Errno> {
+        on!(self, ring => S::take_back(ring, len))
+    }
+
+    fn quiesce(
+        &mut self,
+        in_flight: &mut usize,
+        time: Duration,
+        each: &mut dyn FnMut(Cqe) -> bool,
+    ) -> Result<(), Errno> {
+        on!(self, ring => ring.quiesce_with(in_flight, time, &[], |cqe| each(cqe.cqe())).map_err(Errno::from))
     }
 }
 

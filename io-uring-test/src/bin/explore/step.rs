@@ -68,6 +68,8 @@ pub(crate) enum Step {
     Elsewhere { ring: usize },
     Fork { ring: usize, child: u8 },
     Eventfd { ring: usize, disable: bool },
+    /// Cancels everything, and comes to the end of it.
+    Quiesce { ring: usize },
     /// Drops a ring, whatever is in flight.
     Drop { ring: usize },
     /// Makes a ring where there is none.
@@ -101,6 +103,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (1, Kind::Elsewhere),
     (1, Kind::Fork),
     (4, Kind::Eventfd),
+    (8, Kind::Quiesce),
     (2, Kind::Drop),
     (10, Kind::Make),
 ];
@@ -133,6 +136,7 @@ pub(crate) enum Kind {
     Elsewhere,
     Fork,
     Eventfd,
+    Quiesce,
     Drop,
     Make,
 }
@@ -235,6 +239,7 @@ impl Step {
             Kind::Elsewhere => Self::Elsewhere { ring },
             Kind::Fork => Self::Fork { ring, child: b },
             Kind::Eventfd => Self::Eventfd { ring, disable: b & 1 != 0 },
+            Kind::Quiesce => Self::Quiesce { ring },
             Kind::Drop => Self::Drop { ring },
             Kind::Make => Self::Make { ring: usize::from(a < 230), raw: [a, b, c, d] },
         }

@@ -140,6 +140,11 @@ impl Cq {
         }
     }
 
+    /// What is ready, and what waits for room.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Cqe> {
+        self.visible().chain(&self.overflow)
+    }
+
     /// What the program sees, oldest first.
     pub(crate) fn visible(&self) -> impl Iterator<Item = &Cqe> {
         self.places.iter().filter_map(|place| match place {

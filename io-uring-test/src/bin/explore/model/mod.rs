@@ -63,9 +63,6 @@ pub(crate) struct Kernel {
     pub(crate) reg_reg_ring: bool,
     pub(crate) unpinned_memory: bool,
     pub(crate) known: crate::known::Known,
-    /// The library has what other branches mend: huge wants, last slots, filler of two, waits without
-    /// a call.
-    pub(crate) merged: bool,
 }
 
 /// A pipe, as far as its reader sees it.
