@@ -21,7 +21,12 @@ impl Pages {
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
         let start = unsafe {
-            mmap_anonymous(ptr::null_mut(), Self::LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+            mmap_anonymous(
+                ptr::null_mut(),
+                Self::LEN,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
         }?;
         let start = NonNull::new(start.cast::<u8>()).context("mapped at address 0")?;
         // SAFETY: the pages are ours, and as long.
@@ -58,7 +63,10 @@ pub(crate) fn build(setup: &Setup) -> Result<(Result<Box<dyn Ring>, Errno>, Opti
     Ok((ring, memory))
 }
 
-fn by_completion<S: Kind>(setup: &Setup, pages: Option<NonNull<[u8]>>) -> Result<Box<dyn Ring>, Errno> {
+fn by_completion<S: Kind>(
+    setup: &Setup,
+    pages: Option<NonNull<[u8]>>,
+) -> Result<Box<dyn Ring>, Errno> {
     match setup.cq {
         Size::Small => of_kind::<S, cqueue::Entry>(setup, pages),
         Size::Big => of_kind::<S, cqueue::Entry32>(setup, pages),
@@ -66,7 +74,10 @@ fn by_completion<S: Kind>(setup: &Setup, pages: Option<NonNull<[u8]>>) -> Result
     }
 }
 
-fn of_kind<S: Kind, C: CKind>(setup: &Setup, pages: Option<NonNull<[u8]>>) -> Result<Box<dyn Ring>, Errno> {
+fn of_kind<S: Kind, C: CKind>(
+    setup: &Setup,
+    pages: Option<NonNull<[u8]>>,
+) -> Result<Box<dyn Ring>, Errno> {
     let builder = builder::<S, C>(setup);
     let entries = setup.entries;
     match (setup.how, pages) {

@@ -67,7 +67,11 @@ macro_rules! say {
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: &T, model: &T) -> Same {
-    if real == model { Ok(()) } else { Err(format!("{what}: {real:?}, and the model says {model:?}")) }
+    if real == model {
+        Ok(())
+    } else {
+        Err(format!("{what}: {real:?}, and the model says {model:?}"))
+    }
 }
 
 fn raw<T>(result: Result<T, Errno>) -> Result<T, i32> {
@@ -125,8 +129,12 @@ impl Lockstep<'_> {
         let real = raw(real);
         match (real, predicted) {
             (Err(real), Err(model)) => same("setup", &real, &model),
-            (Ok(_), Err(model)) => Err(format!("setup: a ring, and the model says errno {model}: {setup:?}")),
-            (Err(real), Ok(_)) => Err(format!("setup: errno {real}, and the model says a ring: {setup:?}")),
+            (Ok(_), Err(model)) => {
+                Err(format!("setup: a ring, and the model says errno {model}: {setup:?}"))
+            }
+            (Err(real), Ok(_)) => {
+                Err(format!("setup: errno {real}, and the model says a ring: {setup:?}"))
+            }
             (Ok(mut ring), Ok(built)) => {
                 say!(self, "let mut {0} = {0}.unwrap();", op::name(r));
                 let params = ring.params();
@@ -134,11 +142,16 @@ impl Lockstep<'_> {
                 let known = built.flags;
                 same("parameters", &real, &(built.sq_entries, built.cq_entries, known))?;
                 same("registered", &ring.registered_index().is_some(), &built.registered)?;
-                let idle = known & (crate::model::setup::flag::IOPOLL | crate::model::setup::flag::SQPOLL);
+                let idle =
+                    known & (crate::model::setup::flag::IOPOLL | crate::model::setup::flag::SQPOLL);
                 if idle != 0 {
                     // Set up, and looked at.
                     ring.look(&mut self.seen);
-                    return same("a new ring is empty", &(self.seen.queued, self.seen.ready), &(0, 0));
+                    return same(
+                        "a new ring is empty",
+                        &(self.seen.queued, self.seen.ready),
+                        &(0, 0),
+                    );
                 }
                 self.rings[r] = Some(ring);
                 self.memory[r] = pages;
@@ -168,7 +181,9 @@ impl Lockstep<'_> {
     /// Compares all that is visible.
     fn compare(&mut self) -> Same {
         for r in 0..2 {
-            let (Some(real), Some(model)) = (&mut self.rings[r], &mut self.model.rings[r]) else { continue };
+            let (Some(real), Some(model)) = (&mut self.rings[r], &mut self.model.rings[r]) else {
+                continue;
+            };
             real.look(&mut self.seen);
             let expected = &mut self.expected;
             expected.queued = model.sq.len();
@@ -176,7 +191,10 @@ impl Lockstep<'_> {
             expected.queue_empty = model.sq.len() == 0;
             expected.left.clear();
             expected.left.extend(model.sq.left());
-            if std::mem::take(&mut model.taskrun_is_open) || model.taskrun_for_nothing || model.workers {
+            if std::mem::take(&mut model.taskrun_is_open)
+                || model.taskrun_for_nothing
+                || model.workers
+            {
                 model.taskrun_for_nothing = self.seen.taskrun;
             }
             expected.cq_overflow = model.cq.overflows();
@@ -211,7 +229,11 @@ impl Lockstep<'_> {
             self.model.ring(r).cq.flush();
             self.model.system_call();
             let (len, overflows) = (self.model.ring(r).cq.len(), self.model.ring(r).cq.overflows());
-            say!(self, "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}", op::name(r));
+            say!(
+                self,
+                "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}",
+                op::name(r)
+            );
             let patience = self.watch.patience().max(least + 1);
             let real = self.real(r);
             for i in 0..patience {
@@ -244,7 +266,19 @@ impl Lockstep<'_> {
                     return Ok(());
                 }
                 let [a, b, c, d] = raw;
-                self.make(ring, &Setup::of([c, b, d, a.rotate_left(3), b ^ d, a ^ c, c.rotate_left(4), d.rotate_left(3)]))
+                self.make(
+                    ring,
+                    &Setup::of([
+                        c,
+                        b,
+                        d,
+                        a.rotate_left(3),
+                        b ^ d,
+                        a ^ c,
+                        c.rotate_left(4),
+                        d.rotate_left(3),
+                    ]),
+                )
             }
             Step::Feed { pipe, n } => self.feed(pipe % PIPES, n),
             Step::HangUp { pipe } => self.hang_up(pipe % PIPES),
@@ -321,7 +355,11 @@ impl Lockstep<'_> {
         for i in 0..n {
             let user_data = self.next;
             self.next += 1;
-            let draw = Raw { arg: draw.arg.wrapping_add(37 * i as u8), flags: draw.flags.wrapping_add(53 * i as u8), ..draw };
+            let draw = Raw {
+                arg: draw.arg.wrapping_add(37 * i as u8),
+                flags: draw.flags.wrapping_add(53 * i as u8),
+                ..draw
+            };
             let (mut op, flags) = op::draw(&self.model, r, draw, user_data);
             // Of several, only the first is one of a kind.
             if i > 0 && matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::Poll { .. }) {
@@ -407,7 +445,15 @@ impl Lockstep<'_> {
     }
 
     /// Submits, or waits, and compares what comes of it.
-    fn enter(&mut self, r: usize, submits: bool, want: Option<u64>, args: bool, min_wait: bool, view: bool) -> Same {
+    fn enter(
+        &mut self,
+        r: usize,
+        submits: bool,
+        want: Option<u64>,
+        args: bool,
+        min_wait: bool,
+        view: bool,
+    ) -> Same {
         if submits && !self.may_submit(r) {
             return Ok(());
         }
@@ -420,7 +466,11 @@ impl Lockstep<'_> {
         if wants_time && !self.model.kernel.ext_arg {
             return Ok(());
         }
-        let expected = if submits { self.model.submit(r, want) } else { self.model.wait(r, want.unwrap_or(0)) };
+        let expected = if submits {
+            self.model.submit(r, want)
+        } else {
+            self.model.wait(r, want.unwrap_or(0))
+        };
         let ran_out = self.model.ran_out;
         let name = op::name(r);
         let wanted = usize::try_from(want.unwrap_or(0)).unwrap_or(usize::MAX);
@@ -439,16 +489,26 @@ impl Lockstep<'_> {
         }
         let call = match (submits, want, limited) {
             (true, None, _) => "submit()".to_string(),
-            (true, Some(_), true) => format!("submit_with_args({wanted}, &SubmitArgs::new().timespec(&{}))", if ran_out { "SHORT" } else { "LONG" }),
+            (true, Some(_), true) => format!(
+                "submit_with_args({wanted}, &SubmitArgs::new().timespec(&{}))",
+                if ran_out { "SHORT" } else { "LONG" }
+            ),
             (true, Some(_), false) => format!("submit_and_wait({wanted})"),
-            (false, _, true) => format!("submitter().wait_with_args({wanted}, &SubmitArgs::new().timespec(&{}))", if ran_out { "SHORT" } else { "LONG" }),
+            (false, _, true) => format!(
+                "submitter().wait_with_args({wanted}, &SubmitArgs::new().timespec(&{}))",
+                if ran_out { "SHORT" } else { "LONG" }
+            ),
             (false, _, false) => format!("submitter().wait({wanted})"),
         };
-        say!(self, "assert_eq!({name}.{call}, {}); // {expected:?}", match &expected {
-            Ok(_) if !submits => "Ok(())".to_string(),
-            Ok(n) => format!("Ok({n})"),
-            Err(errno) => format!("Err(Errno::from_raw_os_error({errno}))"),
-        });
+        say!(
+            self,
+            "assert_eq!({name}.{call}, {}); // {expected:?}",
+            match &expected {
+                Ok(_) if !submits => "Ok(())".to_string(),
+                Ok(n) => format!("Ok({n})"),
+                Err(errno) => format!("Err(Errno::from_raw_os_error({errno}))"),
+            }
+        );
         let real = self.real(r);
         let result = match (submits, want, limited) {
             (true, None, _) => real.submit(view),
@@ -480,12 +540,14 @@ impl Lockstep<'_> {
             return false;
         }
         // And when a worker is done with what is silent does not show.
-        let workers = open.is_some() || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
+        let workers = open.is_some()
+            || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
         if workers && (ring.sq.entries().any(|entry| entry.is_silent()) || !ring.work.is_empty()) {
             return false;
         }
         // Neither may it come to waiting behind a drain, for the same reason.
-        let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::DRAIN != 0);
+        let drains = ring.drain_active
+            || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::DRAIN != 0);
         if drains && ring.sq.entries().any(|entry| entry.op.may_wait()) {
             return false;
         }
@@ -531,13 +593,26 @@ impl Lockstep<'_> {
         let peeked = self.real(r).peek();
         let mut taken = Vec::new();
         self.real(r).reap(how, n, &mut taken);
-        say!(self, "{}", match how {
-            Reap::All => format!("println!(\"{{:?}}\", {name}.completion().collect::<Vec<_>>());"),
-            Reap::Some => format!("println!(\"{{:?}}\", {name}.completion().take({n}).collect::<Vec<_>>());"),
-            Reap::Fill => format!("println!(\"{{:?}}\", {name}.completion().fill(&mut [const {{ std::mem::MaybeUninit::uninit() }}; 8][..{n}]));"),
-            Reap::Slices => format!("let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.as_slices());\nqueue.consume({n});\ndrop(queue);"),
-            Reap::Forget => format!("let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.by_ref().take({n}).collect::<Vec<_>>());\nstd::mem::forget(queue);"),
-        });
+        say!(
+            self,
+            "{}",
+            match how {
+                Reap::All =>
+                    format!("println!(\"{{:?}}\", {name}.completion().collect::<Vec<_>>());"),
+                Reap::Some => format!(
+                    "println!(\"{{:?}}\", {name}.completion().take({n}).collect::<Vec<_>>());"
+                ),
+                Reap::Fill => format!(
+                    "println!(\"{{:?}}\", {name}.completion().fill(&mut [const {{ std::mem::MaybeUninit::uninit() }}; 8][..{n}]));"
+                ),
+                Reap::Slices => format!(
+                    "let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.as_slices());\nqueue.consume({n});\ndrop(queue);"
+                ),
+                Reap::Forget => format!(
+                    "let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.by_ref().take({n}).collect::<Vec<_>>());\nstd::mem::forget(queue);"
+                ),
+            }
+        );
         let all = how == Reap::All;
         let mut peeked = peeked;
         if self.model.ring(r).cq.size == Size::Big && self.model.kernel.known.has("stale_big") {
@@ -578,7 +653,8 @@ impl Lockstep<'_> {
         }
         same("completions", &taken.len(), &expected.len())?;
         let ring = self.model.ring(r);
-        if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty() {
+        if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty()
+        {
             ring.unordered = false;
         }
         if how != Reap::Forget || at_the_end {
@@ -600,11 +676,15 @@ impl Lockstep<'_> {
         match step {
             Step::Push { n, how, raw, .. } => self.push(r, n, how, raw),
             Step::Submit { by_view, .. } => self.enter(r, true, None, false, false, by_view),
-            Step::SubmitAndWait { want, .. } => self.enter(r, true, Some(self.want(r, want)), false, false, false),
+            Step::SubmitAndWait { want, .. } => {
+                self.enter(r, true, Some(self.want(r, want)), false, false, false)
+            }
             Step::SubmitWithArgs { want, min_wait, .. } => {
                 self.enter(r, true, Some(self.want(r, want)), true, min_wait, false)
             }
-            Step::Wait { want, args, .. } => self.enter(r, false, Some(self.want(r, want)), args, false, false),
+            Step::Wait { want, args, .. } => {
+                self.enter(r, false, Some(self.want(r, want)), args, false, false)
+            }
             Step::Reap { how, n, .. } => self.reap(r, how, n),
             Step::Quiesce { .. } => self.quiesce(r),
             Step::Drop { .. } => {

@@ -66,7 +66,8 @@ fn child(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), i32> {
     }
     if let Some(ring) = &mut ring {
         // SAFETY: a NOP uses no memory.
-        unsafe { ring.submission().push(&opcode::Nop::new().build().user_data(5)) }.map_err(|_| 5)?;
+        unsafe { ring.submission().push(&opcode::Nop::new().build().user_data(5)) }
+            .map_err(|_| 5)?;
         if ring.submit_and_wait(1) != Ok(1) {
             return Err(6);
         }

@@ -69,9 +69,11 @@ pub(crate) fn ask() -> Result<Kernel> {
         (flag::SQE_MIXED, 0),
         (flag::SQ_REWIND, flag::NO_SQARRAY),
     ];
-    let mut setup = flags.iter().filter(|(flag, with)| sets_up(flag | with)).fold(0, |all, (flag, _)| all | flag);
-    let unpinned_memory = crate::build::takes_small_pages()?;
-    if unpinned_memory {
+    let mut setup = flags
+        .iter()
+        .filter(|(flag, with)| sets_up(flag | with))
+        .fold(0, |all, (flag, _)| all | flag);
+    if crate::build::takes_small_pages()? {
         setup |= flag::NO_MMAP | flag::REGISTERED_FD_ONLY;
     }
     let defers = setup & flag::DEFER_TASKRUN != 0;
@@ -94,8 +96,10 @@ pub(crate) fn ask() -> Result<Kernel> {
         nop_task_work: run(nop().task_work(true).build())? == 0 && setup & flag::CQE_MIXED != 0,
         nop_big: setup & flag::CQE_MIXED != 0,
         nop128: setup & flag::SQE_MIXED != 0,
-        messages: run(opcode::MsgRingData::new(Fd(-1), 0, 0, None).build())? != -crate::model::errno::EINVAL,
-        message_flags: run(opcode::MsgRingData::new(Fd(-1), 0, 0, Some(0)).build())? != -crate::model::errno::EINVAL,
+        messages: run(opcode::MsgRingData::new(Fd(-1), 0, 0, None).build())?
+            != -crate::model::errno::EINVAL,
+        message_flags: run(opcode::MsgRingData::new(Fd(-1), 0, 0, Some(0)).build())?
+            != -crate::model::errno::EINVAL,
         poll_multi: has(Features::RSRC_TAGS),
         cancel_any: run(opcode::AsyncCancel2::new(CancelBuilder::any()).build())? >= 0,
         sync_cancel: ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1))
@@ -106,7 +110,6 @@ pub(crate) fn ask() -> Result<Kernel> {
         resize_shows_taskrun,
         ring_fds: IoUring::new(1)?.into_local().register_ring_fd().is_ok(),
         reg_reg_ring: has(Features::REG_REG_RING),
-        unpinned_memory,
         known: Known::here(),
     })
 }

@@ -79,6 +79,11 @@ impl Known {
         Self { version }
     }
 
+    /// The rows that this kernel has, for the report.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &'static Fault> {
+        FAULTS.iter().filter(|fault| self.has(fault.name))
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         let fault = FAULTS.iter().find(|fault| fault.name == name).expect("a row of the table");
         fault.from <= self.version && fault.until.is_none_or(|until| self.version < until)

@@ -43,6 +43,12 @@ struct Args {
     /// Begin with this episode.
     #[arg(long, default_value_t = 0)]
     episode: u64,
+    /// List the faults of kernels that are known, and what the model does about them.
+    #[arg(long)]
+    known: bool,
+    /// Report a difference as it was found, without looking for a shorter sequence.
+    #[arg(long)]
+    brief: bool,
     /// Run that one only.
     #[arg(long)]
     only: bool,
@@ -64,9 +70,19 @@ fn main() -> ExitCode {
 fn explore(args: &Args) -> Result<bool> {
     let clock = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
     let seed = args.seed.unwrap_or(clock % 1_000_000_000);
+    // SAFETY: a signal that ends us, if what the kernel is asked with hangs.
+    unsafe { libc::alarm(60) };
     let kernel = kernel::ask()?;
+    // SAFETY: as above; it has not.
+    unsafe { libc::alarm(0) };
     let (major, minor) = kernel.known.version;
     println!("seed {seed}, Linux {major}.{minor} ({})", std::env::consts::ARCH);
+    if args.known {
+        for fault in kernel.known.rows() {
+            println!("{}\n  model: {}\n  seen: {}", fault.name, fault.model, fault.reproduction);
+        }
+        return Ok(true);
+    }
     let start = Instant::now();
     let plan = supervise::Plan {
         seed,
@@ -80,6 +96,10 @@ fn explore(args: &Args) -> Result<bool> {
     let seconds = start.elapsed().as_secs_f64();
     report::summary(&outcome, seconds);
     let Some(found) = &outcome.found else { return Ok(true) };
+    if args.brief {
+        println!("episode {} of seed {}: {}", found.episode, plan.seed, found.what);
+        return Ok(false);
+    }
     report::difference(&kernel, &plan, found)?;
     Ok(false)
 }

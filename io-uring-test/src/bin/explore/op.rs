@@ -39,7 +39,9 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         232..238 => Op::CloseSlot { slot: slot(raw.arg) },
         238..244 => {
             let slot = slot(raw.arg);
-            let at = model.rings[ring].as_ref().and_then(|it| it.slots.as_ref()?.get(slot as usize).copied()?);
+            let at = model.rings[ring]
+                .as_ref()
+                .and_then(|it| it.slots.as_ref()?.get(slot as usize).copied()?);
             // One reader at a time, as below.
             match at {
                 Some(pipe) if is_read(model, pipe) || is_polled(model, pipe) => Op::NOP,
@@ -107,23 +109,31 @@ fn operations(model: &Model, ring: usize) -> impl Iterator<Item = (u64, Op)> {
 }
 
 fn is_read(model: &Model, pipe: usize) -> bool {
-    (0..2).flat_map(|ring| operations(model, ring).map(move |op| (ring, op))).any(|(ring, (_, op))| match op {
-        Op::Read { pipe: at, .. } => at == pipe,
-        Op::ReadSlot { slot, .. } => {
-            let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
-            slots.is_none_or(|slots| slots.get(slot as usize).is_some_and(|at| *at == Some(pipe)))
-        }
-        _ => false,
-    }) || model.retired.contains(&pipe)
+    (0..2).flat_map(|ring| operations(model, ring).map(move |op| (ring, op))).any(
+        |(ring, (_, op))| match op {
+            Op::Read { pipe: at, .. } => at == pipe,
+            Op::ReadSlot { slot, .. } => {
+                let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
+                slots.is_none_or(|slots| {
+                    slots.get(slot as usize).is_some_and(|at| *at == Some(pipe))
+                })
+            }
+            _ => false,
+        },
+    ) || model.retired.contains(&pipe)
 }
 
 fn is_polled(model: &Model, pipe: usize) -> bool {
-    (0..2).flat_map(|ring| operations(model, ring)).any(|(_, op)| matches!(op, Op::Poll { pipe: at, .. } if at == pipe))
+    (0..2)
+        .flat_map(|ring| operations(model, ring))
+        .any(|(_, op)| matches!(op, Op::Poll { pipe: at, .. } if at == pipe))
 }
 
 /// Whether something of the other ring's is to send a message to this one, whose descriptor it names.
 pub(crate) fn is_sent_to(model: &Model, ring: usize) -> bool {
-    (0..2).flat_map(|from| operations(model, from)).any(|(_, op)| matches!(op, Op::Message { ring: to, .. } if to == ring))
+    (0..2)
+        .flat_map(|from| operations(model, from))
+        .any(|(_, op)| matches!(op, Op::Message { ring: to, .. } if to == ring))
 }
 
 /// The user data of something that may be in flight, or of nothing.
@@ -194,7 +204,9 @@ fn cancel_builder(by: Criteria, things: &dyn Things) -> CancelBuilder {
         (None, None) => CancelBuilder::any(),
         (Some(user_data), None) => CancelBuilder::user_data(user_data),
         (None, Some(pipe)) => CancelBuilder::fd(Fd(things.pipe(pipe))),
-        (Some(user_data), Some(pipe)) => CancelBuilder::fd(Fd(things.pipe(pipe))).and_user_data(user_data),
+        (Some(user_data), Some(pipe)) => {
+            CancelBuilder::fd(Fd(things.pipe(pipe))).and_user_data(user_data)
+        }
     };
     if by.all && (by.user_data.is_some() || by.pipe.is_some()) { builder.all() } else { builder }
 }
@@ -238,7 +250,9 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
         Op::Read { pipe, len } => {
             Read::new(Fd(things.pipe(pipe)), things.buffer(user_data).as_ptr(), len).build()
         }
-        Op::ReadSlot { slot, len } => Read::new(Fixed(slot), things.buffer(user_data).as_ptr(), len).build(),
+        Op::ReadSlot { slot, len } => {
+            Read::new(Fixed(slot), things.buffer(user_data).as_ptr(), len).build()
+        }
         Op::Timeout => Timeout::new(&HOUR).build(),
         Op::Cancel { user_data } => AsyncCancel::new(user_data).build(),
         Op::CancelAny { by } => AsyncCancel2::new(cancel_builder(by, things)).build(),
@@ -246,7 +260,11 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
         Op::TimeoutRemove { user_data } => TimeoutRemove::new(user_data).build(),
         Op::Message { ring, user_data, result, flags, skip } => {
             let message = MsgRingData::new(Fd(things.ring(ring)), result, user_data, flags);
-            if skip { message.opcode_flags(MsgRingFlags::CQE_SKIP).build() } else { message.build() }
+            if skip {
+                message.opcode_flags(MsgRingFlags::CQE_SKIP).build()
+            } else {
+                message.build()
+            }
         }
         Op::CloseSlot { slot } => Close::new(Fixed(slot)).build(),
     };
@@ -286,22 +304,35 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
             }
             code + ".build()"
         }
-        Op::NoSuchOpcode => "Entry::from_raw(Sqe { opcode: 200, ..opcode::Nop::new().build().into_raw() })".into(),
-        Op::Ioprio => "Entry::from_raw(Sqe { ioprio: 1, ..opcode::Nop::new().build().into_raw() })".into(),
+        Op::NoSuchOpcode => {
+            "Entry::from_raw(Sqe { opcode: 200, ..opcode::Nop::new().build().into_raw() })".into()
+        }
+        Op::Ioprio => {
+            "Entry::from_raw(Sqe { ioprio: 1, ..opcode::Nop::new().build().into_raw() })".into()
+        }
         Op::ReadNothing => "opcode::Read::new(Fd(-1), buffer(), 1).build()".into(),
         Op::Poll { pipe, multi } => {
             format!("opcode::PollAdd::new(&pipes[{pipe}].0, PollFlags::IN).multi({multi}).build()")
         }
-        Op::Read { pipe, len } => format!("opcode::Read::new(&pipes[{pipe}].0, buffer(), {len}).build()"),
-        Op::ReadSlot { slot, len } => format!("opcode::Read::new(Fixed({slot}), buffer(), {len}).build()"),
+        Op::Read { pipe, len } => {
+            format!("opcode::Read::new(&pipes[{pipe}].0, buffer(), {len}).build()")
+        }
+        Op::ReadSlot { slot, len } => {
+            format!("opcode::Read::new(Fixed({slot}), buffer(), {len}).build()")
+        }
         Op::Timeout => "opcode::Timeout::new(&HOUR).build()".into(),
         Op::Cancel { user_data } => format!("opcode::AsyncCancel::new({user_data}).build()"),
         Op::CancelAny { by } => format!("opcode::AsyncCancel2::new({}).build()", criteria_code(by)),
         Op::PollRemove { user_data } => format!("opcode::PollRemove::new({user_data}).build()"),
-        Op::TimeoutRemove { user_data } => format!("opcode::TimeoutRemove::new({user_data}).build()"),
+        Op::TimeoutRemove { user_data } => {
+            format!("opcode::TimeoutRemove::new({user_data}).build()")
+        }
         Op::Message { ring, user_data, result, flags, skip } => {
             let skip = if skip { ".opcode_flags(MsgRingFlags::CQE_SKIP)" } else { "" };
-            format!("opcode::MsgRingData::new(Fd({}.as_raw_fd()), {result}, {user_data}, {flags:?}){skip}.build()", name(ring))
+            format!(
+                "opcode::MsgRingData::new(Fd({}.as_raw_fd()), {result}, {user_data}, {flags:?}){skip}.build()",
+                name(ring)
+            )
         }
         Op::CloseSlot { slot } => format!("opcode::Close::new(Fixed({slot})).build()"),
     };

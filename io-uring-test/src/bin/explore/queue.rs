@@ -25,8 +25,14 @@ impl Place for Entry128 {
 ///
 /// Of each `unsafe fn`: that of the method of [`SubmissionQueue`] that it calls.
 pub(crate) trait Kind: EntryMarker<Place: Place> + Sized {
-    unsafe fn push_wide(queue: &mut SubmissionQueue<'_, Self>, entry: &Entry128) -> Result<(), PushError>;
-    unsafe fn push_all_wide(queue: &mut SubmissionQueue<'_, Self>, entries: &[Entry128]) -> Result<(), PushError>;
+    unsafe fn push_wide(
+        queue: &mut SubmissionQueue<'_, Self>,
+        entry: &Entry128,
+    ) -> Result<(), PushError>;
+    unsafe fn push_all_wide(
+        queue: &mut SubmissionQueue<'_, Self>,
+        entries: &[Entry128],
+    ) -> Result<(), PushError>;
     unsafe fn push_each_wide(
         queue: &mut SubmissionQueue<'_, Self>,
         n: usize,
@@ -40,7 +46,10 @@ pub(crate) trait Kind: EntryMarker<Place: Place> + Sized {
     /// `false` where the kind has no such method.
     unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool;
     /// Takes entries back without `unsafe`: down to so many, or, where the kind cannot, all.
-    fn take_back<C: cqueue::EntryMarker, H: Handle>(ring: &mut IoUring<Self, C, H>, len: usize) -> Result<(), Errno>;
+    fn take_back<C: cqueue::EntryMarker, H: Handle>(
+        ring: &mut IoUring<Self, C, H>,
+        len: usize,
+    ) -> Result<(), Errno>;
     /// Submits what the view has, its own way.
     fn submit_view<H: Handle>(
         queue: &mut SubmissionQueue<'_, Self>,
@@ -50,7 +59,10 @@ pub(crate) trait Kind: EntryMarker<Place: Place> + Sized {
 
 macro_rules! wide {
     (yes) => {
-        unsafe fn push_wide(queue: &mut SubmissionQueue<'_, Self>, entry: &Entry128) -> Result<(), PushError> {
+        unsafe fn push_wide(
+            queue: &mut SubmissionQueue<'_, Self>,
+            entry: &Entry128,
+        ) -> Result<(), PushError> {
             // SAFETY: the caller's promise.
             unsafe { queue.push(entry) }
         }
@@ -88,11 +100,17 @@ macro_rules! wide {
         }
     };
     (no) => {
-        unsafe fn push_wide(_: &mut SubmissionQueue<'_, Self>, _: &Entry128) -> Result<(), PushError> {
+        unsafe fn push_wide(
+            _: &mut SubmissionQueue<'_, Self>,
+            _: &Entry128,
+        ) -> Result<(), PushError> {
             unreachable!("this kind takes no entries of 128 bytes")
         }
 
-        unsafe fn push_all_wide(_: &mut SubmissionQueue<'_, Self>, _: &[Entry128]) -> Result<(), PushError> {
+        unsafe fn push_all_wide(
+            _: &mut SubmissionQueue<'_, Self>,
+            _: &[Entry128],
+        ) -> Result<(), PushError> {
             unreachable!("this kind takes no entries of 128 bytes")
         }
 

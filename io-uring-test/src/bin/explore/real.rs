@@ -8,7 +8,8 @@ use std::time::Duration;
 use rustix_uring::squeue::{Entry, Entry128, PushError};
 use rustix_uring::types::SubmitArgs;
 use rustix_uring::{
-    Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters, SubmissionQueue, Submitter, cqueue,
+    Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters, SubmissionQueue,
+    Submitter, cqueue,
 };
 
 use crate::model::cqueue::Cqe;
@@ -40,7 +41,8 @@ impl Seen {
     pub(crate) fn difference(&self, model: &Self) -> String {
         let (real, model) = (format!("{self:?}"), format!("{model:?}"));
         let pairs = real.split(", ").zip(model.split(", ")).filter(|(real, model)| real != model);
-        let all: Vec<_> = pairs.map(|(real, model)| format!("{real} (the model: {model})")).collect();
+        let all: Vec<_> =
+            pairs.map(|(real, model)| format!("{real} (the model: {model})")).collect();
         all.join(", ")
     }
 }
@@ -496,7 +498,10 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
 }
 
 /// Makes a ring by its descriptor and its parameters.
-pub(crate) fn anew<S: Kind, C: CKind>(builder: &Builder<S, C>, entries: u32) -> Result<Box<dyn Ring>, Errno> {
+pub(crate) fn anew<S: Kind, C: CKind>(
+    builder: &Builder<S, C>,
+    entries: u32,
+) -> Result<Box<dyn Ring>, Errno> {
     let first = builder.build(entries)?;
     let fd = rustix::io::fcntl_dupfd_cloexec(&first, 0)?;
     let params = *first.params();

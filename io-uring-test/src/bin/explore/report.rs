@@ -18,7 +18,10 @@ pub(crate) fn summary(outcome: &Outcome, seconds: f64) {
     println!("{}", kinds.trim_end_matches(", "));
     let differences = usize::from(outcome.found.is_some());
     let rate = total as f64 / seconds;
-    println!("{} episodes, {total} steps in {seconds:.1} s ({rate:.0}/s), {differences} differences", outcome.episodes);
+    println!(
+        "{} episodes, {total} steps in {seconds:.1} s ({rate:.0}/s), {differences} differences",
+        outcome.episodes
+    );
 }
 
 /// Prints a difference as the shortest program that shows it.
@@ -82,5 +85,9 @@ pub(crate) fn footprint() -> Footprint {
 
 pub(crate) fn same_footprint(before: &Footprint) -> Result<(), String> {
     let now = footprint();
-    if now == *before { Ok(()) } else { Err(format!("left behind: {now:?}, and before {before:?}")) }
+    if now == *before {
+        Ok(())
+    } else {
+        Err(format!("left behind: {now:?}, and before {before:?}"))
+    }
 }

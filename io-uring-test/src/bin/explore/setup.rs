@@ -131,9 +131,15 @@ impl Setup {
         let _ = match self.how {
             How::Build => writeln!(code, "let mut {name} = builder.build({entries});"),
             How::Local => writeln!(code, "let mut {name} = builder.build_local({entries});"),
-            How::In => writeln!(code, "let mut {name} = unsafe {{ builder.build_in({entries}, dirty_pages()) }};"),
+            How::In => writeln!(
+                code,
+                "let mut {name} = unsafe {{ builder.build_in({entries}, dirty_pages()) }};"
+            ),
             How::RegisteredIn => {
-                writeln!(code, "let mut {name} = unsafe {{ builder.build_registered_in({entries}, dirty_pages()) }};")
+                writeln!(
+                    code,
+                    "let mut {name} = unsafe {{ builder.build_registered_in({entries}, dirty_pages()) }};"
+                )
             }
             How::FromFd => writeln!(
                 code,

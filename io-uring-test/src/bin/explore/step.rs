@@ -41,39 +41,117 @@ pub(crate) struct Raw {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Pushes `n` entries of one kind.
-    Push { ring: usize, n: usize, how: Push, raw: Raw },
-    Submit { ring: usize, by_view: bool },
-    SubmitAndWait { ring: usize, want: u8 },
-    SubmitWithArgs { ring: usize, want: u8, min_wait: bool },
-    Wait { ring: usize, want: u8, args: bool },
-    GetEvents { ring: usize },
-    Truncate { ring: usize, len: usize },
-    Clear { ring: usize },
-    Reap { ring: usize, how: Reap, n: usize },
+    Push {
+        ring: usize,
+        n: usize,
+        how: Push,
+        raw: Raw,
+    },
+    Submit {
+        ring: usize,
+        by_view: bool,
+    },
+    SubmitAndWait {
+        ring: usize,
+        want: u8,
+    },
+    SubmitWithArgs {
+        ring: usize,
+        want: u8,
+        min_wait: bool,
+    },
+    Wait {
+        ring: usize,
+        want: u8,
+        args: bool,
+    },
+    GetEvents {
+        ring: usize,
+    },
+    Truncate {
+        ring: usize,
+        len: usize,
+    },
+    Clear {
+        ring: usize,
+    },
+    Reap {
+        ring: usize,
+        how: Reap,
+        n: usize,
+    },
     /// Bytes into a pipe.
-    Feed { pipe: usize, n: usize },
+    Feed {
+        pipe: usize,
+        n: usize,
+    },
     /// Closes the pipe's writing end.
-    HangUp { pipe: usize },
-    Enable { ring: usize },
-    Resize { ring: usize, entries: u32, cq_entries: Option<u32> },
-    SyncCancel { ring: usize, by: u8 },
-    Files { ring: usize, n: u32 },
-    FileUpdate { ring: usize, slot: u32, pipe: Option<usize> },
-    FilesGone { ring: usize },
-    IntoLocal { ring: usize },
-    IntoShared { ring: usize },
-    RegisterFd { ring: usize },
-    UnregisterFd { ring: usize },
-    CloseFd { ring: usize },
-    Elsewhere { ring: usize },
-    Fork { ring: usize, child: u8 },
-    Eventfd { ring: usize, disable: bool },
+    HangUp {
+        pipe: usize,
+    },
+    Enable {
+        ring: usize,
+    },
+    Resize {
+        ring: usize,
+        entries: u32,
+        cq_entries: Option<u32>,
+    },
+    SyncCancel {
+        ring: usize,
+        by: u8,
+    },
+    Files {
+        ring: usize,
+        n: u32,
+    },
+    FileUpdate {
+        ring: usize,
+        slot: u32,
+        pipe: Option<usize>,
+    },
+    FilesGone {
+        ring: usize,
+    },
+    IntoLocal {
+        ring: usize,
+    },
+    IntoShared {
+        ring: usize,
+    },
+    RegisterFd {
+        ring: usize,
+    },
+    UnregisterFd {
+        ring: usize,
+    },
+    CloseFd {
+        ring: usize,
+    },
+    Elsewhere {
+        ring: usize,
+    },
+    Fork {
+        ring: usize,
+        child: u8,
+    },
+    Eventfd {
+        ring: usize,
+        disable: bool,
+    },
     /// Cancels everything, and comes to the end of it.
-    Quiesce { ring: usize },
+    Quiesce {
+        ring: usize,
+    },
     /// Drops a ring, whatever is in flight.
-    Drop { ring: usize },
+    Drop {
+        ring: usize,
+    },
     /// Makes a ring where there is none.
-    Make { ring: usize, raw: [u8; 4] },
+    Make {
+        ring: usize,
+        raw: [u8; 4],
+    },
 }
 
 /// How many of a thousand steps are of each kind.
@@ -196,7 +274,12 @@ impl Step {
                     sync_after: (b & 0x60 == 0x60).then_some(usize::from(b >> 2 & 1)),
                     forget: b >= 0xe0 && b & 4 == 0,
                 };
-                Self::Push { ring, n, how, raw: Raw { op: c, arg: a.wrapping_mul(31) ^ b ^ d, flags: d } }
+                Self::Push {
+                    ring,
+                    n,
+                    how,
+                    raw: Raw { op: c, arg: a.wrapping_mul(31) ^ b ^ d, flags: d },
+                }
             }
             Kind::Submit => Self::Submit { ring, by_view: b & 1 != 0 },
             Kind::SubmitAndWait => Self::SubmitAndWait { ring, want: b },

@@ -66,7 +66,8 @@ impl Shared {
     fn new() -> Result<Self> {
         let (len, protection) = (size_of::<Board>(), ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
-        let page = unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::SHARED) }?;
+        let page =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::SHARED) }?;
         Ok(Self(NonNull::new(page.cast()).context("mapped at address 0")?))
     }
 
@@ -80,7 +81,9 @@ impl Shared {
         let from = self.board().len.load(Ordering::Relaxed) as usize;
         let n = text.len().min(TEXT - from);
         // SAFETY: the text is ours to write while the child runs, and read only after it has ended.
-        unsafe { (&raw mut (*self.0.as_ptr()).text).cast::<u8>().add(from).copy_from(text.as_ptr(), n) };
+        unsafe {
+            (&raw mut (*self.0.as_ptr()).text).cast::<u8>().add(from).copy_from(text.as_ptr(), n)
+        };
         self.board().len.store((from + n) as u32, Ordering::Release);
     }
 
@@ -99,7 +102,11 @@ enum End {
 }
 
 /// Runs something in a child, which exits with what it returns, and ends it if it does not go on.
-fn in_child(shared: &mut Shared, patience: Duration, run: impl FnOnce(&mut Shared) -> i32) -> Result<End> {
+fn in_child(
+    shared: &mut Shared,
+    patience: Duration,
+    run: impl FnOnce(&mut Shared) -> i32,
+) -> Result<End> {
     // SAFETY: there is no other thread; the child ends without coming back.
     let pid = match unsafe { libc::fork() } {
         -1 => bail!("fork fails"),
@@ -155,7 +162,8 @@ struct Pulse<'a> {
 
 impl Watch for Pulse<'_> {
     fn step(&mut self, kind: usize) {
-        let add = |word: &AtomicU64| word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let add =
+            |word: &AtomicU64| word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         add(&self.board.steps[kind]);
         add(&self.board.pulse);
     }
@@ -177,7 +185,8 @@ fn draw(plan: &Plan, number: u64) -> Result<impl ValueTree<Value = Episode>> {
     seed[..8].copy_from_slice(&plan.seed.to_le_bytes());
     seed[8..16].copy_from_slice(&number.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
+    let mut runner =
+        TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
     match episode::strategy(plan.length).new_tree(&mut runner) {
         Ok(tree) => Ok(tree),
         Err(reason) => bail!("{reason}"),
@@ -201,7 +210,11 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
             let Ok(tree) = draw(plan, number) else { return 102 };
             let episode = tree.current();
             drop(tree);
-            let ran = episode::run(kernel, &episode, &mut Pulse { patience: 50_000, board: shared.board(), lines: None });
+            let ran = episode::run(
+                kernel,
+                &episode,
+                &mut Pulse { patience: 50_000, board: shared.board(), lines: None },
+            );
             let whole = ran.and_then(|()| crate::report::same_footprint(&footprint));
             if let Err(what) = whole {
                 shared.write(&what);
@@ -231,7 +244,12 @@ pub(crate) struct Trial {
     pub(crate) lines: String,
 }
 
-fn try_one(kernel: &Kernel, shared: &mut Shared, episode: &Episode, patience: Duration) -> Result<Trial> {
+fn try_one(
+    kernel: &Kernel,
+    shared: &mut Shared,
+    episode: &Episode,
+    patience: Duration,
+) -> Result<Trial> {
     let end = in_child(shared, patience, |shared| {
         let footprint = crate::report::footprint();
         let mut watch = Pulse { patience: 6_000, board: shared.board(), lines: Some(*shared) };

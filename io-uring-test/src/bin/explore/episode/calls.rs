@@ -17,7 +17,10 @@ impl Lockstep<'_> {
         match step {
             Step::GetEvents { .. } => {
                 let expected = self.model.enter(r, 0, Some(0)).map(drop);
-                say!(self, "println!(\"{{:?}}\", {name}.submitter().get_events()); // {expected:?}");
+                say!(
+                    self,
+                    "println!(\"{{:?}}\", {name}.submitter().get_events()); // {expected:?}"
+                );
                 let real = raw(self.real(r).get_events());
                 same("get_events", &real, &expected)?;
                 self.rest(r)
@@ -66,9 +69,13 @@ impl Lockstep<'_> {
                         Ok(())
                     }
                 };
-                self.register(r, &format!("register_files_sparse({n})"), expected, &mut |it| it.files_sparse(n))
+                self.register(r, &format!("register_files_sparse({n})"), expected, &mut |it| {
+                    it.files_sparse(n)
+                })
             }
-            Step::FileUpdate { slot, pipe, .. } => self.file_update(r, slot, pipe.map(|pipe| pipe % PIPES)),
+            Step::FileUpdate { slot, pipe, .. } => {
+                self.file_update(r, slot, pipe.map(|pipe| pipe % PIPES))
+            }
             Step::FilesGone { .. } => {
                 // Requests that wait hold their files by themselves.
                 let expected = self.model.ring(r).slots.take().map(drop).ok_or(ENXIO);
@@ -86,7 +93,11 @@ impl Lockstep<'_> {
                 heir::run(&mut self.rings, own)
             }
             Step::Eventfd { disable, .. } => {
-                say!(self, "{name}.completion().{}_eventfd();", if disable { "disable" } else { "enable" });
+                say!(
+                    self,
+                    "{name}.completion().{}_eventfd();",
+                    if disable { "disable" } else { "enable" }
+                );
                 let real = self.real(r).eventfd_disabled(Some(disable));
                 same("eventfd_disabled", &real, &disable)
             }
@@ -111,7 +122,11 @@ impl Lockstep<'_> {
 
     fn resize(&mut self, r: usize, entries: u32, cq_entries: Option<u32>) -> Same {
         let expected = self.model.resize(r, entries, cq_entries);
-        say!(self, "println!(\"{{:?}}\", {}.resize({entries}, {cq_entries:?})); // {expected:?}", op::name(r));
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.resize({entries}, {cq_entries:?})); // {expected:?}",
+            op::name(r)
+        );
         let real = raw(self.real(r).resize(entries, cq_entries));
         same("resize", &real, &expected)?;
         let params = self.real(r).params();
@@ -128,7 +143,11 @@ impl Lockstep<'_> {
         let by = op::criteria(&self.model, r, by);
         let expected = self.model.sync_cancel(r, by);
         let code = op::criteria_code(by);
-        say!(self, "println!(\"{{:?}}\", {}.submitter().register_sync_cancel(None, {code})); // {expected:?}", op::name(r));
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.submitter().register_sync_cancel(None, {code})); // {expected:?}",
+            op::name(r)
+        );
         let criteria = op::cancels(by, &Borrowed { world: &mut self.world, rings: &self.rings });
         let mut real = Ok(0);
         self.real(r).with_submitter(&mut |it| real = raw(it.sync_cancel(criteria)));
@@ -152,7 +171,9 @@ impl Lockstep<'_> {
             self,
             "println!(\"{{:?}}\", {}.submitter().register_files_update({slot}, &[{}])); // {expected:?}",
             op::name(r),
-            pipe.map_or("FileSlot::EMPTY".into(), |pipe| format!("FileSlot::new(&pipes[{pipe}].0)"))
+            pipe.map_or("FileSlot::EMPTY".into(), |pipe| format!(
+                "FileSlot::new(&pipes[{pipe}].0)"
+            ))
         );
         let file = pipe.map(|pipe| self.world.reader(pipe));
         let mut real = Ok(0);
@@ -232,11 +253,16 @@ impl Lockstep<'_> {
     /// Another thread submits, and is gone.
     fn elsewhere(&mut self, r: usize) -> Same {
         let ring = self.model.ring(r);
-        let plain = ring.sq.entries().all(|entry| entry.op == Op::NOP && entry.flags & !crate::model::operation::LINKS == 0);
-        if ring.built.local || !plain || ring.taskrun() || ring.cq.overflows() || ring.drain_active {
+        let plain = ring
+            .sq
+            .entries()
+            .all(|entry| entry.op == Op::NOP && entry.flags & !crate::model::operation::LINKS == 0);
+        if ring.built.local || !plain || ring.taskrun() || ring.cq.overflows() || ring.drain_active
+        {
             return Ok(());
         }
-        let others = ring.built.flags & crate::model::setup::flag::SINGLE_ISSUER != 0 && ring.sq.len() > 0;
+        let others =
+            ring.built.flags & crate::model::setup::flag::SINGLE_ISSUER != 0 && ring.sq.len() > 0;
         let expected = match others {
             true if !ring.disabled => Err(EEXIST),
             _ => self.model.submit(r, None),

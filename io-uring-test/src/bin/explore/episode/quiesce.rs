@@ -19,7 +19,11 @@ impl Lockstep<'_> {
             return Ok(());
         }
         let mut in_flight = counted.len();
-        say!(self, "println!(\"{{:?}}\", {}.quiesce_with(&mut {in_flight}, Duration::from_secs(5), &[], |cqe| !{silent:?}.contains(&cqe.user_data())));", op::name(r));
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.quiesce_with(&mut {in_flight}, Duration::from_secs(5), &[], |cqe| !{silent:?}.contains(&cqe.user_data())));",
+            op::name(r)
+        );
         let mut real: Vec<Cqe> = Vec::new();
         let result = self.real(r).quiesce(&mut in_flight, HUNG, &mut |cqe| {
             real.push(cqe);
@@ -34,7 +38,11 @@ impl Lockstep<'_> {
         }
         let mut late = Vec::new();
         self.real(r).reap(crate::step::Reap::All, 0, &mut late);
-        say!(self, "{0}.submitter().get_events().unwrap(); {0}.completion().for_each(drop);", op::name(r));
+        say!(
+            self,
+            "{0}.submitter().get_events().unwrap(); {0}.completion().for_each(drop);",
+            op::name(r)
+        );
         match late.iter().find(|cqe| !silent.contains(&cqe.user_data)) {
             Some(cqe) => Err(format!("after quiesce: {cqe:?}")),
             None => Ok(()),
@@ -57,18 +65,37 @@ impl Lockstep<'_> {
         let messages = all.iter().any(|entry| matches!(entry.op, Op::Message { .. }))
             || ring.work.iter().any(|work| matches!(work, crate::model::ring::Work::Message(_)))
             || ring.cq.all().any(|cqe| message(cqe.user_data));
-        let full = ring.cq.size == Size::Mixed && ring.cq.len() + 3 * ring.outstanding() >= ring.cq.capacity as usize;
+        let full = ring.cq.size == Size::Mixed
+            && ring.cq.len() + 3 * ring.outstanding() >= ring.cq.capacity as usize;
         let queued = ring.sq.entries().any(|entry| entry.is_silent());
+        // What a chain cancels may be cancelled already when its turn comes.
+        let cancels = links && all.iter().any(|entry| entry.op.cancels());
         // What has happened and what is cancelled meet: either may come first.
         let woken = ring.waiting.iter().any(|waiting| waiting.woken);
-        if ring.disabled || woken || chained || queued || (links && is_silent) || messages || full || ring.workers {
+        if ring.disabled
+            || woken
+            || cancels
+            || chained
+            || queued
+            || (links && is_silent)
+            || messages
+            || full
+            || ring.workers
+        {
             return None;
         }
-        let (silent, loud): (Vec<&Entry>, Vec<&Entry>) = all.into_iter().partition(|entry| entry.is_silent());
+        let (silent, loud): (Vec<&Entry>, Vec<&Entry>) =
+            all.into_iter().partition(|entry| entry.is_silent());
+        if loud.is_empty() && !silent.is_empty() {
+            // What counts is there already: nothing is cancelled.
+            return None;
+        }
         let mut counted: Vec<u64> = loud.iter().map(|entry| entry.user_data).collect();
         let silent: Vec<u64> = silent.iter().map(|entry| entry.user_data).collect();
         let done = ring.cq.all().filter(|cqe| cqe.flags & F_MORE == 0).map(|cqe| cqe.user_data);
-        counted.extend(done.filter(|user_data| !silent.contains(user_data) && *user_data != super::PAD));
+        counted.extend(
+            done.filter(|user_data| !silent.contains(user_data) && *user_data != super::PAD),
+        );
         // Completions of what was silent and has failed are there already, and are not told apart.
         Some((counted, silent))
     }
@@ -95,14 +122,18 @@ impl Lockstep<'_> {
             self.model.system_call();
         }
         let ring = self.model.ring(r);
-        (ring.restless, ring.workers, ring.unordered) = (0, ring.workers || ring.drain_active, false);
+        (ring.restless, ring.workers, ring.unordered) =
+            (0, ring.workers || ring.drain_active, false);
         all
     }
 
     /// Each operation has ended once, and as the model says, or cancelled.
     fn same_ends(&mut self, r: usize, counted: &[u64], real: &[Cqe], expected: &[Cqe]) -> Same {
         let ends = |all: &[Cqe]| -> BTreeMap<u64, i32> {
-            all.iter().filter(|cqe| cqe.flags & F_MORE == 0).map(|cqe| (cqe.user_data, cqe.result)).collect()
+            all.iter()
+                .filter(|cqe| cqe.flags & F_MORE == 0)
+                .map(|cqe| (cqe.user_data, cqe.result))
+                .collect()
         };
         let (real_ends, model_ends) = (ends(real), ends(expected));
         let exact = !self.model.ring(r).workers;
@@ -110,7 +141,9 @@ impl Lockstep<'_> {
             let (real, model) = (real_ends.get(user_data), model_ends.get(user_data));
             let cancelled = !exact && real == Some(&-ECANCELED);
             if real != model && !cancelled {
-                return Err(format!("quiesce: {user_data} ends with {real:?}, and the model says {model:?}"));
+                return Err(format!(
+                    "quiesce: {user_data} ends with {real:?}, and the model says {model:?}"
+                ));
             }
         }
         for cqe in real {

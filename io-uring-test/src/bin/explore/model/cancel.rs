@@ -7,10 +7,10 @@
 //!   severed. The cancellation itself is done before that.
 //! - Asked for one, the answer is 0 or -ENOENT; asked for all, it is how many there were.
 
+use super::Model;
 use super::errno::*;
 use super::operation::{Criteria, Entry, Op};
 use super::ring::Work;
-use super::Model;
 
 impl Model {
     /// Cancels, and returns the result of it.
@@ -33,13 +33,22 @@ impl Model {
     /// Ends a poll, which is not found again; unless what it waits for has just happened.
     fn remove_poll(&mut self, r: usize, user_data: u64) -> i32 {
         let ring = self.ring(r);
-        let is_it = |entry: &Entry| entry.user_data == user_data && matches!(entry.op, Op::Poll { .. });
-        let Some(i) = ring.waiting.iter().position(|waiting| is_it(&waiting.chain[0])) else { return -ENOENT };
+        let is_it =
+            |entry: &Entry| entry.user_data == user_data && matches!(entry.op, Op::Poll { .. });
+        let Some(i) = ring.waiting.iter().position(|waiting| is_it(&waiting.chain[0])) else {
+            return -ENOENT;
+        };
         if ring.waiting[i].woken {
             return -EALREADY;
         }
         let chain = ring.waiting.remove(i).chain;
-        ring.work.push_back(Work::Complete { chain, result: -ECANCELED, flags: 0, big: None, failed: true });
+        ring.work.push_back(Work::Complete {
+            chain,
+            result: -ECANCELED,
+            flags: 0,
+            big: None,
+            failed: true,
+        });
         0
     }
 
@@ -66,7 +75,8 @@ impl Model {
             if let Op::Timeout = entry.op {
                 // It is taken off its list, and not found again.
                 let chain = ring.waiting.remove(i).chain;
-                let work = Work::Complete { chain, result: -ECANCELED, flags: 0, big: None, failed: true };
+                let work =
+                    Work::Complete { chain, result: -ECANCELED, flags: 0, big: None, failed: true };
                 ring.work.push_back(work);
             } else {
                 waiting.cancelled = true;

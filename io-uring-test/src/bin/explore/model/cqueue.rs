@@ -160,7 +160,8 @@ impl Cq {
             self.swap_with_the_newest(wanted);
         }
         let Some(at) = self.places.iter().position(is_it) else { return };
-        let first = self.places.iter().position(|place| matches!(place, Place::Cqe(_))).unwrap_or(at);
+        let first =
+            self.places.iter().position(|place| matches!(place, Place::Cqe(_))).unwrap_or(at);
         let places = 1 + usize::from(matches!(self.places.get(at + 1), Some(Place::Half)));
         for i in 0..places {
             if let Some(place) = self.places.remove(at + i) {

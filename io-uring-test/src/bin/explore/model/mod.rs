@@ -61,7 +61,6 @@ pub(crate) struct Kernel {
     pub(crate) resize_shows_taskrun: bool,
     pub(crate) ring_fds: bool,
     pub(crate) reg_reg_ring: bool,
-    pub(crate) unpinned_memory: bool,
     pub(crate) known: crate::known::Known,
 }
 
@@ -92,7 +91,14 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(kernel: Kernel, pipes: usize) -> Self {
         let pipes = vec![Pipe::default(); pipes];
-        Self { kernel, rings: [None, None], pipes, read: BTreeMap::new(), retired: Vec::new(), ran_out: false }
+        Self {
+            kernel,
+            rings: [None, None],
+            pipes,
+            read: BTreeMap::new(),
+            retired: Vec::new(),
+            ran_out: false,
+        }
     }
 
     pub(crate) fn ring(&mut self, ring: usize) -> &mut Ring {

@@ -15,7 +15,11 @@ pub(crate) const LINKS: u8 = LINK | HARDLINK;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// Completes at once with the result, 0 if not given.
-    Nop { result: Option<i32>, big: Option<[u64; 2]>, task_work: bool },
+    Nop {
+        result: Option<i32>,
+        big: Option<[u64; 2]>,
+        task_work: bool,
+    },
     /// An opcode that no kernel has.
     NoSuchOpcode,
     /// Asks for an I/O priority where there is none.
@@ -23,23 +27,48 @@ pub(crate) enum Op {
     /// Reads a descriptor that is not open.
     ReadNothing,
     /// Waits until a pipe can be read.
-    Poll { pipe: usize, multi: bool },
+    Poll {
+        pipe: usize,
+        multi: bool,
+    },
     /// Reads a pipe.
-    Read { pipe: usize, len: u32 },
+    Read {
+        pipe: usize,
+        len: u32,
+    },
     /// Runs out in an hour.
     Timeout,
     /// Cancels one request by its user data.
-    Cancel { user_data: u64 },
+    Cancel {
+        user_data: u64,
+    },
     /// Cancels whatever matches.
-    CancelAny { by: Criteria },
-    PollRemove { user_data: u64 },
-    TimeoutRemove { user_data: u64 },
+    CancelAny {
+        by: Criteria,
+    },
+    PollRemove {
+        user_data: u64,
+    },
+    TimeoutRemove {
+        user_data: u64,
+    },
     /// Posts a completion on a ring.
-    Message { ring: usize, user_data: u64, result: i32, flags: Option<u32>, skip: bool },
+    Message {
+        ring: usize,
+        user_data: u64,
+        result: i32,
+        flags: Option<u32>,
+        skip: bool,
+    },
     /// Closes the descriptor that nobody has, or a slot of the table of registered files.
-    CloseSlot { slot: u32 },
+    CloseSlot {
+        slot: u32,
+    },
     /// Reads the pipe in a slot.
-    ReadSlot { slot: u32, len: u32 },
+    ReadSlot {
+        slot: u32,
+        len: u32,
+    },
 }
 
 /// What a cancellation goes by.
@@ -57,7 +86,14 @@ impl Op {
 
     /// Whether it may wait for something, or (a cancellation, in a worker) finds itself.
     pub(crate) fn may_wait(&self) -> bool {
-        matches!(self, Self::Poll { .. } | Self::Read { .. } | Self::ReadSlot { .. } | Self::Timeout | Self::CancelAny { .. })
+        matches!(
+            self,
+            Self::Poll { .. }
+                | Self::Read { .. }
+                | Self::ReadSlot { .. }
+                | Self::Timeout
+                | Self::CancelAny { .. }
+        )
     }
 }
 

@@ -10,7 +10,12 @@ use super::{Model, setup};
 use crate::model::cqueue::Size;
 
 impl Model {
-    pub(crate) fn resize(&mut self, r: usize, entries: u32, cq_entries: Option<u32>) -> Result<(), i32> {
+    pub(crate) fn resize(
+        &mut self,
+        r: usize,
+        entries: u32,
+        cq_entries: Option<u32>,
+    ) -> Result<(), i32> {
         let (can, shows) = (self.kernel.resize, self.kernel.resize_shows_taskrun);
         let ring = self.ring(r);
         let (sq, cq) = setup::sizes(entries, cq_entries, false)?;

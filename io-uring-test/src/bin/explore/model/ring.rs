@@ -133,7 +133,8 @@ impl Ring {
 
     /// Whether something waits for the task to ask for events, which a flag shows.
     pub(crate) fn taskrun(&self) -> bool {
-        self.built.taskrun_flag && (self.taskrun_for_nothing || self.defers && !self.work.is_empty())
+        self.built.taskrun_flag
+            && (self.taskrun_for_nothing || self.defers && !self.work.is_empty())
     }
 
     /// Something is done in its own time: by a worker thread, or behind a drain.

@@ -9,11 +9,11 @@
 //!   **all that is behind it is silent**, whatever their own flags say; behind one that is not silent,
 //!   all post.
 
+use super::Model;
 use super::cqueue::{Cqe, F_32, F_MORE, Size};
 use super::errno::*;
 use super::operation::{ASYNC, HARDLINK, Op, SKIP};
 use super::ring::{Chain, Done, Waiting, Work};
-use super::Model;
 
 /// `POLLIN` and `POLLHUP`.
 const IN: i32 = 1;
@@ -21,7 +21,11 @@ const HUP: i32 = 0x10;
 
 /// What has come of a request that was started.
 enum Outcome {
-    Done { result: i32, failed: bool, big: Option<[u64; 2]> },
+    Done {
+        result: i32,
+        failed: bool,
+        big: Option<[u64; 2]>,
+    },
     Waits,
     /// It waits, and will have a look at once.
     WaitsWoken,
@@ -81,7 +85,8 @@ impl Model {
             },
             Op::Read { pipe, len } => self.read_pipe(pipe, len, entry.user_data),
             Op::ReadSlot { slot, len } => {
-                let pipe = self.ring(r).slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
+                let pipe =
+                    self.ring(r).slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
                 match pipe {
                     Some(pipe) => {
                         chain[0].op = Op::Read { pipe, len };
@@ -91,12 +96,16 @@ impl Model {
                 }
             }
             Op::Timeout => Outcome::Waits,
-            Op::Cancel { .. } | Op::CancelAny { .. } | Op::PollRemove { .. } | Op::TimeoutRemove { .. } => {
-                Outcome::done(self.cancel(r, &entry.op))
-            }
-            Op::Message { ring, user_data, result, flags, skip } => {
-                self.message(r, ring, Cqe { user_data, result, flags: flags.unwrap_or(0), big: None }, skip)
-            }
+            Op::Cancel { .. }
+            | Op::CancelAny { .. }
+            | Op::PollRemove { .. }
+            | Op::TimeoutRemove { .. } => Outcome::done(self.cancel(r, &entry.op)),
+            Op::Message { ring, user_data, result, flags, skip } => self.message(
+                r,
+                ring,
+                Cqe { user_data, result, flags: flags.unwrap_or(0), big: None },
+                skip,
+            ),
             Op::CloseSlot { slot } => {
                 let ring = self.ring(r);
                 let Some(slots) = &mut ring.slots else { return Outcome::done(-ENXIO) };
@@ -181,7 +190,8 @@ impl Model {
             if failed && entry.flags & HARDLINK == 0 {
                 // Whether the rest is silent depends on this entry alone.
                 for behind in &mut chain {
-                    behind.flags = if entry.is_silent() { behind.flags | SKIP } else { behind.flags & !SKIP };
+                    behind.flags =
+                        if entry.is_silent() { behind.flags | SKIP } else { behind.flags & !SKIP };
                 }
                 next.push(Work::Fail(chain));
             } else {
@@ -217,7 +227,13 @@ impl Model {
                             let silent = entry.is_silent();
                             let ring = self.ring(r);
                             // Each by itself: nothing is linked any more.
-                            let done = Done { chain: Chain::from([entry]), result, flags: 0, big: None, failed: !silent };
+                            let done = Done {
+                                chain: Chain::from([entry]),
+                                result,
+                                flags: 0,
+                                big: None,
+                                failed: !silent,
+                            };
                             ring.done.push(done);
                         }
                     }
@@ -299,7 +315,13 @@ impl Model {
     }
 }
 
-fn post(ring: &mut super::ring::Ring, user_data: u64, result: i32, flags: u32, big: Option<[u64; 2]>) {
+fn post(
+    ring: &mut super::ring::Ring,
+    user_data: u64,
+    result: i32,
+    flags: u32,
+    big: Option<[u64; 2]>,
+) {
     let (flags, big) = match ring.cq.size {
         Size::Small => (flags, None),
         Size::Big => (flags, Some(big.unwrap_or([0; 2]))),

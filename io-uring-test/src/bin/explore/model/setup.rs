@@ -1,8 +1,8 @@
 //! Setting a ring up: what the kernel refuses, and what it makes of the rest.
 
+use super::Kernel;
 use super::cqueue::Size;
 use super::errno::*;
-use super::Kernel;
 
 /// The setup flags, by the kernel's numbers.
 pub(crate) mod flag {
@@ -158,7 +158,11 @@ impl Setup {
         };
         if memory != 0 {
             // How much memory it takes must be known before.
-            sizes(self.entries, (self.flags & CQSIZE != 0).then_some(self.cq_entries), self.flags & CLAMP != 0)?;
+            sizes(
+                self.entries,
+                (self.flags & CQSIZE != 0).then_some(self.cq_entries),
+                self.flags & CLAMP != 0,
+            )?;
         }
         let flags = self.flags | self.kind() | memory;
         let asked = if self.sqarray { flags } else { flags | NO_SQARRAY };

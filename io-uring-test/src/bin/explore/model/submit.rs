@@ -9,10 +9,10 @@
 //! - A wait comes after the submission, and only if everything was taken. An error of the wait is
 //!   reported only if nothing was submitted.
 
+use super::Model;
 use super::errno::*;
 use super::operation::{BUFFER_SELECT, DRAIN, Entry, Op, SKIP, UNKNOWN};
 use super::ring::{Chain, Drained};
-use super::Model;
 
 impl Model {
     /// What `submit` and its kin do, and return.
@@ -39,7 +39,12 @@ impl Model {
     }
 
     /// A system call: submits so many places, and asks for events if there is a wish.
-    pub(crate) fn enter(&mut self, r: usize, submit: usize, want: Option<u64>) -> Result<usize, i32> {
+    pub(crate) fn enter(
+        &mut self,
+        r: usize,
+        submit: usize,
+        want: Option<u64>,
+    ) -> Result<usize, i32> {
         if self.ring(r).disabled {
             self.ran_out = false;
             self.system_call();
@@ -121,7 +126,9 @@ impl Model {
         if entry.flags & UNKNOWN != 0 || (entry.flags & SKIP != 0 && !cqe_skip) {
             return Some(EINVAL);
         }
-        if entry.flags & BUFFER_SELECT != 0 && !matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing) {
+        if entry.flags & BUFFER_SELECT != 0
+            && !matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing)
+        {
             return Some(EOPNOTSUPP);
         }
         if entry.flags & SKIP != 0 {
