@@ -130,6 +130,14 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
             self.sq.copy_to::<S>(&sq);
             self.cq.copy_to::<C>(&cq);
         }
+        // Kernels say after every resize that work waits, and a thread sleeps, whether there is any.
+        // Where the ring cannot have either, nothing would clear the flags again, and each `submit`
+        // would enter for them.
+        let mut meaningless = sys::IORING_SQ_NEED_WAKEUP;
+        if !self.params.setup_flags().contains(SetupFlags::TASKRUN_FLAG) {
+            meaningless |= sys::IORING_SQ_TASKRUN;
+        }
+        sq.flags.clear_bits(meaningless);
         self.params.0 = ours;
         (self.sq, self.cq) = (sq, cq);
         self.memory = memory;

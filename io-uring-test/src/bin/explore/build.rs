@@ -1,0 +1,124 @@
+//! Rings of every kind, set up as data says.
+
+use std::ptr::{self, NonNull};
+
+use anyhow::{Context, Result};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix_uring::squeue::{self, Rewind};
+use rustix_uring::{Builder, Errno, IoUring, cqueue};
+
+use crate::model::cqueue::Size;
+use crate::model::setup::{Entries, How, Setup, flag};
+use crate::queue::Kind;
+use crate::real::{self, CKind, Ring};
+
+/// Pages for a ring, which were used for something else.
+pub(crate) struct Pages(NonNull<[u8]>);
+
+impl Pages {
+    const LEN: usize = 16 * 4096;
+
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        let start = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                Self::LEN,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }?;
+        let start = NonNull::new(start.cast::<u8>()).context("mapped at address 0")?;
+        // SAFETY: the pages are ours, and as long.
+        unsafe { start.write_bytes(0xa5, 4 * 4096) };
+        Ok(Self(NonNull::slice_from_raw_parts(start, Self::LEN)))
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and was a ring's at most, which may be unmapped at any time.
+        let _ = unsafe { munmap(self.0.cast().as_ptr(), Self::LEN) };
+    }
+}
+
+/// Whether rings can lie in pages of the usual size.
+pub(crate) fn takes_small_pages() -> Result<bool> {
+    let pages = Pages::new()?;
+    // SAFETY: the memory is ours, and is unmapped after the ring is gone.
+    Ok(unsafe { <IoUring>::builder().build_in(4, pages.0) }.is_ok())
+}
+
+pub(crate) fn build(setup: &Setup) -> Result<(Result<Box<dyn Ring>, Errno>, Option<Pages>)> {
+    let memory = matches!(setup.how, How::In | How::RegisteredIn).then(Pages::new).transpose()?;
+    let pages = memory.as_ref().map(|pages| pages.0);
+    let ring = match (setup.sq, setup.rewound) {
+        (Entries::Narrow, false) => by_completion::<squeue::Entry>(setup, pages),
+        (Entries::Wide, false) => by_completion::<squeue::Entry128>(setup, pages),
+        (Entries::Both, false) => by_completion::<squeue::Mixed>(setup, pages),
+        (Entries::Narrow, true) => by_completion::<Rewind<squeue::Entry>>(setup, pages),
+        (Entries::Wide, true) => by_completion::<Rewind<squeue::Entry128>>(setup, pages),
+        (Entries::Both, true) => by_completion::<Rewind<squeue::Mixed>>(setup, pages),
+    };
+    Ok((ring, memory))
+}
+
+fn by_completion<S: Kind>(
+    setup: &Setup,
+    pages: Option<NonNull<[u8]>>,
+) -> Result<Box<dyn Ring>, Errno> {
+    match setup.cq {
+        Size::Small => of_kind::<S, cqueue::Entry>(setup, pages),
+        Size::Big => of_kind::<S, cqueue::Entry32>(setup, pages),
+        Size::Mixed => of_kind::<S, cqueue::Mixed>(setup, pages),
+    }
+}
+
+fn of_kind<S: Kind, C: CKind>(
+    setup: &Setup,
+    pages: Option<NonNull<[u8]>>,
+) -> Result<Box<dyn Ring>, Errno> {
+    let builder = builder::<S, C>(setup);
+    let entries = setup.entries;
+    match (setup.how, pages) {
+        (How::Local, _) => builder.build_local(entries).map(real::local),
+        (How::FromFd, _) => real::anew(&builder, entries),
+        (how, Some(memory)) => {
+            // SAFETY: the memory is ours, and outlives the ring. After that it is unmapped.
+            unsafe { real::in_memory(&builder, entries, memory, how == How::RegisteredIn) }
+        }
+        _ => builder.build(entries).map(real::shared),
+    }
+}
+
+fn builder<S: Kind, C: CKind>(setup: &Setup) -> Builder<S, C> {
+    let mut builder = IoUring::<S, C>::builder();
+    for bit in (0..32).map(|bit| 1 << bit).filter(|bit| setup.flags & bit != 0) {
+        match bit {
+            flag::IOPOLL => builder.setup_iopoll(),
+            flag::SQPOLL => builder.setup_sqpoll(1),
+            flag::SQ_AFF => builder.setup_sqpoll_cpu(0),
+            flag::CQSIZE => builder.setup_cqsize(setup.cq_entries),
+            flag::CLAMP => builder.setup_clamp(),
+            flag::R_DISABLED => builder.setup_r_disabled(),
+            flag::SUBMIT_ALL => builder.setup_submit_all(),
+            flag::COOP_TASKRUN => builder.setup_coop_taskrun(),
+            flag::TASKRUN_FLAG => builder.setup_taskrun_flag(),
+            flag::SINGLE_ISSUER => builder.setup_single_issuer(),
+            flag::DEFER_TASKRUN => builder.setup_defer_taskrun(),
+            flag::NO_SQARRAY => builder.setup_no_sqarray(),
+            flag::HYBRID_IOPOLL => builder.setup_hybrid_iopoll(),
+            _ => unreachable!("no setter sets bit {bit:#x}"),
+        };
+    }
+    if setup.sqarray {
+        builder.sqarray();
+    }
+    if setup.dontfork {
+        builder.dontfork();
+    }
+    if setup.posting_pads {
+        builder.posting_pads();
+    }
+    builder
+}

@@ -1,0 +1,280 @@
+//! The calls that neither push, submit nor reap.
+
+use rustix_uring::Errno;
+
+use super::{Lockstep, Same, raw, same};
+use crate::heir;
+use crate::model::errno::*;
+use crate::model::operation::Op;
+use crate::op;
+use crate::real::Registers;
+use crate::step::Step;
+use crate::world::{Borrowed, PIPES};
+
+impl Lockstep<'_> {
+    pub(super) fn other(&mut self, r: usize, step: Step) -> Same {
+        let name = op::name(r);
+        match step {
+            Step::GetEvents { .. } => {
+                let expected = self.model.enter(r, 0, Some(0)).map(drop);
+                say!(
+                    self,
+                    "println!(\"{{:?}}\", {name}.submitter().get_events()); // {expected:?}"
+                );
+                let real = raw(self.real(r).get_events());
+                same("get_events", &real, &expected)?;
+                self.rest(r)
+            }
+            Step::Truncate { len, .. } => {
+                let sq = &mut self.model.ring(r).sq;
+                let safe = len % 2 == 0;
+                if sq.mixed && !safe {
+                    return Ok(());
+                }
+                sq.truncate(if sq.mixed { 0 } else { len });
+                if safe {
+                    say!(self, "{name}.truncate({len}).unwrap();");
+                    return same("truncate", &raw(self.real(r).take_back(len)), &Ok(()));
+                }
+                say!(self, "unsafe {{ {name}.submission().truncate({len}) }};");
+                // SAFETY: nobody else enters: no ring here has a thread of its own.
+                let done = unsafe { self.real(r).truncate(len) };
+                same("truncates", &done, &true)
+            }
+            Step::Clear { .. } => {
+                self.model.ring(r).sq.truncate(0);
+                say!(self, "unsafe {{ {name}.submission().clear() }};");
+                // SAFETY: as above.
+                unsafe { self.real(r).clear() };
+                Ok(())
+            }
+            Step::Enable { .. } => {
+                let ring = self.model.ring(r);
+                let expected = if ring.disabled { Ok(()) } else { Err(EBADFD) };
+                ring.disabled = false;
+                self.register(r, "register_enable_rings()", expected, &mut |it| it.enable())
+            }
+            Step::Resize { entries, cq_entries, .. } => self.resize(r, entries, cq_entries),
+            Step::SyncCancel { by, .. } => self.sync_cancel(r, by),
+            Step::Files { n, .. } => {
+                if !self.model.kernel.sparse_files {
+                    return Ok(());
+                }
+                let ring = self.model.ring(r);
+                let expected = match (&ring.slots, n) {
+                    (_, 0) => Err(EINVAL),
+                    (Some(_), _) => Err(EBUSY),
+                    (None, n) => {
+                        ring.slots = Some(vec![None; n as usize]);
+                        Ok(())
+                    }
+                };
+                self.register(r, &format!("register_files_sparse({n})"), expected, &mut |it| {
+                    it.files_sparse(n)
+                })
+            }
+            Step::FileUpdate { slot, pipe, .. } => {
+                self.file_update(r, slot, pipe.map(|pipe| pipe % PIPES))
+            }
+            Step::FilesGone { .. } => {
+                // Requests that wait hold their files by themselves.
+                let expected = self.model.ring(r).slots.take().map(drop).ok_or(ENXIO);
+                self.register(r, "unregister_files()", expected, &mut |it| it.unregister_files())
+            }
+            Step::IntoLocal { .. }
+            | Step::IntoShared { .. }
+            | Step::RegisterFd { .. }
+            | Step::UnregisterFd { .. }
+            | Step::CloseFd { .. } => self.hold(r, step),
+            Step::Elsewhere { .. } => self.elsewhere(r),
+            Step::Fork { child, .. } => {
+                say!(self, "// A child drops what it has inherited.");
+                let own = child & 1 != 0;
+                heir::run(&mut self.rings, own)
+            }
+            Step::Eventfd { disable, .. } => {
+                say!(
+                    self,
+                    "{name}.completion().{}_eventfd();",
+                    if disable { "disable" } else { "enable" }
+                );
+                let real = self.real(r).eventfd_disabled(Some(disable));
+                same("eventfd_disabled", &real, &disable)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A register call without a result.
+    fn register(
+        &mut self,
+        r: usize,
+        call: &str,
+        expected: Result<(), i32>,
+        make: &mut dyn FnMut(&dyn Registers) -> Result<(), Errno>,
+    ) -> Same {
+        self.model.system_call();
+        say!(self, "println!(\"{{:?}}\", {}.submitter().{call}); // {expected:?}", op::name(r));
+        let mut real = Ok(());
+        self.real(r).with_submitter(&mut |submitter| real = raw(make(submitter)));
+        same(call, &real, &expected)
+    }
+
+    fn resize(&mut self, r: usize, entries: u32, cq_entries: Option<u32>) -> Same {
+        let expected = self.model.resize(r, entries, cq_entries);
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.resize({entries}, {cq_entries:?})); // {expected:?}",
+            op::name(r)
+        );
+        let real = raw(self.real(r).resize(entries, cq_entries));
+        same("resize", &real, &expected)?;
+        let params = self.real(r).params();
+        let ring = self.model.ring(r);
+        let sizes = (ring.sq.capacity, ring.cq.capacity);
+        same("sizes", &(params.sq_entries(), params.cq_entries()), &sizes)?;
+        self.rest(r)
+    }
+
+    fn sync_cancel(&mut self, r: usize, by: u8) -> Same {
+        if !self.model.kernel.sync_cancel {
+            return Ok(());
+        }
+        let by = op::criteria(&self.model, r, by);
+        let expected = self.model.sync_cancel(r, by);
+        let code = op::criteria_code(by);
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.submitter().register_sync_cancel(None, {code})); // {expected:?}",
+            op::name(r)
+        );
+        let criteria = op::cancels(by, &Borrowed { world: &mut self.world, rings: &self.rings });
+        let mut real = Ok(0);
+        self.real(r).with_submitter(&mut |it| real = raw(it.sync_cancel(criteria)));
+        same("register_sync_cancel", &real, &expected)?;
+        self.rest(r)
+    }
+
+    fn file_update(&mut self, r: usize, slot: u32, pipe: Option<usize>) -> Same {
+        let expected = match &mut self.model.ring(r).slots {
+            None => Err(ENXIO),
+            Some(slots) => match slots.get_mut(slot as usize) {
+                None => Err(EINVAL),
+                Some(place) => {
+                    *place = pipe;
+                    Ok(1)
+                }
+            },
+        };
+        self.model.system_call();
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.submitter().register_files_update({slot}, &[{}])); // {expected:?}",
+            op::name(r),
+            pipe.map_or("FileSlot::EMPTY".into(), |pipe| format!(
+                "FileSlot::new(&pipes[{pipe}].0)"
+            ))
+        );
+        let file = pipe.map(|pipe| self.world.reader(pipe));
+        let mut real = Ok(0);
+        if let Some(ring) = &mut self.rings[r] {
+            ring.with_submitter(&mut |it| real = raw(it.files_update(slot, file)));
+        }
+        same("register_files_update", &real, &expected)
+    }
+
+    /// How the ring is held, and named.
+    fn hold(&mut self, r: usize, step: Step) -> Same {
+        let name = op::name(r);
+        if step == (Step::CloseFd { ring: r }) && op::is_sent_to(&self.model, r) {
+            return Ok(());
+        }
+        let Some(mut real) = self.rings[r].take() else { return Ok(()) };
+        let (ring_fds, reg_reg) = (self.model.kernel.ring_fds, self.model.kernel.reg_reg_ring);
+        let built = &mut self.model.ring(r).built;
+        let result = match step {
+            Step::IntoLocal { .. } => {
+                if !built.local {
+                    (built.local, built.registered) = (true, false);
+                }
+                real = real.into_local();
+                Ok(())
+            }
+            Step::IntoShared { .. } => {
+                let can = !built.local || built.descriptor;
+                if can {
+                    (built.local, built.registered) = (false, false);
+                }
+                let (did, back) = real.into_shared();
+                real = back;
+                same("into_shared", &did, &can)
+            }
+            Step::RegisterFd { .. } => {
+                let expected = if !built.local || built.registered {
+                    Ok(())
+                } else if ring_fds {
+                    built.registered = true;
+                    Ok(())
+                } else {
+                    Err(EINVAL)
+                };
+                same("register_ring_fd", &raw(real.register_ring_fd()), &expected)
+            }
+            Step::UnregisterFd { .. } => {
+                let expected = if !built.registered {
+                    Ok(())
+                } else if built.descriptor {
+                    built.registered = false;
+                    Ok(())
+                } else {
+                    Err(EINVAL)
+                };
+                same("unregister_ring_fd", &raw(real.unregister_ring_fd()), &expected)
+            }
+            _ => {
+                let expected = match (built.local, built.registered && reg_reg) {
+                    (false, _) => Ok(()),
+                    (true, true) => {
+                        built.descriptor = false;
+                        Ok(())
+                    }
+                    (true, false) => Err(EINVAL),
+                };
+                same("close_ring_fd", &raw(real.close_ring_fd()), &expected)
+            }
+        };
+        same("registered_index", &real.registered_index().is_some(), &built.registered)?;
+        self.rings[r] = Some(real);
+        say!(self, "// {step:?} of {name}");
+        self.model.system_call();
+        result
+    }
+
+    /// Another thread submits, and is gone.
+    fn elsewhere(&mut self, r: usize) -> Same {
+        let ring = self.model.ring(r);
+        let plain = ring
+            .sq
+            .entries()
+            .all(|entry| entry.op == Op::NOP && entry.flags & !crate::model::operation::LINKS == 0);
+        if ring.built.local || !plain || ring.taskrun() || ring.cq.overflows() || ring.drain_active
+        {
+            return Ok(());
+        }
+        let others =
+            ring.built.flags & crate::model::setup::flag::SINGLE_ISSUER != 0 && ring.sq.len() > 0;
+        let expected = match others {
+            true if !ring.disabled => Err(EEXIST),
+            _ => self.model.submit(r, None),
+        };
+        say!(self, "// Another thread submits: {expected:?}");
+        let Some(real) = self.rings[r].take() else { return Ok(()) };
+        let (result, real) = real.submit_elsewhere();
+        self.rings[r] = Some(real);
+        match result {
+            Some(result) => same("a submit elsewhere", &raw(result), &expected)?,
+            None => return Err("a ring that stays in its task was to move".into()),
+        }
+        self.rest(r)
+    }
+}

@@ -1,0 +1,115 @@
+//! What the kernel has: it is asked, by its features, by setting rings up, by trying operations.
+
+use anyhow::{Context, Result};
+use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_setup};
+use rustix_uring::squeue::{self, Entry, Flags};
+use rustix_uring::types::{CancelBuilder, Fd, PollFlags};
+use rustix_uring::{Features, IoUring, cqueue, opcode};
+
+use crate::known::Known;
+use crate::model::Kernel;
+use crate::model::setup::flag;
+
+/// Whether the kernel sets a ring up with these flags. (Without the library, whose faults must not pass
+/// for the kernel's.)
+fn sets_up(flags: u32) -> bool {
+    let mut params = io_uring_params::default();
+    params.flags = IoringSetupFlags::from_bits_retain(flags);
+    params.cq_entries = 16;
+    // SAFETY: there are no addresses in the parameters.
+    unsafe { io_uring_setup(8, &mut params) }.is_ok()
+}
+
+/// What comes of an operation.
+fn run(entry: Entry) -> Result<i32> {
+    let mut ring = IoUring::new(4)?;
+    // SAFETY: the entries below use no memory.
+    unsafe { ring.submission().push(&entry) }?;
+    ring.submit_and_wait(1)?;
+    Ok(ring.completion().next().context("nothing has completed")?.result())
+}
+
+/// Whether what is submitted behind a drain that waits does wait for it.
+fn drain_holds() -> Result<bool> {
+    let (reader, _writer) = rustix::pipe::pipe()?;
+    let mut ring = IoUring::new(4)?;
+    let poll = opcode::PollAdd::new(&reader, PollFlags::IN).build().flags(Flags::IO_DRAIN);
+    // SAFETY: neither uses memory; the pipe outlives the ring.
+    unsafe { ring.submission().push(&poll) }?;
+    ring.submit()?;
+    // SAFETY: as above.
+    unsafe { ring.submission().push(&opcode::Nop::new().build()) }?;
+    ring.submit()?;
+    let held = ring.completion().next().is_none();
+    Ok(held)
+}
+
+pub(crate) fn ask() -> Result<Kernel> {
+    let ring = IoUring::new(4)?;
+    let features = ring.params().features();
+    let has = |feature: Features| features.contains(feature);
+    // Each flag, and what it does not go without.
+    let flags = [
+        (flag::IOPOLL, 0),
+        (flag::SQPOLL, 0),
+        (flag::SQ_AFF, flag::SQPOLL),
+        (flag::CQSIZE, 0),
+        (flag::CLAMP, 0),
+        (flag::R_DISABLED, 0),
+        (flag::SUBMIT_ALL, 0),
+        (flag::COOP_TASKRUN, 0),
+        (flag::TASKRUN_FLAG, flag::COOP_TASKRUN),
+        (flag::SQE128, 0),
+        (flag::CQE32, 0),
+        (flag::SINGLE_ISSUER, 0),
+        (flag::DEFER_TASKRUN, flag::SINGLE_ISSUER),
+        (flag::NO_SQARRAY, 0),
+        (flag::HYBRID_IOPOLL, flag::IOPOLL),
+        (flag::CQE_MIXED, 0),
+        (flag::SQE_MIXED, 0),
+        (flag::SQ_REWIND, flag::NO_SQARRAY),
+    ];
+    let mut setup = flags
+        .iter()
+        .filter(|(flag, with)| sets_up(flag | with))
+        .fold(0, |all, (flag, _)| all | flag);
+    if crate::build::takes_small_pages()? {
+        setup |= flag::NO_MMAP | flag::REGISTERED_FD_ONLY;
+    }
+    let defers = setup & flag::DEFER_TASKRUN != 0;
+    let (mut resize, mut resize_shows_taskrun) = (false, false);
+    if defers {
+        let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+        let mut ring = builder.build(4)?;
+        resize = ring.resize(8, None).is_ok();
+        resize_shows_taskrun = ring.submission().taskrun();
+    }
+    let nop = opcode::Nop::new;
+    Ok(Kernel {
+        setup,
+        ext_arg: has(Features::EXT_ARG),
+        min_timeout: has(Features::MIN_TIMEOUT),
+        cqe_skip: has(Features::CQE_SKIP),
+        linked_file: has(Features::LINKED_FILE),
+        nop_result: run(nop().result(3).build())? == 3,
+        nop_task_work: run(nop().task_work(true).build())? == 0 && setup & flag::CQE_MIXED != 0,
+        nop_big: setup & flag::CQE_MIXED != 0,
+        nop128: setup & flag::SQE_MIXED != 0,
+        messages: run(opcode::MsgRingData::new(Fd(-1), 0, 0, None).build())?
+            != -crate::model::errno::EINVAL,
+        message_flags: run(opcode::MsgRingData::new(Fd(-1), 0, 0, Some(0)).build())?
+            != -crate::model::errno::EINVAL,
+        poll_multi: has(Features::RSRC_TAGS),
+        cancel_any: run(opcode::AsyncCancel2::new(CancelBuilder::any()).build())? >= 0,
+        sync_cancel: ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1))
+            == Err(rustix_uring::Errno::NOENT),
+        sparse_files: ring.submitter().register_files_sparse(1).is_ok(),
+        drain_holds: drain_holds()?,
+        resize,
+        resize_shows_taskrun,
+        ring_fds: IoUring::new(1)?.into_local().register_ring_fd().is_ok(),
+        reg_reg_ring: has(Features::REG_REG_RING),
+        known: Known::here(),
+    })
+}

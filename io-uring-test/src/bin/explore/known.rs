@@ -1,0 +1,91 @@
+//! Faults of kernels that are known: which kernels have them, what the model does about them, and
+//! how they were reproduced.
+//!
+//! This is the one place that looks at a kernel's version. Everything else asks the kernel what it has.
+
+/// What the model knows of the kernel's faults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) version: (u32, u32),
+}
+
+/// A row of the table.
+pub(crate) struct Fault {
+    pub(crate) name: &'static str,
+    /// From this version on, and up to but without that one, if it was mended.
+    pub(crate) from: (u32, u32),
+    pub(crate) until: Option<(u32, u32)>,
+    /// What the model does about it.
+    pub(crate) model: &'static str,
+    /// A program that shows it.
+    pub(crate) reproduction: &'static str,
+}
+
+pub(crate) static FAULTS: &[Fault] = &[
+    Fault {
+        name: "silent_big",
+        from: (6, 18),
+        until: None,
+        model: "no silent entry has a completion of 32 bytes",
+        reproduction: "on a ring with completions of 32 bytes, submit a silent NOP with 16 bytes more \
+                       (`Nop::big_cqe`, SKIP_SUCCESS), then plain ones: one of them completes with these \
+                       bytes, which stay in the request that is used again",
+    },
+    Fault {
+        name: "message_32",
+        from: (6, 18),
+        until: None,
+        model: "no message with the flag of 32 bytes goes to a ring whose completions have one size",
+        reproduction: "send a message with user flags IORING_CQE_F_32 to a ring with completions of 16 \
+                       bytes of which the last place is the next: the kernel fills that place with \
+                       something to be skipped, as if the queue were mixed, and the program sees a \
+                       completion that nobody sent",
+    },
+    Fault {
+        name: "stale_big",
+        from: (6, 18),
+        until: None,
+        model: "what messages and all but the last completion of a multishot request have beyond 16 bytes is not compared",
+        reproduction: "on a ring with completions of 32 bytes in dirty memory, let a multishot poll \
+                       complete: its last 16 bytes are what was in the place before",
+    },
+    Fault {
+        name: "mixed_wait",
+        from: (6, 18),
+        until: None,
+        model: "no wait on a mixed completion queue is for as many places as there are",
+        reproduction: "let a mixed completion queue have one place left, and a completion of 32 bytes wait \
+                       in the kernel for two; then wait for as many as there are places: the kernel goes \
+                       round in io_cqring_wait for ever, and no signal ends it, SIGKILL included",
+    },
+    Fault {
+        name: "mixed_overfull",
+        from: (6, 18),
+        until: None,
+        model: "completions of 32 bytes come to a mixed queue only where there is room for all that may come",
+        reproduction: "let a mixed completion queue have one place left, which is the last one, and post a \
+                       completion of 32 bytes: the kernel fills the place with something to be skipped, and \
+                       then uses the same place once more: the tail is one more than the queue has places \
+                       ahead of the head, and the program reads an old completion again",
+    },
+];
+
+impl Known {
+    /// Of the kernel that this runs on.
+    pub(crate) fn here() -> Self {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        Self { version }
+    }
+
+    /// The rows that this kernel has, for the report.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &'static Fault> {
+        FAULTS.iter().filter(|fault| self.has(fault.name))
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let fault = FAULTS.iter().find(|fault| fault.name == name).expect("a row of the table");
+        fault.from <= self.version && fault.until.is_none_or(|until| self.version < until)
+    }
+}

@@ -1,0 +1,98 @@
+//! Cancelling.
+//!
+//! - Found is what waits: by its user data, by its file, or anything. What is linked behind it is not.
+//! - A request that was found can be found again, by another cancellation, until its completion is
+//!   posted; a timeout cannot.
+//! - A request that was found completes with -ECANCELED, by the work of its task, and its chain is
+//!   severed. The cancellation itself is done before that.
+//! - Asked for one, the answer is 0 or -ENOENT; asked for all, it is how many there were.
+
+use super::Model;
+use super::errno::*;
+use super::operation::{Criteria, Entry, Op};
+use super::ring::Work;
+
+impl Model {
+    /// Cancels, and returns the result of it.
+    pub(super) fn cancel(&mut self, r: usize, op: &Op) -> i32 {
+        match *op {
+            Op::Cancel { user_data } => {
+                let by = Criteria { user_data: Some(user_data), pipe: None, all: false };
+                self.cancel_by(r, by, |_| true)
+            }
+            Op::CancelAny { by } => self.cancel_by(r, by, |_| true),
+            Op::PollRemove { user_data } => self.remove_poll(r, user_data),
+            Op::TimeoutRemove { user_data } => {
+                let by = Criteria { user_data: Some(user_data), pipe: None, all: false };
+                self.cancel_by(r, by, |op| matches!(op, Op::Timeout))
+            }
+            _ => unreachable!("no cancellation"),
+        }
+    }
+
+    /// Ends a poll, which is not found again; unless what it waits for has just happened.
+    fn remove_poll(&mut self, r: usize, user_data: u64) -> i32 {
+        let ring = self.ring(r);
+        let is_it =
+            |entry: &Entry| entry.user_data == user_data && matches!(entry.op, Op::Poll { .. });
+        let Some(i) = ring.waiting.iter().position(|waiting| is_it(&waiting.chain[0])) else {
+            return -ENOENT;
+        };
+        if ring.waiting[i].woken {
+            return -EALREADY;
+        }
+        let chain = ring.waiting.remove(i).chain;
+        ring.work.push_back(Work::Complete {
+            chain,
+            result: -ECANCELED,
+            flags: 0,
+            big: None,
+            failed: true,
+        });
+        0
+    }
+
+    /// Cancels what matches: how many there were if all were asked for, else 0 or -ENOENT.
+    pub(crate) fn cancel_by(&mut self, r: usize, by: Criteria, kind: impl Fn(&Op) -> bool) -> i32 {
+        let several = by.all;
+        let mut found = 0;
+        let ring = self.ring(r);
+        let mut i = 0;
+        while i < ring.waiting.len() {
+            let waiting = &mut ring.waiting[i];
+            let entry = &waiting.chain[0];
+            let matches = kind(&entry.op)
+                && by.user_data.is_none_or(|user_data| user_data == entry.user_data)
+                && by.pipe.is_none_or(|pipe| match entry.op {
+                    Op::Poll { pipe: at, .. } | Op::Read { pipe: at, .. } => at == pipe,
+                    _ => false,
+                });
+            if !matches {
+                i += 1;
+                continue;
+            }
+            found += 1;
+            if let Op::Timeout = entry.op {
+                // It is taken off its list, and not found again.
+                let chain = ring.waiting.remove(i).chain;
+                let work =
+                    Work::Complete { chain, result: -ECANCELED, flags: 0, big: None, failed: true };
+                ring.work.push_back(work);
+            } else {
+                waiting.cancelled = true;
+                if !waiting.woken {
+                    waiting.woken = true;
+                    let id = waiting.id;
+                    ring.work.push_back(Work::Look(id));
+                }
+                i += 1;
+            }
+            if !several {
+                return 0;
+            }
+        }
+        // In which order is the kernel's affair.
+        self.ring(r).unordered |= found > 1;
+        if several { found } else { -ENOENT }
+    }
+}

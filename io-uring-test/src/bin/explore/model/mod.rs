@@ -1,0 +1,121 @@
+//! io_uring in plain Rust: what every call returns, and what is visible after it.
+//!
+//! Nothing in here calls the library, or the kernel. To read it is to learn the rules: begin with
+//! the two queues ([`squeue`], [`cqueue`]), go on with what a submission does ([`submit`]), how
+//! requests run and chains go on ([`run`]), and how they are cancelled ([`cancel`]).
+
+pub(crate) mod cancel;
+pub(crate) mod cqueue;
+pub(crate) mod operation;
+mod resize;
+pub(crate) mod ring;
+mod run;
+pub(crate) mod setup;
+pub(crate) mod squeue;
+mod submit;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ring::Ring;
+
+/// Errors, by the kernel's numbers.
+pub(crate) mod errno {
+    pub(crate) const ENOENT: i32 = 2;
+    pub(crate) const ENXIO: i32 = 6;
+    pub(crate) const EBADF: i32 = 9;
+    pub(crate) const EBUSY: i32 = 16;
+    pub(crate) const EEXIST: i32 = 17;
+    pub(crate) const EINVAL: i32 = 22;
+    pub(crate) const ETIME: i32 = 62;
+    pub(crate) const EOVERFLOW: i32 = 75;
+    pub(crate) const EBADFD: i32 = 77;
+    pub(crate) const EOPNOTSUPP: i32 = 95;
+    pub(crate) const EALREADY: i32 = 114;
+    pub(crate) const ECANCELED: i32 = 125;
+}
+
+/// What differs from kernel to kernel, as it was found by asking.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kernel {
+    /// The setup flags that it knows.
+    pub(crate) setup: u32,
+    pub(crate) ext_arg: bool,
+    pub(crate) min_timeout: bool,
+    pub(crate) cqe_skip: bool,
+    /// Files are looked up when an operation is issued, and not when it is submitted.
+    pub(crate) linked_file: bool,
+    pub(crate) nop_result: bool,
+    pub(crate) nop_task_work: bool,
+    pub(crate) nop_big: bool,
+    pub(crate) nop128: bool,
+    pub(crate) messages: bool,
+    pub(crate) message_flags: bool,
+    pub(crate) poll_multi: bool,
+    pub(crate) cancel_any: bool,
+    pub(crate) sync_cancel: bool,
+    pub(crate) sparse_files: bool,
+    /// What comes behind a drain waits until that has completed, and not only until it has started.
+    pub(crate) drain_holds: bool,
+    pub(crate) resize: bool,
+    /// A resize sets the flag that says that work waits, whether any does.
+    pub(crate) resize_shows_taskrun: bool,
+    pub(crate) ring_fds: bool,
+    pub(crate) reg_reg_ring: bool,
+    pub(crate) known: crate::known::Known,
+}
+
+/// A pipe, as far as its reader sees it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pipe {
+    pub(crate) bytes: VecDeque<u8>,
+    /// Nobody writes any more.
+    pub(crate) hung_up: bool,
+    /// The byte that is written next.
+    pub(crate) next: u8,
+}
+
+/// Two rings, and what their operations are about.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) kernel: Kernel,
+    pub(crate) rings: [Option<Ring>; 2],
+    pub(crate) pipes: Vec<Pipe>,
+    /// What a read has put into its buffer, by its user data.
+    pub(crate) read: BTreeMap<u64, Vec<u8>>,
+    /// Pipes that operations of a dropped ring may still read.
+    pub(crate) retired: Vec<usize>,
+    /// The last wait has ended because its time ran out. (It has no limit otherwise.)
+    pub(crate) ran_out: bool,
+}
+
+impl Model {
+    pub(crate) fn new(kernel: Kernel, pipes: usize) -> Self {
+        let pipes = vec![Pipe::default(); pipes];
+        Self {
+            kernel,
+            rings: [None, None],
+            pipes,
+            read: BTreeMap::new(),
+            retired: Vec::new(),
+            ran_out: false,
+        }
+    }
+
+    pub(crate) fn ring(&mut self, ring: usize) -> &mut Ring {
+        self.rings[ring].as_mut().expect("steps name rings that are there")
+    }
+
+    /// The task has made a system call: what waits for it to return is run, except on rings that
+    /// defer it.
+    pub(crate) fn system_call(&mut self) {
+        for ring in 0..self.rings.len() {
+            if self.rings[ring].as_ref().is_some_and(|ring| !ring.defers && !ring.work.is_empty()) {
+                self.run(ring);
+            }
+        }
+        // A message may have made work for the first ring.
+        if self.rings.iter().flatten().any(|ring| !ring.defers && !ring.work.is_empty()) {
+            self.system_call();
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What can be submitted, and what is known of it.
+
+/// The flags of an entry, by the kernel's numbers.
+pub(crate) const DRAIN: u8 = 1 << 1;
+pub(crate) const LINK: u8 = 1 << 2;
+pub(crate) const HARDLINK: u8 = 1 << 3;
+pub(crate) const ASYNC: u8 = 1 << 4;
+pub(crate) const BUFFER_SELECT: u8 = 1 << 5;
+pub(crate) const SKIP: u8 = 1 << 6;
+pub(crate) const UNKNOWN: u8 = 1 << 7;
+/// Either kind of link.
+pub(crate) const LINKS: u8 = LINK | HARDLINK;
+
+/// An operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// Completes at once with the result, 0 if not given.
+    Nop {
+        result: Option<i32>,
+        big: Option<[u64; 2]>,
+        task_work: bool,
+    },
+    /// An opcode that no kernel has.
+    NoSuchOpcode,
+    /// Asks for an I/O priority where there is none.
+    Ioprio,
+    /// Reads a descriptor that is not open.
+    ReadNothing,
+    /// Waits until a pipe can be read.
+    Poll {
+        pipe: usize,
+        multi: bool,
+    },
+    /// Reads a pipe.
+    Read {
+        pipe: usize,
+        len: u32,
+    },
+    /// Runs out in an hour.
+    Timeout,
+    /// Cancels one request by its user data.
+    Cancel {
+        user_data: u64,
+    },
+    /// Cancels whatever matches.
+    CancelAny {
+        by: Criteria,
+    },
+    PollRemove {
+        user_data: u64,
+    },
+    TimeoutRemove {
+        user_data: u64,
+    },
+    /// Posts a completion on a ring.
+    Message {
+        ring: usize,
+        user_data: u64,
+        result: i32,
+        flags: Option<u32>,
+        skip: bool,
+    },
+    /// Closes the descriptor that nobody has, or a slot of the table of registered files.
+    CloseSlot {
+        slot: u32,
+    },
+    /// Reads the pipe in a slot.
+    ReadSlot {
+        slot: u32,
+        len: u32,
+    },
+}
+
+/// What a cancellation goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Criteria {
+    /// `None` is any.
+    pub(crate) user_data: Option<u64>,
+    pub(crate) pipe: Option<usize>,
+    /// Everything that matches, and not the first.
+    pub(crate) all: bool,
+}
+
+impl Op {
+    pub(crate) const NOP: Self = Self::Nop { result: None, big: None, task_work: false };
+
+    /// Whether it may wait for something, or (a cancellation, in a worker) finds itself.
+    pub(crate) fn may_wait(&self) -> bool {
+        matches!(
+            self,
+            Self::Poll { .. }
+                | Self::Read { .. }
+                | Self::ReadSlot { .. }
+                | Self::Timeout
+                | Self::CancelAny { .. }
+        )
+    }
+}
+
+impl Op {
+    pub(crate) fn cancels(&self) -> bool {
+        use Op::{Cancel, CancelAny, PollRemove, TimeoutRemove};
+        matches!(self, Cancel { .. } | CancelAny { .. } | PollRemove { .. } | TimeoutRemove { .. })
+    }
+}
+
+/// An entry of the submission queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) user_data: u64,
+    pub(crate) op: Op,
+    pub(crate) flags: u8,
+    /// It has 128 bytes.
+    pub(crate) wide: bool,
+    /// The kernel has refused it, or the entry is the first of a chain in which it has refused one.
+    pub(crate) failed: Option<i32>,
+}
+
+impl Entry {
+    pub(crate) fn new(user_data: u64, op: Op, flags: u8) -> Self {
+        Self { user_data, op, flags, wide: false, failed: None }
+    }
+
+    pub(crate) fn is_linked(&self) -> bool {
+        self.flags & LINKS != 0
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.flags & SKIP != 0
+    }
+}

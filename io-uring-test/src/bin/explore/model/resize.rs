@@ -1,0 +1,59 @@
+//! Resizing, and the calls that cancel.
+//!
+//! - Only rings that defer their completions can be resized, and whose memory is the kernel's.
+//! - What is queued and what is ready moves along, at the same positions, if it fits.
+
+use super::errno::*;
+use super::operation::Criteria;
+use super::setup::flag::{NO_SQARRAY, SQE_MIXED};
+use super::{Model, setup};
+use crate::model::cqueue::Size;
+
+impl Model {
+    pub(crate) fn resize(
+        &mut self,
+        r: usize,
+        entries: u32,
+        cq_entries: Option<u32>,
+    ) -> Result<(), i32> {
+        let (can, shows) = (self.kernel.resize, self.kernel.resize_shows_taskrun);
+        let ring = self.ring(r);
+        let (sq, cq) = setup::sizes(entries, cq_entries, false)?;
+        if ring.built.in_memory || !ring.built.descriptor || ring.built.flags & NO_SQARRAY == 0 {
+            return Err(EINVAL);
+        }
+        let queued = ring.sq.len();
+        if ring.sq.rewound && queued > sq as usize {
+            return Err(EOVERFLOW);
+        }
+        // An entry of two places could come to lie on both sides of the end.
+        if ring.sq.mixed && queued > 0 && sq < ring.sq.capacity {
+            return Err(EBUSY);
+        }
+        if !can || !ring.defers {
+            return Err(EINVAL);
+        }
+        if ring.built.flags & SQE_MIXED != 0 && sq < 2 || ring.cq.size == Size::Mixed && cq < 2 {
+            return Err(EOVERFLOW);
+        }
+        if queued > sq as usize || ring.cq.len() > cq as usize {
+            return Err(EOVERFLOW);
+        }
+        ring.sq.resize(sq);
+        ring.cq.resize(cq);
+        ring.taskrun_for_nothing = shows;
+        Ok(())
+    }
+
+    /// `register_sync_cancel`: it waits until what it has found has come to its end.
+    pub(crate) fn sync_cancel(&mut self, r: usize, by: Criteria) -> Result<usize, i32> {
+        let several = by.all;
+        let found = self.cancel_by(r, by, |_| true);
+        self.system_call();
+        match found {
+            n if n < 0 => Err(-n),
+            _ if !several => Ok(0),
+            n => Ok(n as usize),
+        }
+    }
+}

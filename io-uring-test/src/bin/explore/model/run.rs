@@ -1,0 +1,331 @@
+//! How requests run, and how chains go on.
+//!
+//! - What can be done at once is done within the submission. All else completes by the *work* of the
+//!   task, when it returns from a system call; on rings that defer (`DEFER_TASKRUN`), only when it
+//!   asks for events.
+//! - Behind a request that succeeds, the next of its chain starts, by such work.
+//! - Behind one that fails, all others of its chain end with -ECANCELED, unless the link is hard.
+//! - A silent request (`CQE_SKIP_SUCCESS`) posts nothing if it succeeds. If it fails it does post, and
+//!   **all that is behind it is silent**, whatever their own flags say; behind one that is not silent,
+//!   all post.
+
+use super::Model;
+use super::cqueue::{Cqe, F_32, F_MORE, Size};
+use super::errno::*;
+use super::operation::{ASYNC, HARDLINK, Op, SKIP};
+use super::ring::{Chain, Done, Waiting, Work};
+
+/// `POLLIN` and `POLLHUP`.
+const IN: i32 = 1;
+const HUP: i32 = 0x10;
+
+/// What has come of a request that was started.
+enum Outcome {
+    Done {
+        result: i32,
+        failed: bool,
+        big: Option<[u64; 2]>,
+    },
+    Waits,
+    /// It waits, and will have a look at once.
+    WaitsWoken,
+}
+
+impl Outcome {
+    fn done(result: i32) -> Self {
+        Self::Done { result, failed: result < 0, big: None }
+    }
+}
+
+impl Model {
+    /// Starts a request that the task has submitted or whose turn has come.
+    pub(super) fn start(&mut self, r: usize, mut chain: Chain, _inline: bool) {
+        if chain[0].flags & ASYNC != 0 {
+            // A worker thread does it.
+            self.ring(r).in_its_own_time();
+        }
+        match self.issue(r, &mut chain) {
+            Outcome::Done { result, failed, big } => {
+                let task_work = matches!(chain[0].op, Op::Nop { task_work: true, .. });
+                let done = Done { chain, result, flags: 0, big, failed };
+                let ring = self.ring(r);
+                if task_work {
+                    let Done { chain, result, flags, big, failed } = done;
+                    ring.work.push_back(Work::Complete { chain, result, flags, big, failed });
+                } else {
+                    ring.done.push(done);
+                }
+            }
+            outcome => {
+                let ring = self.ring(r);
+                let id = ring.next_id;
+                ring.next_id += 1;
+                let woken = matches!(outcome, Outcome::WaitsWoken);
+                ring.waiting.push(Waiting { id, chain, woken, mask: 0, cancelled: false });
+                if woken {
+                    ring.work.push_back(Work::Look(id));
+                }
+            }
+        }
+    }
+
+    fn issue(&mut self, r: usize, chain: &mut Chain) -> Outcome {
+        let entry = chain[0].clone();
+        match entry.op {
+            Op::Nop { result, big, .. } => {
+                let result = result.unwrap_or(0);
+                Outcome::Done { result, failed: result < 0, big }
+            }
+            Op::NoSuchOpcode | Op::Ioprio => unreachable!("was refused"),
+            Op::ReadNothing => Outcome::done(-EBADF),
+            Op::Poll { pipe, multi } => match self.readiness(pipe) {
+                0 => Outcome::Waits,
+                _ if multi => Outcome::WaitsWoken,
+                mask => Outcome::done(mask),
+            },
+            Op::Read { pipe, len } => self.read_pipe(pipe, len, entry.user_data),
+            Op::ReadSlot { slot, len } => {
+                let pipe =
+                    self.ring(r).slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
+                match pipe {
+                    Some(pipe) => {
+                        chain[0].op = Op::Read { pipe, len };
+                        self.read_pipe(pipe, len, entry.user_data)
+                    }
+                    None => Outcome::done(-EBADF),
+                }
+            }
+            Op::Timeout => Outcome::Waits,
+            Op::Cancel { .. }
+            | Op::CancelAny { .. }
+            | Op::PollRemove { .. }
+            | Op::TimeoutRemove { .. } => Outcome::done(self.cancel(r, &entry.op)),
+            Op::Message { ring, user_data, result, flags, skip } => self.message(
+                r,
+                ring,
+                Cqe { user_data, result, flags: flags.unwrap_or(0), big: None },
+                skip,
+            ),
+            Op::CloseSlot { slot } => {
+                let ring = self.ring(r);
+                let Some(slots) = &mut ring.slots else { return Outcome::done(-ENXIO) };
+                match slots.get_mut(slot as usize) {
+                    None => Outcome::done(-EINVAL),
+                    Some(slot) => Outcome::done(slot.take().map_or(-EBADF, |_| 0)),
+                }
+            }
+        }
+    }
+
+    fn readiness(&self, pipe: usize) -> i32 {
+        let pipe = &self.pipes[pipe];
+        let readable = if pipe.bytes.is_empty() { 0 } else { IN };
+        readable | if pipe.hung_up { HUP } else { 0 }
+    }
+
+    fn read_pipe(&mut self, pipe: usize, len: u32, user_data: u64) -> Outcome {
+        let from = &mut self.pipes[pipe];
+        if from.bytes.is_empty() && !from.hung_up {
+            return Outcome::Waits;
+        }
+        let n = from.bytes.len().min(len as usize);
+        let bytes: Vec<u8> = from.bytes.drain(..n).collect();
+        self.read.insert(user_data, bytes);
+        // Fewer than asked for severs a chain.
+        Outcome::Done { result: n as i32, failed: n < len as usize, big: None }
+    }
+
+    /// A message to a ring: posted at once, or by the work of its task if that ring defers.
+    fn message(&mut self, from: usize, to: usize, cqe: Cqe, skip: bool) -> Outcome {
+        if skip {
+            // That is for messages that bring a file.
+            return Outcome::done(-EINVAL);
+        }
+        let no_order = self.ring(from).workers || self.ring(from).unordered;
+        let Some(ring) = &mut self.rings[to] else { return Outcome::done(-EBADFD) };
+        if ring.disabled {
+            return Outcome::done(-EBADFD);
+        }
+        ring.workers |= no_order;
+        let big = match ring.cq.size {
+            Size::Small => None,
+            Size::Big => Some([0; 2]),
+            Size::Mixed => (cqe.flags & F_32 != 0).then_some([0; 2]),
+        };
+        let cqe = Cqe { big, ..cqe };
+        if ring.defers {
+            ring.work.push_back(Work::Message(cqe));
+        } else {
+            ring.cq.post(cqe);
+        }
+        Outcome::done(0)
+    }
+
+    /// The first of a chain was refused, or one behind it: none of them runs.
+    pub(super) fn refuse(&mut self, r: usize, mut chain: Chain) {
+        // Here a hard link is as any other.
+        chain[0].flags &= !HARDLINK;
+        let result = chain[0].failed.unwrap_or(-ECANCELED);
+        self.ring(r).done.push(Done { chain, result, flags: 0, big: None, failed: true });
+    }
+
+    /// Posts what is done, and sees to what is linked behind it.
+    pub(super) fn flush(&mut self, r: usize) {
+        let ring = self.ring(r);
+        if ring.done.is_empty() {
+            return;
+        }
+        let done = std::mem::take(&mut ring.done);
+        let mut next = Vec::new();
+        for Done { mut chain, result, flags, big, failed } in done {
+            let Some(entry) = chain.pop_front() else { continue };
+            ring.alive -= 1;
+            let silent = entry.is_silent() && !failed;
+            if !silent {
+                post(ring, entry.user_data, result, flags, big);
+            }
+            if chain.is_empty() {
+                continue;
+            }
+            if failed && entry.flags & HARDLINK == 0 {
+                // Whether the rest is silent depends on this entry alone.
+                for behind in &mut chain {
+                    behind.flags =
+                        if entry.is_silent() { behind.flags | SKIP } else { behind.flags & !SKIP };
+                }
+                next.push(Work::Fail(chain));
+            } else {
+                next.push(Work::Start(chain));
+            }
+        }
+        ring.work.extend(next);
+        if !ring.drained.is_empty() {
+            self.queue_drained(r);
+        }
+    }
+
+    /// The work of the task: until there is none left.
+    pub(crate) fn run(&mut self, r: usize) {
+        let mut rounds = 0;
+        while !self.ring(r).work.is_empty() {
+            rounds += 1;
+            let ring = self.ring(r);
+            ring.taskrun_for_nothing = false;
+            if ring.defers && rounds == 2 {
+                // One call need not do all of it. And what comes up while work is done sets the flag
+                // that says that there is some, which then may stay.
+                ring.restless += 1;
+                ring.taskrun_is_open = true;
+            }
+            let batch = std::mem::take(&mut self.ring(r).work);
+            for work in batch {
+                match work {
+                    Work::Start(chain) => self.start(r, chain, false),
+                    Work::Fail(chain) => {
+                        for entry in chain {
+                            let result = entry.failed.unwrap_or(-ECANCELED);
+                            let silent = entry.is_silent();
+                            let ring = self.ring(r);
+                            // Each by itself: nothing is linked any more.
+                            let done = Done {
+                                chain: Chain::from([entry]),
+                                result,
+                                flags: 0,
+                                big: None,
+                                failed: !silent,
+                            };
+                            ring.done.push(done);
+                        }
+                    }
+                    Work::Complete { chain, result, flags, big, failed } => {
+                        self.ring(r).done.push(Done { chain, result, flags, big, failed });
+                    }
+                    Work::Look(id) => self.look(r, id),
+                    Work::Message(cqe) => {
+                        // It overtakes what is done in the same round.
+                        let ring = self.ring(r);
+                        ring.unordered = true;
+                        ring.cq.post(cqe);
+                    }
+                }
+            }
+            self.flush(r);
+        }
+    }
+
+    /// A request that waits was woken.
+    fn look(&mut self, r: usize, id: u64) {
+        let ring = self.ring(r);
+        let Some(i) = ring.waiting.iter().position(|waiting| waiting.id == id) else { return };
+        ring.waiting[i].woken = false;
+        let entry = ring.waiting[i].chain[0].clone();
+        let outcome = if ring.waiting[i].cancelled {
+            Outcome::done(-ECANCELED)
+        } else {
+            match entry.op {
+                Op::Poll { multi: false, .. } if ring.waiting[i].mask != 0 => {
+                    Outcome::done(ring.waiting[i].mask)
+                }
+                Op::Poll { pipe, multi } => match self.readiness(pipe) {
+                    0 => Outcome::Waits,
+                    mask if multi => self.one_of_several(r, entry.user_data, mask),
+                    mask => Outcome::done(mask),
+                },
+                Op::Read { pipe, len } => self.read_pipe(pipe, len, entry.user_data),
+                _ => Outcome::Waits,
+            }
+        };
+        if let Outcome::Done { result, failed, big } = outcome {
+            let ring = self.ring(r);
+            let chain = ring.waiting.remove(i).chain;
+            ring.done.push(Done { chain, result, flags: 0, big, failed });
+        }
+    }
+
+    /// A multishot request posts, and goes on unless there is no room.
+    fn one_of_several(&mut self, r: usize, user_data: u64, result: i32) -> Outcome {
+        // In order: what is done comes first.
+        self.flush(r);
+        let ring = self.ring(r);
+        let big = (ring.cq.size == Size::Big).then_some([0; 2]);
+        match ring.cq.post_one_of_several(Cqe { user_data, result, flags: F_MORE, big }) {
+            true => Outcome::Waits,
+            false => Outcome::done(result),
+        }
+    }
+
+    /// Bytes come into a pipe, or its other end is closed: whoever waits has a look.
+    pub(crate) fn wake(&mut self, pipe: usize, bytes: bool) {
+        for ring in self.rings.iter_mut().flatten() {
+            let before = ring.work.len();
+            for waiting in &mut ring.waiting {
+                let waits = match waiting.chain[0].op {
+                    Op::Poll { pipe: at, .. } | Op::Read { pipe: at, .. } => at == pipe,
+                    _ => false,
+                };
+                if waits && !waiting.woken && !waiting.cancelled {
+                    waiting.woken = true;
+                    waiting.mask = if bytes { IN } else { 0 };
+                    ring.work.push_back(Work::Look(waiting.id));
+                }
+            }
+            // Who is woken first, nobody says.
+            ring.unordered |= ring.work.len() > before + 1;
+        }
+    }
+}
+
+fn post(
+    ring: &mut super::ring::Ring,
+    user_data: u64,
+    result: i32,
+    flags: u32,
+    big: Option<[u64; 2]>,
+) {
+    let (flags, big) = match ring.cq.size {
+        Size::Small => (flags, None),
+        Size::Big => (flags, Some(big.unwrap_or([0; 2]))),
+        Size::Mixed => (flags | if big.is_some() { F_32 } else { 0 }, big),
+    };
+    ring.cq.post(Cqe { user_data, result, flags, big });
+}

@@ -1,0 +1,222 @@
+//! Setting a ring up: what the kernel refuses, and what it makes of the rest.
+
+use super::Kernel;
+use super::cqueue::Size;
+use super::errno::*;
+
+/// The setup flags, by the kernel's numbers.
+pub(crate) mod flag {
+    pub(crate) const IOPOLL: u32 = 1 << 0;
+    pub(crate) const SQPOLL: u32 = 1 << 1;
+    pub(crate) const SQ_AFF: u32 = 1 << 2;
+    pub(crate) const CQSIZE: u32 = 1 << 3;
+    pub(crate) const CLAMP: u32 = 1 << 4;
+    pub(crate) const R_DISABLED: u32 = 1 << 6;
+    pub(crate) const SUBMIT_ALL: u32 = 1 << 7;
+    pub(crate) const COOP_TASKRUN: u32 = 1 << 8;
+    pub(crate) const TASKRUN_FLAG: u32 = 1 << 9;
+    pub(crate) const SQE128: u32 = 1 << 10;
+    pub(crate) const CQE32: u32 = 1 << 11;
+    pub(crate) const SINGLE_ISSUER: u32 = 1 << 12;
+    pub(crate) const DEFER_TASKRUN: u32 = 1 << 13;
+    pub(crate) const NO_MMAP: u32 = 1 << 14;
+    pub(crate) const REGISTERED_FD_ONLY: u32 = 1 << 15;
+    pub(crate) const NO_SQARRAY: u32 = 1 << 16;
+    pub(crate) const HYBRID_IOPOLL: u32 = 1 << 17;
+    pub(crate) const CQE_MIXED: u32 = 1 << 18;
+    pub(crate) const SQE_MIXED: u32 = 1 << 19;
+    pub(crate) const SQ_REWIND: u32 = 1 << 20;
+}
+use flag::*;
+
+/// The sizes of entries in the submission queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entries {
+    Narrow,
+    Wide,
+    Both,
+}
+
+/// By which call a ring is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Build,
+    /// `build_local`, which asks for less and less.
+    Local,
+    /// In memory of the program's.
+    In,
+    /// The same, without a descriptor.
+    RegisteredIn,
+    /// Built, then made anew of its descriptor and parameters.
+    FromFd,
+}
+
+/// What a program asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    pub(crate) sq: Entries,
+    pub(crate) rewound: bool,
+    pub(crate) cq: Size,
+    pub(crate) how: How,
+    pub(crate) entries: u32,
+    pub(crate) cq_entries: u32,
+    /// What setters set.
+    pub(crate) flags: u32,
+    pub(crate) sqarray: bool,
+    pub(crate) dontfork: bool,
+    pub(crate) posting_pads: bool,
+}
+
+/// What it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Built {
+    pub(crate) sq_entries: u32,
+    pub(crate) cq_entries: u32,
+    pub(crate) flags: u32,
+    pub(crate) mixed_sq: bool,
+    pub(crate) takes_wide: bool,
+    pub(crate) rewound: bool,
+    pub(crate) posting_pads: bool,
+    pub(crate) cqe: Size,
+    pub(crate) submit_all: bool,
+    pub(crate) taskrun_flag: bool,
+    pub(crate) defers: bool,
+    pub(crate) disabled: bool,
+    /// Its memory is the program's.
+    pub(crate) in_memory: bool,
+    pub(crate) dontfork: bool,
+    /// The type says that it stays in its task.
+    pub(crate) local: bool,
+    /// It is named by a registered index.
+    pub(crate) registered: bool,
+    pub(crate) descriptor: bool,
+}
+
+impl Setup {
+    /// The flags that follow from the kinds of queue.
+    fn kind(&self) -> u32 {
+        let sq = match self.sq {
+            Entries::Narrow => 0,
+            Entries::Wide => SQE128,
+            Entries::Both => SQE_MIXED,
+        };
+        let cq = match self.cq {
+            Size::Small => 0,
+            Size::Big => CQE32,
+            Size::Mixed => CQE_MIXED,
+        };
+        sq | cq | if self.rewound { SQ_REWIND | NO_SQARRAY } else { 0 }
+    }
+}
+
+/// What the kernel answers to flags and sizes.
+fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u32, u32), i32> {
+    let has = |flag: u32| flags & flag != 0;
+    let refused = flags & !kernel.setup != 0
+        || has(SQ_AFF) && !has(SQPOLL)
+        || has(HYBRID_IOPOLL) && !has(IOPOLL)
+        || has(SQPOLL) && has(COOP_TASKRUN | TASKRUN_FLAG | DEFER_TASKRUN)
+        || has(TASKRUN_FLAG) && !has(COOP_TASKRUN | DEFER_TASKRUN)
+        || has(DEFER_TASKRUN) && !has(SINGLE_ISSUER)
+        || has(REGISTERED_FD_ONLY) && !has(NO_MMAP)
+        || has(SQ_REWIND) && (has(SQPOLL) || !has(NO_SQARRAY));
+    if refused {
+        return Err(EINVAL);
+    }
+    let (sq, cq) = sizes(entries, has(CQSIZE).then_some(cq_entries), has(CLAMP))?;
+    // There must be room for the largest.
+    if has(SQE_MIXED) && sq < 2 || has(CQE_MIXED) && cq < 2 {
+        return Err(EOVERFLOW);
+    }
+    Ok((sq, cq))
+}
+
+/// Sizes are rounded up to a power of two. The completion queue has twice as many places if not given,
+/// and never fewer.
+pub(crate) fn sizes(entries: u32, cq_entries: Option<u32>, clamp: bool) -> Result<(u32, u32), i32> {
+    let size = |entries: u32, max: u32| match entries {
+        0 => Err(EINVAL),
+        _ if entries <= max => Ok(entries.next_power_of_two()),
+        _ if clamp => Ok(max),
+        _ => Err(EINVAL),
+    };
+    let sq = size(entries, 32768)?;
+    let cq = cq_entries.map_or(Ok(2 * sq), |entries| size(entries, 65536))?;
+    if cq < sq { Err(EINVAL) } else { Ok((sq, cq)) }
+}
+
+impl Setup {
+    /// What comes of it.
+    pub(crate) fn predict(&self, kernel: &Kernel) -> Result<Built, i32> {
+        if self.how == How::Local {
+            return self.predict_local(kernel);
+        }
+        let memory = match self.how {
+            How::In => NO_MMAP,
+            How::RegisteredIn => NO_MMAP | REGISTERED_FD_ONLY,
+            _ => 0,
+        };
+        if memory != 0 {
+            // How much memory it takes must be known before.
+            sizes(
+                self.entries,
+                (self.flags & CQSIZE != 0).then_some(self.cq_entries),
+                self.flags & CLAMP != 0,
+            )?;
+        }
+        let flags = self.flags | self.kind() | memory;
+        let asked = if self.sqarray { flags } else { flags | NO_SQARRAY };
+        let answer = ask(kernel, asked, self.entries, self.cq_entries);
+        let (flags, sizes) = match answer {
+            // Once more with an index array, unless it was asked for by name, one way or the other.
+            Err(EINVAL) if !self.sqarray && flags & NO_SQARRAY == 0 => {
+                (flags, ask(kernel, flags, self.entries, self.cq_entries)?)
+            }
+            answer => (asked, answer?),
+        };
+        Ok(self.built(flags, sizes))
+    }
+
+    fn predict_local(&self, kernel: &Kernel) -> Result<Built, i32> {
+        let defer = SINGLE_ISSUER | DEFER_TASKRUN;
+        for more in [defer | NO_SQARRAY, defer, COOP_TASKRUN | SINGLE_ISSUER, COOP_TASKRUN, 0] {
+            let mut flags = self.flags | self.kind() | more;
+            if flags & (DEFER_TASKRUN | COOP_TASKRUN) == 0 {
+                flags &= !TASKRUN_FLAG;
+            }
+            match ask(kernel, flags, self.entries, self.cq_entries) {
+                Err(EINVAL) => {}
+                answer => {
+                    let mut built = self.built(flags, answer?);
+                    (built.local, built.registered) = (true, kernel.ring_fds);
+                    return Ok(built);
+                }
+            }
+        }
+        Err(EINVAL)
+    }
+
+    fn built(&self, flags: u32, (sq_entries, cq_entries): (u32, u32)) -> Built {
+        let index_only = self.how == How::RegisteredIn;
+        Built {
+            sq_entries,
+            cq_entries,
+            flags,
+            mixed_sq: self.sq == Entries::Both,
+            takes_wide: self.sq != Entries::Narrow,
+            rewound: self.rewound,
+            // Neither setting is part of the parameters.
+            posting_pads: self.posting_pads && self.how != How::FromFd,
+            dontfork: self.dontfork && self.how != How::FromFd,
+            cqe: self.cq,
+            submit_all: flags & SUBMIT_ALL != 0,
+            taskrun_flag: flags & TASKRUN_FLAG != 0,
+            defers: flags & DEFER_TASKRUN != 0,
+            disabled: flags & R_DISABLED != 0,
+            in_memory: flags & NO_MMAP != 0,
+            local: index_only,
+            registered: index_only,
+            descriptor: !index_only,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The submission queue: a ring of places of 64 bytes (128 on rings that have only such entries).
+//!
+//! - The program moves the tail, the kernel moves the head. What lies between is queued.
+//! - A mixed queue has entries of one place and of two. An entry of two never lies on both sides of
+//!   the end: where only the last place is left, a NOP fills it (the *pad*), and takes over the link
+//!   of the entry before it, if the kernel has not taken that one yet.
+//! - A rewound queue has no head: every submission starts at the first place, and what is left over
+//!   moves there.
+//! - What a view has pushed is queued when the view is synced or dropped. A forgotten view queues
+//!   nothing more.
+
+use std::collections::VecDeque;
+
+use super::operation::{Entry, LINKS, Op, SKIP};
+
+/// The user data of pads.
+pub(crate) const PAD: u64 = u64::from_be_bytes(*b"ring pad");
+
+/// What lies in one place.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Entry(Entry),
+    /// The second place of an entry of two.
+    Half,
+}
+
+impl Place {
+    pub(crate) fn user_data(&self) -> u64 {
+        match self {
+            Self::Entry(entry) => entry.user_data,
+            Self::Half => 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Sq {
+    pub(crate) capacity: u32,
+    pub(crate) mixed: bool,
+    pub(crate) rewound: bool,
+    pub(crate) posting_pads: bool,
+    /// The position of the oldest place. Always 0 where every submission starts at the first place.
+    head: u32,
+    places: VecDeque<Place>,
+    /// How many of the newest places the view has not published.
+    unpublished: usize,
+}
+
+/// There is no room, and nothing was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Sq {
+    pub(crate) fn new(capacity: u32, mixed: bool, rewound: bool, posting_pads: bool) -> Self {
+        let (head, unpublished) = (0, 0);
+        Self { capacity, mixed, rewound, posting_pads, head, places: VecDeque::new(), unpublished }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() == self.capacity as usize
+    }
+
+    pub(crate) fn left(&self) -> impl Iterator<Item = u64> {
+        self.places.iter().map(Place::user_data)
+    }
+
+    /// Pushes all, or none.
+    pub(crate) fn push(&mut self, entries: Vec<Entry>) -> Result<(), Full> {
+        let mut len = self.len();
+        for entry in &entries {
+            len += self.room_for(entry, len);
+        }
+        if len > self.capacity as usize {
+            return Err(Full);
+        }
+        entries.into_iter().for_each(|entry| self.push_one(entry));
+        Ok(())
+    }
+
+    /// Whether there is room for an entry, which is not pushed.
+    pub(crate) fn try_push(&self, entry: &Entry) -> Result<(), Full> {
+        let len = self.len() + self.room_for(entry, self.len());
+        if len > self.capacity as usize { Err(Full) } else { Ok(()) }
+    }
+
+    /// In how many places an entry is, its pad included, that is pushed behind so many places.
+    fn room_for(&self, entry: &Entry, len: usize) -> usize {
+        match self.mixed && entry.wide {
+            true => 2 + usize::from(self.is_the_last_place(len)),
+            false => 1,
+        }
+    }
+
+    fn is_the_last_place(&self, len: usize) -> bool {
+        self.head.wrapping_add(len as u32).wrapping_add(1) % self.capacity == 0
+    }
+
+    fn push_one(&mut self, entry: Entry) {
+        let room = self.room_for(&entry, self.len());
+        if room == 3 {
+            let links = self.newest().map_or(0, |entry| entry.flags & LINKS);
+            let silent = if self.posting_pads { 0 } else { SKIP };
+            self.places.push_back(Place::Entry(Entry::new(PAD, Op::NOP, links | silent)));
+        }
+        self.places.push_back(Place::Entry(entry));
+        if room > 1 {
+            self.places.push_back(Place::Half);
+        }
+        self.unpublished += room;
+    }
+
+    /// The newest entry that the kernel has not taken.
+    fn newest(&self) -> Option<&Entry> {
+        self.places.iter().rev().find_map(|place| match place {
+            Place::Entry(entry) => Some(entry),
+            Place::Half => None,
+        })
+    }
+
+    /// The view is synced or dropped.
+    pub(crate) fn publish(&mut self) {
+        self.unpublished = 0;
+    }
+
+    /// The view is forgotten.
+    pub(crate) fn forget(&mut self) {
+        self.truncate(self.len() - self.unpublished);
+    }
+
+    /// The newest places go, until so many are left.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.places.truncate(len);
+        self.unpublished = 0;
+    }
+
+    /// The kernel takes the oldest entry, and says in how many places it was.
+    pub(crate) fn take(&mut self) -> Option<(Entry, usize)> {
+        let Some(Place::Entry(entry)) = self.places.pop_front() else { return None };
+        let mut places = 1;
+        if let Some(Place::Half) = self.places.front() {
+            self.places.pop_front();
+            places = 2;
+        }
+        if !self.rewound {
+            self.head = self.head.wrapping_add(places as u32);
+        }
+        Some((entry, places))
+    }
+
+    /// What is queued moves to the same positions of a queue with so many places.
+    pub(crate) fn resize(&mut self, capacity: u32) {
+        self.capacity = capacity;
+    }
+
+    /// The entries that are queued.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.places.iter().filter_map(|place| match place {
+            Place::Entry(entry) => Some(entry),
+            Place::Half => None,
+        })
+    }
+}

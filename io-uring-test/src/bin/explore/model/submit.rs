@@ -1,0 +1,205 @@
+//! Submitting and waiting.
+//!
+//! - The kernel takes entries one by one. One that it refuses gets a completion that says why, and
+//!   ends the submission, unless the ring goes on behind errors (`SUBMIT_ALL`), or the entry has a link
+//!   flag: a chain is put together to its end first, and then it is not run at all.
+//! - A chain ends at the first entry without a link flag, or with the submission. In the second case, a
+//!   worker thread starts it.
+//! - What was not taken stays queued.
+//! - A wait comes after the submission, and only if everything was taken. An error of the wait is
+//!   reported only if nothing was submitted.
+
+use super::Model;
+use super::errno::*;
+use super::operation::{BUFFER_SELECT, DRAIN, Entry, Op, SKIP, UNKNOWN};
+use super::ring::{Chain, Drained};
+
+impl Model {
+    /// What `submit` and its kin do, and return.
+    pub(crate) fn submit(&mut self, r: usize, want: Option<u64>) -> Result<usize, i32> {
+        let ring = self.ring(r);
+        let queued = ring.sq.len();
+        let wants = want.is_some_and(|want| want > 0);
+        // Nothing to submit, nothing wanted, nothing that waits for somebody to ask.
+        let asks = wants || ring.cq.overflows() || ring.taskrun();
+        if queued == 0 && !asks {
+            return Ok(0);
+        }
+        self.enter(r, queued, asks.then_some(want.unwrap_or(0)))
+    }
+
+    /// What `wait` and its kin do, and return: no call, if what is wanted is there.
+    pub(crate) fn wait(&mut self, r: usize, want: u64) -> Result<usize, i32> {
+        let ring = self.ring(r);
+        let there = want <= ring.cq.len() as u64;
+        if (want == 0 || there) && !ring.cq.overflows() && !ring.taskrun() {
+            return Ok(0);
+        }
+        self.enter(r, 0, Some(want))
+    }
+
+    /// A system call: submits so many places, and asks for events if there is a wish.
+    pub(crate) fn enter(
+        &mut self,
+        r: usize,
+        submit: usize,
+        want: Option<u64>,
+    ) -> Result<usize, i32> {
+        if self.ring(r).disabled {
+            self.ran_out = false;
+            self.system_call();
+            return Err(EBADFD);
+        }
+        self.ran_out = false;
+        let mut taken = 0;
+        if submit > 0 {
+            taken = self.take(r, submit);
+            self.flush(r);
+        }
+        let mut waited = Ok(());
+        if taken == submit {
+            if let Some(want) = want {
+                self.run(r);
+                self.ring(r).cq.flush();
+                let ring = self.ring(r);
+                let least = want.min(u64::from(ring.cq.capacity)) as usize;
+                let ready = ring.cq.len();
+                self.ran_out = ready < least;
+                // The time runs out. That is an error only if nothing at all is there.
+                if self.ran_out && ready == 0 {
+                    waited = Err(ETIME);
+                }
+            }
+        }
+        self.system_call();
+        if taken > 0 { Ok(taken) } else { waited.map(|()| 0) }
+    }
+
+    /// The kernel takes entries, and returns how many places they were in.
+    fn take(&mut self, r: usize, submit: usize) -> usize {
+        let goes_on = self.ring(r).built.submit_all;
+        let mut taken = 0;
+        let mut chain: Option<Chain> = None;
+        while taken < submit {
+            let Some((mut entry, places)) = self.ring(r).sq.take() else { break };
+            taken += places;
+            self.ring(r).alive += 1;
+            let refused = self.refusal(r, &mut entry, chain.as_ref());
+            let linked = entry.is_linked();
+            let in_a_chain = linked || chain.is_some();
+            if let Some(errno) = refused {
+                entry.failed = Some(-errno);
+                if let Some(first) = chain.as_mut().and_then(|chain| chain.front_mut()) {
+                    first.failed.get_or_insert(-ECANCELED);
+                }
+            }
+            let mut whole = chain.take().unwrap_or_default();
+            whole.push_back(entry);
+            if linked {
+                chain = Some(whole);
+            } else {
+                self.queue(r, whole);
+                let ends = refused.is_some() && (!in_a_chain || self.kernel.linked_file);
+                if ends && !goes_on {
+                    break;
+                }
+            }
+        }
+        if let Some(chain) = chain {
+            // The end of the submission is the end of the chain.
+            if chain[0].failed.is_none() {
+                self.ring(r).in_its_own_time();
+            }
+            self.queue(r, chain);
+        }
+        taken
+    }
+
+    /// With what the kernel refuses an entry, if it does.
+    fn refusal(&mut self, r: usize, entry: &mut Entry, chain: Option<&Chain>) -> Option<i32> {
+        let (linked_file, cqe_skip) = (self.kernel.linked_file, self.kernel.cqe_skip);
+        let nop = (self.kernel.nop_result, self.kernel.nop_task_work, self.kernel.nop_big);
+        let ring = self.ring(r);
+        if entry.op == Op::NoSuchOpcode {
+            return Some(EINVAL);
+        }
+        if entry.flags & UNKNOWN != 0 || (entry.flags & SKIP != 0 && !cqe_skip) {
+            return Some(EINVAL);
+        }
+        if entry.flags & BUFFER_SELECT != 0
+            && !matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing)
+        {
+            return Some(EOPNOTSUPP);
+        }
+        if entry.flags & SKIP != 0 {
+            ring.drain_disabled = true;
+        }
+        if entry.flags & DRAIN != 0 {
+            if ring.drain_disabled {
+                return Some(EOPNOTSUPP);
+            }
+            ring.drain_active = true;
+            ring.restless += 1;
+            // The whole chain drains, and so does what comes behind it.
+            ring.drain_next |= chain.is_some();
+        }
+        if ring.drain_next && chain.is_none() {
+            (ring.drain_next, ring.drain_active) = (false, true);
+            entry.flags |= DRAIN;
+        }
+        match entry.op {
+            Op::Ioprio => Some(EINVAL),
+            // It could not say which completion is the last.
+            Op::Poll { multi: true, .. } if entry.is_silent() => Some(EINVAL),
+            Op::ReadNothing if !linked_file => Some(EBADF),
+            Op::Nop { result, big, task_work } => {
+                let unknown = (result.is_some() && !nop.0)
+                    || (task_work && !nop.1)
+                    || (big.is_some() && !nop.2);
+                let size = ring.cq.size;
+                (unknown || (big.is_some() && size == super::cqueue::Size::Small)).then_some(EINVAL)
+            }
+            _ => None,
+        }
+    }
+
+    /// A chain is complete, and runs, or waits for its turn.
+    fn queue(&mut self, r: usize, chain: Chain) {
+        let ring = self.ring(r);
+        if chain[0].failed.is_some() {
+            return self.refuse(r, chain);
+        }
+        let drains = chain.iter().any(|entry| entry.flags & DRAIN != 0);
+        if ring.drain_active {
+            ring.drained.push_back(Drained { chain, drains });
+            ring.in_its_own_time();
+            self.queue_drained(r);
+            let ring = self.ring(r);
+            if !drains && ring.drained.is_empty() {
+                // It was over, and this is how the kernel finds out.
+                ring.drain_active = false;
+            }
+            return;
+        }
+        self.start(r, chain, true);
+    }
+
+    /// Starts what waits behind a drain, if it is its turn.
+    pub(crate) fn queue_drained(&mut self, r: usize) {
+        let mut drain_seen = self.kernel.drain_holds;
+        let ring = self.ring(r);
+        while let Some(first) = ring.drained.front() {
+            drain_seen |= first.drains;
+            let behind: usize = ring.drained.iter().map(|drained| drained.chain.len()).sum();
+            if drain_seen && ring.alive > behind {
+                return;
+            }
+            // The first waits even if it does not drain: the drain itself may still be running.
+            drain_seen = first.drains;
+            if let Some(next) = ring.drained.pop_front() {
+                ring.in_its_own_time();
+                ring.work.push_back(super::ring::Work::Start(next.chain));
+            }
+        }
+    }
+}

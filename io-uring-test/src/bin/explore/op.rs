@@ -1,0 +1,362 @@
+//! Operations: drawn from a few bytes, as entries of the library, and as Rust.
+
+use std::fmt::Write as _;
+use std::ptr::NonNull;
+
+use rustix_uring::opcode::*;
+use rustix_uring::squeue::{Entry, Entry128, Flags};
+use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgRingFlags, PollFlags, Timespec};
+
+use crate::model::cqueue::{F_32, F_SKIP, Size};
+use crate::model::operation::{self as flag, Criteria, Op};
+use crate::model::{Kernel, Model};
+use crate::step::Raw;
+
+static HOUR: Timespec = Timespec::new().sec(3600);
+
+/// The user data of no operation.
+const NOBODY: u64 = 0xdead;
+
+/// The operation that a step stands for, and the flags of its entry.
+pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op, u8) {
+    let kernel = &model.kernel;
+    let arg = usize::from(raw.arg);
+    let pipe = arg % model.pipes.len();
+    let op = match raw.op {
+        0..90 => Op::NOP,
+        90..102 => nop(kernel, raw.arg, user_data),
+        102..106 => Op::NoSuchOpcode,
+        106..109 => Op::Ioprio,
+        109..113 => Op::ReadNothing,
+        113..133 => poll(kernel, model, pipe, raw.arg & 0x40 != 0),
+        133..155 => read(model, pipe, 1 + (raw.arg as u32 / 8) % 20),
+        155..163 => Op::Timeout,
+        163..180 => Op::Cancel { user_data: target(model, ring, arg) },
+        180..188 if kernel.cancel_any => Op::CancelAny { by: criteria(model, ring, raw.arg) },
+        188..194 => Op::PollRemove { user_data: target(model, ring, arg) },
+        194..200 => Op::TimeoutRemove { user_data: target(model, ring, arg) },
+        200..232 if kernel.messages => message(kernel, model, ring, raw.arg, user_data),
+        232..238 => Op::CloseSlot { slot: slot(raw.arg) },
+        238..244 => {
+            let slot = slot(raw.arg);
+            let at = model.rings[ring]
+                .as_ref()
+                .and_then(|it| it.slots.as_ref()?.get(slot as usize).copied()?);
+            // One reader at a time, as below.
+            match at {
+                Some(pipe) if is_read(model, pipe) || is_polled(model, pipe) => Op::NOP,
+                _ => Op::ReadSlot { slot, len: 5 },
+            }
+        }
+        _ => Op::NOP,
+    };
+    let drains = flag::DRAIN;
+    // What a silent completion of 32 bytes was to bring shows in another one.
+    let stale = matches!(op, Op::Nop { big: Some(_), .. }) && kernel.known.has("silent_big");
+    let flags = match raw.flags {
+        0..144 => 0,
+        144..186 => flag::LINK,
+        186..204 => flag::HARDLINK,
+        204..222 if kernel.cqe_skip => flag::SKIP,
+        222..232 if kernel.cqe_skip => flag::SKIP | flag::LINK,
+        232..236 if kernel.cqe_skip => flag::SKIP | flag::HARDLINK,
+        236..242 => drains,
+        242..245 => drains | flag::LINK,
+        245..248 => flag::UNKNOWN,
+        248..251 => flag::BUFFER_SELECT,
+        251 => flag::LINK | flag::HARDLINK,
+        252.. if matches!(op, Op::Nop { .. }) => flag::ASYNC,
+        _ => 0,
+    };
+    // Memory is not for silent entries: nobody would know when it is free.
+    let uses_memory = matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing);
+    let flags = if stale { flags & !flag::SKIP } else { flags };
+    let flags = if uses_memory { flags & !flag::SKIP & !flag::BUFFER_SELECT } else { flags };
+    (op, flags)
+}
+
+fn nop(kernel: &Kernel, arg: u8, user_data: u64) -> Op {
+    let result = (kernel.nop_result && arg & 1 != 0).then_some(if arg & 2 != 0 { -5 } else { 77 });
+    let big = (kernel.nop_big && arg & 4 != 0).then_some([user_data * 3, 7]);
+    Op::Nop { result, big, task_work: kernel.nop_task_work && arg & 8 != 0 }
+}
+
+/// A pipe has either one reader or polls, so that there is no question of who is first.
+fn poll(kernel: &Kernel, model: &Model, pipe: usize, multi: bool) -> Op {
+    match is_read(model, pipe) {
+        true => Op::NOP,
+        false => Op::Poll { pipe, multi: multi && kernel.poll_multi },
+    }
+}
+
+fn read(model: &Model, pipe: usize, len: u32) -> Op {
+    match is_read(model, pipe) || is_polled(model, pipe) {
+        true => Op::NOP,
+        false => Op::Read { pipe, len },
+    }
+}
+
+/// The operations that are queued or in flight on a ring.
+fn operations(model: &Model, ring: usize) -> impl Iterator<Item = (u64, Op)> {
+    let ring = model.rings[ring].as_ref();
+    ring.into_iter().flat_map(|ring| {
+        let queued = ring.sq.entries();
+        let waiting = ring.waiting.iter().flat_map(|waiting| &waiting.chain);
+        let drained = ring.drained.iter().flat_map(|drained| &drained.chain);
+        let work = ring.work.iter().flat_map(|work| work.chain());
+        queued.chain(waiting).chain(drained).chain(work).map(|entry| (entry.user_data, entry.op))
+    })
+}
+
+fn is_read(model: &Model, pipe: usize) -> bool {
+    (0..2).flat_map(|ring| operations(model, ring).map(move |op| (ring, op))).any(
+        |(ring, (_, op))| match op {
+            Op::Read { pipe: at, .. } => at == pipe,
+            Op::ReadSlot { slot, .. } => {
+                let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
+                slots.is_none_or(|slots| {
+                    slots.get(slot as usize).is_some_and(|at| *at == Some(pipe))
+                })
+            }
+            _ => false,
+        },
+    ) || model.retired.contains(&pipe)
+}
+
+fn is_polled(model: &Model, pipe: usize) -> bool {
+    (0..2)
+        .flat_map(|ring| operations(model, ring))
+        .any(|(_, op)| matches!(op, Op::Poll { pipe: at, .. } if at == pipe))
+}
+
+/// Whether something of the other ring's is to send a message to this one, whose descriptor it names.
+pub(crate) fn is_sent_to(model: &Model, ring: usize) -> bool {
+    (0..2)
+        .flat_map(|from| operations(model, from))
+        .any(|(_, op)| matches!(op, Op::Message { ring: to, .. } if to == ring))
+}
+
+/// The user data of something that may be in flight, or of nothing.
+fn target(model: &Model, ring: usize, k: usize) -> u64 {
+    let n = operations(model, ring).count();
+    match n {
+        0 => NOBODY,
+        _ if k % 5 == 4 => NOBODY,
+        _ => operations(model, ring).nth(k / 5 % n).map_or(NOBODY, |(user_data, _)| user_data),
+    }
+}
+
+pub(crate) fn criteria(model: &Model, ring: usize, arg: u8) -> Criteria {
+    let pipe = usize::from(arg / 8) % model.pipes.len();
+    let user_data = target(model, ring, usize::from(arg / 4));
+    match arg % 6 {
+        0 => Criteria { user_data: None, pipe: None, all: true },
+        1 => Criteria { user_data: Some(user_data), pipe: None, all: true },
+        2 => Criteria { user_data: Some(user_data), pipe: None, all: false },
+        3 => Criteria { user_data: None, pipe: Some(pipe), all: true },
+        // By the file alone, the kernel chooses one of several.
+        4 => Criteria { user_data: Some(user_data), pipe: Some(pipe), all: false },
+        _ => Criteria { user_data: Some(user_data), pipe: Some(pipe), all: true },
+    }
+}
+
+fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
+    let to = if arg & 7 == 7 { ring } else { 1 - ring };
+    let there = model.rings[to].as_ref().is_some_and(|to| to.built.descriptor && !to.built.local);
+    if !there {
+        return Op::NOP;
+    }
+    let mixed = model.rings[to].as_ref().is_some_and(|to| to.cq.size == Size::Mixed);
+    let no_32 = !mixed && kernel.known.has("message_32");
+    let flags = match arg >> 3 & 7 {
+        5 | 6 if no_32 => None,
+        _ if !kernel.message_flags => None,
+        0..4 => None,
+        4 => Some(0),
+        5 => Some(F_32),
+        6 => Some(F_32 | F_SKIP),
+        _ => Some(F_SKIP),
+    };
+    Op::Message { ring: to, user_data: user_data | 1 << 32, result: 5, flags, skip: arg >= 250 }
+}
+
+fn slot(arg: u8) -> u32 {
+    match arg {
+        240..248 => u32::MAX,
+        248..252 => u32::MAX - 1,
+        252.. => i32::MAX as u32,
+        _ => u32::from(arg % 7),
+    }
+}
+
+/// What entries point to.
+pub(crate) trait Things {
+    /// The reading end of a pipe.
+    fn pipe(&self, pipe: usize) -> i32;
+    /// The descriptor of a ring.
+    fn ring(&self, ring: usize) -> i32;
+    /// 64 bytes for an operation to write to.
+    fn buffer(&mut self, user_data: u64) -> NonNull<u8>;
+}
+
+fn cancel_builder(by: Criteria, things: &dyn Things) -> CancelBuilder {
+    let builder = match (by.user_data, by.pipe) {
+        (None, None) => CancelBuilder::any(),
+        (Some(user_data), None) => CancelBuilder::user_data(user_data),
+        (None, Some(pipe)) => CancelBuilder::fd(Fd(things.pipe(pipe))),
+        (Some(user_data), Some(pipe)) => {
+            CancelBuilder::fd(Fd(things.pipe(pipe))).and_user_data(user_data)
+        }
+    };
+    if by.all && (by.user_data.is_some() || by.pipe.is_some()) { builder.all() } else { builder }
+}
+
+/// The criteria of a cancellation by a call.
+pub(crate) fn cancels(by: Criteria, things: &dyn Things) -> CancelBuilder {
+    cancel_builder(by, things)
+}
+
+/// The entry of the library.
+pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) -> Entry {
+    let entry = match op {
+        Op::Nop { result, big, task_work } => {
+            let mut nop = Nop::new();
+            if let Some(result) = result {
+                nop = nop.result(result);
+            }
+            if let Some(big) = big {
+                nop = nop.big_cqe(big);
+            }
+            if task_work {
+                nop = nop.task_work(true);
+            }
+            nop.build()
+        }
+        Op::NoSuchOpcode => {
+            let mut raw = Nop::new().build().into_raw();
+            raw.opcode = 200;
+            Entry::from_raw(raw)
+        }
+        Op::Ioprio => {
+            let mut raw = Nop::new().build().into_raw();
+            raw.ioprio = 1;
+            Entry::from_raw(raw)
+        }
+        Op::ReadNothing => Read::new(Fd(-1), things.buffer(user_data).as_ptr(), 1).build(),
+        Op::Poll { pipe, multi } => {
+            let poll = PollAdd::new(Fd(things.pipe(pipe)), PollFlags::IN);
+            if multi { poll.multi(true).build() } else { poll.build() }
+        }
+        Op::Read { pipe, len } => {
+            Read::new(Fd(things.pipe(pipe)), things.buffer(user_data).as_ptr(), len).build()
+        }
+        Op::ReadSlot { slot, len } => {
+            Read::new(Fixed(slot), things.buffer(user_data).as_ptr(), len).build()
+        }
+        Op::Timeout => Timeout::new(&HOUR).build(),
+        Op::Cancel { user_data } => AsyncCancel::new(user_data).build(),
+        Op::CancelAny { by } => AsyncCancel2::new(cancel_builder(by, things)).build(),
+        Op::PollRemove { user_data } => PollRemove::new(user_data).build(),
+        Op::TimeoutRemove { user_data } => TimeoutRemove::new(user_data).build(),
+        Op::Message { ring, user_data, result, flags, skip } => {
+            let message = MsgRingData::new(Fd(things.ring(ring)), result, user_data, flags);
+            if skip {
+                message.opcode_flags(MsgRingFlags::CQE_SKIP).build()
+            } else {
+                message.build()
+            }
+        }
+        Op::CloseSlot { slot } => Close::new(Fixed(slot)).build(),
+    };
+    let flags = entry.get_flags() | Flags::from_bits_retain(flags);
+    entry.flags(flags).user_data(user_data)
+}
+
+/// A NOP of 128 bytes.
+pub(crate) fn wide_nop(op: Op, flags: u8, user_data: u64) -> Entry128 {
+    let Op::Nop { result, big, task_work } = op else { unreachable!("no other is wide by itself") };
+    let mut nop = Nop::new();
+    if let Some(result) = result {
+        nop = nop.result(result);
+    }
+    if let Some(big) = big {
+        nop = nop.big_cqe(big);
+    }
+    if task_work {
+        nop = nop.task_work(true);
+    }
+    Nop128::from(nop).build().flags(Flags::from_bits_retain(flags)).user_data(user_data)
+}
+
+/// The expression that makes it.
+pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
+    let mut code = match op {
+        Op::Nop { result, big, task_work } => {
+            let mut code = "opcode::Nop::new()".to_string();
+            if let Some(result) = result {
+                let _ = write!(code, ".result({result})");
+            }
+            if let Some(big) = big {
+                let _ = write!(code, ".big_cqe({big:?})");
+            }
+            if task_work {
+                code.push_str(".task_work(true)");
+            }
+            code + ".build()"
+        }
+        Op::NoSuchOpcode => {
+            "Entry::from_raw(Sqe { opcode: 200, ..opcode::Nop::new().build().into_raw() })".into()
+        }
+        Op::Ioprio => {
+            "Entry::from_raw(Sqe { ioprio: 1, ..opcode::Nop::new().build().into_raw() })".into()
+        }
+        Op::ReadNothing => "opcode::Read::new(Fd(-1), buffer(), 1).build()".into(),
+        Op::Poll { pipe, multi } => {
+            format!("opcode::PollAdd::new(&pipes[{pipe}].0, PollFlags::IN).multi({multi}).build()")
+        }
+        Op::Read { pipe, len } => {
+            format!("opcode::Read::new(&pipes[{pipe}].0, buffer(), {len}).build()")
+        }
+        Op::ReadSlot { slot, len } => {
+            format!("opcode::Read::new(Fixed({slot}), buffer(), {len}).build()")
+        }
+        Op::Timeout => "opcode::Timeout::new(&HOUR).build()".into(),
+        Op::Cancel { user_data } => format!("opcode::AsyncCancel::new({user_data}).build()"),
+        Op::CancelAny { by } => format!("opcode::AsyncCancel2::new({}).build()", criteria_code(by)),
+        Op::PollRemove { user_data } => format!("opcode::PollRemove::new({user_data}).build()"),
+        Op::TimeoutRemove { user_data } => {
+            format!("opcode::TimeoutRemove::new({user_data}).build()")
+        }
+        Op::Message { ring, user_data, result, flags, skip } => {
+            let skip = if skip { ".opcode_flags(MsgRingFlags::CQE_SKIP)" } else { "" };
+            format!(
+                "opcode::MsgRingData::new(Fd({}.as_raw_fd()), {result}, {user_data}, {flags:?}){skip}.build()",
+                name(ring)
+            )
+        }
+        Op::CloseSlot { slot } => format!("opcode::Close::new(Fixed({slot})).build()"),
+    };
+    if flags != 0 {
+        // Beside those that the builder sets.
+        let _ = write!(code, ".flags(Flags::from_bits_retain({flags:#x}))");
+    }
+    let _ = write!(code, ".user_data({user_data})");
+    code
+}
+
+pub(crate) fn criteria_code(by: Criteria) -> String {
+    let all = if by.all && (by.user_data.is_some() || by.pipe.is_some()) { ".all()" } else { "" };
+    match (by.user_data, by.pipe) {
+        (None, None) => "CancelBuilder::any()".into(),
+        (Some(user_data), None) => format!("CancelBuilder::user_data({user_data}){all}"),
+        (None, Some(pipe)) => format!("CancelBuilder::fd(&pipes[{pipe}].0){all}"),
+        (Some(user_data), Some(pipe)) => {
+            format!("CancelBuilder::fd(&pipes[{pipe}].0).and_user_data({user_data}){all}")
+        }
+    }
+}
+
+/// What a ring is called in a program.
+pub(crate) fn name(ring: usize) -> &'static str {
+    ["ring", "other"][ring]
+}

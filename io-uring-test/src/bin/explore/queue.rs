@@ -1,0 +1,200 @@
+//! The kinds of submission queue, as far as they differ.
+
+use rustix_uring::squeue::{Entry, Entry128, EntryMarker, Mixed, PushError, Rewind};
+use rustix_uring::{Errno, Handle, IoUring, SubmissionQueue, Submitter, cqueue};
+
+pub(crate) trait Place {
+    fn user_data(&self) -> u64;
+}
+
+impl Place for Entry {
+    fn user_data(&self) -> u64 {
+        self.get_user_data()
+    }
+}
+
+impl Place for Entry128 {
+    fn user_data(&self) -> u64 {
+        self.get_user_data()
+    }
+}
+
+/// What not every kind does; entries of 128 bytes where there are such.
+///
+/// # Safety
+///
+/// Of each `unsafe fn`: that of the method of [`SubmissionQueue`] that it calls.
+pub(crate) trait Kind: EntryMarker<Place: Place> + Sized {
+    unsafe fn push_wide(
+        queue: &mut SubmissionQueue<'_, Self>,
+        entry: &Entry128,
+    ) -> Result<(), PushError>;
+    unsafe fn push_all_wide(
+        queue: &mut SubmissionQueue<'_, Self>,
+        entries: &[Entry128],
+    ) -> Result<(), PushError>;
+    unsafe fn push_each_wide(
+        queue: &mut SubmissionQueue<'_, Self>,
+        n: usize,
+        entry: &mut dyn FnMut(usize) -> Entry128,
+    ) -> Result<(), PushError>;
+    unsafe fn reserve_wide(
+        queue: &mut SubmissionQueue<'_, Self>,
+        entry: &Entry128,
+        how_far: u8,
+    ) -> Result<(), PushError>;
+    /// `false` where the kind has no such method.
+    unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool;
+    /// Takes entries back without `unsafe`: down to so many, or, where the kind cannot, all.
+    fn take_back<C: cqueue::EntryMarker, H: Handle>(
+        ring: &mut IoUring<Self, C, H>,
+        len: usize,
+    ) -> Result<(), Errno>;
+    /// Submits what the view has, its own way.
+    fn submit_view<H: Handle>(
+        queue: &mut SubmissionQueue<'_, Self>,
+        submitter: &Submitter<'_, H>,
+    ) -> Result<usize, Errno>;
+}
+
+macro_rules! wide {
+    (yes) => {
+        unsafe fn push_wide(
+            queue: &mut SubmissionQueue<'_, Self>,
+            entry: &Entry128,
+        ) -> Result<(), PushError> {
+            // SAFETY: the caller's promise.
+            unsafe { queue.push(entry) }
+        }
+
+        unsafe fn push_all_wide(
+            queue: &mut SubmissionQueue<'_, Self>,
+            entries: &[Entry128],
+        ) -> Result<(), PushError> {
+            // SAFETY: the caller's promise.
+            unsafe { queue.push_multiple(entries) }
+        }
+
+        unsafe fn push_each_wide(
+            queue: &mut SubmissionQueue<'_, Self>,
+            n: usize,
+            entry: &mut dyn FnMut(usize) -> Entry128,
+        ) -> Result<(), PushError> {
+            // SAFETY: the caller's promise.
+            unsafe { queue.push_each(n, entry) }
+        }
+
+        unsafe fn reserve_wide(
+            queue: &mut SubmissionQueue<'_, Self>,
+            entry: &Entry128,
+            how_far: u8,
+        ) -> Result<(), PushError> {
+            let vacant = queue.reserve::<Entry128>()?;
+            match how_far {
+                0 => drop(vacant),
+                1 => drop(vacant.write(*entry)),
+                // SAFETY: the caller's promise.
+                _ => unsafe { vacant.write(*entry).commit() },
+            }
+            Ok(())
+        }
+    };
+    (no) => {
+        unsafe fn push_wide(
+            _: &mut SubmissionQueue<'_, Self>,
+            _: &Entry128,
+        ) -> Result<(), PushError> {
+            unreachable!("this kind takes no entries of 128 bytes")
+        }
+
+        unsafe fn push_all_wide(
+            _: &mut SubmissionQueue<'_, Self>,
+            _: &[Entry128],
+        ) -> Result<(), PushError> {
+            unreachable!("this kind takes no entries of 128 bytes")
+        }
+
+        unsafe fn push_each_wide(
+            _: &mut SubmissionQueue<'_, Self>,
+            _: usize,
+            _: &mut dyn FnMut(usize) -> Entry128,
+        ) -> Result<(), PushError> {
+            unreachable!("this kind takes no entries of 128 bytes")
+        }
+
+        unsafe fn reserve_wide(
+            _: &mut SubmissionQueue<'_, Self>,
+            _: &Entry128,
+            _: u8,
+        ) -> Result<(), PushError> {
+            unreachable!("this kind takes no entries of 128 bytes")
+        }
+    };
+}
+
+macro_rules! truncate {
+    (yes) => {
+        unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool {
+            // SAFETY: the caller's promise.
+            unsafe { queue.truncate(len) };
+            true
+        }
+
+        fn take_back<C: cqueue::EntryMarker, H: Handle>(
+            ring: &mut IoUring<Self, C, H>,
+            len: usize,
+        ) -> Result<(), Errno> {
+            ring.truncate(len)
+        }
+    };
+    (no) => {
+        unsafe fn truncate(_: &mut SubmissionQueue<'_, Self>, _: usize) -> bool {
+            false
+        }
+
+        fn take_back<C: cqueue::EntryMarker, H: Handle>(
+            ring: &mut IoUring<Self, C, H>,
+            _: usize,
+        ) -> Result<(), Errno> {
+            ring.clear()
+        }
+    };
+}
+
+macro_rules! submit_view {
+    (rewound) => {
+        fn submit_view<H: Handle>(
+            queue: &mut SubmissionQueue<'_, Self>,
+            submitter: &Submitter<'_, H>,
+        ) -> Result<usize, Errno> {
+            queue.submit(submitter)
+        }
+    };
+    (plain) => {
+        fn submit_view<H: Handle>(
+            queue: &mut SubmissionQueue<'_, Self>,
+            submitter: &Submitter<'_, H>,
+        ) -> Result<usize, Errno> {
+            queue.sync();
+            submitter.submit()
+        }
+    };
+}
+
+macro_rules! kinds {
+    ($($S:ty: $wide:ident $truncate:ident $view:ident;)*) => { $(
+        impl Kind for $S {
+            wide! { $wide }
+            truncate! { $truncate }
+            submit_view! { $view }
+        }
+    )* };
+}
+kinds! {
+    Entry: no yes plain;
+    Entry128: yes yes plain;
+    Mixed: yes no plain;
+    Rewind<Entry>: no yes rewound;
+    Rewind<Entry128>: yes yes rewound;
+    Rewind<Mixed>: yes no rewound;
+}

@@ -1,0 +1,536 @@
+//! One face for the real rings of all kinds.
+
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use rustix_uring::squeue::{Entry, Entry128, PushError};
+use rustix_uring::types::SubmitArgs;
+use rustix_uring::{
+    Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters, SubmissionQueue,
+    Submitter, cqueue,
+};
+
+use crate::model::cqueue::Cqe;
+use crate::queue::{Kind, Place};
+use crate::step::{Push, Reap};
+
+/// What is visible of a ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) queued: usize,
+    pub(crate) queue_full: bool,
+    pub(crate) queue_empty: bool,
+    /// The user data of what is queued, place by place.
+    pub(crate) left: Vec<u64>,
+    pub(crate) cq_overflow: bool,
+    pub(crate) taskrun: bool,
+    pub(crate) dropped: u32,
+    pub(crate) ready: usize,
+    pub(crate) ready_by_status: usize,
+    pub(crate) completions_full: bool,
+    pub(crate) completions_empty: bool,
+    pub(crate) lost: u32,
+    pub(crate) sq_capacity: usize,
+    pub(crate) cq_capacity: usize,
+}
+
+impl Seen {
+    /// What differs.
+    pub(crate) fn difference(&self, model: &Self) -> String {
+        let (real, model) = (format!("{self:?}"), format!("{model:?}"));
+        let pairs = real.split(", ").zip(model.split(", ")).filter(|(real, model)| real != model);
+        let all: Vec<_> =
+            pairs.map(|(real, model)| format!("{real} (the model: {model})")).collect();
+        all.join(", ")
+    }
+}
+
+/// An entry of either size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sized {
+    Narrow(Entry),
+    Wide(Entry128),
+}
+
+/// What steps ask of a ring.
+pub(crate) trait Ring {
+    /// Fills in what is visible.
+    fn look(&mut self, seen: &mut Seen);
+    fn params(&self) -> Parameters;
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    fn registered_index(&self) -> Option<u32>;
+
+    /// # Safety
+    ///
+    /// The contract of a pushed entry holds for each.
+    unsafe fn push(&mut self, entries: &[Sized], how: &Push) -> Vec<Result<(), PushError>>;
+    /// # Safety
+    ///
+    /// Nobody else enters.
+    unsafe fn clear(&mut self);
+    /// # Safety
+    ///
+    /// Nobody else enters. `false` where the kind cannot.
+    unsafe fn truncate(&mut self, len: usize) -> bool;
+
+    fn reap(&mut self, how: Reap, n: usize, into: &mut Vec<Cqe>);
+    fn peek(&mut self) -> Option<Cqe>;
+    fn ready(&self) -> usize;
+    fn overflows(&mut self) -> bool;
+
+    fn submit(&mut self, by_submitter: bool) -> Result<usize, Errno>;
+    fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno>;
+    fn submit_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<usize, Errno>;
+    fn wait(&mut self, want: usize) -> Result<(), Errno>;
+    fn wait_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<(), Errno>;
+    fn get_events(&mut self) -> Result<(), Errno>;
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
+    /// Calls that do not depend on how the ring is held.
+    fn with_submitter(&mut self, call: &mut dyn FnMut(&dyn Registers));
+
+    fn into_local(self: Box<Self>) -> Box<dyn Ring>;
+    fn into_shared(self: Box<Self>) -> (bool, Box<dyn Ring>);
+    fn register_ring_fd(&mut self) -> Result<(), Errno>;
+    fn unregister_ring_fd(&mut self) -> Result<(), Errno>;
+    fn close_ring_fd(&mut self) -> Result<(), Errno>;
+    /// Submits in another thread, and comes back.
+    fn submit_elsewhere(self: Box<Self>) -> (Option<Result<usize, Errno>>, Box<dyn Ring>);
+    fn eventfd_disabled(&mut self, set: Option<bool>) -> bool;
+    /// The safe forms of `truncate` and `clear`.
+    fn take_back(&mut self, len: usize) -> Result<(), Errno>;
+    fn quiesce(
+        &mut self,
+        in_flight: &mut usize,
+        time: Duration,
+        each: &mut dyn FnMut(Cqe) -> bool,
+    ) -> Result<(), Errno>;
+}
+
+/// Register calls.
+pub(crate) trait Registers {
+    fn enable(&self) -> Result<(), Errno>;
+    fn files_sparse(&self, n: u32) -> Result<(), Errno>;
+    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno>;
+    fn unregister_files(&self) -> Result<(), Errno>;
+    fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno>;
+}
+
+impl<H: Handle> Registers for Submitter<'_, H> {
+    fn enable(&self) -> Result<(), Errno> {
+        self.register_enable_rings()
+    }
+
+    fn files_sparse(&self, n: u32) -> Result<(), Errno> {
+        self.register_files_sparse(n)
+    }
+
+    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+        let slot_of = file.map_or(rustix_uring::types::FileSlot::EMPTY, Into::into);
+        self.register_files_update(slot, &[slot_of])
+    }
+
+    fn unregister_files(&self) -> Result<(), Errno> {
+        Submitter::unregister_files(self)
+    }
+
+    fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno> {
+        self.register_sync_cancel(None, criteria)
+    }
+}
+
+/// A completion as the model has it.
+pub(crate) trait Completed: Copy {
+    fn cqe(self) -> Cqe;
+}
+
+fn cqe(entry: cqueue::Entry, big: Option<[u64; 2]>) -> Cqe {
+    Cqe { user_data: entry.user_data(), result: entry.result(), flags: entry.flags(), big }
+}
+
+impl Completed for cqueue::Entry {
+    fn cqe(self) -> Cqe {
+        cqe(self, None)
+    }
+}
+
+impl Completed for cqueue::Entry32 {
+    fn cqe(self) -> Cqe {
+        cqe(self.into(), Some(*self.big_cqe()))
+    }
+}
+
+impl Completed for cqueue::Mixed {
+    fn cqe(self) -> Cqe {
+        cqe(self.into(), self.big_cqe().copied())
+    }
+}
+
+/// A kind of completion queue, as far as the kinds differ.
+pub(crate) trait CKind: cqueue::EntryMarker + Completed {
+    /// Takes completions by way of slices, where the queue has such.
+    fn by_slices(queue: &mut CompletionQueue<'_, Self>, n: usize, into: &mut Vec<Cqe>);
+}
+
+macro_rules! uniform {
+    ($($C:ty)*) => { $(
+        impl CKind for $C {
+            fn by_slices(queue: &mut CompletionQueue<'_, Self>, n: usize, into: &mut Vec<Cqe>) {
+                let (older, newer) = queue.as_slices();
+                into.extend(older.iter().chain(newer).take(n).map(|cqe| cqe.cqe()));
+                queue.consume(n);
+            }
+        }
+    )* };
+}
+uniform! { cqueue::Entry cqueue::Entry32 }
+
+impl CKind for cqueue::Mixed {
+    fn by_slices(queue: &mut CompletionQueue<'_, Self>, n: usize, into: &mut Vec<Cqe>) {
+        into.extend(queue.by_ref().take(n).map(Completed::cqe));
+    }
+}
+
+/// A ring, and how it is held.
+enum Held<S: Kind, C: CKind> {
+    Shared(IoUring<S, C, OwnedFd>),
+    Local(IoUring<S, C, Local>),
+}
+
+macro_rules! on {
+    ($self:expr, $ring:ident => $then:expr) => {
+        match $self {
+            Held::Shared($ring) => $then,
+            Held::Local($ring) => $then,
+        }
+    };
+}
+
+/// A ring that `build`s.
+pub(crate) fn shared<S: Kind, C: CKind>(ring: IoUring<S, C>) -> Box<dyn Ring> {
+    Box::new(Held::Shared(ring))
+}
+
+/// A ring that `build_local`s.
+pub(crate) fn local<S: Kind, C: CKind>(ring: IoUring<S, C, Local>) -> Box<dyn Ring> {
+    Box::new(Held::Local(ring))
+}
+
+/// Pushes in the way that a step says.
+///
+/// # Safety
+///
+/// The contract of a pushed entry holds for each.
+unsafe fn push<S: Kind>(
+    queue: &mut SubmissionQueue<'_, S>,
+    entries: &[Sized],
+    how: &Push,
+) -> Vec<Result<(), PushError>> {
+    let mut results = Vec::new();
+    if how.at_once {
+        let narrow = |entry: &Sized| match entry {
+            Sized::Narrow(entry) => *entry,
+            Sized::Wide(_) => unreachable!("entries of a step have one size"),
+        };
+        let wide = |entry: &Sized| match entry {
+            Sized::Wide(entry) => *entry,
+            Sized::Narrow(_) => unreachable!("entries of a step have one size"),
+        };
+        // SAFETY: the caller's promise.
+        results.push(unsafe {
+            match (how.in_place, entries.first()) {
+                (true, Some(Sized::Wide(_))) => {
+                    S::push_each_wide(queue, entries.len(), &mut |i| wide(&entries[i]))
+                }
+                (true, _) => queue.push_each(entries.len(), |i| narrow(&entries[i])),
+                (false, Some(Sized::Wide(_))) => {
+                    let all: Vec<_> = entries.iter().map(wide).collect();
+                    S::push_all_wide(queue, &all)
+                }
+                (false, _) => {
+                    let all: Vec<_> = entries.iter().map(narrow).collect();
+                    queue.push_multiple(&all)
+                }
+            }
+        });
+        return results;
+    }
+    for (i, entry) in entries.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        results.push(unsafe {
+            match (how.in_place, entry) {
+                (true, Sized::Narrow(entry)) => match queue.reserve::<Entry>() {
+                    Ok(vacant) => {
+                        match how.reserved {
+                            0 => drop(vacant),
+                            1 => drop(vacant.write(*entry)),
+                            _ => vacant.write(*entry).commit(),
+                        }
+                        Ok(())
+                    }
+                    Err(full) => Err(full),
+                },
+                (true, Sized::Wide(entry)) => S::reserve_wide(queue, entry, how.reserved),
+                (false, Sized::Narrow(entry)) => queue.push(entry),
+                (false, Sized::Wide(entry)) => S::push_wide(queue, entry),
+            }
+        });
+        if how.sync_after == Some(i) {
+            queue.sync();
+        }
+    }
+    results
+}
+
+impl<S: Kind, C: CKind> Ring for Held<S, C> {
+    fn look(&mut self, seen: &mut Seen) {
+        on!(self, ring => {
+            seen.ready_by_status = ring.status().ready();
+            let queue = ring.submission();
+            seen.queued = queue.len();
+            seen.queue_full = queue.is_full();
+            seen.queue_empty = queue.is_empty();
+            seen.left.clear();
+            let (older, newer) = queue.as_slices();
+            seen.left.extend(older.iter().chain(newer).map(Place::user_data));
+            seen.cq_overflow = queue.cq_overflow();
+            seen.taskrun = queue.taskrun();
+            seen.dropped = queue.dropped();
+            seen.sq_capacity = queue.capacity();
+            drop(queue);
+            let queue = ring.completion();
+            seen.ready = queue.len();
+            seen.completions_full = queue.is_full();
+            seen.completions_empty = queue.is_empty();
+            seen.lost = queue.overflow();
+            seen.cq_capacity = queue.capacity();
+        });
+    }
+
+    fn params(&self) -> Parameters {
+        on!(self, ring => *ring.params())
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Held::Shared(ring) => Some(ring.as_fd()),
+            Held::Local(_) => None,
+        }
+    }
+
+    fn registered_index(&self) -> Option<u32> {
+        match self {
+            Held::Shared(_) => None,
+            Held::Local(ring) => ring.registered_index(),
+        }
+    }
+
+    unsafe fn push(&mut self, entries: &[Sized], how: &Push) -> Vec<Result<(), PushError>> {
+        on!(self, ring => {
+            let mut queue = ring.submission();
+            // SAFETY: the caller's promise.
+            let results = unsafe { push(&mut queue, entries, how) };
+            if how.forget {
+                mem::forget(queue);
+            }
+            results
+        })
+    }
+
+    unsafe fn clear(&mut self) {
+        // SAFETY: the caller's promise.
+        on!(self, ring => unsafe { ring.submission().clear() })
+    }
+
+    unsafe fn truncate(&mut self, len: usize) -> bool {
+        // SAFETY: the caller's promise.
+        on!(self, ring => unsafe { S::truncate(&mut ring.submission(), len) })
+    }
+
+    fn reap(&mut self, how: Reap, n: usize, into: &mut Vec<Cqe>) {
+        on!(self, ring => {
+            let mut queue = ring.completion();
+            match how {
+                Reap::Some => into.extend(queue.by_ref().take(n).map(Completed::cqe)),
+                Reap::All => into.extend(queue.by_ref().map(Completed::cqe)),
+                Reap::Forget => {
+                    into.extend(queue.by_ref().take(n).map(Completed::cqe));
+                    mem::forget(queue);
+                }
+                Reap::Fill => {
+                    let mut room = [const { MaybeUninit::<C>::uninit() }; 8];
+                    let n = n.min(room.len());
+                    into.extend(queue.fill(&mut room[..n]).iter().map(|cqe| cqe.cqe()));
+                }
+                Reap::Slices => C::by_slices(&mut queue, n, into),
+            }
+        });
+    }
+
+    fn peek(&mut self) -> Option<Cqe> {
+        on!(self, ring => ring.completion().peek().map(Completed::cqe))
+    }
+
+    fn ready(&self) -> usize {
+        on!(self, ring => ring.status().ready())
+    }
+
+    fn overflows(&mut self) -> bool {
+        on!(self, ring => ring.submission().cq_overflow())
+    }
+
+    fn submit(&mut self, by_submitter: bool) -> Result<usize, Errno> {
+        on!(self, ring => match by_submitter {
+            false => ring.submit(),
+            true => {
+                let (submitter, mut queue, _) = ring.split();
+                S::submit_view(&mut queue, &submitter)
+            }
+        })
+    }
+
+    fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno> {
+        on!(self, ring => ring.submit_and_wait(want))
+    }
+
+    fn submit_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<usize, Errno> {
+        on!(self, ring => ring.submit_with_args(want, args))
+    }
+
+    fn wait(&mut self, want: usize) -> Result<(), Errno> {
+        on!(self, ring => ring.submitter().wait(want))
+    }
+
+    fn wait_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<(), Errno> {
+        on!(self, ring => ring.submitter().wait_with_args(want, args))
+    }
+
+    fn get_events(&mut self) -> Result<(), Errno> {
+        on!(self, ring => ring.submitter().get_events())
+    }
+
+    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno> {
+        on!(self, ring => ring.resize(entries, cq_entries))
+    }
+
+    fn with_submitter(&mut self, call: &mut dyn FnMut(&dyn Registers)) {
+        on!(self, ring => call(&ring.submitter()))
+    }
+
+    fn into_local(self: Box<Self>) -> Box<dyn Ring> {
+        match *self {
+            Held::Shared(ring) => local(ring.into_local()),
+            held => Box::new(held),
+        }
+    }
+
+    fn into_shared(self: Box<Self>) -> (bool, Box<dyn Ring>) {
+        match *self {
+            Held::Local(ring) => match ring.into_shared() {
+                Ok(ring) => (true, shared(ring)),
+                Err(ring) => (false, local(ring)),
+            },
+            held => (true, Box::new(held)),
+        }
+    }
+
+    fn register_ring_fd(&mut self) -> Result<(), Errno> {
+        match self {
+            Held::Shared(_) => Ok(()),
+            Held::Local(ring) => ring.register_ring_fd(),
+        }
+    }
+
+    fn unregister_ring_fd(&mut self) -> Result<(), Errno> {
+        match self {
+            Held::Shared(_) => Ok(()),
+            Held::Local(ring) => ring.unregister_ring_fd(),
+        }
+    }
+
+    fn close_ring_fd(&mut self) -> Result<(), Errno> {
+        match self {
+            Held::Shared(_) => Ok(()),
+            Held::Local(ring) => ring.close_ring_fd(),
+        }
+    }
+
+    fn submit_elsewhere(self: Box<Self>) -> (Option<Result<usize, Errno>>, Box<dyn Ring>) {
+        match *self {
+            Held::Shared(ring) => {
+                let there = std::thread::spawn(move || {
+                    let result = ring.submit();
+                    (result, ring)
+                });
+                let (result, ring) = there.join().expect("the thread does not panic");
+                (Some(result), shared(ring))
+            }
+            held => (None, Box::new(held)),
+        }
+    }
+
+    fn eventfd_disabled(&mut self, set: Option<bool>) -> bool {
+        on!(self, ring => {
+            let queue = ring.completion();
+            match set {
+                Some(true) => queue.disable_eventfd(),
+                Some(false) => queue.enable_eventfd(),
+                None => {}
+            }
+            queue.eventfd_disabled()
+        })
+    }
+
+    fn take_back(&mut self, len: usize) -> Result<(), Errno> {
+        on!(self, ring => S::take_back(ring, len))
+    }
+
+    fn quiesce(
+        &mut self,
+        in_flight: &mut usize,
+        time: Duration,
+        each: &mut dyn FnMut(Cqe) -> bool,
+    ) -> Result<(), Errno> {
+        on!(self, ring => ring.quiesce_with(in_flight, time, &[], |cqe| each(cqe.cqe())).map_err(Errno::from))
+    }
+}
+
+/// Makes a ring by its descriptor and its parameters.
+pub(crate) fn anew<S: Kind, C: CKind>(
+    builder: &Builder<S, C>,
+    entries: u32,
+) -> Result<Box<dyn Ring>, Errno> {
+    let first = builder.build(entries)?;
+    let fd = rustix::io::fcntl_dupfd_cloexec(&first, 0)?;
+    let params = *first.params();
+    drop(first);
+    // SAFETY: the descriptor is this ring's, nobody else has it any more, and nothing was resized.
+    unsafe { IoUring::<S, C>::from_fd(fd, params) }.map(shared)
+}
+
+/// Makes a ring in memory that was used for something else.
+///
+/// # Safety
+///
+/// That of `build_in`.
+pub(crate) unsafe fn in_memory<S: Kind, C: CKind>(
+    builder: &Builder<S, C>,
+    entries: u32,
+    memory: NonNull<[u8]>,
+    registered: bool,
+) -> Result<Box<dyn Ring>, Errno> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match registered {
+            false => builder.build_in(entries, memory).map(shared),
+            true => builder.build_registered_in(entries, memory).map(local),
+        }
+    }
+}
+
+/// The number of a descriptor.
+pub(crate) fn number(fd: BorrowedFd<'_>) -> i32 {
+    fd.as_raw_fd()
+}

@@ -1,0 +1,93 @@
+//! What was found, as a program; and what was left behind.
+
+use std::fs;
+
+use anyhow::Result;
+
+use crate::model::Kernel;
+use crate::step;
+use crate::supervise::{self, Found, Outcome, Plan};
+
+/// The line that closes a run.
+pub(crate) fn summary(outcome: &Outcome, seconds: f64) {
+    let total: u64 = outcome.steps.iter().sum();
+    let mut kinds = String::new();
+    for (i, n) in outcome.steps.iter().enumerate() {
+        kinds += &format!("{} {n}, ", step::name(i));
+    }
+    println!("{}", kinds.trim_end_matches(", "));
+    let differences = usize::from(outcome.found.is_some());
+    let rate = total as f64 / seconds;
+    println!(
+        "{} episodes, {total} steps in {seconds:.1} s ({rate:.0}/s), {differences} differences",
+        outcome.episodes
+    );
+}
+
+/// Prints a difference as the shortest program that shows it.
+pub(crate) fn difference(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<()> {
+    println!("episode {} of seed {}: {}", found.episode, plan.seed, found.what);
+    let shortest = supervise::shrink(kernel, plan, found)?;
+    println!("shortest: {} steps: {}", shortest.episode.steps.len(), shortest.what);
+    println!("{:?}", crate::model::setup::Setup::of(shortest.episode.setup));
+    for (draw, numbers) in &shortest.episode.steps {
+        println!("// {:?}", step::Step::of(*draw, *numbers));
+    }
+    println!("{PROLOGUE}");
+    for line in shortest.lines.lines() {
+        println!("    {line}");
+    }
+    println!("    // and here: {}", shortest.what.replace('\n', "\n    // "));
+    println!("}}");
+    Ok(())
+}
+
+const PROLOGUE: &str = r#"
+use std::os::fd::{AsFd, AsRawFd};
+use rustix_uring::{squeue::*, types::*, *};
+
+static HOUR: Timespec = Timespec::new().sec(3600);
+static LONG: Timespec = HOUR;
+static SHORT: Timespec = Timespec::new().nsec(20_000);
+
+fn buffer() -> *mut u8 {
+    Box::leak(Box::new([0; 64])).as_mut_ptr()
+}
+
+fn dirty_pages() -> std::ptr::NonNull<[u8]> {
+    let (len, all) = (65536, rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE);
+    let private = rustix::mm::MapFlags::PRIVATE;
+    let pages = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, all, private) }.unwrap();
+    unsafe { std::ptr::write_bytes(pages.cast::<u8>(), 0xa5, len) };
+    std::ptr::NonNull::slice_from_raw_parts(std::ptr::NonNull::new(pages.cast()).unwrap(), len)
+}
+
+fn main() {
+    let pipes = [(); 3].map(|()| rustix::pipe::pipe().unwrap());"#;
+
+/// What the process has that a ring could leave behind.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    descriptors: usize,
+    /// Mappings of rings, and address space that is only reserved.
+    mappings: usize,
+}
+
+pub(crate) fn footprint() -> Footprint {
+    // What the first thread brings along stays: memory of the allocator, a stack.
+    static FIRST: std::sync::Once = std::sync::Once::new();
+    FIRST.call_once(|| _ = std::thread::spawn(|| vec![0; 100].len()).join());
+    let descriptors = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let ours = |line: &&str| line.contains("io_uring") || line.contains(" ---p ");
+    Footprint { descriptors, mappings: maps.lines().filter(ours).count() }
+}
+
+pub(crate) fn same_footprint(before: &Footprint) -> Result<(), String> {
+    let now = footprint();
+    if now == *before {
+        Ok(())
+    } else {
+        Err(format!("left behind: {now:?}, and before {before:?}"))
+    }
+}

@@ -1,0 +1,345 @@
+//! What an episode consists of.
+//!
+//! Every number in a step is small, and taken modulo what there is when the step runs: the k-th
+//! operation in flight, the k-th pipe. So whatever is left out of an episode, the rest is an episode
+//! too. A step that makes no sense where it stands does nothing.
+
+/// How entries are pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Push {
+    /// All or none (`push_multiple`, `push_each`), or one by one (`push`, `reserve`).
+    pub(crate) at_once: bool,
+    /// Written in their places (`push_each`, `reserve`).
+    pub(crate) in_place: bool,
+    /// How far a reserved place gets: 0 dropped, 1 written and dropped, else committed.
+    pub(crate) reserved: u8,
+    /// After which entry the view is synced.
+    pub(crate) sync_after: Option<usize>,
+    /// The view is forgotten, not dropped.
+    pub(crate) forget: bool,
+}
+
+/// How completions are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reap {
+    All,
+    Some,
+    Fill,
+    Slices,
+    /// The view is forgotten.
+    Forget,
+}
+
+/// What kind of operation, with a number for whatever it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Raw {
+    pub(crate) op: u8,
+    pub(crate) arg: u8,
+    pub(crate) flags: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Pushes `n` entries of one kind.
+    Push {
+        ring: usize,
+        n: usize,
+        how: Push,
+        raw: Raw,
+    },
+    Submit {
+        ring: usize,
+        by_view: bool,
+    },
+    SubmitAndWait {
+        ring: usize,
+        want: u8,
+    },
+    SubmitWithArgs {
+        ring: usize,
+        want: u8,
+        min_wait: bool,
+    },
+    Wait {
+        ring: usize,
+        want: u8,
+        args: bool,
+    },
+    GetEvents {
+        ring: usize,
+    },
+    Truncate {
+        ring: usize,
+        len: usize,
+    },
+    Clear {
+        ring: usize,
+    },
+    Reap {
+        ring: usize,
+        how: Reap,
+        n: usize,
+    },
+    /// Bytes into a pipe.
+    Feed {
+        pipe: usize,
+        n: usize,
+    },
+    /// Closes the pipe's writing end.
+    HangUp {
+        pipe: usize,
+    },
+    Enable {
+        ring: usize,
+    },
+    Resize {
+        ring: usize,
+        entries: u32,
+        cq_entries: Option<u32>,
+    },
+    SyncCancel {
+        ring: usize,
+        by: u8,
+    },
+    Files {
+        ring: usize,
+        n: u32,
+    },
+    FileUpdate {
+        ring: usize,
+        slot: u32,
+        pipe: Option<usize>,
+    },
+    FilesGone {
+        ring: usize,
+    },
+    IntoLocal {
+        ring: usize,
+    },
+    IntoShared {
+        ring: usize,
+    },
+    RegisterFd {
+        ring: usize,
+    },
+    UnregisterFd {
+        ring: usize,
+    },
+    CloseFd {
+        ring: usize,
+    },
+    Elsewhere {
+        ring: usize,
+    },
+    Fork {
+        ring: usize,
+        child: u8,
+    },
+    Eventfd {
+        ring: usize,
+        disable: bool,
+    },
+    /// Cancels everything, and comes to the end of it.
+    Quiesce {
+        ring: usize,
+    },
+    /// Drops a ring, whatever is in flight.
+    Drop {
+        ring: usize,
+    },
+    /// Makes a ring where there is none.
+    Make {
+        ring: usize,
+        raw: [u8; 4],
+    },
+}
+
+/// How many of a thousand steps are of each kind.
+const WEIGHTS: &[(u16, Kind)] = &[
+    (330, Kind::Push),
+    (130, Kind::Submit),
+    (60, Kind::SubmitAndWait),
+    (30, Kind::SubmitWithArgs),
+    (45, Kind::Wait),
+    (45, Kind::GetEvents),
+    (15, Kind::Truncate),
+    (6, Kind::Clear),
+    (180, Kind::Reap),
+    (50, Kind::Feed),
+    (8, Kind::HangUp),
+    (10, Kind::Enable),
+    (25, Kind::Resize),
+    (12, Kind::SyncCancel),
+    (8, Kind::Files),
+    (12, Kind::FileUpdate),
+    (3, Kind::FilesGone),
+    (5, Kind::IntoLocal),
+    (4, Kind::IntoShared),
+    (4, Kind::RegisterFd),
+    (3, Kind::UnregisterFd),
+    (2, Kind::CloseFd),
+    (1, Kind::Elsewhere),
+    (1, Kind::Fork),
+    (4, Kind::Eventfd),
+    (8, Kind::Quiesce),
+    (2, Kind::Drop),
+    (10, Kind::Make),
+];
+
+/// The kinds of step, as they are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Push,
+    Submit,
+    SubmitAndWait,
+    SubmitWithArgs,
+    Wait,
+    GetEvents,
+    Truncate,
+    Clear,
+    Reap,
+    Feed,
+    HangUp,
+    Enable,
+    Resize,
+    SyncCancel,
+    Files,
+    FileUpdate,
+    FilesGone,
+    IntoLocal,
+    IntoShared,
+    RegisterFd,
+    UnregisterFd,
+    CloseFd,
+    Elsewhere,
+    Fork,
+    Eventfd,
+    Quiesce,
+    Drop,
+    Make,
+}
+
+/// How many kinds of step there are.
+pub(crate) const KINDS: usize = WEIGHTS.len();
+
+/// What the number that a step's kind is drawn from is less than.
+pub(crate) const TOTAL: u16 = {
+    let (mut total, mut i) = (0, 0);
+    while i < WEIGHTS.len() {
+        total += WEIGHTS[i].0;
+        i += 1;
+    }
+    total
+};
+
+/// The name of a kind of step.
+pub(crate) fn name(kind: usize) -> String {
+    format!("{:?}", WEIGHTS[kind].1)
+}
+
+impl Step {
+    /// The number of its kind.
+    pub(crate) fn kind(draw: u16) -> usize {
+        let mut left = draw;
+        for (i, (weight, _)) in WEIGHTS.iter().enumerate() {
+            if left < *weight {
+                return i;
+            }
+            left -= weight;
+        }
+        0
+    }
+
+    /// The step that numbers stand for. Zeroes are the plainest one of a kind.
+    pub(crate) fn of(draw: u16, [a, b, c, d]: [u8; 4]) -> Self {
+        let ring = usize::from(a >= 208);
+        let small = |byte: u8| usize::from(byte % 8);
+        match WEIGHTS[Self::kind(draw)].1 {
+            Kind::Push => {
+                let n = match a % 16 {
+                    0..9 => 1,
+                    9..12 => 2,
+                    12..14 => 3,
+                    14 => 5,
+                    _ => 0,
+                };
+                let how = Push {
+                    at_once: b & 1 != 0,
+                    in_place: b & 2 != 0,
+                    reserved: match b >> 2 & 7 {
+                        7 => 0,
+                        6 => 1,
+                        _ => 2,
+                    },
+                    sync_after: (b & 0x60 == 0x60).then_some(usize::from(b >> 2 & 1)),
+                    forget: b >= 0xe0 && b & 4 == 0,
+                };
+                Self::Push {
+                    ring,
+                    n,
+                    how,
+                    raw: Raw { op: c, arg: a.wrapping_mul(31) ^ b ^ d, flags: d },
+                }
+            }
+            Kind::Submit => Self::Submit { ring, by_view: b & 1 != 0 },
+            Kind::SubmitAndWait => Self::SubmitAndWait { ring, want: b },
+            Kind::SubmitWithArgs => Self::SubmitWithArgs { ring, want: b, min_wait: c & 3 == 3 },
+            Kind::Wait => Self::Wait { ring, want: b, args: c & 1 != 0 },
+            Kind::GetEvents => Self::GetEvents { ring },
+            Kind::Truncate => Self::Truncate { ring, len: small(b) },
+            Kind::Clear => Self::Clear { ring },
+            Kind::Reap => {
+                let how = match b % 8 {
+                    0..3 => Reap::All,
+                    3 | 4 => Reap::Some,
+                    5 => Reap::Fill,
+                    6 => Reap::Slices,
+                    _ => Reap::Forget,
+                };
+                Self::Reap { ring, how, n: small(c) }
+            }
+            Kind::Feed => Self::Feed { pipe: usize::from(b), n: 1 + usize::from(c % 24) },
+            Kind::HangUp => Self::HangUp { pipe: usize::from(b) },
+            Kind::Enable => Self::Enable { ring },
+            Kind::Resize => Self::Resize {
+                ring,
+                entries: if b == 255 { 0 } else { 1 + u32::from(b % 12) },
+                cq_entries: (c & 1 != 0).then_some(u32::from(c / 2 % 24)),
+            },
+            Kind::SyncCancel => Self::SyncCancel { ring, by: b },
+            Kind::Files => Self::Files { ring, n: u32::from(b % 6) },
+            Kind::FileUpdate => Self::FileUpdate {
+                ring,
+                slot: u32::from(b % 6),
+                pipe: (c & 3 != 3).then_some(usize::from(c / 4)),
+            },
+            Kind::FilesGone => Self::FilesGone { ring },
+            Kind::IntoLocal => Self::IntoLocal { ring },
+            Kind::IntoShared => Self::IntoShared { ring },
+            Kind::RegisterFd => Self::RegisterFd { ring },
+            Kind::UnregisterFd => Self::UnregisterFd { ring },
+            Kind::CloseFd => Self::CloseFd { ring },
+            Kind::Elsewhere => Self::Elsewhere { ring },
+            Kind::Fork => Self::Fork { ring, child: b },
+            Kind::Eventfd => Self::Eventfd { ring, disable: b & 1 != 0 },
+            Kind::Quiesce => Self::Quiesce { ring },
+            Kind::Drop => Self::Drop { ring },
+            Kind::Make => Self::Make { ring: usize::from(a < 230), raw: [a, b, c, d] },
+        }
+    }
+}
+
+/// How many completions a wait is for.
+pub(crate) fn want(byte: u8, capacity: u32) -> u64 {
+    match byte {
+        0..160 => u64::from(byte % 4),
+        160..220 => u64::from(byte % 12),
+        220..225 => u64::from(capacity),
+        225..230 => u64::from(capacity) + 1,
+        230..235 => (1 << 31) - 1,
+        235..240 => 1 << 31,
+        240..245 => u64::from(u32::MAX),
+        // Of a `usize`, whatever its size.
+        _ => usize::MAX as u64,
+    }
+}

@@ -1,0 +1,306 @@
+//! Episodes run in a child, so that one that crashes or hangs is a difference as any other.
+//!
+//! The child says in memory that it shares with us where it is. A difference ends it. Then each
+//! candidate for a shorter sequence runs in a child of its own.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+
+use crate::episode::{self, Episode, Watch};
+use crate::model::Kernel;
+use crate::step;
+
+/// What to run.
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) first: u64,
+    pub(crate) episodes: u64,
+    pub(crate) steps: u64,
+    pub(crate) time: Duration,
+    pub(crate) length: usize,
+}
+
+/// What has come of it.
+pub(crate) struct Outcome {
+    pub(crate) episodes: u64,
+    pub(crate) steps: [u64; step::KINDS],
+    pub(crate) found: Option<Found>,
+}
+
+/// A difference.
+pub(crate) struct Found {
+    pub(crate) episode: u64,
+    pub(crate) what: String,
+}
+
+/// How long one step takes at most.
+const HUNG: Duration = Duration::from_secs(8);
+/// The same, for candidates of what has hung already.
+const HUNG_AGAIN: Duration = Duration::from_secs(2);
+const TEXT: usize = 1 << 16;
+
+/// What a child says. Zeroes are where it begins.
+#[repr(C)]
+struct Board {
+    episode: AtomicU64,
+    episodes: AtomicU64,
+    steps: [AtomicU64; step::KINDS],
+    /// Steps of all kinds, to see that it goes on.
+    pulse: AtomicU64,
+    /// How long the text is.
+    len: AtomicU32,
+    text: [u8; TEXT],
+}
+
+/// A board in memory that children share.
+#[derive(Clone, Copy)]
+struct Shared(NonNull<Board>);
+
+impl Shared {
+    fn new() -> Result<Self> {
+        let (len, protection) = (size_of::<Board>(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        let page =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::SHARED) }?;
+        Ok(Self(NonNull::new(page.cast()).context("mapped at address 0")?))
+    }
+
+    fn board(&self) -> &Board {
+        // SAFETY: the mapping is as long as a board, stays, and zeroes are one.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Adds to the text.
+    fn write(&mut self, text: &str) {
+        let from = self.board().len.load(Ordering::Relaxed) as usize;
+        let n = text.len().min(TEXT - from);
+        // SAFETY: the text is ours to write while the child runs, and read only after it has ended.
+        unsafe {
+            (&raw mut (*self.0.as_ptr()).text).cast::<u8>().add(from).copy_from(text.as_ptr(), n)
+        };
+        self.board().len.store((from + n) as u32, Ordering::Release);
+    }
+
+    fn read(&self) -> String {
+        let n = self.board().len.swap(0, Ordering::Acquire) as usize;
+        String::from_utf8_lossy(&self.board().text[..n]).into_owned()
+    }
+}
+
+/// How a child has ended.
+enum End {
+    /// By itself; 0 is well.
+    Exit(i32),
+    Signal(i32),
+    Hung,
+}
+
+/// Runs something in a child, which exits with what it returns, and ends it if it does not go on.
+fn in_child(
+    shared: &mut Shared,
+    patience: Duration,
+    run: impl FnOnce(&mut Shared) -> i32,
+) -> Result<End> {
+    // SAFETY: there is no other thread; the child ends without coming back.
+    let pid = match unsafe { libc::fork() } {
+        -1 => bail!("fork fails"),
+        0 => {
+            let run = std::panic::AssertUnwindSafe(|| run(shared));
+            let code = std::panic::catch_unwind(run).unwrap_or(101);
+            // SAFETY: nothing of ours has to be done at exit.
+            unsafe { libc::_exit(code) }
+        }
+        pid => pid,
+    };
+    let (mut pulse, mut since) = (0, Instant::now());
+    let mut pause = Duration::from_micros(50);
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is ours to write.
+        if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
+            return Ok(match libc::WIFSIGNALED(status) {
+                true => End::Signal(libc::WTERMSIG(status)),
+                false => End::Exit(libc::WEXITSTATUS(status)),
+            });
+        }
+        let now = shared.board().pulse.load(Ordering::Relaxed);
+        if now != pulse {
+            (pulse, since) = (now, Instant::now());
+        } else if since.elapsed() > patience {
+            // SAFETY: the child is ours, and has not been waited for.
+            unsafe {
+                libc::kill(pid, libc::SIGKILL);
+            }
+            // One that does not even end so is in the hands of the kernel.
+            let end = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < end {
+                // SAFETY: as above.
+                if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
+                    return Ok(End::Hung);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            bail!("process {pid} is stuck in the kernel, and cannot be killed");
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+struct Pulse<'a> {
+    patience: usize,
+    board: &'a Board,
+    /// Where lines go, if they are wanted: at once, so that they are there after a crash.
+    lines: Option<Shared>,
+}
+
+impl Watch for Pulse<'_> {
+    fn step(&mut self, kind: usize) {
+        let add =
+            |word: &AtomicU64| word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        add(&self.board.steps[kind]);
+        add(&self.board.pulse);
+    }
+
+    fn patience(&self) -> usize {
+        self.patience
+    }
+
+    fn say(&mut self, line: &dyn Fn() -> String) {
+        if let Some(lines) = &mut self.lines {
+            lines.write(&(line() + "\n"));
+        }
+    }
+}
+
+/// The episode of a number, as a tree that can be made smaller.
+fn draw(plan: &Plan, number: u64) -> Result<impl ValueTree<Value = Episode>> {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&plan.seed.to_le_bytes());
+    seed[8..16].copy_from_slice(&number.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let mut runner =
+        TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
+    match episode::strategy(plan.length).new_tree(&mut runner) {
+        Ok(tree) => Ok(tree),
+        Err(reason) => bail!("{reason}"),
+    }
+}
+
+/// Runs episodes until there is a difference, or as many as were asked for.
+pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
+    let mut shared = Shared::new()?;
+    let end = in_child(&mut shared, HUNG, |shared| {
+        let start = Instant::now();
+        let footprint = crate::report::footprint();
+        for number in plan.first.. {
+            shared.board().episode.store(number, Ordering::Relaxed);
+            let done = number - plan.first;
+            shared.board().episodes.store(done, Ordering::Relaxed);
+            let steps = shared.board().pulse.load(Ordering::Relaxed);
+            if done == plan.episodes || steps >= plan.steps || start.elapsed() > plan.time {
+                break;
+            }
+            let Ok(tree) = draw(plan, number) else { return 102 };
+            let episode = tree.current();
+            drop(tree);
+            let ran = episode::run(
+                kernel,
+                &episode,
+                &mut Pulse { patience: 50_000, board: shared.board(), lines: None },
+            );
+            let whole = ran.and_then(|()| crate::report::same_footprint(&footprint));
+            if let Err(what) = whole {
+                shared.write(&what);
+                return 1;
+            }
+        }
+        0
+    })?;
+    let board = shared.board();
+    let what = match end {
+        End::Exit(0) => None,
+        End::Exit(1) => Some(shared.read()),
+        End::Exit(code) => Some(format!("a panic ({code})")),
+        End::Signal(signal) => Some(format!("signal {signal}")),
+        End::Hung => Some("hung".into()),
+    };
+    Ok(Outcome {
+        episodes: board.episodes.load(Ordering::Relaxed),
+        steps: std::array::from_fn(|i| board.steps[i].load(Ordering::Relaxed)),
+        found: what.map(|what| Found { episode: board.episode.load(Ordering::Relaxed), what }),
+    })
+}
+
+/// What has become of a candidate.
+pub(crate) struct Trial {
+    pub(crate) what: Option<String>,
+    pub(crate) lines: String,
+}
+
+fn try_one(
+    kernel: &Kernel,
+    shared: &mut Shared,
+    episode: &Episode,
+    patience: Duration,
+) -> Result<Trial> {
+    let end = in_child(shared, patience, |shared| {
+        let footprint = crate::report::footprint();
+        let mut watch = Pulse { patience: 6_000, board: shared.board(), lines: Some(*shared) };
+        let ran = episode::run(kernel, episode, &mut watch);
+        match ran.and_then(|()| crate::report::same_footprint(&footprint)) {
+            Ok(()) => 0,
+            Err(what) => {
+                shared.write(&format!("\u{1}{what}"));
+                1
+            }
+        }
+    })?;
+    let text = shared.read();
+    let (lines, what) = text.split_once('\u{1}').unwrap_or((&text, ""));
+    Ok(Trial {
+        what: match end {
+            End::Exit(0) => None,
+            End::Exit(1) => Some(what.to_string()),
+            End::Exit(code) => Some(format!("a panic ({code})")),
+            End::Signal(signal) => Some(format!("signal {signal}")),
+            End::Hung => Some("hung".into()),
+        },
+        lines: lines.to_string(),
+    })
+}
+
+/// The shortest sequence found that still shows a difference.
+pub(crate) struct Shortest {
+    pub(crate) episode: Episode,
+    pub(crate) what: String,
+    pub(crate) lines: String,
+}
+
+pub(crate) fn shrink(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<Shortest> {
+    let mut shared = Shared::new()?;
+    let mut tree = draw(plan, found.episode)?;
+    let patience = if found.what == "hung" { HUNG_AGAIN } else { HUNG };
+    let mut best = None;
+    let end = Instant::now() + Duration::from_secs(50);
+    let mut candidate = tree.current();
+    loop {
+        let trial = try_one(kernel, &mut shared, &candidate, patience)?;
+        let fails = trial.what.is_some();
+        if let Some(what) = trial.what {
+            best = Some(Shortest { episode: candidate, what, lines: trial.lines });
+        }
+        let smaller = if fails { tree.simplify() } else { best.is_some() && tree.complicate() };
+        if !smaller || Instant::now() > end {
+            break;
+        }
+        candidate = tree.current();
+    }
+    best.context("alone, the episode shows no difference: it takes those before it")
+}
