@@ -163,6 +163,15 @@ pub(crate) struct Cq {
     pub(crate) entries: NonNull<u8>,
     /// How many places, a power of two.
     pub(crate) capacity: u32,
+    /// For how many completions to wait at most.
+    pub(crate) most_wanted: u32,
+}
+
+/// For how many completions to wait at most. The kernel takes the number for a signed one, and does not
+/// wait for fewer than none. And where all but one place of a mixed queue are taken, and what comes next
+/// needs two, it goes round for ever in a wait for all of them: no time and no signal ends it.
+pub(crate) fn most_wanted(setup: SetupFlags, capacity: u32) -> u32 {
+    if setup.contains(SetupFlags::CQE_MIXED) { capacity - 1 } else { i32::MAX as u32 }
 }
 
 // SAFETY: the words are atomics; entries are read only by the one view that exists, which borrows

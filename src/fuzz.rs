@@ -187,6 +187,7 @@ fn completion_queue<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>, each: fn(&C))
         flags: Some(words.at(3)),
         entries: places.start(),
         capacity,
+        most_wanted: capacity,
     };
     // SAFETY: this is the only view.
     let mut queue = unsafe { CompletionQueue::<C>::new(&cq) };
@@ -233,7 +234,15 @@ fn completion_slices<C: cqueue::Uniform>(bytes: &mut Bytes<'_>) {
     words.at(1).release(words.at(0).own().wrapping_add(bytes.length()));
     let places = Memory8::new(capacity as usize * size_of::<C>(), bytes);
     let (entries, overflow) = (places.start(), words.at(2));
-    let cq = Cq { head: words.at(0), tail: words.at(1), overflow, flags: None, entries, capacity };
+    let cq = Cq {
+        head: words.at(0),
+        tail: words.at(1),
+        overflow,
+        flags: None,
+        entries,
+        capacity,
+        most_wanted: 0,
+    };
     // SAFETY: this is the only view.
     let mut queue = unsafe { CompletionQueue::<C>::new(&cq) };
     for _ in 0..4 {

@@ -251,6 +251,10 @@ impl Memory {
                     flags: (cq_off.flags != 0).then(|| cq(cq_off.flags)),
                     entries: cq_ring.add(cq_off.cqes as usize),
                     capacity: params.cq_entries,
+                    most_wanted: cqueue::most_wanted(
+                        SetupFlags::from_bits_retain(params.flags),
+                        params.cq_entries,
+                    ),
                 },
             )
         };

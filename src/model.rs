@@ -81,6 +81,7 @@ impl Region {
             flags: None,
             entries: place(offset_of!(Self, cqes)),
             capacity: ENTRIES as u32,
+            most_wanted: ENTRIES as u32,
         };
         (sq, cq)
     }

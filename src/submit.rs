@@ -90,13 +90,6 @@ const fn enter_flags(
     if submits || !flags.is_empty() { Some(flags) } else { None }
 }
 
-/// How many completions the kernel is to wait for. It takes the number for a signed one, and does not
-/// wait for fewer than none.
-#[inline(always)]
-fn min_complete(want: usize) -> u32 {
-    want.min(i32::MAX as usize) as u32
-}
-
 impl<H: Handle> Submitter<'_, H> {
     /// Submits everything that the queue's view has published.
     ///
@@ -139,7 +132,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// If `want` is above 0, this always enters the kernel, and so runs what is deferred;
     /// [`wait`](Self::wait) does not. A `want` above the capacity of the completion queue counts as the
-    /// capacity: the wait ends when the queue is full.
+    /// capacity: the wait ends when the queue is full. On [mixed](crate::cqueue::Mixed) completion queues
+    /// it ends one slot before that: Linux 6.18 and 7.2 spin forever in a wait for all slots if a
+    /// completion of 32 bytes finds one of them free.
     ///
     /// # Result and errors
     ///
@@ -243,7 +238,9 @@ impl<H: Handle> Submitter<'_, H> {
     /// `io_uring_enter(2)` as it is.
     ///
     /// Flags that follow from the ring or from `args` are added; everything else is as given. A
-    /// `min_complete` above `i32::MAX` is below 0 for the kernel, which then does not wait.
+    /// `min_complete` above `i32::MAX` is below 0 for the kernel, which then does not wait. On a
+    /// [mixed](crate::cqueue::Mixed) completion queue, do not pass its capacity or more: that call may
+    /// never return.
     ///
     /// # Errors
     ///
@@ -332,6 +329,12 @@ impl<H: Handle> Submitter<'_, H> {
         Ok(self.sq.tail.own().wrapping_sub(head))
     }
 
+    /// How many completions the kernel is to wait for.
+    #[inline(always)]
+    fn min_complete(&self, want: usize) -> u32 {
+        want.min(self.cq.most_wanted as usize) as u32
+    }
+
     #[cold]
     fn rewound(&self) -> io::Result<u32> {
         if self.sq.kept.tail() == 0 { Ok(0) } else { Err(Errno::INVAL) }
@@ -356,7 +359,7 @@ impl<H: Handle> Submitter<'_, H> {
         };
         // SAFETY: every entry was pushed under the contract; on a rewound ring, only its view
         // comes here with anything to submit.
-        unsafe { self.enter_with(submits, min_complete(want), flags, args) }
+        unsafe { self.enter_with(submits, self.min_complete(want), flags, args) }
     }
 }
 
@@ -379,7 +382,7 @@ impl<H: Handle> Submitter<'_, H> {
         };
         let passed = EnterFlags::ABS_TIMER.union(EnterFlags::NO_IOWAIT).intersection(flags);
         let flags = decided | passed | EnterFlags::EXT_ARG | EnterFlags::EXT_ARG_REG;
-        let want = min_complete(want);
+        let want = self.min_complete(want);
         // SAFETY: every entry was pushed under the contract; the argument points into the region,
         // which is borrowed by our caller.
         let taken =
@@ -453,10 +456,9 @@ mod tests {
 
     /// What is more than the kernel's signed number waits too.
     #[test]
-    fn want_is_not_less_than_nothing() {
-        const MOST: u32 = i32::MAX as u32;
-        assert_eq!([0, 1, MOST as usize].map(min_complete), [0, 1, MOST]);
-        let above = [MOST as usize + 1, u32::MAX as usize, usize::MAX];
-        assert_eq!(above.map(min_complete), [MOST; 3]);
+    fn want_is_neither_less_than_nothing_nor_without_an_end() {
+        let most = |setup| crate::cqueue::most_wanted(setup, 8);
+        assert_eq!(most(SetupFlags::CQE32), i32::MAX as u32);
+        assert_eq!(most(SetupFlags::CQE_MIXED | SetupFlags::SQE128), 7);
     }
 }

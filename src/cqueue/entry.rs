@@ -33,7 +33,9 @@ pub struct Entry32 {
 /// **Do not let such a queue fill up.** Linux 6.18 to 7.3 deliver one completion twice when it
 /// overflows: a completion of 32 bytes finds only the last slot free, so the kernel puts filler there;
 /// the next small completion overwrites the filler, and an older one appears once more behind it. If
-/// you count completions, or free what their user data names, you do that twice. Set the queue up
+/// you count completions, or free what their user data names, you do that twice. Also, a wait for as many
+/// completions as the queue has slots may spin in the kernel forever, which no signal ends (seen on 6.18
+/// and 7.2); this crate waits for one fewer. Set the queue up
 /// ([`setup_cqsize`](crate::Builder::setup_cqsize)) with more than two slots for each completion that
 /// you may have to reap, or keep fewer operations in flight.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

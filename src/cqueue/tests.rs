@@ -236,6 +236,7 @@ fn status_is_right_in_another_thread() {
         flags: None,
         entries: NonNull::dangling(),
         capacity: 8,
+        most_wanted: 8,
     };
     let status = Status::new(&cq);
     tail.release(4);
