@@ -218,6 +218,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
     /// EINVAL on older kernels: the ring goes on by its descriptor. EBUSY if all of the task's 16
     /// indices are taken.
     pub fn register_ring_fd(&mut self) -> io::Result<()> {
+        self.submitter().check()?;
         let local = &mut self.handle;
         let (None, Some(fd)) = (local.index, &local.fd) else { return Ok(()) };
         let maker = Maker::here()?;

@@ -130,7 +130,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// # Arguments
     ///
     /// - `in_flight` is the number of operations whose last completion you have not reaped. It counts
-    ///   down, also when this call fails or `is_counted` panics.
+    ///   down, also when this call fails (but see EOVERFLOW) or `is_counted` panics.
     /// - `timeout` limits the whole call. With zero, it cancels and looks once.
     ///   [`Duration::MAX`] means as long as it takes. Do not use it with a
     ///   [mixed](cqueue::Mixed) completion queue: if that overflows, the call never returns.
@@ -180,7 +180,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     /// | ETIME | the time ran out | quiesce again; check the count |
     /// | EACCES, EPERM, EINVAL | the time ran out, and the ring may not cancel ([`restrictions`](crate::guide::restrictions)) | allow `IORING_REGISTER_SYNC_CANCEL`, or `AsyncCancel` |
     /// | EAGAIN, EBUSY | the time ran out, and the kernel kept refusing to submit or to wait | quiesce again |
-    /// | EOVERFLOW | the time ran out, and the completion queue is [mixed](cqueue::Mixed) and was full: the count may be too low | make the queue larger; leak the memory |
+    /// | EOVERFLOW | the time ran out, and the completion queue is [mixed](cqueue::Mixed) and was full: from then on, nothing was counted down, and another call cannot do so either | make the queue larger; leak the memory |
     /// | others | as of [`submit`](crate::Submitter::submit), at once: EEXIST in another task than the ring's, EBADFD for a disabled ring | see there |
     ///
     /// Requests that the kernel cannot cancel keep this call waiting until they end: operations in
@@ -200,8 +200,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         let (mut next_round, mut stuck) = (start, None);
         let (mut in_doubt, mut last_look) = (false, false);
         loop {
-            let counting = *in_flight > 0;
-            in_doubt |= counting && self.may_repeat_completions();
+            let before = *in_flight;
+            in_doubt |= before > 0 && self.may_repeat_completions();
             for cqe in self.completion() {
                 let entry: cqueue::Entry = cqe.into();
                 if entry.is_quiesce() {
@@ -210,14 +210,20 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
                     *in_flight = in_flight.saturating_sub(1);
                 }
             }
-            in_doubt |= counting && self.may_repeat_completions();
-            if *in_flight == 0 && !in_doubt && (cancel.is_over() || last_look) {
+            in_doubt |= before > 0 && self.may_repeat_completions();
+            if in_doubt {
+                // One of these may have come twice. What they leave must not get to zero, neither here
+                // nor in another call.
+                *in_flight = before;
+            }
+            if *in_flight == 0 && (cancel.is_over() || last_look) {
                 return Ok(());
             }
             if last_look {
-                let errno = match *in_flight {
-                    0 => Errno::OVERFLOW,
-                    _ => stuck.or(cancel.refusal).unwrap_or(Errno::TIME),
+                let errno = if in_doubt {
+                    Errno::OVERFLOW
+                } else {
+                    stuck.or(cancel.refusal).unwrap_or(Errno::TIME)
                 };
                 return Err(QuiesceError { errno, in_flight: *in_flight });
             }

@@ -33,8 +33,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// If the kernel has resized the ring and the new queues cannot be mapped (ENOMEM, because another
     /// thread has taken the addresses meanwhile; or what a seccomp filter answers), **the ring is
-    /// lost**. Its queues are then empty and have no places, and every other call fails with
-    /// ENOTRECOVERABLE. Operations in flight go on, and their memory is theirs; what was queued and
+    /// lost**. Its queues are then empty and have no places, and every call that submits, waits or
+    /// registers fails with ENOTRECOVERABLE. Operations in flight go on, and their memory is theirs; what was queued and
     /// not submitted never runs. Drop the ring.
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
         let (sq, cq) = sizes(entries, cq_entries, false)?;

@@ -191,13 +191,40 @@ fn a_full_mixed_queue_is_in_doubt() {
     let ring = unsafe { builder.setup_cqsize(8).build_pretend(8, Script::default()) };
     let mut ring = ring.unwrap();
     // The cancellation completes as well.
-    for (n, expected) in [(6, Ok(())), (8, Err((Errno::OVERFLOW, 0)))] {
+    for (n, expected) in [(6, Ok(())), (8, Err((Errno::OVERFLOW, 8)))] {
         // SAFETY: a NOP points to nothing.
         unsafe { ring.submission().push_each(n, |i| nop(i as u64)) }.unwrap();
         assert_eq!(parts(ring.quiesce(n, LONG)), expected, "{n}");
     }
     // What was never counted cannot be counted twice.
     assert_eq!(parts(ring.quiesce(0, Duration::MAX)), Ok(()));
+}
+
+/// Whoever goes on with the count that the error names is not told that all is over, although the
+/// queue has room again: one of the completions before came twice.
+#[test]
+fn doubt_does_not_end_with_the_call() {
+    let mut builder = IoUring::<Entry, cqueue::Mixed>::builder();
+    let script = Script::new(|submission| match submission.user_data() {
+        QUIET => Answer::pending().stubborn(),
+        _ => Answer::usual(),
+    });
+    // SAFETY: the script does what is usual, or nothing. What is posted is a completion come twice.
+    let ring = unsafe { builder.setup_cqsize(8).build_pretend(8, script) };
+    let mut ring = ring.unwrap();
+    // SAFETY: a NOP points to nothing.
+    unsafe { ring.submission().push_each(7, |i| nop(i as u64)) }.unwrap();
+    // SAFETY: as above.
+    unsafe { ring.submission().push(&nop(QUIET)) }.unwrap();
+    ring.submit().unwrap();
+    ring.kernel().post(0, 0, 0);
+    let mut in_flight = 8;
+    for _ in 0..3 {
+        let (_, left) = parts(ring.quiesce(in_flight, LONG)).unwrap_err();
+        assert!(left > 0);
+        in_flight = left;
+    }
+    assert_eq!(ring.kernel().in_flight(), [QUIET]);
 }
 
 #[test]

@@ -32,6 +32,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("no_mapping", &[FILTERED], no_mapping),
     Case::once("no_mapping_of_buffers", &[FILTERED, PBUF_RING, KERNELS], no_mapping_of_buffers),
     Case::kinds("no_mapping_after_resize", &[FILTERED, RESIZE, RingWith(DEFER)], after_resize),
+    Case::once(
+        "no_mapping_after_resize_of_local",
+        &[FILTERED, RESIZE, RING_FDS, RingWith(DEFER)],
+        after_resize_of_local,
+    ),
     Case::once("no_locked_memory", &[], no_locked_memory),
     Case::once("no_index", &[RING_FDS], no_index),
     Case::kinds("no_request", &[], no_request),
@@ -177,6 +182,28 @@ fn after_resize(ring: &mut dyn Ring) -> Result {
         }
         Ok(())
     })
+}
+
+/// A lost ring gets no index either; giving up one that it has stays possible.
+fn after_resize_of_local() -> Result {
+    let lost = |registered: bool| {
+        apart(move || {
+            let mut builder = <IoUring>::builder();
+            let builder = builder.setup_single_issuer().setup_defer_taskrun();
+            let mut ring = builder.build(8)?.into_local();
+            if registered {
+                ring.register_ring_fd()?;
+            }
+            refuse_mapping(IORING_OFF_SQES.into(), None)?;
+            assert_eq!(ring.resize(256, None), Err(Errno::NOMEM));
+            assert_eq!(ring.register_ring_fd(), Err(Errno::NOTRECOVERABLE));
+            assert_eq!(ring.unregister_ring_fd(), Ok(()));
+            assert_eq!(ring.submit(), Err(Errno::NOTRECOVERABLE));
+            Ok(())
+        })
+    };
+    lost(false)?;
+    lost(true)
 }
 
 /// The unprivileged may pin only so much.
