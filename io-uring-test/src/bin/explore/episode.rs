@@ -270,6 +270,9 @@ impl Lockstep<'_> {
     }
 
     fn feed(&mut self, pipe: usize, n: usize) -> Same {
+        if !self.multishot_has_room() {
+            return Ok(());
+        }
         let there = &mut self.model.pipes[pipe];
         if there.hung_up || there.bytes.len() + n > 2048 || self.model.retired.contains(&pipe) {
             return Ok(());
@@ -289,7 +292,7 @@ impl Lockstep<'_> {
     }
 
     fn hang_up(&mut self, pipe: usize) -> Same {
-        if self.model.pipes[pipe].hung_up {
+        if self.model.pipes[pipe].hung_up || !self.multishot_has_room() {
             return Ok(());
         }
         self.model.pipes[pipe].hung_up = true;

@@ -137,8 +137,24 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
+    /// A multishot poll ends where it finds no room. Whether it does must not depend on what comes at the
+    /// same time.
+    pub(super) fn multishot_has_room(&self) -> bool {
+        self.model.rings.iter().flatten().all(|ring| {
+            let waiting = ring.waiting.iter().map(|waiting| waiting.chain[0].op);
+            let all = waiting.chain(ring.sq.entries().map(|entry| entry.op));
+            let multis = all.filter(|op| matches!(op, Op::Poll { multi: true, .. })).count();
+            let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
+            let alone = ring.outstanding() == 1 && !ring.unordered;
+            multis == 0 || alone || (!ring.cq.overflows() && room > ring.outstanding() + multis)
+        })
+    }
+
     /// What runs in its own time must find room: nothing would show when it has come to rest.
     pub(super) fn may_submit(&mut self, r: usize) -> bool {
+        if !self.multishot_has_room() {
+            return false;
+        }
         let ring = self.model.ring(r);
         if ring.defers && ring.cq.overflows() && ring.outstanding() > 3 {
             // Whether all has run would not show.
