@@ -38,6 +38,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("resize_elsewhere", &[], resize_elsewhere),
     Case::kinds("resize_without_room", RESIZE, resize_without_room).setup(RESIZABLE),
     Case::kinds("resize_leaves_nothing", RESIZE, resize_leaves_nothing).setup(RESIZABLE),
+    Case::kinds("resize_shows_no_work", RESIZE, resize_shows_no_work).setup(RESIZABLE),
     Case::once("resize_index_array", RESIZE, resize_index_array),
     Case::kinds("resize_in", RESIZE, resize_in).setup(RESIZABLE),
 ];
@@ -50,6 +51,17 @@ fn register_enable_rings(ring: &mut dyn Ring) -> Result {
     assert_eq!(ring.complete(1)?[0].user_data(), 1);
     assert_eq!(ring.submitter().register_enable_rings(), Err(Errno::BADFD));
     ring.works(20)
+}
+
+/// The kernel sets flags in the new queue for nothing. Where the ring cannot have what they say,
+/// nothing would ever clear them, and each `submit` would enter for them.
+fn resize_shows_no_work(ring: &mut dyn Ring) -> Result {
+    ring.resize(16, None)?;
+    assert!(!ring.queue().taskrun());
+    ring.works(3)?;
+    ring.resize(8, None)?;
+    assert!(!ring.queue().taskrun());
+    ring.works(3)
 }
 
 fn sizes(ring: &mut dyn Ring) -> (u32, u32) {

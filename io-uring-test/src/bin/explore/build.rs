@@ -49,7 +49,10 @@ pub(crate) fn takes_small_pages() -> Result<bool> {
     Ok(unsafe { <IoUring>::builder().build_in(4, pages.0) }.is_ok())
 }
 
-pub(crate) fn build(setup: &Setup) -> Result<(Result<Box<dyn Ring>, Errno>, Option<Pages>)> {
+/// A ring or an errno, and the memory that it is in.
+pub(crate) type Built = (Result<Box<dyn Ring>, Errno>, Option<Pages>);
+
+pub(crate) fn build(setup: &Setup) -> Result<Built> {
     let memory = matches!(setup.how, How::In | How::RegisteredIn).then(Pages::new).transpose()?;
     let pages = memory.as_ref().map(|pages| pages.0);
     let ring = match (setup.sq, setup.rewound) {

@@ -1,20 +1,30 @@
 //! An episode: a ring and a sequence of steps, run on the model and on the real ring in lock-step.
 
+macro_rules! say {
+    ($self:ident, $($format:tt)*) => {
+        $self.watch.say(&|| format!($($format)*))
+    };
+}
+
+mod calls;
+mod enter;
+mod push;
+mod quiesce;
+mod reap;
+
 use proptest::prelude::*;
 use rustix_uring::Errno;
-use rustix_uring::types::{SubmitArgs, Timespec};
 
 use crate::build;
-use crate::model::cqueue::{Cqe, F_32, F_MORE, Size};
-use crate::model::operation::{Entry, Op};
+use crate::model::operation::Op;
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
 use crate::model::squeue::PAD;
 use crate::model::{Kernel, Model, errno};
 use crate::op;
-use crate::real::{Ring, Seen, Sized};
-use crate::step::{self, Push, Raw, Reap, Step};
-use crate::world::{Borrowed, PIPES, World};
+use crate::real::{Ring, Seen};
+use crate::step::{self, Step};
+use crate::world::{PIPES, World};
 
 /// A step, as it is drawn: what kind, and four small numbers.
 pub(crate) type Drawn = (u16, [u8; 4]);
@@ -43,9 +53,6 @@ pub(crate) trait Watch {
     fn say(&mut self, line: &dyn Fn() -> String);
 }
 
-/// How long a wait takes at most that the model says nothing comes of.
-static SHORT: Timespec = Timespec::new().nsec(20_000);
-
 type Same = Result<(), String>;
 
 /// Both sides.
@@ -58,12 +65,6 @@ pub(crate) struct Lockstep<'w> {
     seen: Seen,
     expected: Seen,
     watch: &'w mut dyn Watch,
-}
-
-macro_rules! say {
-    ($self:ident, $($format:tt)*) => {
-        $self.watch.say(&|| format!($($format)*))
-    };
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: &T, model: &T) -> Same {
@@ -212,53 +213,6 @@ impl Lockstep<'_> {
         Ok(())
     }
 
-    /// Where requests run in their own time: waits until they have come to rest.
-    fn settle(&mut self, r: usize) -> Same {
-        if self.model.ring(r).disabled {
-            return Ok(());
-        }
-        let mut rounds = 0;
-        loop {
-            let ring = self.model.ring(r);
-            if ring.restless == 0 && rounds > 0 {
-                return Ok(());
-            }
-            let least = ring.restless + ring.outstanding() + 1;
-            ring.restless = 0;
-            self.model.run(r);
-            self.model.ring(r).cq.flush();
-            self.model.system_call();
-            let (len, overflows) = (self.model.ring(r).cq.len(), self.model.ring(r).cq.overflows());
-            say!(
-                self,
-                "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}",
-                op::name(r)
-            );
-            let patience = self.watch.patience().max(least + 1);
-            let real = self.real(r);
-            for i in 0..patience {
-                raw(real.get_events()).map_err(|e| format!("get_events: errno {e}"))?;
-                if i + 1 >= least && real.ready() == len && (!overflows || real.overflows()) {
-                    break;
-                }
-                if i > 1000 {
-                    std::thread::sleep(std::time::Duration::from_micros(20));
-                }
-            }
-            rounds += 1;
-        }
-    }
-
-    /// After a step that has made a call for the ring.
-    fn rest(&mut self, r: usize) -> Same {
-        for r in [r, 1 - r] {
-            if self.model.rings[r].as_ref().is_some_and(|ring| ring.restless > 0) {
-                self.settle(r)?;
-            }
-        }
-        Ok(())
-    }
-
     fn apply(&mut self, step: Step) -> Same {
         match step {
             Step::Make { ring, raw } => {
@@ -316,6 +270,9 @@ impl Lockstep<'_> {
     }
 
     fn feed(&mut self, pipe: usize, n: usize) -> Same {
+        if !self.multishot_has_room() {
+            return Ok(());
+        }
         let there = &mut self.model.pipes[pipe];
         if there.hung_up || there.bytes.len() + n > 2048 || self.model.retired.contains(&pipe) {
             return Ok(());
@@ -335,7 +292,7 @@ impl Lockstep<'_> {
     }
 
     fn hang_up(&mut self, pipe: usize) -> Same {
-        if self.model.pipes[pipe].hung_up {
+        if self.model.pipes[pipe].hung_up || !self.multishot_has_room() {
             return Ok(());
         }
         self.model.pipes[pipe].hung_up = true;
@@ -344,332 +301,6 @@ impl Lockstep<'_> {
         say!(self, "drop(pipes[{pipe}].1);");
         self.world.hang_up(pipe);
         self.rest(0)
-    }
-
-    pub(crate) fn push(&mut self, r: usize, n: usize, how: Push, draw: Raw) -> Same {
-        let wide_too = self.model.ring(r).built.takes_wide;
-        let only_wide = wide_too && !self.model.ring(r).built.mixed_sq;
-        let mut entries = Vec::new();
-        let mut real = Vec::new();
-        let mut wide = None;
-        for i in 0..n {
-            let user_data = self.next;
-            self.next += 1;
-            let draw = Raw {
-                arg: draw.arg.wrapping_add(37 * i as u8),
-                flags: draw.flags.wrapping_add(53 * i as u8),
-                ..draw
-            };
-            let (mut op, flags) = op::draw(&self.model, r, draw, user_data);
-            // Of several, only the first is one of a kind.
-            if i > 0 && matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::Poll { .. }) {
-                op = Op::NOP;
-            }
-            let mut entry = Entry::new(user_data, op, flags);
-            let is_wide = *wide.get_or_insert(wide_too && draw.arg & 1 != 0);
-            // On a mixed queue, what is wide is so by its opcode.
-            entry.wide = is_wide && (only_wide || self.model.kernel.nop128);
-            if entry.wide && !only_wide && !matches!(entry.op, Op::Nop { .. }) {
-                entry.op = Op::NOP;
-            }
-            let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
-            let narrow = op::entry(entry.op, entry.flags, user_data, &mut things);
-            real.push(match (entry.wide, only_wide) {
-                (true, true) => Sized::Wide(narrow.into()),
-                (true, false) => Sized::Wide(op::wide_nop(entry.op, entry.flags, user_data)),
-                _ => Sized::Narrow(narrow),
-            });
-            entries.push(entry);
-        }
-        self.say_push(r, how, &entries, only_wide);
-        // SAFETY: what the entries use is the world's, which outlives the operations, or leaks it.
-        let results = unsafe { self.real(r).push(&real, &how) };
-        let sq = &mut self.model.ring(r).sq;
-        let mut expected = Vec::new();
-        if how.at_once {
-            expected.push(sq.push(entries));
-        } else {
-            for (i, entry) in entries.into_iter().enumerate() {
-                let committed = !how.in_place || how.reserved > 1;
-                expected.push(match committed {
-                    true => sq.push(vec![entry]),
-                    // Whether there is room is seen; nothing is pushed.
-                    false => sq.try_push(&entry),
-                });
-                if how.sync_after == Some(i) {
-                    sq.publish();
-                }
-            }
-        }
-        match how.forget {
-            true => sq.forget(),
-            false => sq.publish(),
-        }
-        let results: Vec<bool> = results.iter().map(Result::is_ok).collect();
-        let expected: Vec<bool> = expected.iter().map(Result::is_ok).collect();
-        same("pushed", &results, &expected)
-    }
-
-    fn say_push(&mut self, r: usize, how: Push, entries: &[Entry], only_wide: bool) {
-        self.watch.say(&|| {
-            let all: Vec<_> = entries
-                .iter()
-                .map(|entry| match (entry.wide, only_wide) {
-                    (true, true) => format!("Entry128::from({})", op::code(entry.op, entry.flags, entry.user_data)),
-                    (true, false) => op::code(entry.op, entry.flags, entry.user_data).replacen("opcode::Nop::new()", "opcode::Nop128::new()", 1),
-                    _ => op::code(entry.op, entry.flags, entry.user_data),
-                })
-                .collect();
-            let mut code = format!("let mut queue = {}.submission();\n", op::name(r));
-            if how.at_once {
-                let all = all.join(", ");
-                code += &match how.in_place {
-                    true => format!("let _ = unsafe {{ queue.push_each({}, |i| [{all}][i]) }};\n", entries.len()),
-                    false => format!("let _ = unsafe {{ queue.push_multiple(&[{all}]) }};\n"),
-                };
-            } else {
-                for (i, one) in all.iter().enumerate() {
-                    code += &match (how.in_place, how.reserved) {
-                        (false, _) => format!("let _ = unsafe {{ queue.push(&{one}) }};\n"),
-                        (true, 0) => "drop(queue.reserve::<Entry>());\n".to_string(),
-                        (true, 1) => format!("drop(queue.reserve().map(|vacant| vacant.write({one})));\n"),
-                        (true, _) => format!("let _ = queue.reserve().map(|vacant| unsafe {{ vacant.write({one}).commit() }});\n"),
-                    };
-                    if how.sync_after == Some(i) {
-                        code += "queue.sync();\n";
-                    }
-                }
-            }
-            code + if how.forget { "std::mem::forget(queue);" } else { "drop(queue);" }
-        });
-    }
-
-    /// Submits, or waits, and compares what comes of it.
-    fn enter(
-        &mut self,
-        r: usize,
-        submits: bool,
-        want: Option<u64>,
-        args: bool,
-        min_wait: bool,
-        view: bool,
-    ) -> Same {
-        if submits && !self.may_submit(r) {
-            return Ok(());
-        }
-        // There is no coming back from that wait.
-        let cq = &self.model.ring(r).cq;
-        let most = u64::from(cq.capacity) - 1;
-        let spins = cq.size == Size::Mixed && self.model.kernel.known.has("mixed_wait");
-        let want = if spins { want.map(|want| want.min(most)) } else { want };
-        let wants_time = want.is_some_and(|want| want > 0);
-        if wants_time && !self.model.kernel.ext_arg {
-            return Ok(());
-        }
-        let expected = if submits {
-            self.model.submit(r, want)
-        } else {
-            self.model.wait(r, want.unwrap_or(0))
-        };
-        let ran_out = self.model.ran_out;
-        let name = op::name(r);
-        let wanted = usize::try_from(want.unwrap_or(0)).unwrap_or(usize::MAX);
-        let mut limit = SubmitArgs::new().timespec(&SHORT);
-        let mut limited = ran_out;
-        if args && self.model.kernel.ext_arg {
-            limited = true;
-            if min_wait && self.model.kernel.min_timeout {
-                limit = limit.min_wait_usec(10);
-            }
-        }
-        // A time that is given and not needed is long: nothing is judged by it.
-        static LONG: Timespec = Timespec::new().sec(3600);
-        if limited && !ran_out {
-            limit = SubmitArgs::new().timespec(&LONG);
-        }
-        let call = match (submits, want, limited) {
-            (true, None, _) => "submit()".to_string(),
-            (true, Some(_), true) => format!(
-                "submit_with_args({wanted}, &SubmitArgs::new().timespec(&{}))",
-                if ran_out { "SHORT" } else { "LONG" }
-            ),
-            (true, Some(_), false) => format!("submit_and_wait({wanted})"),
-            (false, _, true) => format!(
-                "submitter().wait_with_args({wanted}, &SubmitArgs::new().timespec(&{}))",
-                if ran_out { "SHORT" } else { "LONG" }
-            ),
-            (false, _, false) => format!("submitter().wait({wanted})"),
-        };
-        say!(
-            self,
-            "assert_eq!({name}.{call}, {}); // {expected:?}",
-            match &expected {
-                Ok(_) if !submits => "Ok(())".to_string(),
-                Ok(n) => format!("Ok({n})"),
-                Err(errno) => format!("Err(Errno::from_raw_os_error({errno}))"),
-            }
-        );
-        let real = self.real(r);
-        let result = match (submits, want, limited) {
-            (true, None, _) => real.submit(view),
-            (true, Some(_), true) => real.submit_with_args(wanted, &limit),
-            (true, Some(_), false) => real.submit_and_wait(wanted),
-            (false, _, true) => real.wait_with_args(wanted, &limit).map(|()| 0),
-            (false, _, false) => real.wait(wanted).map(|()| 0),
-        };
-        same(&call, &raw(result), &expected)?;
-        let ring = self.model.ring(r);
-        ring.restless += usize::from(ring.workers && ring.built.taskrun_flag);
-        self.rest(r)
-    }
-
-    /// What runs in its own time must find room: nothing would show when it has come to rest.
-    fn may_submit(&mut self, r: usize) -> bool {
-        let ring = self.model.ring(r);
-        if ring.defers && ring.cq.overflows() && ring.outstanding() > 3 {
-            // Whether all has run would not show.
-            return false;
-        }
-        // A chain that ends with the submission is started by a worker, who may not have come to
-        // waiting when it is to be cancelled.
-        let mut open: Option<bool> = None;
-        for entry in ring.sq.entries() {
-            open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
-        }
-        if open == Some(true) {
-            return false;
-        }
-        // And when a worker is done with what is silent does not show.
-        let workers = open.is_some()
-            || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
-        if workers && (ring.sq.entries().any(|entry| entry.is_silent()) || !ring.work.is_empty()) {
-            return false;
-        }
-        // Neither may it come to waiting behind a drain, for the same reason.
-        let drains = ring.drain_active
-            || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::DRAIN != 0);
-        if drains && ring.sq.entries().any(|entry| entry.op.may_wait()) {
-            return false;
-        }
-        // What they do at the same time, a cancellation may find or not.
-        if (drains || workers) && ring.sq.entries().any(|entry| entry.op.cancels()) {
-            return false;
-        }
-        if !self.has_room_for_big(r, drains) {
-            return false;
-        }
-        let ring = self.model.ring(r);
-        let own_time = drains
-            || open.is_some()
-            || ring.sq.entries().any(|entry| entry.flags & crate::model::operation::ASYNC != 0);
-        let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
-        !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
-    }
-
-    /// Where a mixed queue that is full confuses the kernel, completions of 32 bytes come only where
-    /// there is room.
-    fn has_room_for_big(&self, r: usize, drains: bool) -> bool {
-        if !self.model.kernel.known.has("mixed_overfull") {
-            return true;
-        }
-        let rings = &self.model.rings;
-        let Some(ring) = &rings[r] else { return true };
-        let waits = drains || ring.sq.entries().any(|entry| entry.op.may_wait());
-        ring.sq.entries().all(|entry| {
-            let to = match entry.op {
-                Op::Nop { big: Some(_), .. } => r,
-                Op::Message { ring, flags: Some(flags), .. } if flags & F_32 != 0 => ring,
-                _ => return true,
-            };
-            let Some(target) = &rings[to] else { return true };
-            let coming = 3 * (ring.outstanding() + target.outstanding());
-            let room = (target.cq.capacity as usize).saturating_sub(target.cq.len());
-            target.cq.size != Size::Mixed || (!waits && !target.cq.overflows() && coming <= room)
-        })
-    }
-
-    fn reap(&mut self, r: usize, how: Reap, n: usize) -> Same {
-        let name = op::name(r);
-        let peeked = self.real(r).peek();
-        let mut taken = Vec::new();
-        self.real(r).reap(how, n, &mut taken);
-        say!(
-            self,
-            "{}",
-            match how {
-                Reap::All =>
-                    format!("println!(\"{{:?}}\", {name}.completion().collect::<Vec<_>>());"),
-                Reap::Some => format!(
-                    "println!(\"{{:?}}\", {name}.completion().take({n}).collect::<Vec<_>>());"
-                ),
-                Reap::Fill => format!(
-                    "println!(\"{{:?}}\", {name}.completion().fill(&mut [const {{ std::mem::MaybeUninit::uninit() }}; 8][..{n}]));"
-                ),
-                Reap::Slices => format!(
-                    "let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.as_slices());\nqueue.consume({n});\ndrop(queue);"
-                ),
-                Reap::Forget => format!(
-                    "let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.by_ref().take({n}).collect::<Vec<_>>());\nstd::mem::forget(queue);"
-                ),
-            }
-        );
-        let all = how == Reap::All;
-        let mut peeked = peeked;
-        if self.model.ring(r).cq.size == Size::Big && self.model.kernel.known.has("stale_big") {
-            for cqe in taken.iter_mut().chain(&mut peeked) {
-                if cqe.flags & F_MORE != 0 || cqe.user_data >> 32 == 1 {
-                    cqe.big = Some([0; 2]);
-                }
-            }
-        }
-        let most = if all { usize::MAX } else { n };
-        let unordered = self.model.ring(r).unordered || self.model.ring(r).workers;
-        let cq = &mut self.model.ring(r).cq;
-        let before = (how == Reap::Forget).then(|| cq.clone());
-        let mut expected = Vec::new();
-        if unordered {
-            if let Some(peeked) = &peeked {
-                cq.swap_to_front(peeked);
-            }
-        }
-        same("peek", &peeked, &cq.visible().next().copied())?;
-        while expected.len() < most {
-            if let (true, Some(real)) = (unordered, taken.get(expected.len())) {
-                cq.swap_to_front(real);
-            }
-            let Some(cqe) = cq.next() else { break };
-            expected.push(cqe);
-        }
-        // A forgotten view has given nothing back, unless it had come to the end.
-        let at_the_end = expected.len() < most;
-        if let Some(before) = before {
-            if !at_the_end {
-                self.model.ring(r).cq = before;
-            }
-        }
-        let differ = taken.iter().zip(&expected).position(|(real, model)| real != model);
-        if let Some(i) = differ {
-            same(&format!("completion {i}"), &taken[i], &expected[i])?;
-        }
-        same("completions", &taken.len(), &expected.len())?;
-        let ring = self.model.ring(r);
-        if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty()
-        {
-            ring.unordered = false;
-        }
-        if how != Reap::Forget || at_the_end {
-            for cqe in &taken {
-                self.check_memory(cqe)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What an operation has written is what the model says.
-    fn check_memory(&mut self, cqe: &Cqe) -> Same {
-        let Some(buffer) = self.world.take(cqe.user_data) else { return Ok(()) };
-        let Some(bytes) = self.model.read.remove(&cqe.user_data) else { return Ok(()) };
-        same("what was read", &&buffer[..bytes.len()], &&bytes[..])
     }
 
     fn on_ring(&mut self, r: usize, step: Step) -> Same {
@@ -704,6 +335,3 @@ impl Lockstep<'_> {
 
 /// The user data of pads, which no step gives to an entry.
 const _: () = assert!(PAD != 0 && errno::EBADFD != 0);
-
-mod calls;
-mod quiesce;

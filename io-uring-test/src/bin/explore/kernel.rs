@@ -102,6 +102,9 @@ pub(crate) fn ask() -> Result<Kernel> {
             != -crate::model::errno::EINVAL,
         poll_multi: has(Features::RSRC_TAGS),
         cancel_any: run(opcode::AsyncCancel2::new(CancelBuilder::any()).build())? >= 0,
+        cancel_both: run(
+            opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(-1)).and_user_data(1)).build()
+        )? != -crate::model::errno::EINVAL,
         sync_cancel: ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1))
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),

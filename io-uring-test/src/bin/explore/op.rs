@@ -149,7 +149,8 @@ fn target(model: &Model, ring: usize, k: usize) -> u64 {
 pub(crate) fn criteria(model: &Model, ring: usize, arg: u8) -> Criteria {
     let pipe = usize::from(arg / 8) % model.pipes.len();
     let user_data = target(model, ring, usize::from(arg / 4));
-    match arg % 6 {
+    let forms = if model.kernel.cancel_both { 6 } else { 4 };
+    match arg % forms {
         0 => Criteria { user_data: None, pipe: None, all: true },
         1 => Criteria { user_data: Some(user_data), pipe: None, all: true },
         2 => Criteria { user_data: Some(user_data), pipe: None, all: false },

@@ -52,6 +52,8 @@ pub(crate) struct Kernel {
     pub(crate) message_flags: bool,
     pub(crate) poll_multi: bool,
     pub(crate) cancel_any: bool,
+    /// By file and user data at once.
+    pub(crate) cancel_both: bool,
     pub(crate) sync_cancel: bool,
     pub(crate) sparse_files: bool,
     /// What comes behind a drain waits until that has completed, and not only until it has started.

@@ -152,6 +152,10 @@ impl Model {
             // It could not say which completion is the last.
             Op::Poll { multi: true, .. } if entry.is_silent() => Some(EINVAL),
             Op::ReadNothing if !linked_file => Some(EBADF),
+            Op::ReadSlot { slot, .. } if !linked_file => {
+                let there = ring.slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
+                there.is_none().then_some(EBADF)
+            }
             Op::Nop { result, big, task_work } => {
                 let unknown = (result.is_some() && !nop.0)
                     || (task_work && !nop.1)

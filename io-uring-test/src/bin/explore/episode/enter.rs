@@ -1,0 +1,217 @@
+//! Submitting and waiting, and waiting until requests that run in their own time have come to rest.
+
+use rustix_uring::types::{SubmitArgs, Timespec};
+
+use super::{Lockstep, Same, raw, same};
+use crate::model::cqueue::{F_32, Size};
+use crate::model::operation::{ASYNC, DRAIN, Op};
+use crate::op;
+
+/// How long a wait takes at most that the model says nothing comes of.
+static SHORT: Timespec = Timespec::new().nsec(20_000);
+
+impl Lockstep<'_> {
+    /// Where requests run in their own time: waits until they have come to rest.
+    pub(super) fn settle(&mut self, r: usize) -> Same {
+        if self.model.ring(r).disabled {
+            return Ok(());
+        }
+        let mut rounds = 0;
+        loop {
+            let ring = self.model.ring(r);
+            if ring.restless == 0 && rounds > 0 {
+                return Ok(());
+            }
+            let least = ring.restless + ring.outstanding() + 1;
+            ring.restless = 0;
+            self.model.run(r);
+            self.model.ring(r).cq.flush();
+            self.model.system_call();
+            let (len, overflows) = (self.model.ring(r).cq.len(), self.model.ring(r).cq.overflows());
+            say!(
+                self,
+                "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}",
+                op::name(r)
+            );
+            let patience = self.watch.patience().max(least + 1);
+            let real = self.real(r);
+            for i in 0..patience {
+                raw(real.get_events()).map_err(|e| format!("get_events: errno {e}"))?;
+                if i + 1 >= least && real.ready() == len && (!overflows || real.overflows()) {
+                    break;
+                }
+                if i > 1000 {
+                    std::thread::sleep(std::time::Duration::from_micros(20));
+                }
+            }
+            rounds += 1;
+        }
+    }
+
+    /// After a step that has made a call for the ring.
+    pub(super) fn rest(&mut self, r: usize) -> Same {
+        for r in [r, 1 - r] {
+            if self.model.rings[r].as_ref().is_some_and(|ring| ring.restless > 0) {
+                self.settle(r)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits, or waits, and compares what comes of it.
+    pub(super) fn enter(
+        &mut self,
+        r: usize,
+        submits: bool,
+        want: Option<u64>,
+        args: bool,
+        min_wait: bool,
+        view: bool,
+    ) -> Same {
+        if submits && !self.may_submit(r) {
+            return Ok(());
+        }
+        // There is no coming back from that wait.
+        let cq = &self.model.ring(r).cq;
+        let most = u64::from(cq.capacity) - 1;
+        let spins = cq.size == Size::Mixed && self.model.kernel.known.has("mixed_wait");
+        let want = if spins { want.map(|want| want.min(most)) } else { want };
+        let wants_time = want.is_some_and(|want| want > 0);
+        if wants_time && !self.model.kernel.ext_arg {
+            return Ok(());
+        }
+        let expected = if submits {
+            self.model.submit(r, want)
+        } else {
+            self.model.wait(r, want.unwrap_or(0))
+        };
+        let ran_out = self.model.ran_out;
+        let name = op::name(r);
+        let wanted = usize::try_from(want.unwrap_or(0)).unwrap_or(usize::MAX);
+        let mut limit = SubmitArgs::new().timespec(&SHORT);
+        let mut limited = ran_out;
+        if args && self.model.kernel.ext_arg {
+            limited = true;
+            if min_wait && self.model.kernel.min_timeout {
+                limit = limit.min_wait_usec(10);
+            }
+        }
+        // A time that is given and not needed is long: nothing is judged by it.
+        static LONG: Timespec = Timespec::new().sec(3600);
+        if limited && !ran_out {
+            limit = SubmitArgs::new().timespec(&LONG);
+        }
+        let call = match (submits, want, limited) {
+            (true, None, _) => "submit()".to_string(),
+            (true, Some(_), true) => format!(
+                "submit_with_args({wanted}, &SubmitArgs::new().timespec(&{}))",
+                if ran_out { "SHORT" } else { "LONG" }
+            ),
+            (true, Some(_), false) => format!("submit_and_wait({wanted})"),
+            (false, _, true) => format!(
+                "submitter().wait_with_args({wanted}, &SubmitArgs::new().timespec(&{}))",
+                if ran_out { "SHORT" } else { "LONG" }
+            ),
+            (false, _, false) => format!("submitter().wait({wanted})"),
+        };
+        say!(
+            self,
+            "assert_eq!({name}.{call}, {}); // {expected:?}",
+            match &expected {
+                Ok(_) if !submits => "Ok(())".to_string(),
+                Ok(n) => format!("Ok({n})"),
+                Err(errno) => format!("Err(Errno::from_raw_os_error({errno}))"),
+            }
+        );
+        let real = self.real(r);
+        let result = match (submits, want, limited) {
+            (true, None, _) => real.submit(view),
+            (true, Some(_), true) => real.submit_with_args(wanted, &limit),
+            (true, Some(_), false) => real.submit_and_wait(wanted),
+            (false, _, true) => real.wait_with_args(wanted, &limit).map(|()| 0),
+            (false, _, false) => real.wait(wanted).map(|()| 0),
+        };
+        same(&call, &raw(result), &expected)?;
+        let ring = self.model.ring(r);
+        ring.restless += usize::from(ring.workers && ring.built.taskrun_flag);
+        self.rest(r)
+    }
+
+    /// A multishot poll ends where it finds no room. Whether it does must not depend on what comes at the
+    /// same time.
+    pub(super) fn multishot_has_room(&self) -> bool {
+        self.model.rings.iter().flatten().all(|ring| {
+            let waiting = ring.waiting.iter().map(|waiting| waiting.chain[0].op);
+            let all = waiting.chain(ring.sq.entries().map(|entry| entry.op));
+            let multis = all.filter(|op| matches!(op, Op::Poll { multi: true, .. })).count();
+            let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
+            let alone = ring.outstanding() == 1 && !ring.unordered;
+            multis == 0 || alone || (!ring.cq.overflows() && room > ring.outstanding() + multis)
+        })
+    }
+
+    /// What runs in its own time must find room: nothing would show when it has come to rest.
+    pub(super) fn may_submit(&mut self, r: usize) -> bool {
+        if !self.multishot_has_room() {
+            return false;
+        }
+        let ring = self.model.ring(r);
+        if ring.defers && ring.cq.overflows() && ring.outstanding() > 3 {
+            // Whether all has run would not show.
+            return false;
+        }
+        // A chain that ends with the submission is started by a worker, who may not have come to
+        // waiting when it is to be cancelled.
+        let mut open: Option<bool> = None;
+        for entry in ring.sq.entries() {
+            open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
+        }
+        if open == Some(true) {
+            return false;
+        }
+        // And when a worker is done with what is silent does not show.
+        let workers = open.is_some() || ring.sq.entries().any(|entry| entry.flags & ASYNC != 0);
+        if workers && (ring.sq.entries().any(|entry| entry.is_silent()) || !ring.work.is_empty()) {
+            return false;
+        }
+        // Neither may it come to waiting behind a drain, for the same reason.
+        let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & DRAIN != 0);
+        if drains && ring.sq.entries().any(|entry| entry.op.may_wait()) {
+            return false;
+        }
+        // What they do at the same time, a cancellation may find or not.
+        if (drains || workers) && ring.sq.entries().any(|entry| entry.op.cancels()) {
+            return false;
+        }
+        if !self.has_room_for_big(r, drains) {
+            return false;
+        }
+        let ring = self.model.ring(r);
+        let own_time =
+            drains || open.is_some() || ring.sq.entries().any(|entry| entry.flags & ASYNC != 0);
+        let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
+        !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
+    }
+
+    /// Where a mixed queue that is full confuses the kernel, completions of 32 bytes come only where
+    /// there is room.
+    pub(super) fn has_room_for_big(&self, r: usize, drains: bool) -> bool {
+        if !self.model.kernel.known.has("mixed_overfull") {
+            return true;
+        }
+        let rings = &self.model.rings;
+        let Some(ring) = &rings[r] else { return true };
+        let waits = drains || ring.sq.entries().any(|entry| entry.op.may_wait());
+        ring.sq.entries().all(|entry| {
+            let to = match entry.op {
+                Op::Nop { big: Some(_), .. } => r,
+                Op::Message { ring, flags: Some(flags), .. } if flags & F_32 != 0 => ring,
+                _ => return true,
+            };
+            let Some(target) = &rings[to] else { return true };
+            let coming = 3 * (ring.outstanding() + target.outstanding());
+            let room = (target.cq.capacity as usize).saturating_sub(target.cq.len());
+            target.cq.size != Size::Mixed || (!waits && !target.cq.overflows() && coming <= room)
+        })
+    }
+}

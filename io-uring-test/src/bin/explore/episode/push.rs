@@ -1,0 +1,108 @@
+//! Pushing: a step's entries, on both sides.
+
+use super::{Lockstep, Same, same};
+use crate::model::operation::{Entry, Op};
+use crate::op;
+use crate::real::Sized;
+use crate::step::{Push, Raw};
+use crate::world::Borrowed;
+
+impl Lockstep<'_> {
+    pub(super) fn push(&mut self, r: usize, n: usize, how: Push, draw: Raw) -> Same {
+        let wide_too = self.model.ring(r).built.takes_wide;
+        let only_wide = wide_too && !self.model.ring(r).built.mixed_sq;
+        let mut entries = Vec::new();
+        let mut real = Vec::new();
+        let mut wide = None;
+        for i in 0..n {
+            let user_data = self.next;
+            self.next += 1;
+            let draw = Raw {
+                arg: draw.arg.wrapping_add(37 * i as u8),
+                flags: draw.flags.wrapping_add(53 * i as u8),
+                ..draw
+            };
+            let (mut op, flags) = op::draw(&self.model, r, draw, user_data);
+            // Of several, only the first is one of a kind.
+            if i > 0 && matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::Poll { .. }) {
+                op = Op::NOP;
+            }
+            let mut entry = Entry::new(user_data, op, flags);
+            let is_wide = *wide.get_or_insert(wide_too && draw.arg & 1 != 0);
+            // On a mixed queue, what is wide is so by its opcode.
+            entry.wide = is_wide && (only_wide || self.model.kernel.nop128);
+            if entry.wide && !only_wide && !matches!(entry.op, Op::Nop { .. }) {
+                entry.op = Op::NOP;
+            }
+            let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
+            let narrow = op::entry(entry.op, entry.flags, user_data, &mut things);
+            real.push(match (entry.wide, only_wide) {
+                (true, true) => Sized::Wide(narrow.into()),
+                (true, false) => Sized::Wide(op::wide_nop(entry.op, entry.flags, user_data)),
+                _ => Sized::Narrow(narrow),
+            });
+            entries.push(entry);
+        }
+        self.say_push(r, how, &entries, only_wide);
+        // SAFETY: what the entries use is the world's, which outlives the operations, or leaks it.
+        let results = unsafe { self.real(r).push(&real, &how) };
+        let sq = &mut self.model.ring(r).sq;
+        let mut expected = Vec::new();
+        if how.at_once {
+            expected.push(sq.push(entries));
+        } else {
+            for (i, entry) in entries.into_iter().enumerate() {
+                let committed = !how.in_place || how.reserved > 1;
+                expected.push(match committed {
+                    true => sq.push(vec![entry]),
+                    // Whether there is room is seen; nothing is pushed.
+                    false => sq.try_push(&entry),
+                });
+                if how.sync_after == Some(i) {
+                    sq.publish();
+                }
+            }
+        }
+        match how.forget {
+            true => sq.forget(),
+            false => sq.publish(),
+        }
+        let results: Vec<bool> = results.iter().map(Result::is_ok).collect();
+        let expected: Vec<bool> = expected.iter().map(Result::is_ok).collect();
+        same("pushed", &results, &expected)
+    }
+
+    pub(super) fn say_push(&mut self, r: usize, how: Push, entries: &[Entry], only_wide: bool) {
+        self.watch.say(&|| {
+            let all: Vec<_> = entries
+                .iter()
+                .map(|entry| match (entry.wide, only_wide) {
+                    (true, true) => format!("Entry128::from({})", op::code(entry.op, entry.flags, entry.user_data)),
+                    (true, false) => op::code(entry.op, entry.flags, entry.user_data).replacen("opcode::Nop::new()", "opcode::Nop128::new()", 1),
+                    _ => op::code(entry.op, entry.flags, entry.user_data),
+                })
+                .collect();
+            let mut code = format!("let mut queue = {}.submission();\n", op::name(r));
+            if how.at_once {
+                let all = all.join(", ");
+                code += &match how.in_place {
+                    true => format!("let _ = unsafe {{ queue.push_each({}, |i| [{all}][i]) }};\n", entries.len()),
+                    false => format!("let _ = unsafe {{ queue.push_multiple(&[{all}]) }};\n"),
+                };
+            } else {
+                for (i, one) in all.iter().enumerate() {
+                    code += &match (how.in_place, how.reserved) {
+                        (false, _) => format!("let _ = unsafe {{ queue.push(&{one}) }};\n"),
+                        (true, 0) => "drop(queue.reserve::<Entry>());\n".to_string(),
+                        (true, 1) => format!("drop(queue.reserve().map(|vacant| vacant.write({one})));\n"),
+                        (true, _) => format!("let _ = queue.reserve().map(|vacant| unsafe {{ vacant.write({one}).commit() }});\n"),
+                    };
+                    if how.sync_after == Some(i) {
+                        code += "queue.sync();\n";
+                    }
+                }
+            }
+            code + if how.forget { "std::mem::forget(queue);" } else { "drop(queue);" }
+        });
+    }
+}

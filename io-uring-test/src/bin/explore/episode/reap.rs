@@ -1,0 +1,92 @@
+//! Taking completions, and looking at what operations have written.
+
+use super::{Lockstep, Same, same};
+use crate::model::cqueue::{Cqe, F_MORE, Size};
+use crate::op;
+use crate::step::Reap;
+
+impl Lockstep<'_> {
+    pub(super) fn reap(&mut self, r: usize, how: Reap, n: usize) -> Same {
+        let name = op::name(r);
+        let peeked = self.real(r).peek();
+        let mut taken = Vec::new();
+        self.real(r).reap(how, n, &mut taken);
+        say!(
+            self,
+            "{}",
+            match how {
+                Reap::All =>
+                    format!("println!(\"{{:?}}\", {name}.completion().collect::<Vec<_>>());"),
+                Reap::Some => format!(
+                    "println!(\"{{:?}}\", {name}.completion().take({n}).collect::<Vec<_>>());"
+                ),
+                Reap::Fill => format!(
+                    "println!(\"{{:?}}\", {name}.completion().fill(&mut [const {{ std::mem::MaybeUninit::uninit() }}; 8][..{n}]));"
+                ),
+                Reap::Slices => format!(
+                    "let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.as_slices());\nqueue.consume({n});\ndrop(queue);"
+                ),
+                Reap::Forget => format!(
+                    "let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.by_ref().take({n}).collect::<Vec<_>>());\nstd::mem::forget(queue);"
+                ),
+            }
+        );
+        let all = how == Reap::All;
+        let mut peeked = peeked;
+        if self.model.ring(r).cq.size == Size::Big && self.model.kernel.known.has("stale_big") {
+            for cqe in taken.iter_mut().chain(&mut peeked) {
+                if cqe.flags & F_MORE != 0 || cqe.user_data >> 32 == 1 {
+                    cqe.big = Some([0; 2]);
+                }
+            }
+        }
+        let most = if all { usize::MAX } else { n };
+        let unordered = self.model.ring(r).unordered || self.model.ring(r).workers;
+        let cq = &mut self.model.ring(r).cq;
+        let before = (how == Reap::Forget).then(|| cq.clone());
+        let mut expected = Vec::new();
+        if unordered {
+            if let Some(peeked) = &peeked {
+                cq.swap_to_front(peeked);
+            }
+        }
+        same("peek", &peeked, &cq.visible().next().copied())?;
+        while expected.len() < most {
+            if let (true, Some(real)) = (unordered, taken.get(expected.len())) {
+                cq.swap_to_front(real);
+            }
+            let Some(cqe) = cq.next() else { break };
+            expected.push(cqe);
+        }
+        // A forgotten view has given nothing back, unless it had come to the end.
+        let at_the_end = expected.len() < most;
+        if let Some(before) = before {
+            if !at_the_end {
+                self.model.ring(r).cq = before;
+            }
+        }
+        let differ = taken.iter().zip(&expected).position(|(real, model)| real != model);
+        if let Some(i) = differ {
+            same(&format!("completion {i}"), &taken[i], &expected[i])?;
+        }
+        same("completions", &taken.len(), &expected.len())?;
+        let ring = self.model.ring(r);
+        if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty()
+        {
+            ring.unordered = false;
+        }
+        if how != Reap::Forget || at_the_end {
+            for cqe in &taken {
+                self.check_memory(cqe)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an operation has written is what the model says.
+    pub(super) fn check_memory(&mut self, cqe: &Cqe) -> Same {
+        let Some(buffer) = self.world.take(cqe.user_data) else { return Ok(()) };
+        let Some(bytes) = self.model.read.remove(&cqe.user_data) else { return Ok(()) };
+        same("what was read", &&buffer[..bytes.len()], &&bytes[..])
+    }
+}
