@@ -31,6 +31,17 @@ fn run(entry: Entry) -> Result<i32> {
     Ok(ring.completion().next().context("nothing has completed")?.result())
 }
 
+/// Whether a NOP completes before what was refused behind it.
+fn refusals_in_order() -> Result<bool> {
+    let mut ring = IoUring::new(4)?;
+    let refused =
+        Entry::from_raw(squeue::Sqe { opcode: 200, ..opcode::Nop::new().build().into_raw() });
+    // SAFETY: neither uses memory.
+    unsafe { ring.submission().push_multiple(&[opcode::Nop::new().build(), refused]) }?;
+    ring.submit_and_wait(2)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == 0))
+}
+
 /// Whether what is submitted behind a drain that waits does wait for it.
 fn drain_holds() -> Result<bool> {
     let (reader, _writer) = rustix::pipe::pipe()?;
@@ -104,6 +115,7 @@ pub(crate) fn ask() -> Result<Kernel> {
             != -crate::model::errno::EINVAL,
         poll_multi: has(Features::RSRC_TAGS),
         cancel_any: run(opcode::AsyncCancel2::new(CancelBuilder::any()).build())? >= 0,
+        refusals_in_order: refusals_in_order()?,
         cancel_both: {
             let both = CancelBuilder::fd(ring.as_fd()).and_user_data(1);
             let called = ring.submitter().register_sync_cancel(None, both);

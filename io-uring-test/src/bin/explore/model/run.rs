@@ -146,7 +146,11 @@ impl Model {
         if ring.disabled {
             return Outcome::done(-EBADFD);
         }
-        ring.workers |= no_order;
+        if no_order {
+            // It may be sent in its own time.
+            ring.workers = true;
+            ring.restless += 1;
+        }
         let big = match ring.cq.size {
             Size::Small => None,
             Size::Big => Some([0; 2]),
@@ -166,6 +170,8 @@ impl Model {
         // Here a hard link is as any other.
         chain[0].flags &= !HARDLINK;
         let result = chain[0].failed.unwrap_or(-ECANCELED);
+        let in_order = self.kernel.refusals_in_order;
+        self.ring(r).unordered |= !in_order;
         self.ring(r).done.push(Done { chain, result, flags: 0, big: None, failed: true });
     }
 
