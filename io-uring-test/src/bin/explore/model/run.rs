@@ -177,11 +177,14 @@ impl Model {
 
     /// Posts what is done, and sees to what is linked behind it.
     pub(super) fn flush(&mut self, r: usize) {
+        let in_order = self.kernel.refusals_in_order;
         let ring = self.ring(r);
         if ring.done.is_empty() {
             return;
         }
         let done = std::mem::take(&mut ring.done);
+        // On older kernels, what fails does not wait for what was submitted with it.
+        ring.unordered |= !in_order && done.iter().any(|done| done.failed);
         let mut next = Vec::new();
         for Done { mut chain, result, flags, big, failed } in done {
             let Some(entry) = chain.pop_front() else { continue };
