@@ -182,9 +182,22 @@ impl Lockstep<'_> {
     /// Compares all that is visible.
     fn compare(&mut self) -> Same {
         for r in 0..2 {
-            let (Some(real), Some(model)) = (&mut self.rings[r], &mut self.model.rings[r]) else {
+            if self.compare_ring(r).is_ok() {
                 continue;
-            };
+            }
+            // A worker thread that was thought to be done may not be.
+            let ring = self.model.rings[r].as_mut().filter(|ring| ring.workers);
+            if let Some(ring) = ring {
+                ring.restless += 1;
+                self.settle(r)?;
+            }
+            self.compare_ring(r)?;
+        }
+        Ok(())
+    }
+
+    fn compare_ring(&mut self, r: usize) -> Same {
+        if let (Some(real), Some(model)) = (&mut self.rings[r], &mut self.model.rings[r]) {
             real.look(&mut self.seen);
             let expected = &mut self.expected;
             expected.queued = model.sq.len();

@@ -1,5 +1,7 @@
 //! What the kernel has: it is asked, by its features, by setting rings up, by trying operations.
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result};
 use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_setup};
 use rustix_uring::squeue::{self, Entry, Flags};
@@ -27,6 +29,17 @@ fn run(entry: Entry) -> Result<i32> {
     unsafe { ring.submission().push(&entry) }?;
     ring.submit_and_wait(1)?;
     Ok(ring.completion().next().context("nothing has completed")?.result())
+}
+
+/// Whether a NOP completes before what was refused behind it.
+fn refusals_in_order() -> Result<bool> {
+    let mut ring = IoUring::new(4)?;
+    let refused =
+        Entry::from_raw(squeue::Sqe { opcode: 200, ..opcode::Nop::new().build().into_raw() });
+    // SAFETY: neither uses memory.
+    unsafe { ring.submission().push_multiple(&[opcode::Nop::new().build(), refused]) }?;
+    ring.submit_and_wait(2)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == 0))
 }
 
 /// Whether what is submitted behind a drain that waits does wait for it.
@@ -102,9 +115,13 @@ pub(crate) fn ask() -> Result<Kernel> {
             != -crate::model::errno::EINVAL,
         poll_multi: has(Features::RSRC_TAGS),
         cancel_any: run(opcode::AsyncCancel2::new(CancelBuilder::any()).build())? >= 0,
-        cancel_both: run(
-            opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(-1)).and_user_data(1)).build()
-        )? != -crate::model::errno::EINVAL,
+        refusals_in_order: refusals_in_order()?,
+        cancel_both: {
+            let both = CancelBuilder::fd(ring.as_fd()).and_user_data(1);
+            let called = ring.submitter().register_sync_cancel(None, both);
+            run(opcode::AsyncCancel2::new(both).build())? != -crate::model::errno::EINVAL
+                && called != Err(rustix_uring::Errno::INVAL)
+        },
         sync_cancel: ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1))
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),

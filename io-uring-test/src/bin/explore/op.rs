@@ -168,9 +168,13 @@ fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64)
         return Op::NOP;
     }
     let mixed = model.rings[to].as_ref().is_some_and(|to| to.cq.size == Size::Mixed);
+    // Where there is no order, filler may be in other places.
+    let ordered = model.rings.iter().flatten().all(|ring| !ring.workers)
+        && model.rings[to].as_ref().is_some_and(|to| !to.defers);
     let no_32 = !mixed && kernel.known.has("message_32");
     let flags = match arg >> 3 & 7 {
         5 | 6 if no_32 => None,
+        6.. if mixed && !ordered => None,
         _ if !kernel.message_flags => None,
         0..4 => None,
         4 => Some(0),

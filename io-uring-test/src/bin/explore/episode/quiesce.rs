@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Lockstep, Same, raw, same};
 use crate::model::cqueue::{Cqe, F_MORE, Size};
-use crate::model::errno::ECANCELED;
+use crate::model::errno::{ECANCELED, EOVERFLOW};
 use crate::model::operation::{Criteria, Entry, Op};
 use crate::op;
 
@@ -29,7 +29,12 @@ impl Lockstep<'_> {
             real.push(cqe);
             !silent.contains(&cqe.user_data)
         });
-        same("quiesce", &(raw(result), in_flight), &(Ok(()), 0))?;
+        // A mixed queue that was full may repeat completions, and quiesce says that it cannot count.
+        let mixed = self.model.ring(r).cq.size == Size::Mixed;
+        let in_doubt = mixed && raw(result) == Err(EOVERFLOW);
+        if !in_doubt {
+            same("quiesce", &(raw(result), in_flight), &(Ok(()), 0))?;
+        }
         let expected = self.end_of_all(r);
         self.same_ends(r, &counted, &real, &expected)?;
         // What is silent may post when it is cancelled, and nobody has waited for that.

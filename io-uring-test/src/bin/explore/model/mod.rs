@@ -52,6 +52,8 @@ pub(crate) struct Kernel {
     pub(crate) message_flags: bool,
     pub(crate) poll_multi: bool,
     pub(crate) cancel_any: bool,
+    /// What is refused completes in order, and not before what was submitted with it.
+    pub(crate) refusals_in_order: bool,
     /// By file and user data at once.
     pub(crate) cancel_both: bool,
     pub(crate) sync_cancel: bool,

@@ -146,7 +146,11 @@ impl Model {
         if ring.disabled {
             return Outcome::done(-EBADFD);
         }
-        ring.workers |= no_order;
+        if no_order {
+            // It may be sent in its own time.
+            ring.workers = true;
+            ring.restless += 1;
+        }
         let big = match ring.cq.size {
             Size::Small => None,
             Size::Big => Some([0; 2]),
@@ -166,16 +170,21 @@ impl Model {
         // Here a hard link is as any other.
         chain[0].flags &= !HARDLINK;
         let result = chain[0].failed.unwrap_or(-ECANCELED);
+        let in_order = self.kernel.refusals_in_order;
+        self.ring(r).unordered |= !in_order;
         self.ring(r).done.push(Done { chain, result, flags: 0, big: None, failed: true });
     }
 
     /// Posts what is done, and sees to what is linked behind it.
     pub(super) fn flush(&mut self, r: usize) {
+        let in_order = self.kernel.refusals_in_order;
         let ring = self.ring(r);
         if ring.done.is_empty() {
             return;
         }
         let done = std::mem::take(&mut ring.done);
+        // On older kernels, what fails does not wait for what was submitted with it.
+        ring.unordered |= !in_order && done.iter().any(|done| done.failed);
         let mut next = Vec::new();
         for Done { mut chain, result, flags, big, failed } in done {
             let Some(entry) = chain.pop_front() else { continue };
