@@ -113,7 +113,6 @@ impl Setup {
 fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u32, u32), i32> {
     let has = |flag: u32| flags & flag != 0;
     let refused = flags & !kernel.setup != 0
-        || has(SQ_AFF) && !has(SQPOLL)
         || has(HYBRID_IOPOLL) && !has(IOPOLL)
         || has(SQPOLL) && has(COOP_TASKRUN | TASKRUN_FLAG | DEFER_TASKRUN)
         || has(TASKRUN_FLAG) && !has(COOP_TASKRUN | DEFER_TASKRUN)
@@ -127,6 +126,10 @@ fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u3
     // There must be room for the largest.
     if has(SQE_MIXED) && sq < 2 || has(CQE_MIXED) && cq < 2 {
         return Err(EOVERFLOW);
+    }
+    // Looked at last, when the thread would be started.
+    if has(SQ_AFF) && !has(SQPOLL) {
+        return Err(EINVAL);
     }
     Ok((sq, cq))
 }
