@@ -30,6 +30,8 @@ const CANCEL_FLAGS: &str = "the kernel refuses unknown flags, and ignores `FD_FI
 const DIRECTION: &str = "`shutdown(2)` has three directions, and `Shutdown` is an enum of them";
 const FAMILY: &str = "an address family has 16 bits, as in `sockaddr`";
 const FAMILY_OR_SLOT: &str = "families have 16 bits, and slot 4,294,967,294 has no name";
+const LAST_SLOT: &str = "one more than slot 4,294,967,295 is no slot, and closes descriptor 0: here it \
+                         stays beyond the table";
 const PEER: &str = "`peer` is a `bool`, and the kernel refuses all but 0 and 1";
 const POLL_FLAGS: &str = "the kernel refuses updates with other flags than those three";
 const SLOT: &str = "slot 4,294,967,294 would be encoded as `IORING_FILE_INDEX_ALLOC`, so there is \
@@ -286,7 +288,8 @@ pub(crate) fn rows() -> Vec<Row> {
                 .mode(Mode::from_bits_retain(mode)).file_index(Some(slot(file_index)?)).build(),
             none SLOT;
         io_uring_prep_close(fd: i32) => Close::new(Fd(fd)).build();
-        io_uring_prep_close_direct(file_index: u32) => Close::new(Fixed(file_index)).build();
+        io_uring_prep_close_direct(file_index: u32) => Close::new(Fixed(file_index)).build(),
+            but LAST_SLOT if file_index == u32::MAX => |theirs| theirs.file_index = u32::MAX;
         io_uring_prep_read(fd: i32, buf: *mut c_void, nbytes: u32, offset: u64)
             => Read::new(Fd(fd), buf.cast(), nbytes).offset(offset).build();
         io_uring_prep_read_multishot(fd: i32, nbytes: u32, offset: u64, buf_group: i32)
