@@ -38,9 +38,9 @@
 //! | `REGISTER_CLOCK` | ring | | | | |
 //! | `REGISTER_CLONE_BUFFERS` | buffers | | what the other ring was promised; who pushes operations on it promises it again | | a ring as source |
 //! | `REGISTER_SEND_MSG_RING` | sync | | | none but a message's, which it has not | |
-//! | `REGISTER_ZCRX_IFQ` | (zcrx) | yes, ours | the area | to pin it, and writes to it | `unsafe`, but for a queue that another ring has |
+//! | `REGISTER_ZCRX_IFQ` | (zcrx) | yes, ours | the area, and the refill ring's pages, ours | to pin them, and writes to the area | `unsafe`, but for a queue that another ring has |
 //! | `REGISTER_RESIZE_RINGS` | (resize) | yes, ours | the caller's memory | to pin it | `&mut` ring; `unsafe` with memory |
-//! | `REGISTER_MEM_REGION` | (wait_region) | the offset to map | its own, and signal masks in it | masks, during a wait | |
+//! | `REGISTER_MEM_REGION` | (wait_region) | | the region's pages, ours | masks, during a wait | |
 //! | `REGISTER_QUERY` | probe | yes, ours | | answers, ours | |
 //! | `REGISTER_ZCRX_CTRL` | (zcrx) | yes, ours | another area | to pin it, and writes to it | `unsafe` to add an area |
 //! | `REGISTER_BPF_FILTER` | restrict | the size, ours | | the program, borrowed | |
