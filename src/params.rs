@@ -96,7 +96,35 @@ macro_rules! features {
             )*
         }
 
-        #[cfg(test)]
+        bitflags! {
+    /// The `IORING_ENTER_*` flags of a raw [`enter`](Submitter::enter).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct EnterFlags: u32 {
+        /// Wait for completions, and see to what only a waiter sees to: deferred task work, polled
+        /// I/O, completions that found the queue full.
+        const GETEVENTS = sys::IORING_ENTER_GETEVENTS;
+        /// Wake the SQPOLL thread.
+        const SQ_WAKEUP = sys::IORING_ENTER_SQ_WAKEUP;
+        /// Wait until the SQPOLL thread has made room in the submission queue. Since Linux 5.10.
+        const SQ_WAIT = sys::IORING_ENTER_SQ_WAIT;
+        /// There is an extended argument. Set by itself. Since Linux 5.11.
+        const EXT_ARG = sys::IORING_ENTER_EXT_ARG;
+        /// The ring is named by its registered index. Set by itself, and refused if you set it:
+        /// as an index, a ring's descriptor names another ring. Since Linux 5.18.
+        const REGISTERED_RING = sys::IORING_ENTER_REGISTERED_RING;
+        /// The timeout is a point on the ring's clock. Since Linux 6.12.
+        const ABS_TIMER = sys::IORING_ENTER_ABS_TIMER;
+        /// The extended argument lies in a registered region. Since Linux 6.13.
+        const EXT_ARG_REG = sys::IORING_ENTER_EXT_ARG_REG;
+        /// The wait does not count as waiting for I/O. Since Linux 6.15.
+        const NO_IOWAIT = sys::IORING_ENTER_NO_IOWAIT;
+
+        const _ = !0;
+    }
+}
+
+#[cfg(test)]
         const FEATURES: &[(Features, fn(&Parameters) -> bool)] =
             &[$((Features::$FLAG, Parameters::$method)),*];
     };

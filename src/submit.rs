@@ -1,45 +1,14 @@
 //! Entering the kernel: to submit, to wait, or both.
 
-use bitflags::bitflags;
 use rustix::io::{self, Errno};
 
-use crate::cqueue::{Cq, Status};
-use crate::local::Handle;
-use crate::params::{Parameters, SetupFlags};
-use crate::ring_id::RingId;
-use crate::shared::wakeup_fence;
-use crate::squeue::Sq;
+use crate::cqueue::Status;
+use crate::handle::Handle;
+use crate::params::{EnterFlags, Parameters, SetupFlags};
+use crate::shared::{Cq, RingId, Sq, wakeup_fence};
 use crate::sys;
-use crate::syscall::EnterArg;
+use crate::sys::call::EnterArg;
 use crate::types::SubmitArgs;
-
-bitflags! {
-    /// The `IORING_ENTER_*` flags of a raw [`enter`](Submitter::enter).
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    #[repr(transparent)]
-    pub struct EnterFlags: u32 {
-        /// Wait for completions, and see to what only a waiter sees to: deferred task work, polled
-        /// I/O, completions that found the queue full.
-        const GETEVENTS = sys::IORING_ENTER_GETEVENTS;
-        /// Wake the SQPOLL thread.
-        const SQ_WAKEUP = sys::IORING_ENTER_SQ_WAKEUP;
-        /// Wait until the SQPOLL thread has made room in the submission queue. Since Linux 5.10.
-        const SQ_WAIT = sys::IORING_ENTER_SQ_WAIT;
-        /// There is an extended argument. Set by itself. Since Linux 5.11.
-        const EXT_ARG = sys::IORING_ENTER_EXT_ARG;
-        /// The ring is named by its registered index. Set by itself, and refused if you set it:
-        /// as an index, a ring's descriptor names another ring. Since Linux 5.18.
-        const REGISTERED_RING = sys::IORING_ENTER_REGISTERED_RING;
-        /// The timeout is a point on the ring's clock. Since Linux 6.12.
-        const ABS_TIMER = sys::IORING_ENTER_ABS_TIMER;
-        /// The extended argument lies in a registered region. Since Linux 6.13.
-        const EXT_ARG_REG = sys::IORING_ENTER_EXT_ARG_REG;
-        /// The wait does not count as waiting for I/O. Since Linux 6.15.
-        const NO_IOWAIT = sys::IORING_ENTER_NO_IOWAIT;
-
-        const _ = !0;
-    }
-}
 
 /// Enters the kernel for a ring: to submit what its queue holds, to wait, to register.
 pub struct Submitter<'a, H: Handle = rustix::fd::OwnedFd> {
@@ -337,7 +306,7 @@ impl<H: Handle> Submitter<'_, H> {
 
     #[cold]
     fn rewound(&self) -> io::Result<u32> {
-        if self.sq.kept.tail() == 0 { Ok(0) } else { Err(Errno::INVAL) }
+        if self.sq.saved.tail() == 0 { Ok(0) } else { Err(Errno::INVAL) }
     }
 
     /// The one way into the kernel of everything that submits or waits.
@@ -457,7 +426,7 @@ mod tests {
     /// What is more than the kernel's signed number waits too.
     #[test]
     fn want_is_neither_less_than_nothing_nor_without_an_end() {
-        let most = |setup| crate::cqueue::most_wanted(setup, 8);
+        let most = |setup| crate::shared::most_wanted(setup, 8);
         assert_eq!(most(SetupFlags::CQE32), i32::MAX as u32);
         assert_eq!(most(SetupFlags::CQE_MIXED | SetupFlags::SQE128), 7);
     }

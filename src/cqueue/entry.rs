@@ -5,7 +5,7 @@ use core::ops::{Deref, DerefMut};
 
 use rustix::io::Errno;
 
-use crate::squeue::{PAD, QUIESCE};
+use crate::sqe::{PAD, QUIESCE};
 use crate::sys;
 
 /// A completion of 16 bytes, `struct io_uring_cqe`: which request, with what result.

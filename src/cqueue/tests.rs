@@ -3,7 +3,8 @@ use std::collections::VecDeque;
 use std::vec::Vec;
 
 use super::*;
-use crate::pretend::bare::{Kernel, Pretend};
+use crate::mock::bare::{Kernel, Pretend};
+use crate::shared::KernelU32;
 use crate::squeue;
 
 const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];

@@ -89,6 +89,7 @@ mod poll;
 mod process;
 mod ring;
 mod rw;
+mod setters;
 mod slot;
 mod timeout;
 

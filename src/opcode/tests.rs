@@ -38,7 +38,7 @@ const TOPICS: [&str; 15] = [
     include_str!("file.rs"),
     include_str!("fs.rs"),
     include_str!("pipe.rs"),
-    include_str!("net.rs"),
+    include_str!("net/mod.rs"),
     include_str!("net/send.rs"),
     include_str!("net/recv.rs"),
     include_str!("poll.rs"),

@@ -1,26 +1,11 @@
 //! Registered buffers.
 
-use bitflags::bitflags;
 use rustix::io;
 
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::{self, io_uring_clone_buffers, io_uring_register_op::*};
-use crate::types::iovec;
-
-bitflags! {
-    /// Flags of [`register_buffers_clone_offset`](Submitter::register_buffers_clone_offset):
-    /// `IORING_REGISTER_DST_REPLACE`.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    #[repr(transparent)]
-    pub struct CloneBuffersFlags: u32 {
-        /// The ring may have buffers already; those that are in the way are given up. Since Linux
-        /// 6.13.
-        const DST_REPLACE = sys::IORING_REGISTER_DST_REPLACE as u32;
-
-        const _ = !0;
-    }
-}
+use crate::types::{CloneBuffersFlags, iovec};
 
 /// # Registered buffers
 ///

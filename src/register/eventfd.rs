@@ -3,7 +3,7 @@
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io;
 
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::io_uring_register_op::*;
 

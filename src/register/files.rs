@@ -3,7 +3,7 @@
 use rustix::io;
 
 use super::{address, length};
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::{io_uring_file_index_range, io_uring_files_update, io_uring_register_op::*};
 use crate::types::FileSlot;

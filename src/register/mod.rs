@@ -45,30 +45,41 @@
 //! | `REGISTER_ZCRX_CTRL` | (zcrx) | yes, ours | another area | to pin it, and writes to it | `unsafe` to add an area |
 //! | `REGISTER_BPF_FILTER` | restrict | the size, ours | | the program, borrowed | |
 
-mod buf_ring;
+pub(crate) mod buf_ring;
 mod buffers;
 mod eventfd;
 mod files;
 mod net;
 mod personality;
 mod probe;
+mod query;
 mod restrict;
 mod ring;
 mod sync;
+#[cfg(feature = "raw-syscall")]
+mod wait_region;
 mod workers;
+pub mod zcrx;
 
-pub use buffers::CloneBuffersFlags;
+pub use buf_ring::{
+    BufRing, BufRingFlags, BufRingOptions, BufSegment, BufSegments, BufTracker, UnregisterError,
+};
+pub use probe::Probe;
+pub use query::{Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent};
+pub use restrict::{BpfFilter, BpfFilterFlags, Restriction, SockFilter};
 #[cfg(feature = "raw-syscall")]
 pub use restrict::{filter_task, restrict_task};
 #[cfg(feature = "raw-syscall")]
 pub use sync::send_msg_ring;
+#[cfg(feature = "raw-syscall")]
+pub use wait_region::WaitRegion;
 
 use core::ffi::c_void;
 use core::ptr;
 
 use rustix::io::{self, Errno};
 
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::{io_uring_register_op, io_uring_rsrc_register, io_uring_rsrc_update2};
 

@@ -4,7 +4,7 @@ use core::ptr;
 
 use rustix::io::{self, Errno};
 
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::io_uring_register_op::*;
 

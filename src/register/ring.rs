@@ -2,7 +2,7 @@
 
 use rustix::io;
 
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::{io_uring_clock_register, io_uring_register_op::*};
 use crate::types::ClockId;

@@ -2,7 +2,7 @@
 
 use rustix::io::{self, Errno};
 
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::{__kernel_timespec, io_uring_register_op::*, io_uring_sync_cancel_reg};
 use crate::types::{AsyncCancelFlags, CancelBuilder, Timespec};
@@ -124,7 +124,7 @@ pub fn send_msg_ring(
     let mut sqe = message.build().into_raw();
     // SAFETY: the kernel reads one entry, a message, which points to nothing.
     unsafe {
-        crate::syscall::register_without_ring(
+        crate::sys::call::register_without_ring(
             IORING_REGISTER_SEND_MSG_RING as u32,
             (&raw mut sqe).cast(),
             1,

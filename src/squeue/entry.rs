@@ -1,52 +1,6 @@
 //! The entries: 64 and 128 bytes.
 
-use bitflags::bitflags;
-
-use crate::sqe::Sqe;
-use crate::sys::{io_uring_sqe_flags_bit::*, iosqe};
-
-bitflags! {
-    /// How the kernel treats an entry, whatever its operation: the `IOSQE_*` flags.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    #[repr(transparent)]
-    pub struct Flags: u8 {
-        /// The file is a registered slot. [`types::Fixed`](crate::types::Fixed) sets it by itself.
-        /// Since Linux 5.1.
-        const FIXED_FILE = iosqe(IOSQE_FIXED_FILE_BIT);
-
-        /// Start when everything submitted before has completed, and let nothing submitted after
-        /// start before this has. EOPNOTSUPP once the ring has seen
-        /// [`SKIP_SUCCESS`](Self::SKIP_SUCCESS). Since Linux 5.2.
-        const IO_DRAIN = iosqe(IOSQE_IO_DRAIN_BIT);
-
-        /// The next entry starts when this one has succeeded; if it fails, or a read or write is
-        /// short, the rest of the chain completes with -ECANCELED. A chain ends where a submission
-        /// ends. Since Linux 5.3.
-        const IO_LINK = iosqe(IOSQE_IO_LINK_BIT);
-
-        /// As [`IO_LINK`](Self::IO_LINK), but the chain goes on after a failed result; an entry
-        /// that the kernel refuses to start severs it all the same. Since Linux 5.5.
-        const IO_HARDLINK = iosqe(IOSQE_IO_HARDLINK_BIT);
-
-        /// Start in a worker thread, without trying first whether it would have to wait. Since
-        /// Linux 5.6.
-        const ASYNC = iosqe(IOSQE_ASYNC_BIT);
-
-        /// Take the buffer from the entry's group when there is something to put into it. The
-        /// completion says which it was
-        /// ([`buffer_select`](crate::cqueue::Entry::buffer_select)); -ENOBUFS if the group is
-        /// empty. Since Linux 5.7.
-        const BUFFER_SELECT = iosqe(IOSQE_BUFFER_SELECT_BIT);
-
-        /// Post no completion if it succeeds. If it fails, it posts one, and the rest of its chain
-        /// posts none, also [without this flag](crate::guide::linking#silent-entries). What it
-        /// points to [may have to stay valid forever](super#silent-entries). The first one ends
-        /// [`IO_DRAIN`](Self::IO_DRAIN) on this ring. Since Linux 5.17.
-        const SKIP_SUCCESS = iosqe(IOSQE_CQE_SKIP_SUCCESS_BIT);
-
-        const _ = !0;
-    }
-}
+use crate::sqe::{Flags, Sqe};
 
 /// A submission of 64 bytes, `struct io_uring_sqe`, as the builders of [`opcode`](crate::opcode) make it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use core::fmt::Debug;
 use core::marker::PhantomData;
 
 use super::{Entry, Entry128};
-use crate::SetupFlags;
+use crate::params::SetupFlags;
 
 /// A queue that takes entries of both sizes, each in its own (`IORING_SETUP_SQE_MIXED`). Since Linux
 /// 6.19.

@@ -3,7 +3,7 @@
 use rustix::io;
 
 use super::{EntryMarker, Rewind, SubmissionQueue};
-use crate::local::Handle;
+use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::types::SubmitArgs;
 

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::cqueue;
-use crate::pretend::bare::{Kernel, Pretend};
+use crate::mock::bare::{Kernel, Pretend};
 
 /// Where positions are interesting: at the start, and where they wrap or change sign.
 const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];

@@ -28,10 +28,8 @@ pub use poll::{EpollEvent, EpollEventData, EpollEventFlags, EpollOp, PollFlags};
 pub use process::{Cld, IdType, SigInfo, WaitIdOptions};
 pub use ring::{AsyncCancelFlags, CancelBuilder, MsgRingFlags, NopFlags, SubmitArgs};
 pub use rw::{AttrPi, CURRENT_POSITION, PiFlags, RwFlags};
-pub use slot::{DestinationSlot, FileSlot, FixedFdFlags, SKIP_FILE};
+pub use slot::{CloneBuffersFlags, DestinationSlot, FileSlot, FixedFdFlags, SKIP_FILE};
 pub use timeout::{TimeoutFlags, Timespec};
-
-pub use crate::register::CloneBuffersFlags;
 
 pub use core::ffi::{c_char, c_void};
 pub use rustix::fd::RawFd;
@@ -43,7 +41,7 @@ pub use rustix::thread::CpuSet;
 
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::squeue::Flags;
+use crate::sqe::Flags;
 
 /// An open descriptor, by its number.
 ///

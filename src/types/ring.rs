@@ -8,7 +8,7 @@ use bitflags::bitflags;
 use rustix::io_uring::{KernelSigSet, io_uring_getevents_arg, io_uring_ptr};
 
 use super::{Target, Timespec};
-use crate::EnterFlags;
+use crate::params::EnterFlags;
 use crate::sys;
 
 /// How long, and with which signals blocked, a

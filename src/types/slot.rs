@@ -114,6 +114,20 @@ bitflags! {
     }
 }
 
+bitflags! {
+    /// Flags of [`register_buffers_clone_offset`](crate::Submitter::register_buffers_clone_offset):
+    /// `IORING_REGISTER_DST_REPLACE`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct CloneBuffersFlags: u32 {
+        /// The ring may have buffers already; those that are in the way are given up. Since Linux
+        /// 6.13.
+        const DST_REPLACE = sys::IORING_REGISTER_DST_REPLACE as u32;
+
+        const _ = !0;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use rustix_uring::pretend::{Answer, Kernel, Script, Submission};
+use rustix_uring::mock::{Answer, Kernel, Script, Submission};
 use rustix_uring::{Builder, Errno, IoUring, opcode};
 
 use super::*;

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustix_uring::fuzz::parse(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustix_uring::tests::fuzz::parse(bytes));

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use anyhow::Context;
 use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_ptr, io_uring_setup};
 use rustix::param::page_size;
-use rustix_uring::pretend::Script;
+use rustix_uring::mock::Script;
 use rustix_uring::squeue::{self, Rewind};
 use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue};
 

@@ -1,0 +1,410 @@
+//! The completion queue: results on their way back.
+//!
+//! A [`CompletionQueue`] is a view of the ring's queue: an iterator over what was ready when it was
+//! made or last [synced](CompletionQueue::sync). What it has gone past is the kernel's to use
+//! again once it is given back, which happens when the iteration comes to its end, on `sync`, and
+//! when the view is dropped. Until then a completion counts as there, and ends the next wait at
+//! once. (A view that is forgotten gives nothing back: the next one begins where the last give-back
+//! has ended.)
+//!
+//! # In an event loop of another kind
+//!
+//! The ring's descriptor is readable (`POLLIN`, `EPOLLIN`) when completions are there: a ring can be
+//! in an epoll instance. Completions that have found the queue full do not come by themselves, though,
+//! and an edge-triggered loop is not told of them again: after it has reaped, it calls
+//! [`submit`](crate::IoUring::submit), though there be nothing to submit, until
+//! [`cq_overflow`](crate::SubmissionQueue::cq_overflow) says that none is left.
+
+mod entry;
+mod result;
+
+use core::fmt::{self, Debug};
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use crate::params::SetupFlags;
+use crate::shared::{Cq, Place, get};
+use crate::sys;
+
+pub use entry::{Entry, Entry32, Mixed, buffer_more, buffer_select, more, notif, sock_nonempty};
+pub use result::{TimestampKind, TxTimestamp};
+
+mod sealed {
+    use super::*;
+
+    pub trait Sealed: Sized {
+        /// What lies in one place.
+        type Place: Copy;
+        /// What asks the kernel for such a queue.
+        const SETUP: SetupFlags;
+
+        /// Takes the completion at `head`, and moves `head` behind it.
+        ///
+        /// # Safety
+        ///
+        /// Everything from `head` to `tail` is published and not given back.
+        unsafe fn take(
+            places: NonNull<Place<Self::Place>>,
+            mask: u32,
+            head: &mut u32,
+            tail: u32,
+        ) -> Option<Self>;
+    }
+}
+use sealed::Sealed;
+
+/// A kind of completion queue, and what it yields: [`Entry`], [`Entry32`] or [`Mixed`].
+pub trait EntryMarker: Sealed + Copy + Debug + Into<Entry> + 'static {
+    /// The number that the submission was given.
+    fn user_data(&self) -> u64;
+
+    /// Replaces the number that the submission was given.
+    fn set_user_data(&mut self, user_data: u64);
+}
+
+/// A kind of completion queue whose completions all have one size: all but [`Mixed`].
+pub trait Uniform: EntryMarker + Sealed<Place = Self> {}
+impl Uniform for Entry {}
+impl Uniform for Entry32 {}
+
+/// Copies the place at `head`, and moves `head` behind it.
+///
+/// # Safety
+///
+/// `head` is published and not given back.
+#[inline(always)]
+unsafe fn next_place<T: Copy>(places: NonNull<Place<T>>, mask: u32, head: &mut u32) -> T {
+    let index = (*head & mask) as usize;
+    *head = head.wrapping_add(1);
+    // SAFETY: the mask keeps the index inside the queue; the caller vouches for the place.
+    unsafe { get(places.add(index).as_ptr()) }
+}
+
+macro_rules! kinds {
+    ($($Kind:ident: $setup:expr, $Place:ty, |$places:ident, $mask:ident, $head:ident, $tail:ident| $take:expr;)*) => { $(
+        impl Sealed for $Kind {
+            type Place = $Place;
+            const SETUP: SetupFlags = $setup;
+
+            #[inline(always)]
+            unsafe fn take(
+                $places: NonNull<Place<$Place>>,
+                $mask: u32,
+                $head: &mut u32,
+                $tail: u32,
+            ) -> Option<Self> {
+                $take
+            }
+        }
+
+        impl EntryMarker for $Kind {
+            #[inline]
+            fn user_data(&self) -> u64 {
+                Entry::user_data(self)
+            }
+
+            #[inline]
+            fn set_user_data(&mut self, user_data: u64) {
+                Entry::set_user_data(self, user_data);
+            }
+        }
+    )* };
+}
+kinds! {
+    Entry: SetupFlags::empty(), Entry, |places, mask, head, tail| {
+        // SAFETY: the caller vouches for everything before the tail.
+        (*head != tail).then(|| unsafe { next_place(places, mask, head) })
+    };
+    Entry32: SetupFlags::CQE32, Entry32, |places, mask, head, tail| {
+        // SAFETY: the caller vouches for everything before the tail.
+        (*head != tail).then(|| unsafe { next_place(places, mask, head) })
+    };
+    Mixed: SetupFlags::CQE_MIXED, Entry, |places, mask, head, tail| {
+        while *head != tail {
+            // SAFETY: the caller vouches for everything before the tail.
+            let entry: Entry = unsafe { next_place(places, mask, head) };
+            let mut big = [0; 2];
+            // The kernel publishes both halves at once.
+            if entry.flags & sys::IORING_CQE_F_32 != 0 && *head != tail {
+                // SAFETY: the caller vouches for everything before the tail.
+                let half: Entry = unsafe { next_place(places, mask, head) };
+                big = half.into_words();
+            }
+            // Filler of the kernel's has one entry. What a message calls filler may have two.
+            if entry.flags & sys::IORING_CQE_F_SKIP != 0 {
+                continue;
+            }
+            return Some(Mixed(Entry32 { entry, big }));
+        }
+        None
+    };
+}
+
+impl Entry {
+    /// The same 16 bytes as two words.
+    #[inline(always)]
+    const fn into_words(self) -> [u64; 2] {
+        let (res, flags) = (self.res.to_ne_bytes(), self.flags.to_ne_bytes());
+        let second = [res[0], res[1], res[2], res[3], flags[0], flags[1], flags[2], flags[3]];
+        [self.user_data, u64::from_ne_bytes(second)]
+    }
+}
+
+/// A view of the ring's completion queue. See the [module](self).
+pub struct CompletionQueue<'a, C: EntryMarker = Entry> {
+    cq: &'a Cq,
+    /// Copies of what does not change, and our own positions.
+    places: NonNull<Place<C::Place>>,
+    mask: u32,
+    head: u32,
+    tail: u32,
+}
+
+// SAFETY: the view is the only one there is, and everything that it points to outlives the ring
+// that it borrows from; which thread uses it makes no difference.
+unsafe impl<C: EntryMarker> Send for CompletionQueue<'_, C> {}
+
+impl<'a, C: EntryMarker> CompletionQueue<'a, C> {
+    /// # Safety
+    ///
+    /// No other view of the queue exists while this one does.
+    #[inline]
+    pub(crate) unsafe fn new(cq: &'a Cq) -> Self {
+        Self {
+            cq,
+            places: cq.entries.cast(),
+            mask: cq.capacity.wrapping_sub(1),
+            head: cq.head.own(),
+            tail: cq.tail.acquire(),
+        }
+    }
+
+    /// Gives back what was gone past, and sees what has become ready meanwhile.
+    #[inline]
+    pub fn sync(&mut self) {
+        self.give_back();
+        self.tail = self.cq.tail.acquire();
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self) {
+        self.cq.head.release(self.head);
+    }
+
+    /// How many places are taken by what is ready, as far as [`sync`](Self::sync) has seen.
+    ///
+    /// On [`Mixed`] queues a completion may take two, and filler takes one.
+    #[inline]
+    pub fn len(&self) -> usize {
+        // Whatever the kernel's position says, slices lie inside the queue.
+        (self.tail.wrapping_sub(self.head) as usize).min(self.capacity())
+    }
+
+    /// Whether nothing is ready, as far as [`sync`](Self::sync) has seen.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.tail == self.head
+    }
+
+    /// Whether every place is taken: further completions wait in the kernel.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    /// How many places the queue has.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.mask.wrapping_add(1) as usize
+    }
+
+    /// The completion that [`next`](Iterator::next) would return, without going past it.
+    #[inline]
+    pub fn peek(&self) -> Option<C> {
+        let mut head = self.head;
+        // SAFETY: between our copies of head and tail, everything is published and not given back.
+        unsafe { C::take(self.places, self.mask, &mut head, self.tail) }
+    }
+
+    /// Moves as many completions as are ready and fit into `entries`, and returns them.
+    #[inline]
+    pub fn fill<'e>(&mut self, entries: &'e mut [MaybeUninit<C>]) -> &'e mut [C] {
+        let mut filled = 0;
+        while filled < entries.len() {
+            let Some(cqe) = self.next() else { break };
+            entries[filled].write(cqe);
+            filled += 1;
+        }
+        // SAFETY: the first `filled` elements were just written, and `MaybeUninit<C>` has the
+        // layout of `C`.
+        unsafe { core::slice::from_raw_parts_mut(entries.as_mut_ptr().cast(), filled) }
+    }
+
+    /// How many completions are lost because the kernel had neither a place nor memory for them.
+    ///
+    /// Before Linux 5.5 ([`NODROP`](crate::Features::NODROP)) a full queue was enough. Not to be
+    /// confused with [`cq_overflow`](crate::SubmissionQueue::cq_overflow), where nothing is lost.
+    #[inline]
+    pub fn overflow(&self) -> u32 {
+        self.cq.overflow.relaxed()
+    }
+
+    /// Whether completions leave the registered eventfd alone.
+    #[inline]
+    pub fn eventfd_disabled(&self) -> bool {
+        self.cq.flags.is_some_and(|flags| flags.relaxed() & sys::IORING_CQ_EVENTFD_DISABLED != 0)
+    }
+
+    /// Lets completions leave the registered eventfd alone.
+    ///
+    /// Since Linux 5.8; before, this does nothing, as
+    /// [`eventfd_disabled`](Self::eventfd_disabled) then says.
+    #[inline]
+    pub fn disable_eventfd(&self) {
+        if let Some(flags) = self.cq.flags {
+            flags.set_bits(sys::IORING_CQ_EVENTFD_DISABLED);
+        }
+    }
+
+    /// Lets completions signal the registered eventfd again, as they do from the start.
+    #[inline]
+    pub fn enable_eventfd(&self) {
+        if let Some(flags) = self.cq.flags {
+            flags.clear_bits(sys::IORING_CQ_EVENTFD_DISABLED);
+        }
+    }
+
+    /// A handle that tells how full the queue is, for as long as the ring is borrowed.
+    #[inline]
+    pub fn status(&self) -> Status<'a> {
+        Status { cq: self.cq }
+    }
+}
+
+#[cfg(not(rustix_uring_loom))]
+impl<C: Uniform> CompletionQueue<'_, C> {
+    /// What is ready, oldest first, without a copy: up to the end of the memory, and from its
+    /// start. [`consume`](Self::consume) goes past it.
+    #[inline]
+    pub fn as_slices(&self) -> (&[C], &[C]) {
+        let first = (self.head & self.mask) as usize;
+        let len = self.len();
+        let before_end = len.min(self.capacity() - first);
+        // SAFETY: between head and tail everything is published, and the kernel writes there only
+        // once it is given back, which needs the view mutably, which the slices borrow.
+        unsafe {
+            (
+                core::slice::from_raw_parts(self.places.add(first).as_ptr(), before_end),
+                core::slice::from_raw_parts(self.places.as_ptr(), len - before_end),
+            )
+        }
+    }
+
+    /// Goes past the `n` oldest completions, or past all if there are fewer.
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        let n = n.min(self.len());
+        self.head = self.head.wrapping_add(n as u32);
+        if self.head == self.tail {
+            self.give_back();
+        }
+    }
+}
+
+impl<C: EntryMarker> Iterator for CompletionQueue<'_, C> {
+    type Item = C;
+
+    #[inline]
+    fn next(&mut self) -> Option<C> {
+        // SAFETY: between our copies of head and tail, everything is published and not given back.
+        let next = unsafe { C::take(self.places, self.mask, &mut self.head, self.tail) };
+        if next.is_none() {
+            // The end: what was gone past must not count for the next wait.
+            self.give_back();
+        }
+        next
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // On mixed queues, all of it may be filler: messages can post as much as they like.
+        let places = self.len();
+        let least = if size_of::<C>() == size_of::<C::Place>() { places } else { 0 };
+        (least, Some(places))
+    }
+}
+
+impl<C: Uniform> ExactSizeIterator for CompletionQueue<'_, C> {}
+
+impl<C: EntryMarker> Drop for CompletionQueue<'_, C> {
+    #[inline]
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl<C: EntryMarker> Debug for CompletionQueue<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompletionQueue")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("next", &self.peek())
+            .finish()
+    }
+}
+
+/// How full a completion queue is, without a view of it.
+///
+/// You can ask from any thread. The kernel and the thread that reaps go on meanwhile, so an answer
+/// may be out of date when you have it. A completion counts until the view that goes past it has
+/// given it back.
+#[derive(Clone, Copy)]
+pub struct Status<'a> {
+    cq: &'a Cq,
+}
+
+impl Status<'_> {
+    /// How many places are taken by what is ready, at most the capacity.
+    ///
+    /// While another thread reaps, this may also count completions that it gives back during the
+    /// call. It never counts fewer than are there at the end of the call, unless more arrive.
+    #[inline]
+    pub fn ready(&self) -> usize {
+        // Our position first: the kernel's is never behind it. It may be ahead by more than there
+        // are entries, if the other thread has given some back in between.
+        let head = self.cq.head.acquire();
+        let ready = self.cq.tail.acquire().wrapping_sub(head);
+        ready.min(self.cq.capacity) as usize
+    }
+
+    /// Whether nothing is ready. If it says so, there was a moment during the call when nothing was.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.ready() == 0
+    }
+
+    /// How many completions are lost. See [`CompletionQueue::overflow`].
+    #[inline]
+    pub fn overflow(&self) -> u32 {
+        self.cq.overflow.relaxed()
+    }
+}
+
+impl Debug for Status<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status")
+            .field("ready", &self.ready())
+            .field("overflow", &self.overflow())
+            .finish()
+    }
+}
+
+impl<'a> Status<'a> {
+    #[inline]
+    pub(crate) fn new(cq: &'a Cq) -> Self {
+        Self { cq }
+    }
+}
+
+#[cfg(all(test, not(rustix_uring_loom)))]
+mod tests;

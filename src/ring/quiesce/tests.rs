@@ -1,0 +1,241 @@
+use core::time::Duration;
+use std::string::ToString;
+use std::{vec, vec::Vec};
+
+use super::*;
+use crate::Features;
+use crate::mock::{Answer, Kernel, Script, Submission};
+use crate::opcode::Nop;
+use crate::squeue::{Entry, Flags};
+use crate::sys::io_uring_register_op::IORING_REGISTER_SYNC_CANCEL;
+
+type Ring = IoUring<Entry, cqueue::Entry, Kernel>;
+
+/// Longer than a round of cancellations.
+const LONG: Duration = Duration::from_millis(100);
+const QUIET: u64 = 9;
+
+fn ring_of(script: Script) -> Ring {
+    // SAFETY: nobody trusts the results but the tests, whose entries use no memory by them.
+    unsafe { <IoUring>::builder().build_pretend(8, script) }.unwrap()
+}
+
+fn ring(answers: impl FnMut(&Submission) -> Answer + Send + 'static) -> Ring {
+    ring_of(Script::new(answers))
+}
+
+fn nop(user_data: u64) -> Entry {
+    Nop::new().build().user_data(user_data)
+}
+
+fn push(ring: &mut Ring, entries: &[Entry]) {
+    // SAFETY: a NOP points to nothing.
+    unsafe { ring.submission().push_multiple(entries) }.unwrap();
+}
+
+fn parts(quiesced: Result<(), QuiesceError>) -> Result<(), (Errno, usize)> {
+    quiesced.map_err(|error| (error.errno(), error.in_flight()))
+}
+
+/// One that waits for ever, and one that no cancellation finds and that takes long.
+fn waits(submission: &Submission) -> Answer {
+    match submission.user_data() {
+        0 => Answer::result(5).after(LONG).stubborn(),
+        1..=QUIET => Answer::pending(),
+        _ => Answer::usual(),
+    }
+}
+
+/// A cancelled silent entry posts. Another operation is in flight all the same.
+#[test]
+fn a_silent_entry_ends_nothing_that_counts() {
+    let mut ring = ring(waits);
+    push(&mut ring, &[nop(0), nop(QUIET).flags(Flags::SKIP_SUCCESS)]);
+    let (mut in_flight, mut seen) = (1, Vec::new());
+    let quiesced = ring.quiesce_with(&mut in_flight, LONG * 5, &[], |cqe| {
+        seen.push(cqe.user_data());
+        cqe.user_data() != QUIET
+    });
+    assert_eq!((parts(quiesced), in_flight, seen), (Ok(()), 0, vec![QUIET, 0]));
+    assert_eq!(ring.kernel().now(), LONG);
+}
+
+/// If all are counted, it never returns too early: the silent one that succeeds is missing.
+#[test]
+fn a_silent_entry_that_succeeds_is_waited_for_in_vain() {
+    let mut ring = ring(|_| Answer::usual());
+    push(&mut ring, &[nop(0), nop(QUIET).flags(Flags::SKIP_SUCCESS)]);
+    assert_eq!(parts(ring.quiesce(2, LONG)), Err((Errno::TIME, 1)));
+    assert_eq!(ring.kernel().now(), LONG);
+}
+
+#[test]
+fn the_time_runs_out_with_and_without_timed_waits() {
+    for features in [Features::all(), Features::NODROP] {
+        let mut ring = ring_of(Script::new(waits).features(features));
+        push(&mut ring, &[nop(0), nop(1)]);
+        assert_eq!(parts(ring.quiesce(2, LONG / 2)), Err((Errno::TIME, 1)));
+        assert_eq!(ring.kernel().now(), LONG / 2);
+        // A look, and no waiting.
+        assert_eq!(parts(ring.quiesce(1, Duration::ZERO)), Err((Errno::TIME, 1)));
+        assert_eq!(ring.kernel().now(), LONG / 2);
+        assert_eq!(parts(ring.quiesce(1, Duration::MAX)), Ok(()));
+        assert_eq!(ring.kernel().now(), LONG);
+    }
+}
+
+/// What the kernel refuses for now is tried again, and named in the end.
+#[test]
+fn refusals_pass_or_are_told() {
+    for errno in [Errno::AGAIN, Errno::BUSY] {
+        let mut ring = ring(|_| Answer::usual());
+        push(&mut ring, &[nop(1)]);
+        (0..3).for_each(|_| ring.kernel().fail(errno));
+        assert_eq!(parts(ring.quiesce(1, LONG)), Ok(()));
+
+        (0..2000).for_each(|_| ring.kernel().fail(errno));
+        assert_eq!(parts(ring.quiesce(1, LONG)), Err((errno, 1)));
+    }
+    let mut ring = ring(|_| Answer::usual());
+    ring.kernel().fail(Errno::OWNERDEAD);
+    assert_eq!(parts(ring.quiesce(1, Duration::MAX)), Err((Errno::OWNERDEAD, 1)));
+    assert_eq!(ring.kernel().now(), Duration::ZERO);
+}
+
+/// After an error, no cancellation stays queued: the next submit would run it.
+#[test]
+fn no_cancellation_stays_queued() {
+    let mut ring = ring(|it| match it.user_data() {
+        QUIESCE => Answer::refuse(Errno::BUSY),
+        _ => Answer::pending(),
+    });
+    push(&mut ring, &[nop(1)]);
+    assert_eq!(parts(ring.quiesce(1, LONG)), Err((Errno::BUSY, 1)));
+    assert!(ring.submission().is_empty());
+}
+
+/// Nor is one pushed behind what the kernel has not taken, whose newest may have a link flag.
+#[test]
+fn a_cancellation_is_pushed_into_an_empty_queue() {
+    // By which enter call the newest entry was taken.
+    let mut taken = None;
+    let mut ring = ring(move |it| {
+        let enters = it.kernel().enters();
+        match it.user_data() {
+            QUIESCE => {
+                assert!(taken.is_some_and(|taken| taken < enters), "{enters} after {taken:?}");
+                Answer::usual()
+            }
+            2 if enters <= 2 => Answer::refuse(Errno::AGAIN),
+            2 => {
+                taken = Some(enters);
+                Answer::pending()
+            }
+            _ => Answer::pending(),
+        }
+    });
+    push(&mut ring, &[nop(1), nop(2).flags(Flags::IO_LINK)]);
+    assert_eq!(parts(ring.quiesce(2, LONG)), Ok(()));
+}
+
+#[test]
+fn older_kernels_cancel_by_user_data() {
+    // More than fit into the queue.
+    let user_data: Vec<u64> = (0..20).collect();
+    let mut ring = ring(|it| match it.user_data() {
+        QUIESCE if it.as_raw().op_flags != 0 => Answer::error(Errno::INVAL),
+        QUIESCE => Answer::usual(),
+        _ => Answer::pending(),
+    });
+    for chunk in user_data.chunks(8) {
+        chunk.iter().for_each(|&n| push(&mut ring, &[nop(n)]));
+        ring.submit().unwrap();
+    }
+    let mut in_flight = 20;
+    let quiesced = ring.quiesce_with(&mut in_flight, LONG, &user_data, |_| true);
+    assert_eq!((parts(quiesced), in_flight), (Ok(()), 0));
+    assert_eq!(ring.completion().next(), None);
+}
+
+#[test]
+fn a_call_takes_no_room() {
+    let script = Script::new(|it| {
+        assert_ne!(it.user_data(), QUIESCE);
+        Answer::result(0).after(LONG)
+    });
+    let mut ring = ring_of(script.register(|op, _| {
+        assert_eq!(op, IORING_REGISTER_SYNC_CANCEL as u32);
+        Ok(0)
+    }));
+    push(&mut ring, &[nop(1)]);
+    assert_eq!(parts(ring.quiesce(1, LONG * 2)), Ok(()));
+}
+
+/// What a cancellation is refused with is told when the time has run out, not before.
+#[test]
+fn forbidden_to_cancel() {
+    let mut ring = ring(|it| match it.user_data() {
+        QUIESCE => Answer::reject(Errno::ACCESS),
+        _ => Answer::result(0).after(LONG),
+    });
+    push(&mut ring, &[nop(1)]);
+    assert_eq!(parts(ring.quiesce(1, LONG / 2)), Err((Errno::ACCESS, 1)));
+    assert_eq!(parts(ring.quiesce(1, LONG)), Ok(()));
+}
+
+/// On a mixed completion queue that was full, the count proves nothing.
+#[test]
+fn a_full_mixed_queue_is_in_doubt() {
+    let mut builder = IoUring::<Entry, cqueue::Mixed>::builder();
+    // SAFETY: the default script does what is usual.
+    let ring = unsafe { builder.setup_cqsize(8).build_pretend(8, Script::default()) };
+    let mut ring = ring.unwrap();
+    // The cancellation completes as well.
+    for (n, expected) in [(6, Ok(())), (8, Err((Errno::OVERFLOW, 8)))] {
+        // SAFETY: a NOP points to nothing.
+        unsafe { ring.submission().push_each(n, |i| nop(i as u64)) }.unwrap();
+        assert_eq!(parts(ring.quiesce(n, LONG)), expected, "{n}");
+    }
+    // What was never counted cannot be counted twice.
+    assert_eq!(parts(ring.quiesce(0, Duration::MAX)), Ok(()));
+}
+
+/// Whoever goes on with the count that the error names is not told that all is over, although the
+/// queue has room again: one of the completions before came twice.
+#[test]
+fn doubt_does_not_end_with_the_call() {
+    let mut builder = IoUring::<Entry, cqueue::Mixed>::builder();
+    let script = Script::new(|submission| match submission.user_data() {
+        QUIET => Answer::pending().stubborn(),
+        _ => Answer::usual(),
+    });
+    // SAFETY: the script does what is usual, or nothing. What is posted is a completion come twice.
+    let ring = unsafe { builder.setup_cqsize(8).build_pretend(8, script) };
+    let mut ring = ring.unwrap();
+    // SAFETY: a NOP points to nothing.
+    unsafe { ring.submission().push_each(7, |i| nop(i as u64)) }.unwrap();
+    // SAFETY: as above.
+    unsafe { ring.submission().push(&nop(QUIET)) }.unwrap();
+    ring.submit().unwrap();
+    ring.kernel().post(0, 0, 0);
+    let mut in_flight = 8;
+    for _ in 0..3 {
+        let (_, left) = parts(ring.quiesce(in_flight, LONG)).unwrap_err();
+        assert!(left > 0);
+        in_flight = left;
+    }
+    assert_eq!(ring.kernel().in_flight(), [QUIET]);
+}
+
+#[test]
+fn an_error_says_why_and_how_many() {
+    let error = QuiesceError { errno: Errno::TIME, in_flight: 3 };
+    assert!(error.to_string().starts_with("operations still in flight: 3; "), "{error}");
+    assert_eq!(Errno::from(error), Errno::TIME);
+    #[cfg(feature = "std")]
+    {
+        let error = std::io::Error::from(error);
+        assert_eq!(error.kind(), std::io::Error::from(Errno::TIME).kind());
+        assert!(error.to_string().contains(": 3; "), "{error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Words that both sides use, and how each is ordered.
+
+use core::ptr::NonNull;
+
+#[cfg(not(rustix_uring_loom))]
+mod access {
+    pub(crate) use core::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
+
+    /// Where one entry of a ring lies.
+    pub(crate) type Place<T> = T;
+
+    /// Writes an entry into its place.
+    ///
+    /// # Safety
+    ///
+    /// `place` is valid for writes, and nobody else touches it until it is published.
+    #[inline(always)]
+    pub(crate) unsafe fn put<T>(place: *mut Place<T>, entry: T) {
+        // SAFETY: the caller's promise is exactly that of `write`.
+        unsafe { place.write(entry) }
+    }
+
+    /// Copies an entry out of its place.
+    ///
+    /// # Safety
+    ///
+    /// `place` holds a published entry, and nobody writes to it before it is released.
+    #[inline(always)]
+    pub(crate) unsafe fn get<T: Copy>(place: *const Place<T>) -> T {
+        // SAFETY: the caller's promise is exactly that of `read`.
+        unsafe { place.read() }
+    }
+}
+
+#[cfg(rustix_uring_loom)]
+mod access {
+    pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
+
+    pub(crate) type Place<T> = loom::cell::UnsafeCell<T>;
+
+    pub(crate) unsafe fn put<T>(place: *mut Place<T>, entry: T) {
+        // SAFETY: the caller keeps `place` alive; loom checks that the access is exclusive.
+        unsafe { (*place).with_mut(|cell| cell.write(entry)) }
+    }
+
+    pub(crate) unsafe fn get<T: Copy>(place: *const Place<T>) -> T {
+        // SAFETY: the caller keeps `place` alive; loom checks that nobody writes meanwhile.
+        unsafe { (*place).with(|cell| cell.read()) }
+    }
+}
+
+pub(crate) use access::*;
+
+/// A 32-bit word that the kernel reads or writes while we do.
+#[derive(Clone, Copy)]
+pub(crate) struct KernelU32(NonNull<AtomicU32>);
+
+// SAFETY: the word is only ever accessed atomically, so handles to it may be used from any thread.
+unsafe impl Send for KernelU32 {}
+// SAFETY: as above.
+unsafe impl Sync for KernelU32 {}
+
+impl KernelU32 {
+    /// The word `offset` bytes into a region.
+    ///
+    /// # Safety
+    ///
+    /// The region holds an aligned word there, and outlives every copy of the result.
+    #[inline(always)]
+    pub(crate) unsafe fn at(region: NonNull<u8>, offset: u32) -> Self {
+        // SAFETY: the caller promises that the offset lies inside the region.
+        Self(unsafe { region.add(offset as usize) }.cast())
+    }
+
+    #[inline(always)]
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: `at` was promised that the word is aligned and outlives us; it is only accessed
+        // atomically, by us through this type and by the kernel.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Reads a word that only we write.
+    #[inline(always)]
+    pub(crate) fn own(self) -> u32 {
+        self.word().load(Ordering::Relaxed)
+    }
+
+    /// Reads a word that stands for itself: flags and counters, which announce no other memory.
+    #[inline(always)]
+    pub(crate) fn relaxed(self) -> u32 {
+        self.word().load(Ordering::Relaxed)
+    }
+
+    /// Reads a position of the kernel's; what it did before it moved there is visible afterwards.
+    #[inline(always)]
+    pub(crate) fn acquire(self) -> u32 {
+        self.word().load(Ordering::Acquire)
+    }
+
+    /// Moves a position of ours; what we did before is visible to the kernel that sees it.
+    #[inline(always)]
+    pub(crate) fn release(self, value: u32) {
+        self.word().store(value, Ordering::Release);
+    }
+
+    /// Sets bits in a word that both sides write.
+    #[inline]
+    pub(crate) fn set_bits(self, bits: u32) {
+        self.word().fetch_or(bits, Ordering::Release);
+    }
+
+    /// Clears bits in a word that both sides write.
+    #[inline]
+    pub(crate) fn clear_bits(self, bits: u32) {
+        self.word().fetch_and(!bits, Ordering::Release);
+    }
+}
+
+/// A 16-bit word that the kernel reads while we write it: the tail of a ring of provided buffers.
+#[derive(Clone, Copy)]
+pub(crate) struct KernelU16(NonNull<AtomicU16>);
+
+// SAFETY: as for `KernelU32`.
+unsafe impl Send for KernelU16 {}
+// SAFETY: as for `KernelU32`.
+unsafe impl Sync for KernelU16 {}
+
+impl KernelU16 {
+    /// The word `offset` bytes into a region.
+    ///
+    /// # Safety
+    ///
+    /// The region holds an aligned word there, and outlives every copy of the result.
+    #[inline(always)]
+    pub(crate) unsafe fn at(region: NonNull<u8>, offset: u32) -> Self {
+        // SAFETY: the caller promises that the offset lies inside the region.
+        Self(unsafe { region.add(offset as usize) }.cast())
+    }
+
+    #[inline(always)]
+    fn word(&self) -> &AtomicU16 {
+        // SAFETY: as for `KernelU32`.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Reads a word that only we write.
+    #[inline(always)]
+    pub(crate) fn own(self) -> u16 {
+        self.word().load(Ordering::Relaxed)
+    }
+
+    /// Moves a position of ours; what we did before is visible to the kernel that sees it.
+    #[inline(always)]
+    pub(crate) fn release(self, value: u16) {
+        self.word().store(value, Ordering::Release);
+    }
+}
+
+/// Stands between publishing submissions and asking whether the SQPOLL thread sleeps.
+///
+/// The thread, before it sleeps, sets NEED_WAKEUP, passes a full barrier, and looks at the tail
+/// once more. We store the tail, pass this one, and look at NEED_WAKEUP. With both barriers, at
+/// least one side sees the other's store; with release and acquire alone both could read the old
+/// value, and the entry would wait for a wake-up that nobody sends.
+#[inline(always)]
+pub(crate) fn wakeup_fence() {
+    fence(Ordering::SeqCst);
+}

@@ -1,0 +1,561 @@
+//! The submission queue: entries on their way to the kernel.
+//!
+//! A [`SubmissionQueue`] is a view of the ring's queue. It works on copies of its own of where the
+//! queue begins and ends; what is pushed is published to the kernel by [`sync`], or when the view
+//! is dropped. (A view that is forgotten publishes nothing.) The kernel takes what is published
+//! when it is told to, by [`submit`](crate::IoUring::submit) and its kin, or, on SQPOLL rings, by
+//! itself.
+//!
+//! # The contract
+//!
+//! An entry is like a raw pointer: safe to make, unsafe to hand over. Whoever pushes one promises
+//! that from then on:
+//!
+//! 1. Every pointer in it is valid for what the operation does there, and the memory is nobody
+//!    else's: what the kernel reads is not written, what it writes is neither read nor written.
+//!    This ends when the operation's last completion has been reaped: the one without
+//!    [`more`](crate::cqueue::Entry::more); of zero-copy sends, the one with
+//!    [`notif`](crate::cqueue::Entry::notif) if the first one announced it. Where a builder says
+//!    *submit*, it ends when the kernel has taken the entry. [Silent entries](#silent-entries), and
+//!    those behind one in its chain, end otherwise.
+//! 2. Descriptors in it are open, and mean the file that they are meant to, until the kernel has
+//!    taken the entry; in a chain of links, until its turn has come.
+//! 3. Slots, buffers, groups and credentials in it stay registered for as long.
+//! 4. An entry's size is the one that the kernel knows its operation by, where the queue takes both
+//!    ([`Mixed`]).
+//!
+//! Nothing ends this early. A submit that fails leaves the entry queued, and it runs with the next
+//! one, unless it is taken back by [`truncate`](crate::IoUring::truncate). A cancellation is only
+//! done when the cancelled operation's completion is there. And dropping the ring is no barrier at
+//! all: the kernel goes on writing to the memory of operations in flight.
+//! [`IoUring::quiesce`](crate::IoUring::quiesce) is one.
+//!
+//! ## Silent entries
+//!
+//! An entry with [`SKIP_SUCCESS`](Flags::SKIP_SUCCESS) posts no completion if it succeeds. If it fails,
+//! nothing behind it in its chain posts one. What these entries use stays valid
+//!
+//! - for a silent entry: until its own completion has been reaped, which reports a failure; or a
+//!   completion of an entry behind it in its chain, other than a
+//!   [`LinkTimeout`](crate::opcode::LinkTimeout); or, if neither comes, **forever**.
+//! - for an entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK): until its own
+//!   completion has been reaped, or that of a silent entry before it in its chain. Behind
+//!   [`IO_HARDLINK`](Flags::IO_HARDLINK), only its own completion ends it; it may never come.
+//!
+//! # Whose operations they are
+//!
+//! They belong to the thread that has submitted them, whoever has pushed them; on SQPOLL rings to the
+//! ring's own. With that thread they end: what still waits when it exits completes with -ECANCELED,
+//! in place of what it has waited for. Rings that threads share are best submitted by one of them
+//! that stays.
+//!
+//! [`sync`]: SubmissionQueue::sync
+
+mod entry;
+mod full;
+mod kind;
+#[cfg(not(rustix_uring_loom))]
+mod reserve;
+mod rewound;
+
+#[cfg(not(rustix_uring_loom))]
+use core::fmt;
+use core::ptr::NonNull;
+
+use crate::shared::{Ordering, Place, Sq, put, wakeup_fence};
+use crate::sys;
+
+pub use crate::sqe::{Flags, PAD, QUIESCE, Sqe};
+pub use entry::{Entry, Entry128};
+pub use full::PushError;
+pub(crate) use kind::sealed;
+pub use kind::{EntryMarker, Mixed, Rewind, Takes, Uniform};
+#[cfg(not(rustix_uring_loom))]
+pub use reserve::{Filled, Vacant};
+
+/// A view of the ring's submission queue. See the [module](self).
+pub struct SubmissionQueue<'a, S: EntryMarker = Entry> {
+    sq: &'a Sq,
+    /// Copies of what does not change, and our own positions: behind the reference, the compiler
+    /// would have to read them again after each store to the ring.
+    places: NonNull<Place<S::Place>>,
+    capacity: u32,
+    /// The position at which the queue is full: the head as last seen, plus the capacity.
+    limit: u32,
+    local: Local,
+}
+
+/// What a view has not published yet.
+#[derive(Debug)]
+struct Local {
+    tail: u32,
+    /// The tail once the reserved entry is committed.
+    #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's places cannot be lent"))]
+    next: u32,
+    /// The position after the newest entry of two places, on mixed queues.
+    wide_end: u32,
+}
+
+// SAFETY: the view is the only one there is, and everything that it points to outlives the ring
+// that it borrows from; which thread uses it makes no difference.
+unsafe impl<S: EntryMarker> Send for SubmissionQueue<'_, S> {}
+
+impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
+    /// How far apart entries lie, in bytes.
+    const STRIDE: usize = size_of::<S::Place>();
+
+    /// # Safety
+    ///
+    /// No other view of the queue exists while this one does.
+    #[inline]
+    pub(crate) unsafe fn new(sq: &'a Sq) -> Self {
+        let (head, tail) =
+            if S::REWIND { (0, sq.saved.tail()) } else { (sq.head.acquire(), sq.tail.own()) };
+        let wide_end = if S::MIXED { sq.saved.wide_end.load(Ordering::Relaxed) } else { 0 };
+        let mut view = Self {
+            sq,
+            places: sq.entries.cast(),
+            capacity: sq.capacity,
+            limit: head.wrapping_add(sq.capacity),
+            local: Local { tail, next: tail, wide_end },
+        };
+        view.forget_old_wide_end();
+        view
+    }
+
+    /// Publishes what was pushed, and sees what the kernel has taken meanwhile.
+    #[inline]
+    pub fn sync(&mut self) {
+        self.publish();
+        if !S::REWIND {
+            self.limit = self.sq.head.acquire().wrapping_add(self.capacity);
+        }
+        self.forget_old_wide_end();
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        if S::MIXED {
+            self.sq.saved.wide_end.store(self.local.wide_end, Ordering::Relaxed);
+        }
+        if S::REWIND {
+            self.sq.saved.tail.store(self.local.tail, Ordering::Relaxed);
+        } else {
+            self.sq.tail.release(self.local.tail);
+        }
+    }
+
+    /// How many places an entry takes.
+    #[inline(always)]
+    const fn places<E>() -> u32
+    where
+        S: Takes<E>,
+    {
+        <S as sealed::Fits<E>>::PLACES
+    }
+
+    /// The kernel's position, as last seen.
+    #[inline(always)]
+    fn head(&self) -> u32 {
+        self.limit.wrapping_sub(self.capacity)
+    }
+
+    /// How many places are taken: by what is pushed, published or not, and not yet taken by the
+    /// kernel as far as [`sync`](Self::sync) has seen.
+    ///
+    /// After a failed submit and a `sync`, this is what is left; see [`as_slices`](Self::as_slices).
+    #[inline]
+    pub fn len(&self) -> usize {
+        // Whatever the kernel's position says, slices lie inside the queue.
+        (self.local.tail.wrapping_sub(self.head()) as usize).min(self.capacity())
+    }
+
+    /// Whether the kernel has taken everything that was pushed.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.local.tail == self.head()
+    }
+
+    /// Whether there is no place left.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.local.tail == self.limit
+    }
+
+    /// How many places the queue has.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
+    /// Whether the SQPOLL thread sleeps, so that only an enter call gets it to take what is
+    /// published. [`Submitter::submit`](crate::Submitter::submit) asks by itself.
+    ///
+    /// "No" is only worth something if it was asked after publishing, with [`sync`](Self::sync).
+    #[inline]
+    pub fn need_wakeup(&self) -> bool {
+        wakeup_fence();
+        self.need_wakeup_after_intermittent_seqcst()
+    }
+
+    /// [`need_wakeup`](Self::need_wakeup) for callers who have passed a sequentially consistent
+    /// fence of their own since they published.
+    #[inline]
+    pub fn need_wakeup_after_intermittent_seqcst(&self) -> bool {
+        self.sq.flags.relaxed() & sys::IORING_SQ_NEED_WAKEUP != 0
+    }
+
+    /// Whether completions wait in the kernel because the completion queue was full. They arrive
+    /// when there is room and somebody enters, which [`Submitter::submit`](crate::Submitter::submit) then does even with
+    /// nothing to submit.
+    #[inline]
+    pub fn cq_overflow(&self) -> bool {
+        self.sq.flags.relaxed() & sys::IORING_SQ_CQ_OVERFLOW != 0
+    }
+
+    /// Whether completions wait for this task to ask for them, on rings with
+    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag).
+    #[inline]
+    pub fn taskrun(&self) -> bool {
+        self.sq.flags.relaxed() & sys::IORING_SQ_TASKRUN != 0
+    }
+
+    /// How many entries the kernel has thrown away because the index array named no place. The
+    /// array is ours and never does, so this stays 0.
+    #[inline]
+    pub fn dropped(&self) -> u32 {
+        self.sq.dropped.relaxed()
+    }
+
+    /// Pushes an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Full`] if the queue is full, as far as [`sync`](Self::sync) has seen. On
+    /// [`Mixed`] queues of two entries also [`PushError::NeverFits`].
+    ///
+    /// # Safety
+    ///
+    /// [The contract](self#the-contract) holds for the entry.
+    #[inline]
+    pub unsafe fn push<E: Copy>(&mut self, entry: &E) -> Result<(), PushError>
+    where
+        S: Takes<E>,
+    {
+        let room = self.room::<E>()?;
+        self.write(room.place, *entry);
+        self.local.take(room, Self::places::<E>());
+        Ok(())
+    }
+
+    /// Pushes several entries, or none of them.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Full`] if there is no room for all now; [`PushError::NeverFits`] if there never
+    /// is, for more than the capacity above all.
+    ///
+    /// # Safety
+    ///
+    /// [The contract](self#the-contract) holds for each of the entries.
+    #[inline]
+    pub unsafe fn push_multiple<E: Copy>(&mut self, entries: &[E]) -> Result<(), PushError>
+    where
+        S: Takes<E>,
+    {
+        // SAFETY: the caller vouches for the entries.
+        unsafe { self.push_each(entries.len(), |i| entries[i]) }
+    }
+
+    /// Pushes `n` entries, or none of them, each made in its place by `entry`, which gets its
+    /// number.
+    ///
+    /// If `entry` panics, nothing is pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`push_multiple`](Self::push_multiple); `entry` is not called then.
+    ///
+    /// # Safety
+    ///
+    /// [The contract](self#the-contract) holds for each of the entries.
+    #[inline]
+    pub unsafe fn push_each<E: Copy>(
+        &mut self,
+        n: usize,
+        mut entry: impl FnMut(usize) -> E,
+    ) -> Result<(), PushError>
+    where
+        S: Takes<E>,
+    {
+        let free = self.limit.wrapping_sub(self.local.tail) as usize;
+        if n > free || self.places_for(self.local.tail, n, Self::places::<E>()) > free {
+            return Err(self.no_room(n, Self::places::<E>()));
+        }
+        let (mut tail, mut wide_end) = (self.local.tail, self.local.wide_end);
+        for i in 0..n {
+            let room = self.room_at::<E>(tail, wide_end);
+            self.write(room.place, entry(i));
+            tail = room.next;
+            if Self::places::<E>() == 2 {
+                wide_end = tail;
+            }
+        }
+        (self.local.tail, self.local.wide_end) = (tail, wide_end);
+        Ok(())
+    }
+
+    /// Reserves room for one entry, to be written in place.
+    ///
+    /// This is for entries that are built behind a call: the callee gets the [`Vacant`] place and
+    /// writes into it, where a returned entry would be copied. Nothing changes until the written
+    /// entry is committed, and an unwritten one cannot be.
+    ///
+    /// ```
+    /// # use rustix_uring::{opcode, squeue::{Entry, Filled, Vacant}, IoUring};
+    /// fn nop<'q>(place: Vacant<'q, Entry>) -> Filled<'q, Entry> {
+    ///     place.write(opcode::Nop::new().build().user_data(1))
+    /// }
+    ///
+    /// let mut ring = IoUring::new(8)?;
+    /// let mut queue = ring.submission();
+    /// let entry = nop(queue.reserve()?);
+    /// // SAFETY: a NOP uses no memory and no descriptor.
+    /// unsafe { entry.commit() };
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push).
+    #[cfg(not(rustix_uring_loom))]
+    #[inline]
+    pub fn reserve<E: Copy>(&mut self) -> Result<Vacant<'_, E>, PushError>
+    where
+        S: Takes<E>,
+    {
+        let room = self.room::<E>()?;
+        self.clear_rest(room.place);
+        self.local.next = room.next;
+        Ok(Vacant::new(room.place, &mut self.local))
+    }
+
+    /// Room for one entry, if there is.
+    #[inline(always)]
+    fn room<E>(&mut self) -> Result<Room<E>, PushError>
+    where
+        S: Takes<E>,
+    {
+        let tail = self.local.tail;
+        let full = if Self::places::<E>() == 1 {
+            tail == self.limit
+        } else {
+            self.limit.wrapping_sub(tail) < Self::places::<E>() + self.pad_at(tail)
+        };
+        if !full {
+            Ok(self.room_at(tail, self.local.wide_end))
+        } else if Self::places::<E>() == 1 {
+            Err(PushError::Full)
+        } else {
+            Err(self.no_room(1, Self::places::<E>()))
+        }
+    }
+
+    /// The room for an entry pushed at `tail`, which is there. A pad that is due is written.
+    #[inline(always)]
+    fn room_at<E>(&mut self, tail: u32, wide_end: u32) -> Room<E>
+    where
+        S: Takes<E>,
+    {
+        let mut start = tail;
+        if Self::places::<E>() == 2 && self.pad_at(tail) == 1 {
+            self.pad(tail, wide_end);
+            start = tail.wrapping_add(1);
+        }
+        Room { place: self.place(start).cast(), next: start.wrapping_add(Self::places::<E>()) }
+    }
+
+    /// How many pads come before an entry of two places: one at the last place, else none.
+    #[inline(always)]
+    fn pad_at(&self, tail: u32) -> u32 {
+        let last = self.capacity.wrapping_sub(1);
+        u32::from(tail & last == last)
+    }
+
+    /// How many places `n` entries take at `tail`, at most one pad included. `n` is at most the
+    /// capacity.
+    #[inline(always)]
+    fn places_for(&self, tail: u32, n: usize, places: u32) -> usize {
+        if places == 1 {
+            return n;
+        }
+        let to_the_end = (self.capacity - (tail & self.capacity.wrapping_sub(1))) as usize;
+        2 * n + usize::from(to_the_end % 2 == 1 && n > to_the_end / 2)
+    }
+
+    /// Why there is no room for `n` entries: whether there would be if the queue were empty.
+    #[cold]
+    fn no_room(&self, n: usize, places: u32) -> PushError {
+        let capacity = self.capacity();
+        // Waiting moves the tail of a rewound queue only.
+        let tail = if S::REWIND { 0 } else { self.local.tail };
+        let never = n > capacity || self.places_for(tail, n, places) > capacity;
+        if never { PushError::NeverFits } else { PushError::Full }
+    }
+
+    /// Fills the last place before the end. See [`Mixed`].
+    #[cold]
+    fn pad(&mut self, tail: u32, wide_end: u32) {
+        let newest = tail.wrapping_sub(if wide_end == tail { 2 } else { 1 });
+        // A chain ends where a submission ends: only an entry that the kernel has not taken yet
+        // is continued.
+        let linked = if self.sq.head.acquire() == tail {
+            Flags::empty()
+        } else {
+            // SAFETY: the entry is between head and tail, so it was written and is still there.
+            let newest: Entry = unsafe { crate::shared::get(self.place(newest).cast().as_ptr()) };
+            newest.get_flags().intersection(Flags::IO_LINK.union(Flags::IO_HARDLINK))
+        };
+        let silent =
+            if self.sq.settings.posting_pads { Flags::empty() } else { Flags::SKIP_SUCCESS };
+        let pad =
+            Entry::from_raw(Sqe { fd: -1, ..Sqe::ZERO }).flags(linked.union(silent)).user_data(PAD);
+        self.write(self.place(tail).cast(), pad);
+    }
+
+    /// The place of a position.
+    #[inline(always)]
+    fn place(&self, position: u32) -> NonNull<Place<S::Place>> {
+        let index = (position & (self.capacity.wrapping_sub(1))) as usize;
+        // SAFETY: the queue has `capacity` places, a power of two, so the index is within.
+        unsafe { self.places.add(index) }
+    }
+
+    /// Writes an entry into a place between tail and limit.
+    #[inline(always)]
+    fn write<E: Copy>(&mut self, place: NonNull<Place<E>>, entry: E) {
+        // SAFETY: a place between tail and limit is ours: the kernel does not look there before it
+        // is published. `S: Takes<E>` says that the entry fits.
+        unsafe { put(place.as_ptr(), entry) };
+        self.clear_rest(place);
+    }
+
+    /// A short entry in a long place: the rest is zero.
+    #[inline(always)]
+    fn clear_rest<E>(&mut self, place: NonNull<Place<E>>) {
+        if Self::STRIDE > size_of::<E>() {
+            // SAFETY: the place is ours, as in `write`, and the rest of its 128 bytes is within.
+            unsafe { place.cast::<[u64; 8]>().add(1).write([0; 8]) };
+        }
+    }
+
+    /// Keeps an old end from being taken for a new one when positions wrap.
+    #[inline(always)]
+    fn forget_old_wide_end(&mut self) {
+        if S::MIXED && self.local.tail.wrapping_sub(self.local.wide_end) > self.capacity {
+            self.local.wide_end = self.local.tail.wrapping_sub(self.capacity).wrapping_sub(1);
+        }
+    }
+
+    /// What the kernel has not taken, as far as [`sync`](Self::sync) has seen, oldest first: up to
+    /// the end of the memory, and from its start.
+    #[cfg(not(rustix_uring_loom))]
+    #[inline]
+    pub fn as_slices(&self) -> (&[S::Place], &[S::Place]) {
+        let first = self.head() & (self.capacity.wrapping_sub(1));
+        let len = self.len();
+        let before_end = len.min((self.capacity - first) as usize);
+        // SAFETY: entries between head and tail were written by us. The kernel only reads them,
+        // and our own writes need the view mutably, which the slices borrow.
+        unsafe {
+            (
+                core::slice::from_raw_parts(self.place(first).as_ptr(), before_end),
+                core::slice::from_raw_parts(self.places.as_ptr(), len - before_end),
+            )
+        }
+    }
+
+    /// Takes back everything that the kernel has not taken. [`IoUring::clear`](crate::IoUring::clear)
+    /// is the safe form.
+    ///
+    /// # Safety
+    ///
+    /// The kernel takes no entries during the call:
+    ///
+    /// - The ring is no SQPOLL ring, whose thread takes them at any time.
+    /// - No other thread is in an enter call for this ring that submits, by whatever name or
+    ///   descriptor. One that only waits or gets events does no harm.
+    pub unsafe fn clear(&mut self) {
+        self.sync();
+        self.local.tail = self.head();
+        self.local.wide_end = self.local.tail;
+        self.publish();
+    }
+
+    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place,
+    /// and returns how many.
+    ///
+    /// # Safety
+    ///
+    /// As for [`clear`](Self::clear).
+    pub(crate) unsafe fn take_back(&mut self, n: usize) -> usize {
+        self.sync();
+        let left = self.len().min(n);
+        self.local.tail = self.local.tail.wrapping_sub(left as u32);
+        self.publish();
+        left
+    }
+}
+
+impl<S: Uniform> SubmissionQueue<'_, S> {
+    /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`.
+    ///
+    /// This is for after a failed submit, when the memory of an entry has to go. Their operations
+    /// have not happened, and post no completion. [`IoUring::truncate`](crate::IoUring::truncate) is
+    /// the safe form.
+    ///
+    /// # Safety
+    ///
+    /// As for [`clear`](Self::clear).
+    pub unsafe fn truncate(&mut self, len: usize) {
+        self.sync();
+        if len < self.len() {
+            self.local.tail = self.head().wrapping_add(len as u32);
+            self.publish();
+        }
+    }
+}
+
+impl<S: EntryMarker> Drop for SubmissionQueue<'_, S> {
+    #[inline]
+    fn drop(&mut self) {
+        self.publish();
+    }
+}
+
+#[cfg(not(rustix_uring_loom))]
+impl<S: EntryMarker> fmt::Debug for SubmissionQueue<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (older, newer) = self.as_slices();
+        f.debug_list().entries(older).entries(newer).finish()
+    }
+}
+
+/// A place, and the tail behind it.
+struct Room<E> {
+    place: NonNull<Place<E>>,
+    next: u32,
+}
+
+impl Local {
+    #[inline(always)]
+    fn take<E>(&mut self, room: Room<E>, places: u32) {
+        self.tail = room.next;
+        if places == 2 {
+            self.wide_end = room.next;
+        }
+    }
+}
+
+#[cfg(all(test, not(rustix_uring_loom)))]
+mod tests;

@@ -1,0 +1,637 @@
+//! Every parser of what the kernel writes, fed with any bytes.
+//!
+//! Each function makes of the bytes what a kernel could have written, however mad, has it read, and
+//! panics where more comes out than was put in, or from elsewhere. Property tests run them on every
+//! change; `io-uring-test/fuzz` runs them guided by coverage.
+
+use core::cell::UnsafeCell;
+use core::fmt::Debug;
+use core::mem::MaybeUninit;
+use core::ops::Range;
+use core::ptr::NonNull;
+use std::boxed::Box;
+use std::format;
+use std::vec::Vec;
+
+use rustix::io::Errno;
+
+use crate::SetupFlags;
+use crate::cqueue::{self, CompletionQueue};
+use crate::memory::mmap::Mmap;
+use crate::memory::{Memory, Shape, zeroed_params};
+use crate::register::buf_ring::Registered;
+use crate::register::zcrx::{Events, Ifq, Received};
+use crate::shared::{AtomicU32, Cq, KernelU32, RingId, Saved, Settings, Sq};
+use crate::squeue::{self, Entry, Entry128, Sqe, SubmissionQueue, Takes};
+use crate::sys::{self, io_uring_params};
+use crate::types::{
+    ControlMessages, MsgHdr, Napi, RecvMsgOut, SigInfo, SocketAddrBuf, Statx, Timespec,
+    decode_socket_addr,
+};
+use crate::{BufRing, BufRingFlags, BufTracker, Parameters, Probe, Query};
+
+/// Reads values off the front of the bytes; zeros when they are used up.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.0.split_at(self.0.len().min(N));
+        self.0 = rest;
+        let mut bytes = [0; N];
+        bytes[..taken.len()].copy_from_slice(taken);
+        bytes
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.take::<1>()[0]
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_ne_bytes(self.take())
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_ne_bytes(self.take())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_ne_bytes(self.take())
+    }
+
+    /// A number below `n`, from a single byte.
+    fn below(&mut self, n: u8) -> u8 {
+        self.u8() % n
+    }
+
+    /// A number that is small in most cases.
+    fn length(&mut self) -> u32 {
+        if self.below(8) == 0 { self.u32() } else { u32::from(self.u8()) }
+    }
+
+    /// Where something lies: aligned, and not far away, in most cases.
+    fn offset(&mut self) -> u32 {
+        if self.below(16) == 0 { self.length() } else { 8 * u32::from(self.below(32)) }
+    }
+
+    /// A struct of the kernel's.
+    ///
+    /// # Safety
+    ///
+    /// Every byte is valid in every place of a `T`.
+    unsafe fn fill<T>(&mut self, value: &mut T) {
+        let start = (&raw mut *value).cast::<u8>();
+        for i in 0..size_of::<T>() {
+            // SAFETY: within the value; the caller says that any byte will do.
+            unsafe { start.add(i).write(self.u8()) };
+        }
+    }
+
+    fn rest(&mut self) -> &'a [u8] {
+        core::mem::take(&mut self.0)
+    }
+}
+
+/// Memory whose ends show, to the checkers that know allocations, and in what stands there.
+struct Memory8 {
+    words: Box<[UnsafeCell<u64>]>,
+}
+
+impl Memory8 {
+    const CANARY: u64 = 0x0123_4567_89ab_cdef;
+
+    /// At least `len` bytes, aligned to 8, with the given bytes in them.
+    fn new(len: usize, bytes: &mut Bytes<'_>) -> Self {
+        let canary = [UnsafeCell::new(Self::CANARY)];
+        let content = (0..len.div_ceil(8)).map(|_| UnsafeCell::new(bytes.u64()));
+        Self { words: content.chain(canary).collect() }
+    }
+
+    fn start(&self) -> NonNull<u8> {
+        NonNull::from(&*self.words).cast()
+    }
+
+    /// The addresses of all bytes.
+    fn range(&self) -> Range<usize> {
+        let start = self.start().as_ptr().addr();
+        start..start + 8 * (self.words.len() - 1)
+    }
+
+    fn contains<T>(&self, slice: &[T]) -> bool {
+        let (slice, range) = (slice.as_ptr_range(), self.range());
+        range.start <= slice.start.addr() && slice.end.addr() <= range.end
+    }
+}
+
+impl Drop for Memory8 {
+    fn drop(&mut self) {
+        if let Some(end) = self.words.last_mut() {
+            assert_eq!(*end.get_mut(), Self::CANARY, "written beyond the end");
+        }
+    }
+}
+
+/// The words that a queue shares with the kernel.
+#[derive(Default)]
+struct Words([AtomicU32; 4]);
+
+impl Words {
+    fn at(&self, n: usize) -> KernelU32 {
+        // SAFETY: the word is one of the array, which the tests keep as long as the queues.
+        unsafe { KernelU32::at(NonNull::from(&self.0[n]).cast(), 0) }
+    }
+}
+
+/// Everything that a completion can be asked.
+fn read_completion(entry: &cqueue::Entry, big: Option<&[u64; 2]>) {
+    match entry.to_result() {
+        Ok(value) => assert_eq!(value as i32, entry.result()),
+        Err(errno) => assert_eq!(-errno.raw_os_error(), entry.result()),
+    }
+    assert_eq!(entry.to_fixed().is_ok(), entry.to_poll_flags().is_ok());
+    assert_eq!(entry.buffer_select().is_some(), entry.flags() & sys::IORING_CQE_F_BUFFER != 0);
+    let _ = (entry.more(), entry.notif(), entry.buffer_more(), entry.sock_nonempty());
+    let _ = (entry.is_pad(), entry.zc_copied(), Events::of(entry));
+    if let Some(received) = big.and_then(|big| Received::parse(entry, big)) {
+        let area = u64::from(received.area()) << sys::IORING_ZCRX_AREA_SHIFT;
+        assert_eq!(area | received.offset(), big.map_or(0, |big| big[0]));
+        assert!(received.len() as i32 == entry.result() && !received.is_empty());
+        print(&received);
+    }
+}
+
+fn print(value: &dyn Debug) {
+    assert!(!format!("{value:?} {value:#?}").is_empty());
+}
+
+/// A completion queue of one kind, in every state that the kernel can bring it into.
+fn completion_queue<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>, each: fn(&C)) {
+    let capacity = 1 << bytes.below(4);
+    let words = Words::default();
+    let (head, tail) = (words.at(0), words.at(1));
+    head.release(bytes.u32());
+    // A mad kernel's tail is anywhere.
+    let mad = bytes.below(8) == 0;
+    let publish = |bytes: &mut Bytes<'_>| {
+        let room = capacity - tail.own().wrapping_sub(head.own()).min(capacity);
+        let n = if mad { bytes.u16().into() } else { u32::from(bytes.u8()) % (room + 1) };
+        tail.release(tail.own().wrapping_add(n));
+    };
+    tail.release(head.own());
+    publish(bytes);
+    let places = Memory8::new(capacity as usize * size_of::<C::Place>(), bytes);
+    let cq = Cq {
+        head,
+        tail,
+        overflow: words.at(2),
+        flags: Some(words.at(3)),
+        entries: places.start(),
+        capacity,
+        most_wanted: capacity,
+    };
+    // SAFETY: this is the only view.
+    let mut queue = unsafe { CompletionQueue::<C>::new(&cq) };
+    for _ in 0..32 {
+        let len = queue.len();
+        assert!(len <= queue.capacity());
+        match bytes.below(5) {
+            0 => queue.sync(),
+            1 => publish(bytes),
+            2 => {
+                let peeked = queue.peek();
+                let next = queue.next();
+                assert_eq!(peeked.map(|cqe| cqe.user_data()), next.map(|cqe| cqe.user_data()));
+                next.iter().for_each(each);
+            }
+            3 => {
+                let mut room = [MaybeUninit::uninit(); 3];
+                let filled = queue.fill(&mut room);
+                assert!(mad || filled.len() <= len);
+                filled.iter().for_each(each);
+            }
+            _ => {
+                print(&queue);
+                let (least, most) = queue.size_hint();
+                assert!(least <= len && most == Some(len));
+            }
+        }
+    }
+    if !mad {
+        queue.by_ref().for_each(|cqe| each(&cqe));
+        drop(queue);
+        let given_back = cq.head.own();
+        // SAFETY: the last view is gone.
+        let published = unsafe { CompletionQueue::<C>::new(&cq) }.len();
+        assert!(given_back.wrapping_add(published as u32) == cq.tail.own());
+    }
+}
+
+/// The slices of a queue whose positions are anywhere.
+fn completion_slices<C: cqueue::Uniform>(bytes: &mut Bytes<'_>) {
+    let capacity = 1 << bytes.below(4);
+    let words = Words::default();
+    words.at(0).release(bytes.u32());
+    words.at(1).release(words.at(0).own().wrapping_add(bytes.length()));
+    let places = Memory8::new(capacity as usize * size_of::<C>(), bytes);
+    let (entries, overflow) = (places.start(), words.at(2));
+    let cq = Cq {
+        head: words.at(0),
+        tail: words.at(1),
+        overflow,
+        flags: None,
+        entries,
+        capacity,
+        most_wanted: 0,
+    };
+    // SAFETY: this is the only view.
+    let mut queue = unsafe { CompletionQueue::<C>::new(&cq) };
+    for _ in 0..4 {
+        let (older, newer) = queue.as_slices();
+        assert_eq!(older.len() + newer.len(), queue.len());
+        assert!(places.contains(older) && places.contains(newer));
+        older.iter().chain(newer).for_each(|cqe| read_completion(&(*cqe).into(), None));
+        queue.consume(bytes.length() as usize);
+    }
+}
+
+fn completions(bytes: &mut Bytes<'_>) {
+    match bytes.below(5) {
+        0 => completion_queue::<cqueue::Entry>(bytes, |cqe| read_completion(cqe, None)),
+        1 => completion_queue::<cqueue::Entry32>(bytes, |cqe| {
+            read_completion(cqe, Some(cqe.big_cqe()));
+            print(&cqe.tx_timestamp());
+        }),
+        2 => completion_queue::<cqueue::Mixed>(bytes, |cqe| {
+            read_completion(cqe, cqe.big_cqe());
+            let stamp = cqe.tx_timestamp();
+            assert!(
+                stamp.is_err() || stamp.is_ok_and(|it| it.is_some()) == cqe.big_cqe().is_some()
+            );
+        }),
+        3 => completion_slices::<cqueue::Entry>(bytes),
+        _ => completion_slices::<cqueue::Entry32>(bytes),
+    }
+}
+
+/// A submission queue of one kind, whose head the kernel has put anywhere.
+fn submission_queue<S: squeue::EntryMarker>(
+    bytes: &mut Bytes<'_>,
+    push_wide: fn(&mut SubmissionQueue<'_, S>, Entry128) -> bool,
+) {
+    let capacity = 2 << bytes.below(3);
+    let words = Words::default();
+    let (head, tail, flags) = (words.at(0), words.at(1), words.at(2));
+    tail.release(bytes.u32());
+    head.release(tail.own().wrapping_sub(bytes.length()));
+    flags.release(bytes.u32());
+    let places = Memory8::new(capacity as usize * size_of::<S::Place>(), bytes);
+    let sq = Sq {
+        id: RingId::new(),
+        head,
+        tail,
+        flags,
+        dropped: words.at(3),
+        entries: places.start(),
+        capacity,
+        setup: SetupFlags::empty(),
+        settings: Settings { posting_pads: bytes.below(2) == 0, dontfork: false },
+        saved: Saved::default(),
+    };
+    let entry = |bytes: &mut Bytes<'_>| {
+        let mut sqe = Sqe::ZERO;
+        // SAFETY: an entry is nothing but integers.
+        unsafe { bytes.fill(&mut sqe) };
+        sqe
+    };
+    // SAFETY: this is the only view; nobody runs what is pushed.
+    let mut queue = unsafe { SubmissionQueue::<S>::new(&sq) };
+    for _ in 0..32 {
+        match bytes.below(7) {
+            0 => queue.sync(),
+            1 => sq.head.release(sq.head.own().wrapping_add(bytes.length())),
+            2 => {
+                let sqe = entry(bytes);
+                // SAFETY: nobody runs it.
+                let _ = unsafe { queue.push(&Entry::from_raw(sqe)) };
+            }
+            3 => _ = push_wide(&mut queue, Entry128::from_raw(entry(bytes), bytes.take())),
+            4 => {
+                let (n, sqe) = (usize::from(bytes.below(9)), entry(bytes));
+                // SAFETY: nobody runs them.
+                let _ = unsafe { queue.push_each(n, |_| Entry::from_raw(sqe)) };
+            }
+            // SAFETY: nobody looks.
+            5 => unsafe { queue.clear() },
+            _ => {
+                print(&queue);
+                let (older, newer) = queue.as_slices();
+                assert_eq!(older.len() + newer.len(), queue.len());
+                assert!(queue.len() <= queue.capacity());
+                assert!(places.contains(older) && places.contains(newer));
+                let _ = (queue.is_full(), queue.is_empty(), queue.need_wakeup());
+                let _ = (queue.cq_overflow(), queue.taskrun(), queue.dropped());
+            }
+        }
+    }
+}
+
+fn submissions(bytes: &mut Bytes<'_>) {
+    fn narrow<S: squeue::EntryMarker>(_: &mut SubmissionQueue<'_, S>, _: Entry128) -> bool {
+        false
+    }
+    fn wide<S>(queue: &mut SubmissionQueue<'_, S>, entry: Entry128) -> bool
+    where
+        S: squeue::EntryMarker + Takes<Entry128>,
+    {
+        // SAFETY: nobody runs it.
+        unsafe { queue.push(&entry) }.is_ok()
+    }
+    match bytes.below(4) {
+        0 => submission_queue::<Entry>(bytes, narrow),
+        1 => submission_queue::<Entry128>(bytes, wide),
+        2 => submission_queue::<squeue::Mixed>(bytes, wide),
+        _ => submission_queue::<squeue::Rewind<squeue::Mixed>>(bytes, wide),
+    }
+}
+
+/// Where the kernel says that the parts of a ring are, and then the whole of the ring that comes
+/// of it, if one does.
+fn setup(bytes: &mut Bytes<'_>) {
+    let mut params = zeroed_params();
+    // SAFETY: the parameters are nothing but integers.
+    unsafe { bytes.fill(&mut params) };
+    print(&Parameters(params));
+    if bytes.below(8) != 0 {
+        // Something that could be one.
+        (params.sq_entries, params.cq_entries) = (1 << bytes.below(6), 1 << bytes.below(6));
+        let io_uring_params { sq_off, cq_off, .. } = &mut params;
+        let sq = [&mut sq_off.head, &mut sq_off.tail, &mut sq_off.flags, &mut sq_off.dropped];
+        let cq = [&mut cq_off.head, &mut cq_off.tail, &mut cq_off.overflow, &mut cq_off.flags];
+        for offset in sq.into_iter().chain(cq).chain([&mut sq_off.array, &mut cq_off.cqes]) {
+            *offset = bytes.offset();
+        }
+    }
+    match bytes.below(3) {
+        0 => set_up::<Entry, cqueue::Entry>(&params, bytes),
+        1 => set_up::<Entry128, cqueue::Entry32>(&params, bytes),
+        _ => set_up::<squeue::Mixed, cqueue::Mixed>(&params, bytes),
+    }
+}
+
+fn set_up<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    params: &io_uring_params,
+    bytes: &mut Bytes<'_>,
+) {
+    let shape = Shape::of::<S::Place, C::Place>();
+    let (ring_len, sqes_len) = (8 * usize::from(bytes.u8()), 64 * usize::from(bytes.u8()));
+    let (ring, sqes) = (Memory8::new(ring_len, bytes), Memory8::new(sqes_len, bytes));
+    let memory = Memory::parts(ring.start(), ring_len, sqes.start(), sqes_len);
+    // SAFETY: nobody else looks at the memory, and it is as long as was said.
+    let (sq, cq) = match unsafe { memory.queues(params, shape, Settings::default()) } {
+        Ok(queues) => queues,
+        Err(errno) => return assert!(matches!(errno, Errno::INVAL | Errno::OVERFLOW), "{errno:?}"),
+    };
+    // SAFETY: these are the only views; nobody runs what is pushed.
+    let (mut queue, done) =
+        unsafe { (SubmissionQueue::<S>::new(&sq), CompletionQueue::<C>::new(&cq)) };
+    for _ in 0..params.sq_entries {
+        // SAFETY: as above.
+        let _ = unsafe { queue.push(&Entry::from_raw(Sqe::ZERO)) };
+    }
+    queue.sync();
+    done.take(params.cq_entries as usize).for_each(|cqe| print(&cqe));
+}
+
+/// Messages with their names and control messages.
+fn messages(bytes: &mut Bytes<'_>) {
+    let msg_namelen = bytes.length();
+    let msg_controllen = bytes.length() as usize;
+    let buffer = bytes.rest();
+    if let Some(address) = decode_socket_addr(buffer) {
+        print(&address);
+    }
+    // An address that lies behind the bytes would be found by its distance.
+    let at = |part: &[u8]| part.as_ptr().addr() - buffer.as_ptr().addr();
+    let mut before = 0;
+    for message in ControlMessages::new(buffer) {
+        assert!(at(message.data) >= before + size_of::<usize>() + 8, "messages overlap");
+        before = at(message.data) + message.data.len();
+        assert!(before <= buffer.len());
+        print(&message);
+    }
+    let msghdr = MsgHdr { msg_namelen, msg_controllen, ..MsgHdr::new() };
+    let Ok(out) = RecvMsgOut::parse(buffer, &msghdr) else { return };
+    let (name, control, payload) = (out.name_data(), out.control_data(), out.payload_data());
+    assert!(name.len() <= msg_namelen as usize && control.len() <= msg_controllen);
+    assert!(at(name) + name.len() <= at(control));
+    assert!(at(control) + control.len() <= at(payload));
+    assert!(at(payload) + payload.len() <= buffer.len());
+    assert_eq!(&buffer[out.payload_range()], payload);
+    assert!(name.len() <= out.incoming_name_len() as usize);
+    assert!(control.len() <= out.incoming_control_len() as usize);
+    assert!(payload.len() <= out.incoming_payload_len() as usize);
+    assert!(out.control_messages().count() <= control.len());
+    let _ = (out.is_name_data_truncated(), out.is_control_data_truncated());
+    let _ = (out.is_payload_truncated(), out.socket_addr());
+    print(&out);
+}
+
+/// Completions that have taken provided buffers, in a ring that holds anything.
+fn buffers(bytes: &mut Bytes<'_>) {
+    let entries = 1 << bytes.below(5);
+    let memory = Memory8::new(BufRing::memory_size(entries), bytes);
+    let flags = if bytes.below(2) == 0 { BufRingFlags::empty() } else { BufRingFlags::INC };
+    let registered = Registered { ring: RingId::new(), entries, bgid: 0, flags };
+    // SAFETY: the memory is as long, and nobody else's.
+    let mut ring = unsafe { BufRing::new(memory.start(), registered, None) };
+    let mut tracker = BufTracker::new();
+    let lengths: [u8; 8] = bytes.take();
+    let len = |bid: u16| match lengths[usize::from(bid) % 8] {
+        255 => u32::MAX,
+        len => u32::from(len),
+    };
+    for _ in 0..16 {
+        match bytes.below(4) {
+            0 => {
+                let bid = u16::from(bytes.below(8));
+                // Too many in the ring is what it has to endure, too many at once are told.
+                ring.publish();
+                // SAFETY: nobody writes to the buffer.
+                unsafe { ring.add(core::ptr::without_provenance_mut(4096), len(bid), bid) };
+            }
+            1 => ring.publish(),
+            2 => tracker.advance(bytes.length()),
+            _ => {
+                let res = if bytes.below(8) == 0 { bytes.u32() as i32 } else { bytes.u8().into() };
+                let bid = if bytes.below(8) == 0 { bytes.u16() } else { bytes.below(8).into() };
+                let flags = u32::from(bid) << sys::IORING_CQE_BUFFER_SHIFT | bytes.u32() & 0x1f;
+                let cqe = cqueue::Entry { user_data: 0, res, flags };
+                let segments = match bytes.below(3) {
+                    0 => tracker.segments(&ring, &cqe, &len),
+                    1 => tracker.bundle_segments(&ring, &cqe, &len),
+                    _ => tracker.taken_segments(&ring, &cqe, &len, bytes.u16()),
+                };
+                print(&segments);
+                let segments: Vec<_> = segments.iter(&ring).collect();
+                assert!(segments.len() <= usize::from(entries) + 1, "{segments:?}");
+                assert_eq!(segments.first().map(|segment| segment.bid), cqe.buffer_select());
+                let bytes: u64 = segments.iter().map(|segment| u64::from(segment.len)).sum();
+                assert!(bytes <= res.max(0) as u64, "more than the result says: {segments:?}");
+                for (i, segment) in segments.iter().enumerate() {
+                    let end = u64::from(segment.offset) + u64::from(segment.len);
+                    assert!(segment.len == 0 || end <= len(segment.bid).into(), "{segment:?}");
+                    assert!(segment.done || i + 1 == segments.len(), "more behind: {segments:?}");
+                }
+                print(&tracker);
+            }
+        }
+    }
+    print(&ring);
+}
+
+/// A refill ring where the kernel says that it is, with its head anywhere.
+fn refills(bytes: &mut Bytes<'_>) {
+    let answer = sys::zcrx_ifq_reg {
+        rq_entries: if bytes.below(8) == 0 { bytes.u32() } else { 1 << bytes.below(6) },
+        offsets: core::array::from_fn(|_| bytes.offset()),
+        ..sys::zcrx_ifq_reg::default()
+    };
+    let len = 8 * usize::from(bytes.u8());
+    let memory = Memory8::new(len, bytes);
+    let region = Mmap::reserve(1).expect("there is address space for a page");
+    // SAFETY: the memory is as long, and outlives the queue.
+    let Ok(mut ifq) = (unsafe { Ifq::over(memory.start(), len, &answer, RingId::new(), region) })
+    else {
+        return;
+    };
+    for _ in 0..16 {
+        let mut cqe = cqueue::Entry::default();
+        // SAFETY: a completion is nothing but integers.
+        unsafe { bytes.fill(&mut cqe) };
+        cqe.res = bytes.length() as i32;
+        assert!(ifq.free() <= answer.rq_entries);
+        if let Some(received) = Received::parse(&cqe, &[bytes.u64(), 0]) {
+            let free = ifq.free();
+            // SAFETY: there is no kernel that would write to an area.
+            assert_eq!(unsafe { ifq.refill(received) }.is_ok(), free > 0);
+        }
+        ifq.publish();
+        print(&ifq);
+    }
+}
+
+/// What is asked of the kernel, and what it fills in.
+fn answers(bytes: &mut Bytes<'_>) {
+    let mut probe = Probe::new();
+    // SAFETY: the probe is nothing but integers.
+    unsafe { bytes.fill(&mut probe) };
+    assert!((0..=u8::MAX).filter(|&op| probe.is_supported(op)).count() < 256);
+    print(&probe);
+
+    let mut query = Query::default();
+    // SAFETY: the answers are nothing but integers.
+    unsafe {
+        bytes.fill(&mut query.opcodes.value);
+        bytes.fill(&mut query.zcrx.value);
+        bytes.fill(&mut query.scq.value);
+        bytes.fill(&mut query.zcrx_event.value);
+    }
+    query.opcodes.known = bytes.below(2) == 0;
+    query.zcrx.known = bytes.below(2) == 0;
+    query.scq.known = bytes.below(2) == 0;
+    query.zcrx_event.known = bytes.below(2) == 0;
+    print(&query);
+}
+
+fn structs(bytes: &mut Bytes<'_>) {
+    let (mut info, mut napi, mut time) = (SigInfo::new(), Napi::new(), Timespec::new());
+    // SAFETY: these are nothing but integers.
+    unsafe {
+        bytes.fill(&mut info);
+        bytes.fill(&mut napi);
+        bytes.fill(&mut time);
+    }
+    print(&(info, napi, time));
+    // SAFETY: and so is this.
+    let statx = unsafe {
+        let mut statx = MaybeUninit::<Statx>::zeroed().assume_init();
+        bytes.fill(&mut statx);
+        statx
+    };
+    print(&(statx.stx_mask, statx.stx_mode, statx.stx_size, statx.stx_attributes));
+
+    let mut address = SocketAddrBuf::new();
+    let room = address.as_bytes().len();
+    let (storage, len) = address.as_mut_ptrs();
+    for i in 0..room {
+        // SAFETY: within the storage.
+        unsafe { storage.cast::<u8>().add(i).write(bytes.u8()) };
+    }
+    // SAFETY: the length belongs to the buffer.
+    unsafe { len.write(bytes.length()) };
+    assert!(address.as_bytes().len() <= room);
+    print(&address);
+}
+
+macro_rules! parsers {
+    ($($(#[$under_miri:meta])? $parser:ident)*) => {
+        const PARSERS: &[fn(&mut Bytes<'_>)] = &[$($parser),*];
+
+        #[cfg(test)]
+        mod tests {
+            use super::*;
+            #[cfg(not(miri))]
+            use proptest::prelude::*;
+
+            /// Bytes of which many are the kind that decides something.
+            #[cfg(not(miri))]
+            fn bytes() -> impl Strategy<Value = Vec<u8>> {
+                let byte = prop_oneof![any::<u8>(), Just(0), Just(0xff), 0_u8..16];
+                proptest::collection::vec(byte, 0..800)
+            }
+
+            #[cfg(not(miri))]
+            proptest! {
+                $(
+                    #[test]
+                    fn $parser(bytes in bytes()) {
+                        super::$parser(&mut Bytes(&bytes));
+                    }
+                )*
+            }
+
+            /// Miri takes its time, and most of it in proptest.
+            #[cfg(miri)]
+            mod few {
+                $(
+                    #[test]
+                    $(#[$under_miri])?
+                    fn $parser() {
+                        let mut rng = fastrand::Rng::with_seed(7);
+                        for _ in 0..2 {
+                            let bytes: std::vec::Vec<u8> = (0..200).map(|_| rng.u8(..)).collect();
+                            super::super::$parser(&mut super::Bytes(&bytes));
+                        }
+                    }
+                )*
+            }
+
+            #[test]
+            #[cfg_attr(miri, ignore = "one of them maps memory")]
+            fn nothing_at_all() {
+                (0..=u8::MAX).for_each(|parser| parse(&[parser]));
+            }
+        }
+    };
+}
+parsers! {
+    completions submissions setup messages buffers
+    #[ignore = "it maps memory, as Miri does not"]
+    refills
+    answers structs
+}
+
+/// Has the bytes parsed by the parser that the first of them chooses.
+pub fn parse(bytes: &[u8]) {
+    let mut bytes = Bytes(bytes);
+    PARSERS[usize::from(bytes.below(PARSERS.len() as u8))](&mut bytes);
+}
