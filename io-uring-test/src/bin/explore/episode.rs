@@ -8,15 +8,18 @@ macro_rules! say {
 
 mod calls;
 mod enter;
+mod lost;
 mod push;
 mod quiesce;
 mod reap;
+mod watch;
+
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rustix_uring::Errno;
 
 use crate::build;
-use crate::model::operation::Op;
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
 use crate::model::squeue::PAD;
@@ -62,6 +65,10 @@ pub(crate) struct Lockstep<'w> {
     memory: [Option<build::Pages>; 2],
     world: World,
     next: u64,
+    /// The user data of silent entries, and whether each was linked to what is behind it.
+    silent: BTreeMap<u64, bool>,
+    /// No shared memory can be mapped any more.
+    maps_nothing: bool,
     seen: Seen,
     expected: Seen,
     watch: &'w mut dyn Watch,
@@ -81,20 +88,14 @@ fn raw<T>(result: Result<T, Errno>) -> Result<T, i32> {
 
 /// Runs an episode.
 pub(crate) fn run(kernel: &Kernel, episode: &Episode, watch: &mut dyn Watch) -> Same {
-    let mut both = Lockstep {
-        model: Model::new(kernel.clone(), PIPES),
-        rings: [None, None],
-        memory: [None, None],
-        world: World::new(),
-        next: 1,
-        seen: Seen::default(),
-        expected: Seen::default(),
-        watch,
-    };
+    let mut both = Lockstep::new(kernel, watch);
     both.make(0, &Setup::of(episode.setup))?;
-    for (draw, numbers) in &episode.steps {
+    for (i, (draw, numbers)) in episode.steps.iter().enumerate() {
         both.watch.step(Step::kind(*draw));
-        both.apply(Step::of(*draw, *numbers))?;
+        match Step::of(*draw, *numbers) {
+            Step::Lose => lost::run(kernel, episode, i, both.watch)?,
+            step => both.apply(step)?,
+        }
         both.compare()?;
     }
     for ring in 0..2 {
@@ -102,6 +103,23 @@ pub(crate) fn run(kernel: &Kernel, episode: &Episode, watch: &mut dyn Watch) -> 
     }
     both.world.leak();
     Ok(())
+}
+
+impl<'w> Lockstep<'w> {
+    fn new(kernel: &Kernel, watch: &'w mut dyn Watch) -> Self {
+        Self {
+            model: Model::new(kernel.clone(), PIPES),
+            rings: [None, None],
+            memory: [None, None],
+            world: World::new(),
+            next: 1,
+            silent: BTreeMap::new(),
+            maps_nothing: false,
+            seen: Seen::default(),
+            expected: Seen::default(),
+            watch,
+        }
+    }
 }
 
 impl Lockstep<'_> {
@@ -170,11 +188,8 @@ impl Lockstep<'_> {
         self.memory[r] = None;
         if let Some(gone) = self.model.rings[r].take() {
             // What was in flight ends at some time, and may take what is fed meanwhile.
-            for op in gone.waiting.iter().flat_map(|waiting| &waiting.chain).map(|entry| entry.op) {
-                if let Op::Read { pipe, .. } = op {
-                    self.model.retired.push(pipe);
-                }
-            }
+            let reads = gone.in_flight().filter_map(|entry| entry.op.read_pipe());
+            self.model.retired.extend(reads);
         }
         self.model.system_call();
     }
@@ -247,6 +262,7 @@ impl Lockstep<'_> {
                     ]),
                 )
             }
+            Step::Lose => Ok(()),
             Step::Feed { pipe, n } => self.feed(pipe % PIPES, n),
             Step::HangUp { pipe } => self.hang_up(pipe % PIPES),
             Step::Push { ring, .. }
@@ -259,6 +275,8 @@ impl Lockstep<'_> {
             | Step::Clear { ring }
             | Step::Reap { ring, .. }
             | Step::Enable { ring }
+            | Step::Restrict { ring, .. }
+            | Step::Watch { ring }
             | Step::Resize { ring, .. }
             | Step::SyncCancel { ring, .. }
             | Step::Files { ring, .. }
@@ -272,7 +290,7 @@ impl Lockstep<'_> {
             | Step::Elsewhere { ring }
             | Step::Fork { ring, .. }
             | Step::Eventfd { ring, .. }
-            | Step::Quiesce { ring }
+            | Step::Quiesce { ring, .. }
             | Step::Drop { ring } => {
                 if !self.has(ring) {
                     return Ok(());
@@ -330,7 +348,7 @@ impl Lockstep<'_> {
                 self.enter(r, false, Some(self.want(r, want)), args, false, false)
             }
             Step::Reap { how, n, .. } => self.reap(r, how, n),
-            Step::Quiesce { .. } => self.quiesce(r),
+            Step::Quiesce { limit, .. } => self.quiesce(r, limit),
             Step::Drop { .. } => {
                 if !op::is_sent_to(&self.model, r) {
                     self.drop_ring(r);

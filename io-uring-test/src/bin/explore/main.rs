@@ -52,6 +52,9 @@ struct Args {
     /// Run that one only.
     #[arg(long)]
     only: bool,
+    /// Print that one as a program, whether there is a difference or not.
+    #[arg(long)]
+    show: bool,
 }
 
 fn main() -> ExitCode {
@@ -92,6 +95,11 @@ fn explore(args: &Args) -> Result<bool> {
         time: Duration::from_secs(args.seconds),
         length: args.length,
     };
+    if args.show {
+        let trial = supervise::show(&kernel, &plan)?;
+        println!("{}// {}", trial.lines, trial.what.as_deref().unwrap_or("no difference"));
+        return Ok(trial.what.is_none());
+    }
     let outcome = supervise::run(&kernel, &plan)?;
     let seconds = start.elapsed().as_secs_f64();
     report::summary(&outcome, seconds);

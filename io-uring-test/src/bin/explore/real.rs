@@ -3,13 +3,15 @@
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix_uring::opcode::Nop;
 use rustix_uring::squeue::{Entry, Entry128, PushError};
 use rustix_uring::types::SubmitArgs;
 use rustix_uring::{
-    Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters, SubmissionQueue,
-    Submitter, cqueue,
+    Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters, Restriction,
+    SubmissionQueue, Submitter, cqueue,
 };
 
 use crate::model::cqueue::Cqe;
@@ -99,6 +101,9 @@ pub(crate) trait Ring {
     /// Submits in another thread, and comes back.
     fn submit_elsewhere(self: Box<Self>) -> (Option<Result<usize, Errno>>, Box<dyn Ring>);
     fn eventfd_disabled(&mut self, set: Option<bool>) -> bool;
+    /// Submits and reaps NOPs, so many at once, while another thread looks at how many are ready: how
+    /// many were reaped, and the most that it has seen.
+    fn watched(&mut self, rounds: usize, at_once: usize) -> Result<(usize, usize), Errno>;
     /// The safe forms of `truncate` and `clear`.
     fn take_back(&mut self, len: usize) -> Result<(), Errno>;
     fn quiesce(
@@ -112,6 +117,7 @@ pub(crate) trait Ring {
 /// Register calls.
 pub(crate) trait Registers {
     fn enable(&self) -> Result<(), Errno>;
+    fn restrict(&self, list: &[Restriction]) -> Result<(), Errno>;
     fn files_sparse(&self, n: u32) -> Result<(), Errno>;
     fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno>;
     fn unregister_files(&self) -> Result<(), Errno>;
@@ -121,6 +127,10 @@ pub(crate) trait Registers {
 impl<H: Handle> Registers for Submitter<'_, H> {
     fn enable(&self) -> Result<(), Errno> {
         self.register_enable_rings()
+    }
+
+    fn restrict(&self, list: &[Restriction]) -> Result<(), Errno> {
+        self.register_restrictions(list)
     }
 
     fn files_sparse(&self, n: u32) -> Result<(), Errno> {
@@ -483,6 +493,10 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
         })
     }
 
+    fn watched(&mut self, rounds: usize, at_once: usize) -> Result<(usize, usize), Errno> {
+        on!(self, ring => watched(ring, rounds, at_once))
+    }
+
     fn take_back(&mut self, len: usize) -> Result<(), Errno> {
         on!(self, ring => S::take_back(ring, len))
     }
@@ -495,6 +509,43 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
     ) -> Result<(), Errno> {
         on!(self, ring => ring.quiesce_with(in_flight, time, &[], |cqe| each(cqe.cqe())).map_err(Errno::from))
     }
+}
+
+fn watched<S: Kind, C: CKind, H: Handle>(
+    ring: &mut IoUring<S, C, H>,
+    rounds: usize,
+    at_once: usize,
+) -> Result<(usize, usize), Errno> {
+    let (submitter, mut queue, mut completions) = ring.split();
+    let status = completions.status();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = most.max(status.ready());
+            }
+            most
+        });
+        let mut reap = || {
+            let mut reaped = 0;
+            for _ in 0..rounds {
+                // SAFETY: a NOP uses no memory.
+                let _ = unsafe { queue.push_each(at_once, |_| Nop::new().build()) };
+                S::submit_view(&mut queue, &submitter)?;
+                // What the kernel has taken is room.
+                queue.sync();
+                completions.sync();
+                reaped += completions.by_ref().count();
+                completions.sync();
+            }
+            Ok(reaped)
+        };
+        let reaped = reap();
+        over.store(true, Ordering::Relaxed);
+        let most = watcher.join().expect("the thread does not panic");
+        reaped.map(|reaped| (reaped, most))
+    })
 }
 
 /// Makes a ring by its descriptor and its parameters.

@@ -30,6 +30,17 @@ pub(crate) enum Reap {
     Forget,
 }
 
+/// How long quiescing may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// As long as means that it hangs.
+    Hung,
+    /// At first no time at all, then as long.
+    NoneFirst,
+    /// Some time, which runs out: one operation more is counted than there are.
+    TooMany,
+}
+
 /// What kind of operation, with a number for whatever it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Raw {
@@ -92,10 +103,21 @@ pub(crate) enum Step {
     Enable {
         ring: usize,
     },
+    /// Says what the ring may do.
+    Restrict {
+        ring: usize,
+        list: u8,
+    },
     Resize {
         ring: usize,
         entries: u32,
         cq_entries: Option<u32>,
+    },
+    /// A child goes through the whole episode, and loses its ring here.
+    Lose,
+    /// Another thread looks on while completions are reaped.
+    Watch {
+        ring: usize,
     },
     SyncCancel {
         ring: usize,
@@ -142,6 +164,7 @@ pub(crate) enum Step {
     /// Cancels everything, and comes to the end of it.
     Quiesce {
         ring: usize,
+        limit: Limit,
     },
     /// Drops a ring, whatever is in flight.
     Drop {
@@ -168,7 +191,10 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (50, Kind::Feed),
     (8, Kind::HangUp),
     (10, Kind::Enable),
+    (6, Kind::Restrict),
     (25, Kind::Resize),
+    (1, Kind::Lose),
+    (1, Kind::Watch),
     (12, Kind::SyncCancel),
     (8, Kind::Files),
     (12, Kind::FileUpdate),
@@ -201,7 +227,10 @@ pub(crate) enum Kind {
     Feed,
     HangUp,
     Enable,
+    Restrict,
     Resize,
+    Lose,
+    Watch,
     SyncCancel,
     Files,
     FileUpdate,
@@ -301,11 +330,14 @@ impl Step {
             Kind::Feed => Self::Feed { pipe: usize::from(b), n: 1 + usize::from(c % 24) },
             Kind::HangUp => Self::HangUp { pipe: usize::from(b) },
             Kind::Enable => Self::Enable { ring },
+            Kind::Restrict => Self::Restrict { ring, list: b },
             Kind::Resize => Self::Resize {
                 ring,
                 entries: if b == 255 { 0 } else { 1 + u32::from(b % 12) },
                 cq_entries: (c & 1 != 0).then_some(u32::from(c / 2 % 24)),
             },
+            Kind::Lose => Self::Lose,
+            Kind::Watch => Self::Watch { ring },
             Kind::SyncCancel => Self::SyncCancel { ring, by: b },
             Kind::Files => Self::Files { ring, n: u32::from(b % 6) },
             Kind::FileUpdate => Self::FileUpdate {
@@ -322,7 +354,14 @@ impl Step {
             Kind::Elsewhere => Self::Elsewhere { ring },
             Kind::Fork => Self::Fork { ring, child: b },
             Kind::Eventfd => Self::Eventfd { ring, disable: b & 1 != 0 },
-            Kind::Quiesce => Self::Quiesce { ring },
+            Kind::Quiesce => {
+                let limit = match b {
+                    0..150 => Limit::Hung,
+                    150..230 => Limit::NoneFirst,
+                    _ => Limit::TooMany,
+                };
+                Self::Quiesce { ring, limit }
+            }
             Kind::Drop => Self::Drop { ring },
             Kind::Make => Self::Make { ring: usize::from(a < 230), raw: [a, b, c, d] },
         }

@@ -276,6 +276,12 @@ fn try_one(
     })
 }
 
+/// The first episode as a program.
+pub(crate) fn show(kernel: &Kernel, plan: &Plan) -> Result<Trial> {
+    let episode = draw(plan, plan.first)?.current();
+    try_one(kernel, &mut Shared::new()?, &episode, HUNG)
+}
+
 /// The shortest sequence found that still shows a difference.
 pub(crate) struct Shortest {
     pub(crate) episode: Episode,

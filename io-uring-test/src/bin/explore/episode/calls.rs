@@ -1,11 +1,12 @@
 //! The calls that neither push, submit nor reap.
 
-use rustix_uring::Errno;
+use rustix_uring::{Errno, Restriction, squeue};
 
 use super::{Lockstep, Same, raw, same};
 use crate::heir;
 use crate::model::errno::*;
 use crate::model::operation::Op;
+use crate::model::restrict::{Restrictions, call};
 use crate::op;
 use crate::real::Registers;
 use crate::step::Step;
@@ -50,10 +51,12 @@ impl Lockstep<'_> {
             }
             Step::Enable { .. } => {
                 let ring = self.model.ring(r);
-                let expected = if ring.disabled { Ok(()) } else { Err(EBADFD) };
+                let may = ring.may_call(call::ENABLE_RINGS);
+                let expected = may.and(if ring.disabled { Ok(()) } else { Err(EBADFD) });
                 ring.disabled = false;
                 self.register(r, "register_enable_rings()", expected, &mut |it| it.enable())
             }
+            Step::Restrict { list, .. } => self.restrict(r, Restrictions::of(list)),
             Step::Resize { entries, cq_entries, .. } => self.resize(r, entries, cq_entries),
             Step::SyncCancel { by, .. } => self.sync_cancel(r, by),
             Step::Files { n, .. } => {
@@ -61,10 +64,11 @@ impl Lockstep<'_> {
                     return Ok(());
                 }
                 let ring = self.model.ring(r);
-                let expected = match (&ring.slots, n) {
-                    (_, 0) => Err(EINVAL),
-                    (Some(_), _) => Err(EBUSY),
-                    (None, n) => {
+                let expected = match (ring.may_call(call::FILES2), &ring.slots, n) {
+                    (Err(errno), ..) => Err(errno),
+                    (_, _, 0) => Err(EINVAL),
+                    (_, Some(_), _) => Err(EBUSY),
+                    (_, None, n) => {
                         ring.slots = Some(vec![None; n as usize]);
                         Ok(())
                     }
@@ -78,7 +82,9 @@ impl Lockstep<'_> {
             }
             Step::FilesGone { .. } => {
                 // Requests that wait hold their files by themselves.
-                let expected = self.model.ring(r).slots.take().map(drop).ok_or(ENXIO);
+                let ring = self.model.ring(r);
+                let may = ring.may_call(call::UNREGISTER_FILES);
+                let expected = may.and_then(|()| ring.slots.take().map(drop).ok_or(ENXIO));
                 self.register(r, "unregister_files()", expected, &mut |it| it.unregister_files())
             }
             Step::IntoLocal { .. }
@@ -87,6 +93,7 @@ impl Lockstep<'_> {
             | Step::UnregisterFd { .. }
             | Step::CloseFd { .. } => self.hold(r, step),
             Step::Elsewhere { .. } => self.elsewhere(r),
+            Step::Watch { .. } => self.watch(r),
             Step::Fork { child, .. } => {
                 say!(self, "// A child drops what it has inherited.");
                 let own = child & 1 != 0;
@@ -120,8 +127,12 @@ impl Lockstep<'_> {
         same(call, &real, &expected)
     }
 
-    fn resize(&mut self, r: usize, entries: u32, cq_entries: Option<u32>) -> Same {
-        let expected = self.model.resize(r, entries, cq_entries);
+    pub(super) fn resize(&mut self, r: usize, entries: u32, cq_entries: Option<u32>) -> Same {
+        let mut expected = self.model.resize(r, entries, cq_entries);
+        if self.maps_nothing && expected.is_ok() {
+            self.model.lose(r);
+            expected = Err(ENOMEM);
+        }
         say!(
             self,
             "println!(\"{{:?}}\", {}.resize({entries}, {cq_entries:?})); // {expected:?}",
@@ -132,8 +143,35 @@ impl Lockstep<'_> {
         let params = self.real(r).params();
         let ring = self.model.ring(r);
         let sizes = (ring.sq.capacity, ring.cq.capacity);
-        same("sizes", &(params.sq_entries(), params.cq_entries()), &sizes)?;
+        if !ring.lost {
+            same("sizes", &(params.sq_entries(), params.cq_entries()), &sizes)?;
+        }
         self.rest(r)
+    }
+
+    fn restrict(&mut self, r: usize, list: Restrictions) -> Same {
+        if !self.model.kernel.restrictions {
+            return Ok(());
+        }
+        let ring = self.model.ring(r);
+        let expected = match (ring.may_call(call::RESTRICTIONS), &ring.restrictions) {
+            (Err(errno), _) => Err(errno),
+            _ if !ring.disabled => Err(EBADFD),
+            (_, Some(_)) => Err(EBUSY),
+            _ => {
+                ring.restrictions = Some(list.clone());
+                Ok(())
+            }
+        };
+        let flags = |bits| squeue::Flags::from_bits_retain(bits);
+        let operations = list.operations.iter().map(|op| Restriction::sqe_op(*op));
+        let calls = list.calls.iter().map(|call| Restriction::register_op(*call));
+        let mut all: Vec<_> = operations.chain(calls).collect();
+        all.push(Restriction::sqe_flags_allowed(flags(list.allowed)));
+        all.push(Restriction::sqe_flags_required(flags(list.required)));
+        self.register(r, &format!("register_restrictions(&{list:?})"), expected, &mut |it| {
+            it.restrict(&all)
+        })
     }
 
     fn sync_cancel(&mut self, r: usize, by: u8) -> Same {
@@ -156,9 +194,11 @@ impl Lockstep<'_> {
     }
 
     fn file_update(&mut self, r: usize, slot: u32, pipe: Option<usize>) -> Same {
-        let expected = match &mut self.model.ring(r).slots {
-            None => Err(ENXIO),
-            Some(slots) => match slots.get_mut(slot as usize) {
+        let ring = self.model.ring(r);
+        let expected = match (ring.may_call(call::FILES_UPDATE), &mut ring.slots) {
+            (Err(errno), _) => Err(errno),
+            (_, None) => Err(ENXIO),
+            (_, Some(slots)) => match slots.get_mut(slot as usize) {
                 None => Err(EINVAL),
                 Some(place) => {
                     *place = pipe;
@@ -191,6 +231,8 @@ impl Lockstep<'_> {
         }
         let Some(mut real) = self.rings[r].take() else { return Ok(()) };
         let (ring_fds, reg_reg) = (self.model.kernel.ring_fds, self.model.kernel.reg_reg_ring);
+        let may_name = self.model.ring(r).may_call(call::RING_FDS);
+        let lost = self.model.ring(r).lost;
         let built = &mut self.model.ring(r).built;
         let result = match step {
             Step::IntoLocal { .. } => {
@@ -210,8 +252,10 @@ impl Lockstep<'_> {
                 same("into_shared", &did, &can)
             }
             Step::RegisterFd { .. } => {
-                let expected = if !built.local || built.registered {
+                let expected = if !built.local || built.registered && !lost {
                     Ok(())
+                } else if may_name.is_err() {
+                    may_name
                 } else if ring_fds {
                     built.registered = true;
                     Ok(())

@@ -4,7 +4,7 @@ use rustix_uring::types::{SubmitArgs, Timespec};
 
 use super::{Lockstep, Same, raw, same};
 use crate::model::cqueue::{F_32, Size};
-use crate::model::operation::{ASYNC, DRAIN, Op};
+use crate::model::operation::{ASYNC, DRAIN, Entry, Op};
 use crate::op;
 
 /// How long a wait takes at most that the model says nothing comes of.
@@ -13,7 +13,7 @@ static SHORT: Timespec = Timespec::new().nsec(20_000);
 impl Lockstep<'_> {
     /// Where requests run in their own time: waits until they have come to rest.
     pub(super) fn settle(&mut self, r: usize) -> Same {
-        if self.model.ring(r).disabled {
+        if self.model.ring(r).disabled || self.model.ring(r).lost {
             return Ok(());
         }
         let mut rounds = 0;
@@ -68,12 +68,12 @@ impl Lockstep<'_> {
         min_wait: bool,
         view: bool,
     ) -> Same {
-        if submits && !self.may_submit(r) {
+        if submits && !self.may_submit(r, false) {
             return Ok(());
         }
         // There is no coming back from that wait.
         let cq = &self.model.ring(r).cq;
-        let most = u64::from(cq.capacity) - 1;
+        let most = u64::from(cq.capacity.saturating_sub(1));
         let spins = cq.size == Size::Mixed && self.model.kernel.known.has("mixed_wait");
         let want = if spins { want.map(|want| want.min(most)) } else { want };
         let wants_time = want.is_some_and(|want| want > 0);
@@ -151,7 +151,7 @@ impl Lockstep<'_> {
     }
 
     /// What runs in its own time must find room: nothing would show when it has come to rest.
-    pub(super) fn may_submit(&mut self, r: usize) -> bool {
+    pub(super) fn may_submit(&mut self, r: usize, cancels: bool) -> bool {
         if !self.multishot_has_room() {
             return false;
         }
@@ -166,7 +166,9 @@ impl Lockstep<'_> {
         for entry in ring.sq.entries() {
             open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
         }
-        if open == Some(true) {
+        // Cancelled again and again it is found, but not before it may have read.
+        let reads = |entry: &Entry| matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. });
+        if open == Some(true) && (!cancels || ring.sq.entries().any(reads)) {
             return false;
         }
         // And when a worker is done with what is silent does not show.
@@ -180,7 +182,8 @@ impl Lockstep<'_> {
             return false;
         }
         // What they do at the same time, a cancellation may find or not.
-        if (drains || workers) && ring.sq.entries().any(|entry| entry.op.cancels()) {
+        if (drains || workers || ring.workers) && ring.sq.entries().any(|entry| entry.op.cancels())
+        {
             return false;
         }
         if !self.has_room_for_big(r, drains) {

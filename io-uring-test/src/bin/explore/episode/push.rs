@@ -41,6 +41,9 @@ impl Lockstep<'_> {
                 (true, false) => Sized::Wide(op::wide_nop(entry.op, entry.flags, user_data)),
                 _ => Sized::Narrow(narrow),
             });
+            if entry.is_silent() {
+                self.silent.insert(user_data, entry.is_linked());
+            }
             entries.push(entry);
         }
         self.say_push(r, how, &entries, only_wide);

@@ -5,37 +5,94 @@ use std::time::Duration;
 
 use super::{Lockstep, Same, raw, same};
 use crate::model::cqueue::{Cqe, F_MORE, Size};
-use crate::model::errno::{ECANCELED, EOVERFLOW};
-use crate::model::operation::{Criteria, Entry, Op};
+use crate::model::errno::{EACCES, ECANCELED, EINTR, ENOTRECOVERABLE, EOVERFLOW, ETIME};
+use crate::model::operation::{Criteria, DRAIN, Entry, HARDLINK, Op};
+use crate::model::restrict::{call, opcode};
+use crate::model::ring::Work;
+use crate::model::squeue::PAD;
 use crate::op;
+use crate::step::Limit;
 
 /// How long it takes at most: hung.
 const HUNG: Duration = Duration::from_secs(5);
+/// How long, if it is to give up.
+const SHORT: Duration = Duration::from_millis(1);
+
+/// What is in flight when a ring quiesces.
+struct InFlight {
+    /// What counts as one operation: one that posts, with the silent ones that its chain begins with.
+    /// Of these one posts, which is the first that fails, or the last.
+    counted: Vec<Vec<u64>>,
+    /// What does not count.
+    silent: Vec<u64>,
+}
 
 impl Lockstep<'_> {
-    pub(super) fn quiesce(&mut self, r: usize) -> Same {
-        let Some((counted, silent)) = self.in_flight(r) else { return Ok(()) };
-        if counted.is_empty() || !self.may_submit(r) || !self.model.kernel.sync_cancel {
+    pub(super) fn quiesce(&mut self, r: usize, limit: Limit) -> Same {
+        if self.model.ring(r).lost {
+            let mut in_flight = 1;
+            let result = self.real(r).quiesce(&mut in_flight, HUNG, &mut |_| true);
+            return same("quiesce", &(raw(result), in_flight), &(Err(ENOTRECOVERABLE), 1));
+        }
+        let Some(InFlight { counted, silent }) = self.in_flight(r) else { return Ok(()) };
+        if counted.is_empty() || !self.may_submit(r, true) || !self.model.kernel.sync_cancel {
             return Ok(());
         }
-        let mut in_flight = counted.len();
+        // By a call or, where that is forbidden, by an entry.
+        let ring = self.model.ring(r);
+        let by_call = ring.may_call(call::SYNC_CANCEL).is_ok();
+        let cancels = by_call || ring.may_do(opcode::ASYNC_CANCEL, 0);
+        let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & DRAIN != 0);
+        if drains && !by_call {
+            // Such an entry would wait itself.
+            return Ok(());
+        }
+        let mixed = self.model.ring(r).cq.size == Size::Mixed;
+        if mixed && (limit != Limit::Hung || !cancels) {
+            return Ok(());
+        }
+        let too_many = usize::from(limit == Limit::TooMany);
+        let mut in_flight = counted.len() + too_many;
         say!(
             self,
-            "println!(\"{{:?}}\", {}.quiesce_with(&mut {in_flight}, Duration::from_secs(5), &[], |cqe| !{silent:?}.contains(&cqe.user_data())));",
+            "let mut in_flight = {in_flight};\nprintln!(\"{{:?}}\", {}.quiesce_with(&mut in_flight, Duration::from_secs(5), &[], |cqe| !{silent:?}.contains(&cqe.user_data())));",
             op::name(r)
         );
         let mut real: Vec<Cqe> = Vec::new();
-        let result = self.real(r).quiesce(&mut in_flight, HUNG, &mut |cqe| {
-            real.push(cqe);
-            !silent.contains(&cqe.user_data)
-        });
-        // A mixed queue that was full may repeat completions, and quiesce says that it cannot count.
-        let mixed = self.model.ring(r).cq.size == Size::Mixed;
-        let in_doubt = mixed && raw(result) == Err(EOVERFLOW);
-        if !in_doubt {
-            same("quiesce", &(raw(result), in_flight), &(Ok(()), 0))?;
+        let mut quiesce = |both: &mut Self, in_flight: &mut usize, time| {
+            let result = both.real(r).quiesce(in_flight, time, &mut |cqe| {
+                real.push(cqe);
+                !silent.contains(&cqe.user_data)
+            });
+            raw(result)
+        };
+        let gives_up = !cancels || limit == Limit::TooMany;
+        let mut result = Err(ETIME);
+        if gives_up || limit == Limit::NoneFirst {
+            let time = if gives_up { SHORT } else { Duration::ZERO };
+            result = quiesce(self, &mut in_flight, time);
         }
-        let expected = self.end_of_all(r);
+        if !gives_up && result == Err(ETIME) {
+            same("operations are left", &(in_flight > 0), &true)?;
+            result = quiesce(self, &mut in_flight, HUNG);
+        }
+        let expected = self.end_of_all(r, cancels);
+        let ended = |user_data: &u64| expected.iter().any(|cqe| cqe.user_data == *user_data);
+        let left = counted.iter().filter(|one| !one.iter().any(ended)).count() + too_many;
+        let errno = if cancels { ETIME } else { EACCES };
+        // What takes its time to end is waited for.
+        for _ in 0..self.watch.patience().min(1000) {
+            if !gives_up || in_flight == left || result != Err(errno) {
+                break;
+            }
+            result = quiesce(self, &mut in_flight, SHORT);
+        }
+        // A mixed queue that was full may repeat completions, and quiesce says that it cannot count.
+        let in_doubt = mixed && result == Err(EOVERFLOW);
+        if !in_doubt {
+            let model = if left == 0 { Ok(()) } else { Err(errno) };
+            same("quiesce", &(result, in_flight), &(model, left))?;
+        }
         self.same_ends(r, &counted, &real, &expected)?;
         // What is silent may post when it is cancelled, and nobody has waited for that.
         for _ in 0..2 + 2 * silent.len() {
@@ -54,59 +111,87 @@ impl Lockstep<'_> {
         }
     }
 
-    /// The user data of what is in flight and counts, and of what is silent; nothing where it is not
-    /// clear what counts, or what comes beside it.
-    fn in_flight(&mut self, r: usize) -> Option<(Vec<u64>, Vec<u64>)> {
-        let ring = self.model.ring(r);
-        let chains = ring.waiting.iter().map(|waiting| &waiting.chain);
-        let chains = chains.chain(ring.drained.iter().map(|drained| &drained.chain));
-        let mut all: Vec<&Entry> = chains.flatten().collect();
-        all.extend(ring.work.iter().flat_map(|work| work.chain()));
-        let chained = all.iter().any(|entry| entry.is_linked() && entry.is_silent());
-        all.extend(ring.sq.entries());
-        let links = all.iter().any(|entry| entry.is_linked());
-        let is_silent = all.iter().any(|entry| entry.is_silent());
+    /// Nothing where it is not clear what counts, or what comes beside it.
+    fn in_flight(&mut self, r: usize) -> Option<InFlight> {
+        let silent_ones = &self.silent;
+        let ring = self.model.rings[r].as_ref()?;
+        let waiting = ring.waiting.iter().map(|waiting| waiting.chain.iter().collect());
+        let drained = ring.drained.iter().map(|drained| drained.chain.iter().collect());
+        let mut chains: Vec<Vec<&Entry>> = waiting.chain(drained).collect();
+        for work in &ring.work {
+            match work {
+                // Each by itself.
+                Work::Fail(chain) => chains.extend(chain.iter().map(|entry| vec![entry])),
+                work => chains.push(work.chain().collect()),
+            }
+        }
+        let mut queued = Vec::new();
+        for entry in ring.sq.entries() {
+            queued.push(entry);
+            if !entry.is_linked() {
+                chains.push(std::mem::take(&mut queued));
+            }
+        }
+        chains.push(queued);
+        let all = || chains.iter().flatten();
+        let links = all().any(|entry| entry.is_linked());
         let message = |user_data: u64| user_data >> 32 == 1;
-        let messages = all.iter().any(|entry| matches!(entry.op, Op::Message { .. }))
-            || ring.work.iter().any(|work| matches!(work, crate::model::ring::Work::Message(_)))
+        let messages = all().any(|entry| matches!(entry.op, Op::Message { .. }))
+            || ring.work.iter().any(|work| matches!(work, Work::Message(_)))
             || ring.cq.all().any(|cqe| message(cqe.user_data));
         let full = ring.cq.size == Size::Mixed
-            && ring.cq.len() + 3 * ring.outstanding() >= ring.cq.capacity as usize;
-        let queued = ring.sq.entries().any(|entry| entry.is_silent());
+            && (ring.cq.overflows()
+                || ring.cq.len() + 3 * ring.outstanding() >= ring.cq.capacity as usize);
         // What a chain cancels may be cancelled already when its turn comes.
-        let cancels = links && all.iter().any(|entry| entry.op.cancels());
+        let cancels = links && all().any(|entry| entry.op.cancels());
         // What has happened and what is cancelled meet: either may come first.
         let woken = ring.waiting.iter().any(|waiting| waiting.woken);
-        if ring.disabled
-            || woken
-            || cancels
-            || chained
-            || queued
-            || (links && is_silent)
-            || messages
-            || full
-            || ring.workers
-        {
+        if ring.disabled || woken || cancels || messages || full || ring.workers {
             return None;
         }
-        let (silent, loud): (Vec<&Entry>, Vec<&Entry>) =
-            all.into_iter().partition(|entry| entry.is_silent());
-        if loud.is_empty() && !silent.is_empty() {
+        let (mut counted, mut silent) = (Vec::new(), Vec::new());
+        for chain in chains {
+            let chain: Vec<_> = chain.into_iter().filter(|entry| entry.user_data != PAD).collect();
+            let ids = |entries: &[&Entry]| entries.iter().map(|entry| entry.user_data).collect();
+            let Some((last, before)) = chain.split_last() else { continue };
+            let quiet = before.iter().filter(|entry| entry.is_silent()).count();
+            let hard = before.iter().any(|entry| entry.flags & HARDLINK != 0);
+            if !before.is_empty() && last.is_silent() && last.op.may_wait() {
+                // It may come to waiting when all that counts is over.
+                return None;
+            }
+            if quiet == 0 {
+                counted.extend(before.iter().map(|entry| vec![entry.user_data]));
+                match last.is_silent() {
+                    true => silent.push(last.user_data),
+                    false => counted.push(vec![last.user_data]),
+                }
+            } else if quiet == before.len() && !last.is_silent() && !hard {
+                counted.push(ids(&chain));
+            } else {
+                return None;
+            }
+        }
+        if counted.is_empty() && !silent.is_empty() {
             // What counts is there already: nothing is cancelled.
             return None;
         }
-        let mut counted: Vec<u64> = loud.iter().map(|entry| entry.user_data).collect();
-        let silent: Vec<u64> = silent.iter().map(|entry| entry.user_data).collect();
-        let done = ring.cq.all().filter(|cqe| cqe.flags & F_MORE == 0).map(|cqe| cqe.user_data);
-        counted.extend(
-            done.filter(|user_data| !silent.contains(user_data) && *user_data != super::PAD),
-        );
-        // Completions of what was silent and has failed are there already, and are not told apart.
-        Some((counted, silent))
+        // Completions of what was silent, and has failed, are there already.
+        let done =
+            ring.cq.all().filter(|cqe| cqe.flags & F_MORE == 0 && cqe.user_data != super::PAD);
+        for cqe in done {
+            match silent_ones.get(&cqe.user_data) {
+                None => counted.push(vec![cqe.user_data]),
+                Some(false) => silent.push(cqe.user_data),
+                // Was it by itself, or the one that counts?
+                Some(true) => return None,
+            }
+        }
+        Some(InFlight { counted, silent })
     }
 
-    /// The model's end of all: everything is submitted and cancelled.
-    fn end_of_all(&mut self, r: usize) -> Vec<Cqe> {
+    /// The model's end of all: everything is submitted, and cancelled if it can be.
+    fn end_of_all(&mut self, r: usize, cancels: bool) -> Vec<Cqe> {
         let mut all = Vec::new();
         let everything = Criteria { user_data: None, pipe: None, all: true };
         for _ in 0..1000 {
@@ -114,12 +199,13 @@ impl Lockstep<'_> {
                 all.push(cqe);
             }
             let ring = self.model.ring(r);
-            if ring.outstanding() == 0 && ring.cq.all().next().is_none() {
+            let rests = ring.sq.len() + ring.work.len() == 0 && (!cancels || ring.alive == 0);
+            if rests && ring.cq.all().next().is_none() {
                 break;
             }
             if ring.sq.len() > 0 {
                 let _ = self.model.submit(r, None);
-            } else {
+            } else if cancels {
                 self.model.cancel_by(r, everything, |_| true);
             }
             self.model.run(r);
@@ -133,7 +219,13 @@ impl Lockstep<'_> {
     }
 
     /// Each operation has ended once, and as the model says, or cancelled.
-    fn same_ends(&mut self, r: usize, counted: &[u64], real: &[Cqe], expected: &[Cqe]) -> Same {
+    fn same_ends(
+        &mut self,
+        r: usize,
+        counted: &[Vec<u64>],
+        real: &[Cqe],
+        expected: &[Cqe],
+    ) -> Same {
         let ends = |all: &[Cqe]| -> BTreeMap<u64, i32> {
             all.iter()
                 .filter(|cqe| cqe.flags & F_MORE == 0)
@@ -142,9 +234,10 @@ impl Lockstep<'_> {
         };
         let (real_ends, model_ends) = (ends(real), ends(expected));
         let exact = !self.model.ring(r).workers;
-        for user_data in counted {
+        for user_data in counted.iter().flatten() {
             let (real, model) = (real_ends.get(user_data), model_ends.get(user_data));
-            let cancelled = !exact && real == Some(&-ECANCELED);
+            // What a worker thread blocks in is interrupted.
+            let cancelled = !exact && matches!(real, Some(&r) if r == -ECANCELED || r == -EINTR);
             if real != model && !cancelled {
                 return Err(format!(
                     "quiesce: {user_data} ends with {real:?}, and the model says {model:?}"

@@ -182,6 +182,13 @@ impl Cq {
         }
     }
 
+    /// The program has lost sight of it.
+    pub(crate) fn lose(&mut self) {
+        self.capacity = 0;
+        self.places.clear();
+        self.overflow.clear();
+    }
+
     /// What is ready moves to the same positions of a queue with so many places.
     pub(crate) fn resize(&mut self, capacity: u32) {
         self.capacity = capacity;

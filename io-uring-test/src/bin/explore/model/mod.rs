@@ -8,6 +8,7 @@ pub(crate) mod cancel;
 pub(crate) mod cqueue;
 pub(crate) mod operation;
 mod resize;
+pub(crate) mod restrict;
 pub(crate) mod ring;
 mod run;
 pub(crate) mod setup;
@@ -21,8 +22,11 @@ use ring::Ring;
 /// Errors, by the kernel's numbers.
 pub(crate) mod errno {
     pub(crate) const ENOENT: i32 = 2;
+    pub(crate) const EINTR: i32 = 4;
     pub(crate) const ENXIO: i32 = 6;
     pub(crate) const EBADF: i32 = 9;
+    pub(crate) const ENOMEM: i32 = 12;
+    pub(crate) const EACCES: i32 = 13;
     pub(crate) const EBUSY: i32 = 16;
     pub(crate) const EEXIST: i32 = 17;
     pub(crate) const EINVAL: i32 = 22;
@@ -32,6 +36,7 @@ pub(crate) mod errno {
     pub(crate) const EOPNOTSUPP: i32 = 95;
     pub(crate) const EALREADY: i32 = 114;
     pub(crate) const ECANCELED: i32 = 125;
+    pub(crate) const ENOTRECOVERABLE: i32 = 131;
 }
 
 /// What differs from kernel to kernel, as it was found by asking.
@@ -64,6 +69,7 @@ pub(crate) struct Kernel {
     /// A resize sets the flag that says that work waits, whether any does.
     pub(crate) resize_shows_taskrun: bool,
     pub(crate) ring_fds: bool,
+    pub(crate) restrictions: bool,
     pub(crate) reg_reg_ring: bool,
     pub(crate) known: crate::known::Known,
 }

@@ -1,6 +1,7 @@
 //! What can be submitted, and what is known of it.
 
 /// The flags of an entry, by the kernel's numbers.
+pub(crate) const FIXED_FILE: u8 = 1 << 0;
 pub(crate) const DRAIN: u8 = 1 << 1;
 pub(crate) const LINK: u8 = 1 << 2;
 pub(crate) const HARDLINK: u8 = 1 << 3;
@@ -98,6 +99,14 @@ impl Op {
 }
 
 impl Op {
+    /// The pipe that it takes bytes out of.
+    pub(crate) fn read_pipe(&self) -> Option<usize> {
+        match self {
+            Self::Read { pipe, .. } => Some(*pipe),
+            _ => None,
+        }
+    }
+
     pub(crate) fn cancels(&self) -> bool {
         use Op::{Cancel, CancelAny, PollRemove, TimeoutRemove};
         matches!(self, Cancel { .. } | CancelAny { .. } | PollRemove { .. } | TimeoutRemove { .. })

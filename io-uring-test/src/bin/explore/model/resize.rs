@@ -1,10 +1,13 @@
 //! Resizing, and the calls that cancel.
 //!
 //! - Only rings that defer their completions can be resized, and whose memory is the kernel's.
+//! - The kernel moves first. If the program cannot follow, the ring is lost: its queues have no places,
+//!   and every call fails. What is in flight goes on, and what was queued never runs.
 //! - What is queued and what is ready moves along, at the same positions, if it fits.
 
 use super::errno::*;
 use super::operation::Criteria;
+use super::restrict::call;
 use super::setup::flag::{NO_SQARRAY, SQE_MIXED};
 use super::{Model, setup};
 use crate::model::cqueue::Size;
@@ -30,6 +33,7 @@ impl Model {
         if ring.sq.mixed && queued > 0 && sq < ring.sq.capacity {
             return Err(EBUSY);
         }
+        ring.may_call(call::RESIZE_RINGS)?;
         if !can || !ring.defers {
             return Err(EINVAL);
         }
@@ -45,8 +49,27 @@ impl Model {
         Ok(())
     }
 
+    /// The kernel has resized the ring, and the program cannot map the new queues.
+    pub(crate) fn lose(&mut self, r: usize) {
+        let ring = self.ring(r);
+        let reads: Vec<_> = ring.in_flight().filter_map(|entry| entry.op.read_pipe()).collect();
+        ring.lost = true;
+        ring.sq.truncate(0);
+        ring.sq.resize(0);
+        ring.cq.lose();
+        ring.waiting.clear();
+        ring.drained.clear();
+        ring.work.clear();
+        (ring.alive, ring.restless) = (0, 0);
+        self.retired.extend(reads);
+    }
+
     /// `register_sync_cancel`: it waits until what it has found has come to its end.
     pub(crate) fn sync_cancel(&mut self, r: usize, by: Criteria) -> Result<usize, i32> {
+        if let Err(errno) = self.ring(r).may_call(call::SYNC_CANCEL) {
+            self.system_call();
+            return Err(errno);
+        }
         let several = by.all;
         let found = self.cancel_by(r, by, |_| true);
         self.system_call();

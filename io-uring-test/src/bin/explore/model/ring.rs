@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::cqueue::Cq;
 use super::operation::Entry;
+use super::restrict::Restrictions;
 use super::setup::Built;
 use super::squeue::Sq;
 
@@ -101,6 +102,10 @@ pub(crate) struct Ring {
     pub(crate) workers: bool,
     /// Whether it is, is for the kernel to say.
     pub(crate) taskrun_is_open: bool,
+    /// A resize was only half done: the kernel has left the memory in which the program looks.
+    pub(crate) lost: bool,
+    /// What it may do once it is enabled, if that was said.
+    pub(crate) restrictions: Option<Restrictions>,
     /// How many slots for registered files there are, and the pipes in them.
     pub(crate) slots: Option<Vec<Option<usize>>>,
 }
@@ -127,13 +132,23 @@ impl Ring {
             taskrun_for_nothing: false,
             taskrun_is_open: false,
             workers: false,
+            lost: false,
+            restrictions: None,
             slots: None,
         }
+    }
+
+    /// What has not ended.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Entry> {
+        let waiting = self.waiting.iter().flat_map(|waiting| &waiting.chain);
+        let drained = self.drained.iter().flat_map(|drained| &drained.chain);
+        waiting.chain(drained).chain(self.work.iter().flat_map(|work| work.chain()))
     }
 
     /// Whether something waits for the task to ask for events, which a flag shows.
     pub(crate) fn taskrun(&self) -> bool {
         self.built.taskrun_flag
+            && !self.lost
             && (self.taskrun_for_nothing || self.defers && !self.work.is_empty())
     }
 

@@ -229,7 +229,14 @@ impl Model {
             let batch = std::mem::take(&mut self.ring(r).work);
             for work in batch {
                 match work {
-                    Work::Start(chain) => self.start(r, chain, false),
+                    Work::Start(chain) => {
+                        // A message overtakes what is done in the same round; unless the task gives way
+                        // to others in between, which ends the round.
+                        let message = matches!(chain[0].op, Op::Message { ring, .. } if ring == r);
+                        let ring = self.ring(r);
+                        ring.unordered |= message && !ring.done.is_empty();
+                        self.start(r, chain, false);
+                    }
                     Work::Fail(chain) => {
                         for entry in chain {
                             let result = entry.failed.unwrap_or(-ECANCELED);

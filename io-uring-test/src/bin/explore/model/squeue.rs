@@ -96,7 +96,8 @@ impl Sq {
     }
 
     fn is_the_last_place(&self, len: usize) -> bool {
-        self.head.wrapping_add(len as u32).wrapping_add(1) % self.capacity == 0
+        let next = self.head.wrapping_add(len as u32).wrapping_add(1);
+        self.capacity != 0 && next % self.capacity == 0
     }
 
     fn push_one(&mut self, entry: Entry) {

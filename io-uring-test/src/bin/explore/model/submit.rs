@@ -18,6 +18,10 @@ impl Model {
     /// What `submit` and its kin do, and return.
     pub(crate) fn submit(&mut self, r: usize, want: Option<u64>) -> Result<usize, i32> {
         let ring = self.ring(r);
+        if ring.lost {
+            self.ran_out = false;
+            return Err(ENOTRECOVERABLE);
+        }
         let queued = ring.sq.len();
         let wants = want.is_some_and(|want| want > 0);
         // Nothing to submit, nothing wanted, nothing that waits for somebody to ask.
@@ -31,6 +35,10 @@ impl Model {
     /// What `wait` and its kin do, and return: no call, if what is wanted is there.
     pub(crate) fn wait(&mut self, r: usize, want: u64) -> Result<usize, i32> {
         let ring = self.ring(r);
+        if ring.lost {
+            self.ran_out = false;
+            return Err(ENOTRECOVERABLE);
+        }
         let there = want <= ring.cq.len() as u64;
         if (want == 0 || there) && !ring.cq.overflows() && !ring.taskrun() {
             return Ok(0);
@@ -45,6 +53,10 @@ impl Model {
         submit: usize,
         want: Option<u64>,
     ) -> Result<usize, i32> {
+        if self.ring(r).lost {
+            self.ran_out = false;
+            return Err(ENOTRECOVERABLE);
+        }
         if self.ring(r).disabled {
             self.ran_out = false;
             self.system_call();
@@ -142,6 +154,9 @@ impl Model {
             ring.restless += 1;
             // The whole chain drains, and so does what comes behind it.
             ring.drain_next |= chain.is_some();
+        }
+        if !ring.may_run(entry) {
+            return Some(EACCES);
         }
         if ring.drain_next && chain.is_none() {
             (ring.drain_next, ring.drain_active) = (false, true);

@@ -1,0 +1,43 @@
+//! Another thread looks on.
+
+use super::{Lockstep, Same, same};
+use crate::model::operation::{Entry, Op};
+use crate::model::restrict::opcode;
+
+/// How often NOPs are submitted and reaped while somebody looks on.
+const ROUNDS: usize = 100;
+
+impl Lockstep<'_> {
+    /// Another thread never sees more ready than there is room for.
+    pub(super) fn watch(&mut self, r: usize) -> Same {
+        let ring = self.model.ring(r);
+        let busy = ring.outstanding() > 0 || ring.cq.len() > 0 || ring.cq.overflows();
+        let odd = ring.workers || ring.taskrun() || ring.drain_active;
+        let may = !ring.disabled && !ring.lost && ring.may_do(opcode::NOP, 0);
+        let plain = !ring.built.takes_wide && !ring.built.local;
+        if busy || odd || !may || !plain {
+            return Ok(());
+        }
+        let at_once = ring.sq.capacity.min(8) as usize;
+        let room = ring.cq.capacity as usize;
+        let mut reaped = 0;
+        for _ in 0..ROUNDS {
+            let ring = self.model.ring(r);
+            let nops = (0..at_once).map(|_| Entry::new(0, Op::NOP, 0)).collect();
+            let _ = ring.sq.push(nops);
+            ring.sq.publish();
+            let _ = self.model.submit(r, None);
+            while self.model.ring(r).cq.next().is_some() {
+                reaped += 1;
+            }
+        }
+        say!(self, "// {reaped} NOPs, {at_once} at once, while another thread asks for `status`.");
+        let (real, most) =
+            self.real(r).watched(ROUNDS, at_once).map_err(|e| format!("watched: {e}"))?;
+        same("reaped", &real, &reaped)?;
+        match most <= room {
+            true => Ok(()),
+            false => Err(format!("another thread sees {most} ready, and there is room for {room}")),
+        }
+    }
+}

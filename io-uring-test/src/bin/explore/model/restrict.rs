@@ -1,0 +1,135 @@
+//! Restrictions: what a ring may do, for good.
+//!
+//! - They are listed once, while the ring is disabled, and hold from when it is enabled on.
+//! - An entry completes with -EACCES if its operation is not listed, if it has a flag that is not, or
+//!   lacks one that is required. A register call that is not listed fails with EACCES, before
+//!   anything else is looked at.
+//! - Entering is never forbidden.
+
+use super::errno::{EACCES, ENOTRECOVERABLE};
+use super::operation::{Entry, FIXED_FILE, HARDLINK, LINK, Op, SKIP};
+use super::ring::Ring;
+
+/// Register calls, by the kernel's numbers.
+pub(crate) mod call {
+    pub(crate) const UNREGISTER_FILES: u8 = 3;
+    pub(crate) const FILES_UPDATE: u8 = 6;
+    pub(crate) const RESTRICTIONS: u8 = 11;
+    pub(crate) const ENABLE_RINGS: u8 = 12;
+    pub(crate) const FILES2: u8 = 13;
+    pub(crate) const RING_FDS: u8 = 20;
+    pub(crate) const UNREGISTER_RING_FDS: u8 = 21;
+    pub(crate) const SYNC_CANCEL: u8 = 24;
+    pub(crate) const RESIZE_RINGS: u8 = 33;
+}
+
+/// Operations, by the kernel's numbers.
+pub(crate) mod opcode {
+    pub(crate) const NOP: u8 = 0;
+    pub(crate) const POLL_ADD: u8 = 6;
+    pub(crate) const POLL_REMOVE: u8 = 7;
+    pub(crate) const TIMEOUT: u8 = 11;
+    pub(crate) const TIMEOUT_REMOVE: u8 = 12;
+    pub(crate) const ASYNC_CANCEL: u8 = 14;
+    pub(crate) const CLOSE: u8 = 19;
+    pub(crate) const READ: u8 = 22;
+    pub(crate) const MSG_RING: u8 = 40;
+    pub(crate) const NOP128: u8 = 63;
+}
+
+/// What is listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restrictions {
+    pub(crate) operations: Vec<u8>,
+    pub(crate) allowed: u8,
+    pub(crate) required: u8,
+    pub(crate) calls: Vec<u8>,
+}
+
+impl Restrictions {
+    /// Zero is the plainest list. (An index that cannot be given back would stay for as long as the task:
+    /// that call is always listed.)
+    pub(crate) fn of(raw: u8) -> Self {
+        use self::{call::*, opcode::*};
+        let mut list = Self {
+            operations: vec![NOP, POLL_ADD, READ],
+            calls: vec![UNREGISTER_RING_FDS],
+            ..Self::default()
+        };
+        if raw & 1 != 0 {
+            list.operations.push(ASYNC_CANCEL);
+        }
+        if raw & 2 != 0 {
+            list.operations.extend([POLL_REMOVE, TIMEOUT, TIMEOUT_REMOVE, CLOSE, MSG_RING]);
+        }
+        if raw & 4 != 0 {
+            list.calls.push(SYNC_CANCEL);
+        }
+        if raw & 8 != 0 {
+            list.calls.extend([UNREGISTER_FILES, FILES_UPDATE, FILES2]);
+        }
+        if raw & 0x10 != 0 {
+            list.calls.extend([ENABLE_RINGS, RING_FDS, RESIZE_RINGS]);
+        }
+        (list.allowed, list.required) = match raw >> 5 {
+            0..3 => (LINK | HARDLINK | SKIP, 0),
+            3 | 4 => (!0, 0),
+            5 | 6 => (0, 0),
+            _ => (0, LINK),
+        };
+        list
+    }
+}
+
+impl Op {
+    pub(crate) fn opcode(&self, wide: bool) -> u8 {
+        use self::opcode::*;
+        match self {
+            Self::Nop { .. } if wide => NOP128,
+            Self::Nop { .. } | Self::NoSuchOpcode | Self::Ioprio => NOP,
+            Self::ReadNothing | Self::Read { .. } | Self::ReadSlot { .. } => READ,
+            Self::Poll { .. } => POLL_ADD,
+            Self::Timeout => TIMEOUT,
+            Self::Cancel { .. } | Self::CancelAny { .. } => ASYNC_CANCEL,
+            Self::PollRemove { .. } => POLL_REMOVE,
+            Self::TimeoutRemove { .. } => TIMEOUT_REMOVE,
+            Self::Message { .. } => MSG_RING,
+            Self::CloseSlot { .. } => CLOSE,
+        }
+    }
+}
+
+impl Ring {
+    /// What holds now.
+    fn restrictions(&self) -> Option<&Restrictions> {
+        self.restrictions.as_ref().filter(|_| !self.disabled)
+    }
+
+    /// Whether an entry may run.
+    pub(crate) fn may_run(&self, entry: &Entry) -> bool {
+        // Where all entries are wide, none has an operation of its own for that.
+        let wide = entry.wide && self.built.mixed_sq;
+        let slot = matches!(entry.op, Op::ReadSlot { .. });
+        self.may_do(entry.op.opcode(wide), entry.flags | if slot { FIXED_FILE } else { 0 })
+    }
+
+    /// Whether it may run an operation, with these flags of its entry.
+    pub(crate) fn may_do(&self, operation: u8, flags: u8) -> bool {
+        self.restrictions().is_none_or(|list| {
+            list.operations.contains(&operation)
+                && flags & list.required == list.required
+                && flags & !(list.allowed | list.required) == 0
+        })
+    }
+
+    /// Whether it may make a register call; none, if it is lost.
+    pub(crate) fn may_call(&self, call: u8) -> Result<(), i32> {
+        if self.lost {
+            return Err(ENOTRECOVERABLE);
+        }
+        match self.restrictions() {
+            Some(list) if !list.calls.contains(&call) => Err(EACCES),
+            _ => Ok(()),
+        }
+    }
+}
