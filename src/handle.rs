@@ -92,8 +92,8 @@ pub(crate) mod sealed {
     }
 }
 
-/// What holds a ring open: an [`OwnedFd`], or [`Local`]; in tests, the pretend kernel of the cargo
-/// feature `pretend-kernel`.
+/// What holds a ring open: an [`OwnedFd`], or [`Local`]; in tests, the mock kernel of the cargo
+/// feature `mock-kernel`.
 pub trait Handle: sealed::Sealed {}
 
 impl sealed::Sealed for OwnedFd {

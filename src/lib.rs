@@ -1,7 +1,7 @@
 #![doc = include_str!("docs/crate.md")]
 #![no_std]
 
-#[cfg(any(test, fuzzing, feature = "pretend-kernel", feature = "std"))]
+#[cfg(any(test, fuzzing, feature = "mock-kernel", feature = "std"))]
 extern crate std;
 
 // From the kernel's names down to the ring: what stands below uses what stands above.
@@ -27,7 +27,7 @@ mod register;
 mod ring;
 
 pub mod guide;
-#[cfg(all(any(test, feature = "pretend-kernel"), not(rustix_uring_loom)))]
+#[cfg(all(any(test, feature = "mock-kernel"), not(rustix_uring_loom)))]
 pub mod mock;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -1,7 +1,7 @@
-//! On the kernel that runs, on one that is pretended, and with an eye on memory.
+//! On the kernel that runs, on a mock kernel, and with an eye on memory.
 
 mod memory;
-mod pretended;
+mod mock;
 mod real;
 
 use std::alloc::{GlobalAlloc, Layout};

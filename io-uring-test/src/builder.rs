@@ -298,7 +298,7 @@ fn dontfork() -> Result {
 }
 
 /// Two rings over one descriptor, taking turns.
-fn from_fd<S: squeue::EntryMarker, C: cqueue::EntryMarker>() -> Result {
+fn from_fd<S: squeue::Kind, C: cqueue::Kind>() -> Result {
     let mut maker = IoUring::<S, C>::builder().build(4)?;
     works(&mut maker, 3)?;
     let params = *maker.params();

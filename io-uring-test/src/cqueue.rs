@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::ensure;
-use rustix_uring::cqueue::{Entry, Entry32, EntryMarker, Mixed, Uniform};
+use rustix_uring::cqueue::{Entry, Entry32, EntryMarker, Kind, Mixed};
 use rustix_uring::opcode::MsgRingData;
 use rustix_uring::squeue::{self, Flags};
 use rustix_uring::types::{SubmitArgs, Timespec};
@@ -69,14 +69,14 @@ fn forgotten_view(ring: &mut dyn Ring) -> Result {
 }
 
 /// A ring of eight and sixteen places, of which these have been used.
-fn ring_at<C: EntryMarker>(place: u64) -> Result<IoUring<squeue::Entry, C>> {
+fn ring_at<C: Kind>(place: u64) -> Result<IoUring<squeue::Entry, C>> {
     let mut ring = IoUring::builder().build(8)?;
     works(&mut ring, place)?;
     Ok(ring)
 }
 
 /// Has these NOPs completed.
-fn nops<C: EntryMarker>(ring: &mut IoUring<squeue::Entry, C>, user_data: &[u64]) -> Result {
+fn nops<C: Kind>(ring: &mut IoUring<squeue::Entry, C>, user_data: &[u64]) -> Result {
     let entries: Vec<_> = user_data.iter().map(|n| nop(*n)).collect();
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe { ring.submission().push_multiple(&entries) }?;
@@ -84,7 +84,7 @@ fn nops<C: EntryMarker>(ring: &mut IoUring<squeue::Entry, C>, user_data: &[u64])
     Ok(())
 }
 
-fn iteration<C: EntryMarker>() -> Result {
+fn iteration<C: Kind>() -> Result {
     for place in 0..20 {
         let mut ring = ring_at::<C>(place)?;
         nops(&mut ring, &[1, 2, 3, 4, 5])?;
@@ -113,7 +113,7 @@ fn iteration<C: EntryMarker>() -> Result {
     Ok(())
 }
 
-fn fill<C: EntryMarker>() -> Result {
+fn fill<C: Kind>() -> Result {
     for place in 0..20 {
         let mut ring = ring_at::<C>(place)?;
         nops(&mut ring, &[1, 2, 3, 4, 5])?;
@@ -128,7 +128,7 @@ fn fill<C: EntryMarker>() -> Result {
     Ok(())
 }
 
-fn as_slices<C: Uniform>() -> Result {
+fn as_slices<C: EntryMarker>() -> Result {
     for place in 0..20 {
         let mut ring = ring_at::<C>(place)?;
         nops(&mut ring, &[1, 2, 3, 4, 5])?;

@@ -12,11 +12,11 @@ use rustix_uring::{Errno, IoUring, Probe, SetupFlags};
 use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("build_in", &[NO_MMAP], build_in),
+    Case::kinds("build_in_memory", &[NO_MMAP], build_in_memory),
     Case::once("build_in_refused", &[NO_MMAP], build_in_refused),
     Case::once("build_in_unwritable", &[NO_MMAP], build_in_unwritable),
     Case::once("memory_without_index_array", &[NO_MMAP, NO_SQARRAY], memory_without_index_array),
-    Case::once("build_registered_in", &[NO_MMAP], build_registered_in),
+    Case::once("build_registered_in_memory", &[NO_MMAP], build_registered_in_memory),
     Case::once("build_registered_in_limit", &[NO_MMAP], build_registered_in_limit),
 ];
 
@@ -34,7 +34,7 @@ const SETUPS: [Setup; 6] = [
 ];
 
 /// Every place of both queues is used, in memory of just the size that was said.
-fn build_in(ring: &mut dyn Ring) -> Result {
+fn build_in_memory(ring: &mut dyn Ring) -> Result {
     let kind = ring.kind();
     for setup in SETUPS {
         let pages = Pages::new(kind.memory_size(&setup)?)?;
@@ -42,7 +42,7 @@ fn build_in(ring: &mut dyn Ring) -> Result {
         // SAFETY: the pages are ours; what they hold at first makes no difference.
         unsafe { pages.all().cast::<u8>().write_bytes(0xaa, pages.all().len()) };
         // SAFETY: the pages outlive the ring, and its operations, which are reaped.
-        let mut ring = unsafe { kind.build_in(&setup, pages.all()) }?;
+        let mut ring = unsafe { kind.build_in_memory(&setup, pages.all()) }?;
         let params = *ring.params();
         assert!(params.setup_flags().contains(SetupFlags::NO_MMAP.union(kind.flags)));
         ring.works(3)?;
@@ -68,7 +68,7 @@ fn build_in_refused() -> Result {
     };
     let refused = |start, len| {
         // SAFETY: no ring comes of it; the guard is not touched but by the kernel, which is to see.
-        unsafe { builder.build_in(64, part(start, len)) }.err()
+        unsafe { builder.build_in_memory(64, part(start, len)) }.err()
     };
     assert_eq!(refused(0, size - 1), Some(Errno::INVAL));
     assert_eq!(refused(64, size), Some(Errno::INVAL));
@@ -88,16 +88,16 @@ fn build_in_unwritable() -> Result {
         // SAFETY: the pages are ours, and nobody looks there.
         unsafe { mprotect(start, size, flags) }?;
         // SAFETY: no ring comes of it.
-        let refused = unsafe { builder.build_in(64, pages.all()).err() };
+        let refused = unsafe { builder.build_in_memory(64, pages.all()).err() };
         assert_eq!(refused, Some(Errno::FAULT));
         // SAFETY: as above.
-        let refused = unsafe { builder.build_registered_in(64, pages.all()).err() };
+        let refused = unsafe { builder.build_registered_in_memory(64, pages.all()).err() };
         assert_eq!(refused, Some(Errno::FAULT));
     }
     // SAFETY: as above.
     unsafe { mprotect(start, size, MprotectFlags::READ | MprotectFlags::WRITE) }?;
     // SAFETY: the pages outlive the ring.
-    let mut ring = unsafe { builder.build_in(64, pages.all()) }?;
+    let mut ring = unsafe { builder.build_in_memory(64, pages.all()) }?;
     works(&mut ring, 5)
 }
 
@@ -111,17 +111,17 @@ fn memory_without_index_array() -> Result {
     for builder in [&with, &builder] {
         let pages = Pages::new(builder.memory_size(entries)?)?;
         // SAFETY: the pages outlive the ring, and its operations, which are reaped.
-        let mut ring = unsafe { builder.build_in(entries, pages.all()) }?;
+        let mut ring = unsafe { builder.build_in_memory(entries, pages.all()) }?;
         works(&mut ring, 2 * u64::from(entries))?;
         let short = NonNull::slice_from_raw_parts(pages.all().cast(), pages.all().len() - 1);
         // SAFETY: no ring comes of it.
-        let refused = unsafe { builder.build_in(entries, short) }.err();
+        let refused = unsafe { builder.build_in_memory(entries, short) }.err();
         assert_eq!(refused, Some(Errno::INVAL));
     }
     Ok(())
 }
 
-fn build_registered_in() -> Result {
+fn build_registered_in_memory() -> Result {
     let builder = <IoUring>::builder();
     let pages = Pages::new(builder.memory_size(8)?)?;
     let open = || -> Result<Vec<_>> {
@@ -136,7 +136,7 @@ fn build_registered_in() -> Result {
     let before = open()?;
     {
         // SAFETY: the pages outlive the ring, and its operations, which are reaped.
-        let mut ring = unsafe { builder.build_registered_in(8, pages.all()) }?;
+        let mut ring = unsafe { builder.build_registered_in_memory(8, pages.all()) }?;
         assert_eq!(open()?, before);
         assert!(ring.registered_index().is_some());
         works(&mut ring, 50)?;
@@ -159,7 +159,7 @@ fn build_registered_in_limit() -> Result {
         // Not the same again: a ring that is taken apart still writes there.
         let pages = (0..17).map(|_| Pages::new(size)).collect::<Result<Vec<_>>>()?;
         // SAFETY: the pages outlive the rings, and their operations, which are reaped.
-        let build = |pages: &Pages| unsafe { builder.build_registered_in(2, pages.all()) };
+        let build = |pages: &Pages| unsafe { builder.build_registered_in_memory(2, pages.all()) };
         let mut rings = pages[..16].iter().map(build).collect::<Result<Vec<_>, _>>()?;
         assert_eq!(build(&pages[16]).err(), Some(Errno::BUSY));
         for ring in &mut rings {

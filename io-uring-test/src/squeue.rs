@@ -6,7 +6,7 @@ pub(crate) mod rewind;
 
 use std::panic::{self, AssertUnwindSafe};
 
-use rustix_uring::squeue::{Entry, Entry128, PushError, Rewind, Sqe, Uniform};
+use rustix_uring::squeue::{Entry, Entry128, FixedSize, PushError, Rewind, Sqe};
 use rustix_uring::{EnterFlags, Errno, IoUring, SetupFlags};
 
 use crate::harness::Need::*;
@@ -197,12 +197,12 @@ fn clear(ring: &mut dyn Ring) -> Result {
     expect(ring, 20..36)
 }
 
-fn truncate<S: Uniform>() -> Result {
+fn truncate<S: FixedSize>() -> Result {
     let mut ring = IoUring::<S>::builder().setup_r_disabled().build(8)?;
     {
         let (submitter, mut queue, _) = ring.split();
         // SAFETY: NOPs use no memory and no descriptor.
-        unsafe { queue.push_multiple(&nops(0..8)) }?;
+        unsafe { queue.push_each(8, |i| nop(i as u64)) }?;
         queue.sync();
         // SAFETY: as above; and nothing is taken of a ring that is disabled.
         let refused = unsafe { submitter.enter(8, 0, EnterFlags::empty(), None) };
@@ -213,7 +213,7 @@ fn truncate<S: Uniform>() -> Result {
             assert_eq!(queue.len(), 8);
             queue.truncate(3);
             assert_eq!(queue.len(), 3);
-            queue.push(&nop(9))?;
+            queue.push_any(&nop(9))?;
         }
         submitter.register_enable_rings()?;
     }
@@ -223,18 +223,18 @@ fn truncate<S: Uniform>() -> Result {
 }
 
 /// What is taken back of a ring that nobody else has never runs, and it takes no promise.
-fn take_back_safely<S: Uniform>() -> Result {
+fn take_back_safely<S: FixedSize>() -> Result {
     let mut ring = IoUring::<S>::builder().build(8)?;
     for round in 0..10 {
         // SAFETY: NOPs use no memory and no descriptor.
-        unsafe { ring.submission().push_multiple(&nops(0..6)) }?;
+        unsafe { ring.submission().push_each(6, |i| nop(i as u64)) }?;
         assert_eq!(ring.truncate(7), Ok(()));
         assert_eq!(ring.submission().len(), 6);
         assert_eq!(ring.truncate(2), Ok(()));
         assert_eq!(ring.submit_and_wait(2), Ok(2), "round {round}");
         assert!(ring.completion().map(|cqe| cqe.user_data()).eq([0, 1]));
         // SAFETY: as above.
-        unsafe { ring.submission().push_multiple(&nops(0..6)) }?;
+        unsafe { ring.submission().push_each(6, |i| nop(i as u64)) }?;
         assert_eq!(ring.clear(), Ok(()));
         assert_eq!(ring.submit(), Ok(0));
         assert_eq!(ring.completion().count(), 0);

@@ -134,7 +134,7 @@ fn take(ifq: &mut Ifq, memory: &Pages, received: Received, at: usize) -> Result<
 
 fn receive_on<C>(mut ring: IoUring<squeue::Entry, C>) -> Result
 where
-    C: cqueue::EntryMarker + Into<Completion>,
+    C: cqueue::Kind + Into<Completion>,
 {
     const TOTAL: usize = 64 << 20;
     let memory = area(256)?;

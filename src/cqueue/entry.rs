@@ -5,7 +5,7 @@ use core::ops::{Deref, DerefMut};
 
 use rustix::io::Errno;
 
-use crate::sqe::{PAD, QUIESCE};
+use crate::sqe::{PAD_USER_DATA, QUIESCE_USER_DATA};
 use crate::sys;
 
 /// A completion of 16 bytes, `struct io_uring_cqe`: which request, with what result.
@@ -117,14 +117,14 @@ impl Entry {
     /// [`Mixed`](crate::squeue::Mixed) submission queue, which a broken chain has cancelled.
     #[inline]
     pub const fn is_pad(&self) -> bool {
-        self.user_data == PAD
+        self.user_data == PAD_USER_DATA
     }
 
     /// Whether this is the completion of a cancellation that
     /// [`quiesce`](crate::IoUring::quiesce) pushed. You may see one after it failed. Ignore it.
     #[inline]
     pub const fn is_quiesce(&self) -> bool {
-        self.user_data == QUIESCE
+        self.user_data == QUIESCE_USER_DATA
     }
 }
 

@@ -34,7 +34,7 @@ mod sealed {
 
     pub trait Sealed: Sized {
         /// What lies in one place.
-        type Place: Copy;
+        type Slot: Copy;
         /// What asks the kernel for such a queue.
         const SETUP: SetupFlags;
 
@@ -44,7 +44,7 @@ mod sealed {
         ///
         /// Everything from `head` to `tail` is published and not given back.
         unsafe fn take(
-            places: NonNull<Place<Self::Place>>,
+            places: NonNull<Place<Self::Slot>>,
             mask: u32,
             head: &mut u32,
             tail: u32,
@@ -54,7 +54,7 @@ mod sealed {
 use sealed::Sealed;
 
 /// A kind of completion queue, and what it yields: [`Entry`], [`Entry32`] or [`Mixed`].
-pub trait EntryMarker: Sealed + Copy + Debug + Into<Entry> + 'static {
+pub trait Kind: Sealed + Copy + Debug + Into<Entry> + 'static {
     /// The number that the submission was given.
     fn user_data(&self) -> u64;
 
@@ -62,10 +62,13 @@ pub trait EntryMarker: Sealed + Copy + Debug + Into<Entry> + 'static {
     fn set_user_data(&mut self, user_data: u64);
 }
 
-/// A kind of completion queue whose completions all have one size: all but [`Mixed`].
-pub trait Uniform: EntryMarker + Sealed<Place = Self> {}
-impl Uniform for Entry {}
-impl Uniform for Entry32 {}
+/// A completion, which is also the kind of a queue that holds nothing else: [`Entry`] or [`Entry32`].
+///
+/// Code that is generic over completions, as it is written for the `io-uring` crate, has this bound.
+/// The wider idea, with [`Mixed`], is [`Kind`].
+pub trait EntryMarker: Kind + Sealed<Slot = Self> {}
+impl EntryMarker for Entry {}
+impl EntryMarker for Entry32 {}
 
 /// Copies the place at `head`, and moves `head` behind it.
 ///
@@ -81,14 +84,14 @@ unsafe fn next_place<T: Copy>(places: NonNull<Place<T>>, mask: u32, head: &mut u
 }
 
 macro_rules! kinds {
-    ($($Kind:ident: $setup:expr, $Place:ty, |$places:ident, $mask:ident, $head:ident, $tail:ident| $take:expr;)*) => { $(
+    ($($Kind:ident: $setup:expr, $Slot:ty, |$places:ident, $mask:ident, $head:ident, $tail:ident| $take:expr;)*) => { $(
         impl Sealed for $Kind {
-            type Place = $Place;
+            type Slot = $Slot;
             const SETUP: SetupFlags = $setup;
 
             #[inline(always)]
             unsafe fn take(
-                $places: NonNull<Place<$Place>>,
+                $places: NonNull<Place<$Slot>>,
                 $mask: u32,
                 $head: &mut u32,
                 $tail: u32,
@@ -97,7 +100,7 @@ macro_rules! kinds {
             }
         }
 
-        impl EntryMarker for $Kind {
+        impl Kind for $Kind {
             #[inline]
             fn user_data(&self) -> u64 {
                 Entry::user_data(self)
@@ -151,10 +154,10 @@ impl Entry {
 }
 
 /// A view of the ring's completion queue. See the [module](self).
-pub struct CompletionQueue<'a, C: EntryMarker = Entry> {
+pub struct CompletionQueue<'a, C: Kind = Entry> {
     cq: &'a Cq,
     /// Copies of what does not change, and our own positions.
-    places: NonNull<Place<C::Place>>,
+    places: NonNull<Place<C::Slot>>,
     mask: u32,
     head: u32,
     tail: u32,
@@ -162,9 +165,9 @@ pub struct CompletionQueue<'a, C: EntryMarker = Entry> {
 
 // SAFETY: the view is the only one there is, and everything that it points to outlives the ring
 // that it borrows from; which thread uses it makes no difference.
-unsafe impl<C: EntryMarker> Send for CompletionQueue<'_, C> {}
+unsafe impl<C: Kind> Send for CompletionQueue<'_, C> {}
 
-impl<'a, C: EntryMarker> CompletionQueue<'a, C> {
+impl<'a, C: Kind> CompletionQueue<'a, C> {
     /// # Safety
     ///
     /// No other view of the queue exists while this one does.
@@ -282,7 +285,7 @@ impl<'a, C: EntryMarker> CompletionQueue<'a, C> {
 }
 
 #[cfg(not(rustix_uring_loom))]
-impl<C: Uniform> CompletionQueue<'_, C> {
+impl<C: EntryMarker> CompletionQueue<'_, C> {
     /// What is ready, oldest first, without a copy: up to the end of the memory, and from its
     /// start. [`consume`](Self::consume) goes past it.
     #[inline]
@@ -311,7 +314,7 @@ impl<C: Uniform> CompletionQueue<'_, C> {
     }
 }
 
-impl<C: EntryMarker> Iterator for CompletionQueue<'_, C> {
+impl<C: Kind> Iterator for CompletionQueue<'_, C> {
     type Item = C;
 
     #[inline]
@@ -329,21 +332,21 @@ impl<C: EntryMarker> Iterator for CompletionQueue<'_, C> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         // On mixed queues, all of it may be filler: messages can post as much as they like.
         let places = self.len();
-        let least = if size_of::<C>() == size_of::<C::Place>() { places } else { 0 };
+        let least = if size_of::<C>() == size_of::<C::Slot>() { places } else { 0 };
         (least, Some(places))
     }
 }
 
-impl<C: Uniform> ExactSizeIterator for CompletionQueue<'_, C> {}
+impl<C: EntryMarker> ExactSizeIterator for CompletionQueue<'_, C> {}
 
-impl<C: EntryMarker> Drop for CompletionQueue<'_, C> {
+impl<C: Kind> Drop for CompletionQueue<'_, C> {
     #[inline]
     fn drop(&mut self) {
         self.give_back();
     }
 }
 
-impl<C: EntryMarker> Debug for CompletionQueue<'_, C> {
+impl<C: Kind> Debug for CompletionQueue<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CompletionQueue")
             .field("len", &self.len())

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use std::vec::Vec;
 
 use super::*;
-use crate::mock::bare::{Kernel, Pretend};
+use crate::mock::bare::{Kernel, Mock};
 use crate::shared::KernelU32;
 use crate::squeue;
 
@@ -12,8 +12,8 @@ const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
 /// Miri takes its time.
 const ROUNDS: u64 = if cfg!(miri) { 30 } else { 2000 };
 
-fn ring<C: EntryMarker>(entries: u32, start: u32) -> Pretend {
-    Pretend::new::<squeue::Entry, C>(entries, start)
+fn ring<C: Kind>(entries: u32, start: u32) -> Mock {
+    Mock::new::<squeue::Entry, C>(entries, start)
 }
 
 fn big(user_data: u64) -> [u64; 2] {
@@ -22,7 +22,7 @@ fn big(user_data: u64) -> [u64; 2] {
 
 /// Posts `n` completions with increasing numbers, each big where `is_big` says so, while reaping
 /// now and then.
-fn all_arrive<C: EntryMarker>(start: u32, is_big: fn(u64) -> bool, check: impl Fn(&C)) {
+fn all_arrive<C: Kind>(start: u32, is_big: fn(u64) -> bool, check: impl Fn(&C)) {
     let mut ring = ring::<C>(8, start);
     let (mut queue, mut kernel) = ring.split_cq::<C>();
     let (mut posted, mut seen) = (VecDeque::new(), 0);

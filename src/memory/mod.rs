@@ -162,7 +162,7 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// As for [`Builder::build_in`](crate::Builder::build_in).
+    /// As for [`Builder::build_in_memory`](crate::Builder::build_in_memory).
     pub(crate) unsafe fn callers(
         areas: Areas,
         memory: NonNull<[u8]>,
@@ -186,7 +186,7 @@ impl Memory {
     }
 
     /// Memory in two parts, without a kernel behind it.
-    #[cfg(all(any(test, fuzzing, feature = "pretend-kernel"), not(rustix_uring_loom)))]
+    #[cfg(all(any(test, fuzzing, feature = "mock-kernel"), not(rustix_uring_loom)))]
     pub(crate) fn parts(ring: NonNull<u8>, ring_len: usize, sqes: NonNull<u8>, len: usize) -> Self {
         Self::Callers { ring, sqes, areas: Areas { ring: ring_len, sqes: len } }
     }

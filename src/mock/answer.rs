@@ -155,7 +155,7 @@ fn vectors(array: *const u8, count: u32) -> Result<Vec<Span>, Errno> {
 ///
 /// ```
 /// use std::time::Duration;
-/// use rustix_uring::{Errno, pretend::Answer};
+/// use rustix_uring::{Errno, mock::Answer};
 ///
 /// Answer::result(5); // it completes at once, with 5
 /// Answer::error(Errno::CONNRESET); // or with an error
@@ -163,7 +163,7 @@ fn vectors(array: *const u8, count: u32) -> Result<Vec<Span>, Errno> {
 /// Answer::result(5).after(Duration::from_secs(1)); // not before somebody has waited for a second
 /// Answer::result(5).then(Answer::result(6)); // multishot: two completions, the first with `more`
 /// Answer::pending(); // it is in flight until it is cancelled, or `Kernel::complete` completes it
-/// Answer::refuse(Errno::BUSY); // it is not taken, and stays queued
+/// Answer::leave_queued(Errno::BUSY); // it is not taken, and stays queued
 /// ```
 #[derive(Debug)]
 #[must_use]
@@ -172,16 +172,16 @@ pub struct Answer {
     pub(super) pieces: VecDeque<Piece>,
     /// More is to come that is not in `pieces`.
     pub(super) open: bool,
-    pub(super) stubborn: bool,
+    pub(super) uncancellable: bool,
 }
 
 /// Answers that are more than completions.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Special {
     Usual,
-    Refuse(Errno),
+    LeaveQueued(Errno),
     /// It completes, and nothing behind it is taken.
-    Reject,
+    FailAtSubmit,
 }
 
 /// One completion.
@@ -202,7 +202,7 @@ pub(super) enum Outcome {
 
 impl Answer {
     fn new(special: Option<Special>, open: bool) -> Self {
-        Self { special, pieces: VecDeque::new(), open, stubborn: false }
+        Self { special, pieces: VecDeque::new(), open, uncancellable: false }
     }
 
     fn one(outcome: Outcome) -> Self {
@@ -246,21 +246,21 @@ impl Answer {
     }
 
     /// It is done, and no completion says so.
-    pub fn silent() -> Self {
+    pub fn no_cqe() -> Self {
         Self::new(None, false)
     }
 
     /// It is not taken. If it is the first of its enter call, that fails with this errno; else the
     /// call returns how many were taken before. The next one comes to it again.
-    pub fn refuse(errno: Errno) -> Self {
-        Self::new(Some(Special::Refuse(errno)), false)
+    pub fn leave_queued(errno: Errno) -> Self {
+        Self::new(Some(Special::LeaveQueued(errno)), false)
     }
 
     /// It completes with this error, as an entry does that the kernel refuses to start: the call
     /// takes none behind it, unless the ring has
     /// [`setup_submit_all`](crate::Builder::setup_submit_all).
-    pub fn reject(errno: Errno) -> Self {
-        Self { special: Some(Special::Reject), ..Self::error(errno) }
+    pub fn fail_at_submit(errno: Errno) -> Self {
+        Self { special: Some(Special::FailAtSubmit), ..Self::error(errno) }
     }
 
     fn last(&mut self, change: impl FnOnce(&mut Piece)) {
@@ -282,7 +282,7 @@ impl Answer {
     }
 
     /// The completion has these 16 bytes more, on rings that have room for them.
-    pub fn big(mut self, big: [u64; 2]) -> Self {
+    pub fn big_cqe(mut self, big: [u64; 2]) -> Self {
         self.last(|piece| piece.big = Some(big));
         self
     }
@@ -298,13 +298,13 @@ impl Answer {
     pub fn then(mut self, mut next: Self) -> Self {
         self.pieces.append(&mut next.pieces);
         self.open |= next.open;
-        self.stubborn |= next.stubborn;
+        self.uncancellable |= next.uncancellable;
         self
     }
 
     /// No cancellation finds it, as direct I/O.
-    pub fn stubborn(mut self) -> Self {
-        self.stubborn = true;
+    pub fn uncancellable(mut self) -> Self {
+        self.uncancellable = true;
         self
     }
 }
@@ -324,7 +324,7 @@ pub(super) struct InFlight {
     end: Duration,
     pieces: VecDeque<(Duration, Piece)>,
     open: bool,
-    stubborn: bool,
+    uncancellable: bool,
 }
 
 impl InFlight {
@@ -335,7 +335,7 @@ impl InFlight {
             end: now,
             pieces: VecDeque::new(),
             open: false,
-            stubborn: false,
+            uncancellable: false,
         };
         new.go_on(answer, now);
         new
@@ -348,12 +348,12 @@ impl InFlight {
             self.end = self.end.saturating_add(piece.after);
             self.pieces.push_back((self.end, piece));
         }
-        (self.open, self.stubborn) = (answer.open, answer.stubborn);
+        (self.open, self.uncancellable) = (answer.open, answer.uncancellable);
     }
 
     /// Ends it, if that is possible.
     pub(super) fn cancel(&mut self, now: Duration) -> bool {
-        if self.stubborn {
+        if self.uncancellable {
             return false;
         }
         self.pieces.clear();

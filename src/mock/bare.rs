@@ -1,4 +1,4 @@
-//! A pretend ring without a script: the queues' unit tests are its kernel, step by step, and drive
+//! A mock ring without a script: the queues' unit tests are its kernel, step by step, and drive
 //! it through states that take a real ring years, as positions that wrap.
 
 use super::region::Region;
@@ -8,35 +8,32 @@ use crate::shared::{Cq, Ordering, Settings, Sq};
 use crate::squeue::{self, Sqe, SubmissionQueue};
 
 /// A ring and the kernel behind it.
-pub(crate) struct Pretend {
+pub(crate) struct Mock {
     sq: Sq,
     cq: Cq,
     mixed: bool,
     region: Region,
 }
 
-impl Pretend {
+impl Mock {
     /// A ring of `entries` places on each side, whose positions all are at `start`.
-    pub(crate) fn new<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
-        entries: u32,
-        start: u32,
-    ) -> Self {
+    pub(crate) fn new<S: squeue::Kind, C: cqueue::Kind>(entries: u32, start: u32) -> Self {
         let region = Region::new::<S, C>(entries, entries, start);
         // SAFETY: the queues are dropped before the memory, and there are no others over it.
         let (sq, cq) = unsafe {
             region.memory().queues(
                 &region.params(),
-                Shape::of::<S::Place, C::Place>(),
+                Shape::of::<S::Slot, C::Slot>(),
                 Settings::default(),
             )
         }
         .unwrap();
-        let mixed = size_of::<C>() != size_of::<C::Place>();
+        let mixed = size_of::<C>() != size_of::<C::Slot>();
         Self { sq, cq, mixed, region }
     }
 
-    pub(crate) fn posting_pads(mut self) -> Self {
-        self.sq.settings.posting_pads = true;
+    pub(crate) fn post_pad_cqes(mut self) -> Self {
+        self.sq.settings.post_pad_cqes = true;
         self
     }
 
@@ -45,26 +42,22 @@ impl Pretend {
         self
     }
 
-    pub(crate) fn submission<S: squeue::EntryMarker>(&mut self) -> SubmissionQueue<'_, S> {
+    pub(crate) fn submission<S: squeue::Kind>(&mut self) -> SubmissionQueue<'_, S> {
         self.split_sq().0
     }
 
-    pub(crate) fn completion<C: cqueue::EntryMarker>(&mut self) -> CompletionQueue<'_, C> {
+    pub(crate) fn completion<C: cqueue::Kind>(&mut self) -> CompletionQueue<'_, C> {
         self.split_cq().0
     }
 
     /// A view, and the kernel beside it.
-    pub(crate) fn split_sq<S: squeue::EntryMarker>(
-        &mut self,
-    ) -> (SubmissionQueue<'_, S>, Kernel<'_>) {
+    pub(crate) fn split_sq<S: squeue::Kind>(&mut self) -> (SubmissionQueue<'_, S>, Kernel<'_>) {
         // SAFETY: we are borrowed mutably, so there is no other view.
         (unsafe { SubmissionQueue::new(&self.sq) }, Kernel(self))
     }
 
     /// A view, and the kernel beside it.
-    pub(crate) fn split_cq<C: cqueue::EntryMarker>(
-        &mut self,
-    ) -> (CompletionQueue<'_, C>, Kernel<'_>) {
+    pub(crate) fn split_cq<C: cqueue::Kind>(&mut self) -> (CompletionQueue<'_, C>, Kernel<'_>) {
         // SAFETY: we are borrowed mutably, so there is no other view.
         (unsafe { CompletionQueue::new(&self.cq) }, Kernel(self))
     }
@@ -75,7 +68,7 @@ impl Pretend {
 }
 
 /// The kernel's side of a ring.
-pub(crate) struct Kernel<'a>(&'a Pretend);
+pub(crate) struct Kernel<'a>(&'a Mock);
 
 impl Kernel<'_> {
     /// Where the program has given its completions back to.

@@ -3,7 +3,7 @@
 //! The queues lie in plain memory, and what the kernel would do, a [`Script`] says: it gets each
 //! submission, and returns an [`Answer`]. There are no system calls, so this works where io_uring
 //! is forbidden, and under Miri; nothing happens by chance, and no real time passes. With the cargo
-//! feature `pretend-kernel`. (Entries carry addresses as numbers: `-Zmiri-permissive-provenance`
+//! feature `mock-kernel`. (Entries carry addresses as numbers: `-Zmiri-permissive-provenance`
 //! tells Miri that this is meant.)
 //!
 //! The ring is an [`IoUring`] as any other, but for its third parameter: held open by a [`Kernel`] in
@@ -58,7 +58,7 @@
 //!     _ => Answer::usual(),
 //! });
 //! // SAFETY: the script gives no other answers than `bytes`, `error` and `usual`.
-//! let mut ring = unsafe { <IoUring>::builder().build_pretend(8, script) }?;
+//! let mut ring = unsafe { <IoUring>::builder().build_mock(8, script) }?;
 //!
 //! // The first wait ends early.
 //! ring.kernel().interrupt();
@@ -71,7 +71,7 @@
 //!
 //! Unsafe code trusts the kernel. After a read that completes with 5, it takes five bytes for
 //! initialized, and nothing in a result tells it that a script has made the number up. So
-//! [`build_pretend`](crate::Builder::build_pretend) is `unsafe`. If you call it, you promise for the
+//! [`build_mock`](crate::Builder::build_mock) is `unsafe`. If you call it, you promise for the
 //! script and for everybody who can get at the ring's [`Kernel`]:
 //!
 //! 1. **Results are true.** A result says what the page of the operation says, and it has happened. A
@@ -98,9 +98,9 @@
 //!
 //! These keep the contract for every operation, so that you need not look at them:
 //! [`Answer::usual`], [`bytes`](Answer::bytes), [`pending`](Answer::pending),
-//! [`silent`](Answer::silent), [`refuse`](Answer::refuse), each of them
-//! [`after`](Answer::after) a time or [`stubborn`](Answer::stubborn), and
-//! [`error`](Answer::error) and [`reject`](Answer::reject) if the operation had no effect. So do
+//! [`no_cqe`](Answer::no_cqe), [`leave_queued`](Answer::leave_queued), each of them
+//! [`after`](Answer::after) a time or [`uncancellable`](Answer::uncancellable), and
+//! [`error`](Answer::error) and [`fail_at_submit`](Answer::fail_at_submit) if the operation had no effect. So do
 //! all methods of [`Kernel`] but `post` and `complete`, and `complete` with one of these answers; and
 //! [`Script::default`]. Check every [`result`](Answer::result), `buffer`, `flags`, `big`, `then` and
 //! `post`, and every success of a register call.
@@ -119,8 +119,8 @@
 //!   [`NODROP`](crate::Features::NODROP) they are lost and counted. With
 //!   [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) all wait until events are wanted.
 //!   An SQPOLL ring's thread always sleeps, so that each submit wakes it.
-//! - **Setup** is refused where a kernel would refuse it, and with flags that cannot be pretended: see
-//!   [`build_pretend`](crate::Builder::build_pretend).
+//! - **Setup** is refused where a kernel would refuse it, and with flags that the mock does not have: see
+//!   [`build_mock`](crate::Builder::build_mock).
 //! - **Addresses** are followed as a kernel does: they need no alignment, and null is -EFAULT. Other
 //!   addresses that are not the program's are undefined behavior: no kernel is there to check them.
 //! - **Panics** of a script end the mock. No system call unwinds, so the program may not be prepared
@@ -162,7 +162,7 @@ use crate::handle::{Handle, sealed::Sealed};
 use crate::params::{EnterFlags, Features, SetupFlags};
 use crate::ring::{Builder, IoUring};
 use crate::shared::Ordering;
-use crate::squeue::{self, PAD, Sqe};
+use crate::squeue::{self, PAD_USER_DATA, Sqe};
 use crate::sys::call::{EnterArg, RingName};
 use crate::sys::{self, io_uring_register_op::*};
 use crate::types::Timespec;
@@ -170,7 +170,7 @@ use crate::types::Timespec;
 type Answers = dyn FnMut(&Submission) -> Answer + Send;
 type Registers = dyn FnMut(u32, u32) -> io::Result<u32> + Send;
 
-/// What the other side of a pretend ring does.
+/// What the other side of a mock ring does.
 ///
 /// The default does only what is [usual](Answer::usual).
 pub struct Script {
@@ -237,7 +237,7 @@ impl fmt::Debug for Script {
     }
 }
 
-/// What holds a pretend ring open: the kernel that it has.
+/// What holds a mock ring open: the kernel that it has.
 ///
 /// A clone is the same one. It is for what happens without being asked for: completions by hand,
 /// messages, failures, time.
@@ -304,7 +304,7 @@ impl Kernel {
     /// [pending](Answer::pending), and says whether there is one. If the answer ends with
     /// [`Answer::pending`], it stays in flight.
     ///
-    /// It was taken already: [`Answer::refuse`] and [`Answer::reject`] complete it with their error, and
+    /// It was taken already: [`Answer::leave_queued`] and [`Answer::fail_at_submit`] complete it with their error, and
     /// [`Answer::usual`] with -EINVAL. The answer is part of [the contract](self#the-contract).
     pub fn complete(&self, user_data: u64, answer: Answer) -> bool {
         let mut state = self.state();
@@ -313,8 +313,8 @@ impl Kernel {
         let Some(it) = pending.find(|it| it.sqe.user_data == user_data) else { return false };
         let answer = match answer.special {
             Some(Special::Usual) => Answer::error(Errno::INVAL),
-            Some(Special::Refuse(errno)) => Answer::error(errno),
-            Some(Special::Reject) | None => answer,
+            Some(Special::LeaveQueued(errno)) => Answer::error(errno),
+            Some(Special::FailAtSubmit) | None => answer,
         };
         it.go_on(answer, now);
         state.in_flight.retain(|it| !it.is_over());
@@ -383,22 +383,22 @@ impl Kernel {
         while taken < most {
             let (sqe, rest, places) = self.look(taken, most - taken);
             let known = sqe.opcode < sys::IORING_OP_NOP128 || rest.is_some();
-            let answer = if sqe.user_data == PAD {
+            let answer = if sqe.user_data == PAD_USER_DATA {
                 Answer::usual()
             } else if known {
                 // Not locked: the script may use us.
                 let submission = Submission { sqe, rest, kernel: self.clone() };
                 asking.ask(|script| (script.answers)(&submission))
             } else {
-                Answer::reject(Errno::INVAL)
+                Answer::fail_at_submit(Errno::INVAL)
             };
             let mut state = self.state();
             let mut ends = false;
             let answer = match answer.special {
                 None => answer,
-                Some(Special::Refuse(errno)) => return (taken, Err(errno)),
+                Some(Special::LeaveQueued(errno)) => return (taken, Err(errno)),
                 Some(Special::Usual) => state.usual(&sqe),
-                Some(Special::Reject) => {
+                Some(Special::FailAtSubmit) => {
                     ends = !setup.contains(SetupFlags::SUBMIT_ALL);
                     answer
                 }
@@ -531,31 +531,31 @@ impl Sealed for Kernel {
 }
 impl Handle for Kernel {}
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Kernel> {
+impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C, Kernel> {
     /// The other side of this ring.
     pub fn kernel(&self) -> &Kernel {
         &self.handle
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// Sets up a ring in plain memory, with a program in place of the kernel: see
-    /// [`mock`](crate::mock). With the cargo feature `pretend-kernel`.
+    /// [`mock`](crate::mock). With the cargo feature `mock-kernel`.
     ///
     /// ```
-    /// # use rustix_uring::{IoUring, pretend::{Answer, Script}};
+    /// # use rustix_uring::{IoUring, mock::{Answer, Script}};
     /// let script = Script::new(|_| Answer::pending());
     /// // SAFETY: pending operations have no results.
-    /// let ring = unsafe { <IoUring>::builder().build_pretend(8, script) }?;
+    /// let ring = unsafe { <IoUring>::builder().build_mock(8, script) }?;
     /// # Ok::<(), rustix_uring::Errno>(())
     /// ```
     ///
     /// It is `unsafe`:
     ///
     /// ```compile_fail,E0133
-    /// # use rustix_uring::{IoUring, pretend::{Answer, Script}};
+    /// # use rustix_uring::{IoUring, mock::{Answer, Script}};
     /// let script = Script::new(|_| Answer::result(1 << 20));
-    /// let ring = <IoUring>::builder().build_pretend(8, script).unwrap();
+    /// let ring = <IoUring>::builder().build_mock(8, script).unwrap();
     /// ```
     ///
     /// # Errors
@@ -571,7 +571,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// unsafe code may conclude from what a kernel answers is true. [The
     /// contract](crate::mock#the-contract) has this in seven points, and says which answers need
     /// no check.
-    pub unsafe fn build_pretend(
+    pub unsafe fn build_mock(
         &self,
         entries: u32,
         script: Script,

@@ -1,4 +1,4 @@
-//! The memory of a pretend ring, and what a kernel does there, no more carefully than it does.
+//! The memory of a mock ring, and what a kernel does there, no more carefully than it does.
 
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -48,14 +48,14 @@ impl Drop for Region {
 
 impl Region {
     /// Queues of these sizes, whose positions all are at `start`.
-    pub(crate) fn new<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    pub(crate) fn new<S: squeue::Kind, C: cqueue::Kind>(
         sq_entries: u32,
         cq_entries: u32,
         start: u32,
     ) -> Self {
-        let cqes = cq_entries as usize * size_of::<C::Place>();
+        let cqes = cq_entries as usize * size_of::<C::Slot>();
         let sqes = (size_of::<Words>() + cqes).next_multiple_of(align_of::<Words>());
-        let size = sqes + sq_entries as usize * size_of::<S::Place>();
+        let size = sqes + sq_entries as usize * size_of::<S::Slot>();
         let layout = Layout::from_size_align(size, align_of::<Words>())
             .expect("sizes are the kernel's, and those are small");
         // SAFETY: there are words at least.
@@ -68,8 +68,8 @@ impl Region {
             sqes,
             sq_entries,
             cq_entries,
-            sqe_units: (size_of::<S::Place>() / size_of::<Sqe>()) as u32,
-            cqe_units: (size_of::<C::Place>() / size_of::<cqueue::Entry>()) as u32,
+            sqe_units: (size_of::<S::Slot>() / size_of::<Sqe>()) as u32,
+            cqe_units: (size_of::<C::Slot>() / size_of::<cqueue::Entry>()) as u32,
         };
         let words = region.words();
         for position in [&words.sq_head, &words.sq_tail, &words.cq_head, &words.cq_tail] {

@@ -56,12 +56,12 @@ mod tests {
     use crate::squeue::{self, Rewind};
     use crate::{Builder, Errno, IoUring, cqueue};
 
-    fn build<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    fn build<S: squeue::Kind, C: cqueue::Kind>(
         builder: &Builder<S, C>,
         entries: u32,
     ) -> io::Result<IoUring<S, C, Kernel>> {
         // SAFETY: the default script keeps the contract.
-        unsafe { builder.build_pretend(entries, Script::default()) }
+        unsafe { builder.build_mock(entries, Script::default()) }
     }
 
     /// What the mock answers of each set of these flags, written out: those that it accepts.

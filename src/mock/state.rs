@@ -1,4 +1,4 @@
-//! The ring as its pretend kernel sees it: what is in flight, and when it completes.
+//! The ring as its mock kernel sees it: what is in flight, and when it completes.
 
 use core::time::Duration;
 use std::collections::VecDeque;

@@ -24,11 +24,11 @@ use crate::sys::io_uring_params;
 /// cqueue::Entry>::builder()` for others.
 ///
 /// The kinds of queue follow from the types: they set `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`
-/// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in`](Self::build_in), and `REGISTERED_FD_ONLY`
-/// from [`build_registered_in`](Self::build_registered_in). Every other flag has a method here. The
+/// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in_memory`](Self::build_in_memory), and `REGISTERED_FD_ONLY`
+/// from [`build_registered_in_memory`](Self::build_registered_in_memory). Every other flag has a method here. The
 /// kernel refuses what it does not know, or what does not go together, with EINVAL.
 #[derive(Debug)]
-pub struct Builder<S: squeue::EntryMarker = squeue::Entry, C: cqueue::EntryMarker = cqueue::Entry> {
+pub struct Builder<S: squeue::Kind = squeue::Entry, C: cqueue::Kind = cqueue::Entry> {
     flags: SetupFlags,
     cq_entries: u32,
     sq_thread_cpu: u32,
@@ -39,13 +39,13 @@ pub struct Builder<S: squeue::EntryMarker = squeue::Entry, C: cqueue::EntryMarke
     kinds: PhantomData<fn() -> (S, C)>,
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Clone for Builder<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> Clone for Builder<S, C> {
     fn clone(&self) -> Self {
         Self { ..*self }
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> Default for Builder<S, C> {
     fn default() -> Self {
         Self {
             flags: S::SETUP | C::SETUP,
@@ -60,7 +60,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Default for Builder<S, C> {
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     fn set(&mut self, flags: SetupFlags) -> &mut Self {
         self.flags |= flags;
         self
@@ -211,10 +211,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     }
 
     /// Has the pads of a [`Mixed`](squeue::Mixed) submission queue complete as other entries do,
-    /// under the user data [`squeue::PAD`]. For rings that drain
+    /// under the user data [`squeue::PAD_USER_DATA`]. For rings that drain
     /// ([`IO_DRAIN`](squeue::Flags::IO_DRAIN)), which a silent pad would put an end to.
-    pub fn posting_pads(&mut self) -> &mut Self {
-        self.settings.posting_pads = true;
+    pub fn post_pad_cqes(&mut self) -> &mut Self {
+        self.settings.post_pad_cqes = true;
         self
     }
 
@@ -236,7 +236,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         // SAFETY: there are no addresses in the parameters.
         let fd = self.setup(&mut params, |params| unsafe { call::setup(entries, params) })?;
         let memory =
-            Memory::map(&params, Shape::of::<S::Place, C::Place>(), &fd, self.settings.dontfork)?;
+            Memory::map(&params, Shape::of::<S::Slot, C::Slot>(), &fd, self.settings.dontfork)?;
         self.ring(params, memory, fd)
     }
 
@@ -255,7 +255,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// later time, when it writes the positions of the queues once more. Nothing tells when that is
     /// over. So what was a ring's memory is unmapped, which is safe at any time, and not used again, for
     /// another ring least of all.
-    pub unsafe fn build_in(
+    pub unsafe fn build_in_memory(
         &self,
         entries: u32,
         memory: NonNull<[u8]>,
@@ -273,12 +273,12 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     ///
     /// # Errors
     ///
-    /// As of [`build_in`](Self::build_in); and EBUSY if all of the task's 16 indices are taken.
+    /// As of [`build_in_memory`](Self::build_in_memory); and EBUSY if all of the task's 16 indices are taken.
     ///
     /// # Safety
     ///
-    /// As for [`build_in`](Self::build_in).
-    pub unsafe fn build_registered_in(
+    /// As for [`build_in_memory`](Self::build_in_memory).
+    pub unsafe fn build_registered_in_memory(
         &self,
         entries: u32,
         memory: NonNull<[u8]>,
@@ -347,10 +347,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         Err(Errno::INVAL)
     }
 
-    /// How much memory [`build_in`](Self::build_in) needs, in bytes: whole pages.
+    /// How much memory [`build_in_memory`](Self::build_in_memory) needs, in bytes: whole pages.
     ///
     /// An index array is part of it only with [`sqarray`](Self::sqarray). Linux 6.5 is the one
-    /// kernel that sets up rings in your memory and cannot do without the array. There, `build_in`
+    /// kernel that sets up rings in your memory and cannot do without the array. There, `build_in_memory`
     /// fails with EOVERFLOW where the array makes the difference of a page: ask for it with `sqarray`.
     ///
     /// # Errors
@@ -358,7 +358,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     /// EINVAL where the sizes are none that the kernel takes.
     pub fn memory_size(&self, entries: u32) -> io::Result<usize> {
         let (sq, cq) = self.sizes(entries)?;
-        Ok(Shape::of::<S::Place, C::Place>().in_pages(sq, cq, self.sqarray).total())
+        Ok(Shape::of::<S::Slot, C::Slot>().in_pages(sq, cq, self.sqarray).total())
     }
 
     /// The sizes that the kernel makes of what was asked for.
@@ -385,7 +385,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     ///
     /// # Safety
     ///
-    /// As for [`build_in`](Self::build_in).
+    /// As for [`build_in_memory`](Self::build_in_memory).
     unsafe fn params_in(
         &self,
         entries: u32,
@@ -395,7 +395,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
         let (sq, cq) = self.sizes(entries)?;
         let mut params = self.params();
         params.flags |= flags.bits();
-        let shape = Shape::of::<S::Place, C::Place>();
+        let shape = Shape::of::<S::Slot, C::Slot>();
         // With room for an index array if there is, for kernels that insist on one. If there is not,
         // their ring does not fit, as `ring` sees.
         let with_array = shape.in_pages(sq, cq, true);
@@ -436,13 +436,13 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Builder<S, C> {
     ) -> io::Result<IoUring<S, C, H>> {
         // SAFETY: the memory was set up with these parameters, and nobody else looks at it.
         let (sq, cq) =
-            unsafe { memory.queues(&params, Shape::of::<S::Place, C::Place>(), self.settings) }?;
+            unsafe { memory.queues(&params, Shape::of::<S::Slot, C::Slot>(), self.settings) }?;
         let params = Parameters(params);
         Ok(IoUring { sq, cq, params, memory, handle, kinds: PhantomData, sharing: PhantomData })
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
     /// A ring that was set up elsewhere, by another process, say, which has handed on its
     /// descriptor and its parameters.
     ///
@@ -469,7 +469,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
         if flags.intersection(kinds) != asked || flags.contains(SetupFlags::NO_MMAP) {
             return Err(Errno::INVAL);
         }
-        let memory = Memory::map(&params.0, Shape::of::<S::Place, C::Place>(), &fd, false)?;
+        let memory = Memory::map(&params.0, Shape::of::<S::Slot, C::Slot>(), &fd, false)?;
         Builder::<S, C>::default().ring(params.0, memory, fd)
     }
 }

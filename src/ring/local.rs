@@ -7,7 +7,7 @@ use crate::cqueue;
 use crate::handle::Local;
 use crate::squeue;
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
     /// The same ring, bound to stay in this task, where it can
     /// [register its descriptor](IoUring::register_ring_fd).
     pub fn into_local(self) -> IoUring<S, C, Local> {
@@ -15,7 +15,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C, Local> {
+impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C, Local> {
     /// Registers the ring's descriptor with this task (`IORING_REGISTER_RING_FDS`), so that
     /// entering costs no look-up of a descriptor. Since Linux 5.18.
     ///

@@ -30,7 +30,7 @@ use crate::types::SubmitArgs;
 /// `S` is the kind of its submission queue: [`squeue::Entry`], [`squeue::Entry128`],
 /// [`squeue::Mixed`], or [`squeue::Rewind`] of one of them. `C` is the kind of its completion
 /// queue: [`cqueue::Entry`], [`cqueue::Entry32`] or [`cqueue::Mixed`]. `H` is what holds it open:
-/// an [`OwnedFd`], or [`Local`](crate::Local) for rings that stay in one task. (A pretend kernel, for tests.)
+/// an [`OwnedFd`], or [`Local`](crate::Local) for rings that stay in one task. (Tests have a third: the handle of a [mock kernel](crate::Builder::build_mock).)
 ///
 /// # Dropping it
 ///
@@ -41,8 +41,8 @@ use crate::types::SubmitArgs;
 /// What a ring holds in the kernel (pinned memory, for one) is also given back at some later time.
 /// Programs that make many rings in a row unregister first.
 pub struct IoUring<
-    S: squeue::EntryMarker = squeue::Entry,
-    C: cqueue::EntryMarker = cqueue::Entry,
+    S: squeue::Kind = squeue::Entry,
+    C: cqueue::Kind = cqueue::Entry,
     H: Handle = OwnedFd,
 > {
     // In this order: the queues lie in the memory, which is unmapped before the ring is closed.
@@ -66,7 +66,7 @@ impl IoUring {
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
     /// What a ring of any kind, with whichever flags, is set up by.
     #[must_use]
     pub fn builder() -> Builder<S, C> {
@@ -74,7 +74,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> IoUring<S, C> {
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
+impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// What the ring was set up with.
     #[inline]
     pub fn params(&self) -> &Parameters {
@@ -218,7 +218,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     }
 }
 
-impl<S: squeue::Uniform, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
+impl<S: squeue::FixedSize, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`. See
     /// [`clear`](Self::clear), which also works on [mixed](squeue::Mixed) queues.
     ///
@@ -246,19 +246,19 @@ impl<S: squeue::Uniform, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsFd for IoUring<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> AsFd for IoUring<S, C> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> AsRawFd for IoUring<S, C> {
+impl<S: squeue::Kind, C: cqueue::Kind> AsRawFd for IoUring<S, C> {
     fn as_raw_fd(&self) -> RawFd {
         self.handle.as_raw_fd()
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> fmt::Debug for IoUring<S, C, H> {
+impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> fmt::Debug for IoUring<S, C, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IoUring").field("params", &self.params).finish_non_exhaustive()
     }

@@ -14,7 +14,7 @@ use crate::shared::{Cq, Sq};
 use crate::squeue;
 use crate::sys::{self, io_uring_params, io_uring_register_op::IORING_REGISTER_RESIZE_RINGS};
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
+impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// Gives the queues new sizes (`IORING_REGISTER_RESIZE_RINGS`), rounded up as in
     /// [`build`](crate::Builder::build); without `cq_entries`, the completion queue gets twice as
     /// many places as the submission queue. What is in the queues stays there. Since Linux 6.13.
@@ -47,7 +47,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
             return Err(Errno::INVAL);
         }
         // What can fail comes first: when the kernel has resized, it has left the old memory.
-        let reserved = Memory::reserve(Shape::of::<S::Place, C::Place>(), sq, cq)?;
+        let reserved = Memory::reserve(Shape::of::<S::Slot, C::Slot>(), sq, cq)?;
         let params = self.register_resize(params_for(sq, cq))?;
         let dontfork = self.sq.settings.dontfork;
         let fd = self.handle.descriptor().ok_or(Errno::INVAL);
@@ -56,7 +56,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     }
 
     /// [`resize`](Self::resize) for rings in memory of the caller's
-    /// ([`build_in`](crate::Builder::build_in)): the queues move to new memory. When this has
+    /// ([`build_in_memory`](crate::Builder::build_in_memory)): the queues move to new memory. When this has
     /// succeeded, the kernel does not use the old memory any more, and it is the caller's again.
     ///
     /// # Errors
@@ -67,9 +67,9 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// # Safety
     ///
-    /// The new memory is as [`build_in`](crate::Builder::build_in) asks, from now on and also if
+    /// The new memory is as [`build_in_memory`](crate::Builder::build_in_memory) asks, from now on and also if
     /// this fails. The old memory stays so until this has succeeded.
-    pub unsafe fn resize_in(
+    pub unsafe fn resize_in_memory(
         &mut self,
         entries: u32,
         cq_entries: Option<u32>,
@@ -78,7 +78,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         let Memory::Callers { .. } = self.memory else { return Err(Errno::INVAL) };
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         let mut params = params_for(sq, cq);
-        let areas = Shape::of::<S::Place, C::Place>().in_pages(sq, cq, false);
+        let areas = Shape::of::<S::Slot, C::Slot>().in_pages(sq, cq, false);
         // SAFETY: the caller promises that the memory is ours.
         let memory = unsafe { Memory::callers(areas, memory, &mut params) }?;
         let params = self.register_resize(params)?;
@@ -99,7 +99,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
             return Err(Errno::BUSY);
         }
         // SAFETY: the kernel reads and fills one struct of parameters; addresses in it are those of
-        // memory that the caller of `resize_in` has promised.
+        // memory that the caller of `resize_in_memory` has promised.
         unsafe { self.submitter().register_struct(IORING_REGISTER_RESIZE_RINGS, &mut params, 1) }?;
         Ok(params)
     }
@@ -114,7 +114,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
             // SAFETY: the kernel has just set this memory up with these parameters, and nobody but
             // us looks at it.
             let queues =
-                unsafe { memory.queues(&ours, Shape::of::<S::Place, C::Place>(), settings) }?;
+                unsafe { memory.queues(&ours, Shape::of::<S::Slot, C::Slot>(), settings) }?;
             Ok((queues, memory))
         });
         let ((mut sq, cq), memory) = match moved {
@@ -156,14 +156,14 @@ impl Sq {
     /// # Safety
     ///
     /// Both queues are of kind `S`, and nobody else uses what is queued.
-    unsafe fn copy_to<S: squeue::EntryMarker>(&self, to: &Self) {
+    unsafe fn copy_to<S: squeue::Kind>(&self, to: &Self) {
         let (start, end) =
             if S::REWIND { (0, to.saved.tail()) } else { (self.head.acquire(), self.tail.own()) };
         let same = S::REWIND || (to.head.acquire(), to.tail.own()) == (start, end);
         if same {
             // SAFETY: the caller promises it.
             unsafe {
-                copy::<S::Place>(self.entries, self.capacity, to.entries, to.capacity, start, end)
+                copy::<S::Slot>(self.entries, self.capacity, to.entries, to.capacity, start, end)
             };
         }
     }
@@ -175,14 +175,14 @@ impl Cq {
     /// # Safety
     ///
     /// Both queues are of kind `C`, and nobody else uses what is ready.
-    unsafe fn copy_to<C: cqueue::EntryMarker>(&self, to: &Self) {
+    unsafe fn copy_to<C: cqueue::Kind>(&self, to: &Self) {
         let (start, end) = (self.head.own(), self.tail.acquire());
         // The kernel may have posted more there.
         let ready = to.tail.acquire().wrapping_sub(start);
         if to.head.own() == start && ready >= end.wrapping_sub(start) {
             // SAFETY: the caller promises it.
             unsafe {
-                copy::<C::Place>(self.entries, self.capacity, to.entries, to.capacity, start, end)
+                copy::<C::Slot>(self.entries, self.capacity, to.entries, to.capacity, start, end)
             };
         }
     }

@@ -30,7 +30,7 @@ pub(crate) struct Sq {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Settings {
     /// Pads complete as other entries do.
-    pub(crate) posting_pads: bool,
+    pub(crate) post_pad_cqes: bool,
     /// Memory that is mapped for the ring is left out of forked children.
     pub(crate) dontfork: bool,
 }

@@ -116,13 +116,13 @@ bitflags! {
 ///
 /// Give it to no entry of your own, and
 /// [`is_pad`](crate::cqueue::Entry::is_pad) tells the completion of a pad from all others.
-pub const PAD: u64 = u64::from_be_bytes(*b"ring pad");
+pub const PAD_USER_DATA: u64 = u64::from_be_bytes(*b"ring pad");
 
 /// The user data of the cancellations that [`quiesce`](crate::IoUring::quiesce) pushes.
 ///
 /// Give it to no entry of your own, and
 /// [`is_quiesce`](crate::cqueue::Entry::is_quiesce) tells their completions from all others.
-pub const QUIESCE: u64 = u64::from_be_bytes(*b"ring end");
+pub const QUIESCE_USER_DATA: u64 = u64::from_be_bytes(*b"ring end");
 
 #[cfg(test)]
 impl Sqe {

@@ -19,12 +19,12 @@ use crate::params::SetupFlags;
 /// but the place that it takes, with two exceptions:
 ///
 /// - A pad in a chain of links carries the link on. Where the chain breaks, the kernel completes
-///   the pad with -ECANCELED, under the user data [`PAD`](super::PAD);
+///   the pad with -ECANCELED, under the user data [`PAD_USER_DATA`](super::PAD_USER_DATA);
 ///   [`is_pad`](crate::cqueue::Entry::is_pad) tells it.
 /// - A pad is silent by [`Flags::SKIP_SUCCESS`](super::Flags::SKIP_SUCCESS), and the first such
 ///   entry ends [`Flags::IO_DRAIN`](super::Flags::IO_DRAIN) on the ring. Programs that drain ask
 ///   for pads that complete as other entries do, with
-///   [`Builder::posting_pads`](crate::Builder::posting_pads).
+///   [`Builder::post_pad_cqes`](crate::Builder::post_pad_cqes).
 #[derive(Clone, Copy, Debug)]
 pub enum Mixed {}
 
@@ -71,28 +71,36 @@ pub(crate) mod sealed {
 use sealed::{Fits, Sealed};
 
 /// A kind of submission queue: [`Entry`], [`Entry128`], [`Mixed`], or [`Rewind`] of one of them.
-pub trait EntryMarker: Sealed + Takes<Entry> + 'static {
-    /// What lies in one place: an entry of the queue's size; on mixed queues an [`Entry`], or one
-    /// half of an [`Entry128`].
-    type Place: Copy + Debug;
+pub trait Kind: Sealed + Accepts<Entry> + Accepts<Self::Slot> + 'static {
+    /// What lies in one slot: an entry of the queue's own size, on [`Mixed`] queues an [`Entry`] or
+    /// one half of an [`Entry128`].
+    type Slot: Copy + Debug + From<Entry>;
 }
 
 /// A kind of submission queue whose entries all have one size: all but [`Mixed`].
-pub trait Uniform: EntryMarker {}
-impl Uniform for Entry {}
-impl Uniform for Entry128 {}
-impl<S: Uniform> Uniform for Rewind<S> {}
+pub trait FixedSize: Kind {}
+impl FixedSize for Entry {}
+impl FixedSize for Entry128 {}
+impl<S: FixedSize> FixedSize for Rewind<S> {}
+
+/// An entry, which is also the kind of a queue that holds nothing else: [`Entry`] or [`Entry128`].
+///
+/// Code that is generic over entries, as it is written for the `io-uring` crate, has this bound. The
+/// wider idea, with [`Mixed`] and [`Rewind`], is [`Kind`].
+pub trait EntryMarker: FixedSize + Kind<Slot = Self> + Copy + Debug + From<Entry> {}
+impl EntryMarker for Entry {}
+impl EntryMarker for Entry128 {}
 
 /// Queues of this kind take entries of type `E`. Every kind takes [`Entry`].
-pub trait Takes<E>: Fits<E> {}
-impl<S: Fits<E>, E> Takes<E> for S {}
+pub trait Accepts<E>: Fits<E> {}
+impl<S: Fits<E>, E> Accepts<E> for S {}
 
 impl Sealed for Entry {
     type Sharing = ();
     const SETUP: SetupFlags = SetupFlags::empty();
 }
-impl EntryMarker for Entry {
-    type Place = Entry;
+impl Kind for Entry {
+    type Slot = Entry;
 }
 impl Fits<Entry> for Entry {}
 
@@ -100,8 +108,8 @@ impl Sealed for Entry128 {
     type Sharing = ();
     const SETUP: SetupFlags = SetupFlags::SQE128;
 }
-impl EntryMarker for Entry128 {
-    type Place = Entry128;
+impl Kind for Entry128 {
+    type Slot = Entry128;
 }
 impl Fits<Entry> for Entry128 {}
 impl Fits<Entry128> for Entry128 {}
@@ -111,8 +119,8 @@ impl Sealed for Mixed {
     const SETUP: SetupFlags = SetupFlags::SQE_MIXED;
     const MIXED: bool = true;
 }
-impl EntryMarker for Mixed {
-    type Place = Entry;
+impl Kind for Mixed {
+    type Slot = Entry;
 }
 impl Fits<Entry> for Mixed {}
 impl Fits<Entry128> for Mixed {
@@ -125,8 +133,8 @@ impl<S: Sealed> Sealed for Rewind<S> {
     const MIXED: bool = S::MIXED;
     const REWIND: bool = true;
 }
-impl<S: EntryMarker> EntryMarker for Rewind<S> {
-    type Place = S::Place;
+impl<S: Kind> Kind for Rewind<S> {
+    type Slot = S::Slot;
 }
 impl<S: Fits<E>, E> Fits<E> for Rewind<S> {
     const PLACES: u32 = S::PLACES;

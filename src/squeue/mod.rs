@@ -65,20 +65,20 @@ use core::ptr::NonNull;
 use crate::shared::{Ordering, Place, Sq, put, wakeup_fence};
 use crate::sys;
 
-pub use crate::sqe::{Flags, PAD, QUIESCE, Sqe};
+pub use crate::sqe::{Flags, PAD_USER_DATA, QUIESCE_USER_DATA, Sqe};
 pub use entry::{Entry, Entry128};
 pub use full::PushError;
 pub(crate) use kind::sealed;
-pub use kind::{EntryMarker, Mixed, Rewind, Takes, Uniform};
+pub use kind::{Accepts, EntryMarker, FixedSize, Kind, Mixed, Rewind};
 #[cfg(not(rustix_uring_loom))]
 pub use reserve::{Filled, Vacant};
 
 /// A view of the ring's submission queue. See the [module](self).
-pub struct SubmissionQueue<'a, S: EntryMarker = Entry> {
+pub struct SubmissionQueue<'a, S: Kind = Entry> {
     sq: &'a Sq,
     /// Copies of what does not change, and our own positions: behind the reference, the compiler
     /// would have to read them again after each store to the ring.
-    places: NonNull<Place<S::Place>>,
+    places: NonNull<Place<S::Slot>>,
     capacity: u32,
     /// The position at which the queue is full: the head as last seen, plus the capacity.
     limit: u32,
@@ -98,11 +98,11 @@ struct Local {
 
 // SAFETY: the view is the only one there is, and everything that it points to outlives the ring
 // that it borrows from; which thread uses it makes no difference.
-unsafe impl<S: EntryMarker> Send for SubmissionQueue<'_, S> {}
+unsafe impl<S: Kind> Send for SubmissionQueue<'_, S> {}
 
-impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
+impl<'a, S: Kind> SubmissionQueue<'a, S> {
     /// How far apart entries lie, in bytes.
-    const STRIDE: usize = size_of::<S::Place>();
+    const STRIDE: usize = size_of::<S::Slot>();
 
     /// # Safety
     ///
@@ -149,7 +149,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     #[inline(always)]
     const fn places<E>() -> u32
     where
-        S: Takes<E>,
+        S: Accepts<E>,
     {
         <S as sealed::Fits<E>>::PLACES
     }
@@ -227,20 +227,42 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         self.sq.dropped.relaxed()
     }
 
-    /// Pushes an entry.
+    /// Pushes an entry of the queue's own size: an [`Entry128`] on queues of 128-byte entries, else an
+    /// [`Entry`]. [`push_any`](Self::push_any) takes both sizes where the queue does.
     ///
     /// # Errors
     ///
-    /// [`PushError::Full`] if the queue is full, as far as [`sync`](Self::sync) has seen. On
-    /// [`Mixed`] queues of two entries also [`PushError::NeverFits`].
+    /// [`PushError::Full`] if the queue is full, as far as [`sync`](Self::sync) has seen.
     ///
     /// # Safety
     ///
     /// [The contract](self#the-contract) holds for the entry.
     #[inline]
-    pub unsafe fn push<E: Copy>(&mut self, entry: &E) -> Result<(), PushError>
+    pub unsafe fn push(&mut self, entry: &S::Slot) -> Result<(), PushError> {
+        if self.is_full() {
+            return Err(self.no_room(1, 1));
+        }
+        let tail = self.local.tail;
+        self.write(self.place(tail), *entry);
+        self.local.tail = tail.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Pushes an entry of any size that the queue accepts: an [`Entry`] on every queue, an
+    /// [`Entry128`] on queues of 128-byte entries and on [`Mixed`] ones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push). On [`Mixed`] queues of two entries also
+    /// [`PushError::NeverFits`].
+    ///
+    /// # Safety
+    ///
+    /// [The contract](self#the-contract) holds for the entry.
+    #[inline]
+    pub unsafe fn push_any<E: Copy>(&mut self, entry: &E) -> Result<(), PushError>
     where
-        S: Takes<E>,
+        S: Accepts<E>,
     {
         let room = self.room::<E>()?;
         self.write(room.place, *entry);
@@ -248,7 +270,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         Ok(())
     }
 
-    /// Pushes several entries, or none of them.
+    /// Pushes several entries of the queue's own size, or none of them.
     ///
     /// # Errors
     ///
@@ -259,10 +281,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     ///
     /// [The contract](self#the-contract) holds for each of the entries.
     #[inline]
-    pub unsafe fn push_multiple<E: Copy>(&mut self, entries: &[E]) -> Result<(), PushError>
-    where
-        S: Takes<E>,
-    {
+    pub unsafe fn push_multiple(&mut self, entries: &[S::Slot]) -> Result<(), PushError> {
         // SAFETY: the caller vouches for the entries.
         unsafe { self.push_each(entries.len(), |i| entries[i]) }
     }
@@ -286,7 +305,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
         mut entry: impl FnMut(usize) -> E,
     ) -> Result<(), PushError>
     where
-        S: Takes<E>,
+        S: Accepts<E>,
     {
         let free = self.limit.wrapping_sub(self.local.tail) as usize;
         if n > free || self.places_for(self.local.tail, n, Self::places::<E>()) > free {
@@ -332,7 +351,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     #[inline]
     pub fn reserve<E: Copy>(&mut self) -> Result<Vacant<'_, E>, PushError>
     where
-        S: Takes<E>,
+        S: Accepts<E>,
     {
         let room = self.room::<E>()?;
         self.clear_rest(room.place);
@@ -344,7 +363,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     #[inline(always)]
     fn room<E>(&mut self) -> Result<Room<E>, PushError>
     where
-        S: Takes<E>,
+        S: Accepts<E>,
     {
         let tail = self.local.tail;
         let full = if Self::places::<E>() == 1 {
@@ -365,7 +384,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     #[inline(always)]
     fn room_at<E>(&mut self, tail: u32, wide_end: u32) -> Room<E>
     where
-        S: Takes<E>,
+        S: Accepts<E>,
     {
         let mut start = tail;
         if Self::places::<E>() == 2 && self.pad_at(tail) == 1 {
@@ -417,15 +436,16 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
             newest.get_flags().intersection(Flags::IO_LINK.union(Flags::IO_HARDLINK))
         };
         let silent =
-            if self.sq.settings.posting_pads { Flags::empty() } else { Flags::SKIP_SUCCESS };
-        let pad =
-            Entry::from_raw(Sqe { fd: -1, ..Sqe::ZERO }).flags(linked.union(silent)).user_data(PAD);
+            if self.sq.settings.post_pad_cqes { Flags::empty() } else { Flags::SKIP_SUCCESS };
+        let pad = Entry::from_raw(Sqe { fd: -1, ..Sqe::ZERO })
+            .flags(linked.union(silent))
+            .user_data(PAD_USER_DATA);
         self.write(self.place(tail).cast(), pad);
     }
 
     /// The place of a position.
     #[inline(always)]
-    fn place(&self, position: u32) -> NonNull<Place<S::Place>> {
+    fn place(&self, position: u32) -> NonNull<Place<S::Slot>> {
         let index = (position & (self.capacity.wrapping_sub(1))) as usize;
         // SAFETY: the queue has `capacity` places, a power of two, so the index is within.
         unsafe { self.places.add(index) }
@@ -435,7 +455,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     #[inline(always)]
     fn write<E: Copy>(&mut self, place: NonNull<Place<E>>, entry: E) {
         // SAFETY: a place between tail and limit is ours: the kernel does not look there before it
-        // is published. `S: Takes<E>` says that the entry fits.
+        // is published. `S: Accepts<E>` says that the entry fits.
         unsafe { put(place.as_ptr(), entry) };
         self.clear_rest(place);
     }
@@ -461,7 +481,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     /// the end of the memory, and from its start.
     #[cfg(not(rustix_uring_loom))]
     #[inline]
-    pub fn as_slices(&self) -> (&[S::Place], &[S::Place]) {
+    pub fn as_slices(&self) -> (&[S::Slot], &[S::Slot]) {
         let first = self.head() & (self.capacity.wrapping_sub(1));
         let len = self.len();
         let before_end = len.min((self.capacity - first) as usize);
@@ -507,7 +527,7 @@ impl<'a, S: EntryMarker> SubmissionQueue<'a, S> {
     }
 }
 
-impl<S: Uniform> SubmissionQueue<'_, S> {
+impl<S: FixedSize> SubmissionQueue<'_, S> {
     /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`.
     ///
     /// This is for after a failed submit, when the memory of an entry has to go. Their operations
@@ -526,7 +546,7 @@ impl<S: Uniform> SubmissionQueue<'_, S> {
     }
 }
 
-impl<S: EntryMarker> Drop for SubmissionQueue<'_, S> {
+impl<S: Kind> Drop for SubmissionQueue<'_, S> {
     #[inline]
     fn drop(&mut self) {
         self.publish();
@@ -534,7 +554,7 @@ impl<S: EntryMarker> Drop for SubmissionQueue<'_, S> {
 }
 
 #[cfg(not(rustix_uring_loom))]
-impl<S: EntryMarker> fmt::Debug for SubmissionQueue<'_, S> {
+impl<S: Kind> fmt::Debug for SubmissionQueue<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (older, newer) = self.as_slices();
         f.debug_list().entries(older).entries(newer).finish()

@@ -2,12 +2,12 @@
 
 use rustix::io;
 
-use super::{EntryMarker, Rewind, SubmissionQueue};
+use super::{Kind, Rewind, SubmissionQueue};
 use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::types::SubmitArgs;
 
-impl<S: EntryMarker> SubmissionQueue<'_, S> {
+impl<S: Kind> SubmissionQueue<'_, S> {
     /// Submits what was pushed from the first place on, and moves what is left to the front.
     pub(crate) fn submit_rewound<H: Handle>(
         &mut self,
@@ -36,7 +36,7 @@ impl<S: EntryMarker> SubmissionQueue<'_, S> {
 }
 
 /// Submitting what a rewound queue holds.
-impl<S: EntryMarker> SubmissionQueue<'_, Rewind<S>> {
+impl<S: Kind> SubmissionQueue<'_, Rewind<S>> {
     /// Submits what was pushed, as [`Submitter::submit`] does for other queues. What the kernel
     /// leaves moves to the front and stays queued.
     ///

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::cqueue;
-use crate::mock::bare::{Kernel, Pretend};
+use crate::mock::bare::{Kernel, Mock};
 
 /// Where positions are interesting: at the start, and where they wrap or change sign.
 const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
@@ -12,8 +12,8 @@ const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
 /// Miri takes its time.
 const ROUNDS: u64 = if cfg!(miri) { 30 } else { 2000 };
 
-fn ring<S: EntryMarker>(entries: u32, start: u32) -> Pretend {
-    Pretend::new::<S, cqueue::Entry>(entries, start)
+fn ring<S: Kind>(entries: u32, start: u32) -> Mock {
+    Mock::new::<S, cqueue::Entry>(entries, start)
 }
 
 fn numbered(user_data: u64) -> Entry {
@@ -29,12 +29,12 @@ fn is_wide(opcode: u8) -> bool {
     opcode >= sys::IORING_OP_NOP128
 }
 
-fn push<S: Takes<E> + EntryMarker, E: Copy>(
+fn push<S: Accepts<E> + Kind, E: Copy>(
     queue: &mut SubmissionQueue<'_, S>,
     entry: E,
 ) -> Result<(), PushError> {
     // SAFETY: nobody runs the entry.
-    unsafe { queue.push(&entry) }
+    unsafe { queue.push_any(&entry) }
 }
 
 fn take(kernel: &mut Kernel<'_>) -> Option<u64> {
@@ -51,7 +51,7 @@ impl Dice {
     }
 }
 
-fn in_order_across_the_wrap<S: EntryMarker>() {
+fn in_order_across_the_wrap<S: Kind>() {
     for start in STARTS {
         let mut ring = ring::<S>(8, start);
         let (mut queue, mut kernel) = ring.split_sq::<S>();
@@ -143,7 +143,7 @@ fn several_or_none() {
             );
             assert_eq!(queue.push_multiple(&four[..3]), Ok(()));
             assert_eq!(queue.push_multiple(&four[..1]), Err(PushError::Full));
-            assert_eq!(queue.push_multiple::<Entry>(&[]), Ok(()));
+            assert_eq!(queue.push_multiple(&[]), Ok(()));
         }
         drop(queue);
         let mut kernel = ring.kernel();
@@ -245,7 +245,7 @@ fn both_sizes_interleave_across_the_wrap() {
                 queue.sync();
                 for _ in 0..dice.below(5) {
                     match take(&mut kernel) {
-                        Some(PAD) => pads -= 1,
+                        Some(PAD_USER_DATA) => pads -= 1,
                         taken => assert_eq!(taken, queued.pop_front()),
                     }
                 }
@@ -256,7 +256,7 @@ fn both_sizes_interleave_across_the_wrap() {
         queue.sync();
         while let Some(taken) = take(&mut kernel) {
             match taken {
-                PAD => pads -= 1,
+                PAD_USER_DATA => pads -= 1,
                 taken => assert_eq!(Some(taken), queued.pop_front()),
             }
         }
@@ -275,7 +275,7 @@ fn several_wide_entries_or_none() {
             drop(queue);
             let mut taken = Vec::new();
             while let Some(user_data) = take(&mut kernel) {
-                if user_data != PAD {
+                if user_data != PAD_USER_DATA {
                     taken.push(user_data);
                 }
             }
@@ -318,7 +318,7 @@ fn what_never_fits_says_so() {
     push(&mut queue, numbered(1)).unwrap();
     assert_eq!(push(&mut queue, wide(2)), Err(PushError::Full));
     // SAFETY: nobody runs the entries.
-    let two = unsafe { queue.push_multiple(&[wide(2), wide(3)]) };
+    let two = unsafe { queue.push_each(2, |i| wide(2 + i as u64)) };
     assert_eq!(two, Err(PushError::NeverFits));
     assert_ne!(
         std::format!("{}", PushError::Full),
@@ -329,7 +329,7 @@ fn what_never_fits_says_so() {
 
 /// The pad that a wide entry at the last place brings with it.
 fn pad_behind(
-    ring: &mut Pretend,
+    ring: &mut Mock,
     before: impl FnOnce(&mut SubmissionQueue<'_, Mixed>, &mut Kernel<'_>),
 ) -> Sqe {
     let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
@@ -338,7 +338,7 @@ fn pad_behind(
     queue.sync();
     loop {
         let (sqe, _) = kernel.take(is_wide).unwrap();
-        if sqe.user_data == PAD {
+        if sqe.user_data == PAD_USER_DATA {
             return sqe;
         }
     }
@@ -435,7 +435,7 @@ fn a_wide_end_is_forgotten_before_positions_come_around() {
 
 #[test]
 fn pads_complete_where_asked_to() {
-    let pad = pad_behind(&mut ring::<Mixed>(8, 6).posting_pads(), |queue, _| {
+    let pad = pad_behind(&mut ring::<Mixed>(8, 6).post_pad_cqes(), |queue, _| {
         push(queue, numbered(1).flags(Flags::IO_LINK)).unwrap();
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK);

@@ -25,7 +25,7 @@ pub struct RingName {
 
 impl RingName {
     /// No ring. The kernel knows it by no such name, and no call is made with it.
-    #[cfg(all(any(test, feature = "pretend-kernel"), not(rustix_uring_loom)))]
+    #[cfg(all(any(test, feature = "mock-kernel"), not(rustix_uring_loom)))]
     pub(crate) const NONE: Self = Self::descriptor(-1);
 
     #[inline]

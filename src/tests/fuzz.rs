@@ -22,7 +22,7 @@ use crate::memory::{Memory, Shape, zeroed_params};
 use crate::register::buf_ring::Registered;
 use crate::register::zcrx::{Events, Ifq, Received};
 use crate::shared::{AtomicU32, Cq, KernelU32, RingId, Saved, Settings, Sq};
-use crate::squeue::{self, Entry, Entry128, Sqe, SubmissionQueue, Takes};
+use crate::squeue::{self, Accepts, Entry, Entry128, Sqe, SubmissionQueue};
 use crate::sys::{self, io_uring_params};
 use crate::types::{
     ControlMessages, MsgHdr, Napi, RecvMsgOut, SigInfo, SocketAddrBuf, Statx, Timespec,
@@ -164,7 +164,7 @@ fn print(value: &dyn Debug) {
 }
 
 /// A completion queue of one kind, in every state that the kernel can bring it into.
-fn completion_queue<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>, each: fn(&C)) {
+fn completion_queue<C: cqueue::Kind>(bytes: &mut Bytes<'_>, each: fn(&C)) {
     let capacity = 1 << bytes.below(4);
     let words = Words::default();
     let (head, tail) = (words.at(0), words.at(1));
@@ -178,7 +178,7 @@ fn completion_queue<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>, each: fn(&C))
     };
     tail.release(head.own());
     publish(bytes);
-    let places = Memory8::new(capacity as usize * size_of::<C::Place>(), bytes);
+    let places = Memory8::new(capacity as usize * size_of::<C::Slot>(), bytes);
     let cq = Cq {
         head,
         tail,
@@ -226,7 +226,7 @@ fn completion_queue<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>, each: fn(&C))
 }
 
 /// The slices of a queue whose positions are anywhere.
-fn completion_slices<C: cqueue::Uniform>(bytes: &mut Bytes<'_>) {
+fn completion_slices<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>) {
     let capacity = 1 << bytes.below(4);
     let words = Words::default();
     words.at(0).release(bytes.u32());
@@ -273,7 +273,7 @@ fn completions(bytes: &mut Bytes<'_>) {
 }
 
 /// A submission queue of one kind, whose head the kernel has put anywhere.
-fn submission_queue<S: squeue::EntryMarker>(
+fn submission_queue<S: squeue::Kind>(
     bytes: &mut Bytes<'_>,
     push_wide: fn(&mut SubmissionQueue<'_, S>, Entry128) -> bool,
 ) {
@@ -283,7 +283,7 @@ fn submission_queue<S: squeue::EntryMarker>(
     tail.release(bytes.u32());
     head.release(tail.own().wrapping_sub(bytes.length()));
     flags.release(bytes.u32());
-    let places = Memory8::new(capacity as usize * size_of::<S::Place>(), bytes);
+    let places = Memory8::new(capacity as usize * size_of::<S::Slot>(), bytes);
     let sq = Sq {
         id: RingId::new(),
         head,
@@ -293,7 +293,7 @@ fn submission_queue<S: squeue::EntryMarker>(
         entries: places.start(),
         capacity,
         setup: SetupFlags::empty(),
-        settings: Settings { posting_pads: bytes.below(2) == 0, dontfork: false },
+        settings: Settings { post_pad_cqes: bytes.below(2) == 0, dontfork: false },
         saved: Saved::default(),
     };
     let entry = |bytes: &mut Bytes<'_>| {
@@ -311,7 +311,7 @@ fn submission_queue<S: squeue::EntryMarker>(
             2 => {
                 let sqe = entry(bytes);
                 // SAFETY: nobody runs it.
-                let _ = unsafe { queue.push(&Entry::from_raw(sqe)) };
+                let _ = unsafe { queue.push_any(&Entry::from_raw(sqe)) };
             }
             3 => _ = push_wide(&mut queue, Entry128::from_raw(entry(bytes), bytes.take())),
             4 => {
@@ -335,15 +335,15 @@ fn submission_queue<S: squeue::EntryMarker>(
 }
 
 fn submissions(bytes: &mut Bytes<'_>) {
-    fn narrow<S: squeue::EntryMarker>(_: &mut SubmissionQueue<'_, S>, _: Entry128) -> bool {
+    fn narrow<S: squeue::Kind>(_: &mut SubmissionQueue<'_, S>, _: Entry128) -> bool {
         false
     }
     fn wide<S>(queue: &mut SubmissionQueue<'_, S>, entry: Entry128) -> bool
     where
-        S: squeue::EntryMarker + Takes<Entry128>,
+        S: squeue::Kind + Accepts<Entry128>,
     {
         // SAFETY: nobody runs it.
-        unsafe { queue.push(&entry) }.is_ok()
+        unsafe { queue.push_any(&entry) }.is_ok()
     }
     match bytes.below(4) {
         0 => submission_queue::<Entry>(bytes, narrow),
@@ -377,11 +377,8 @@ fn setup(bytes: &mut Bytes<'_>) {
     }
 }
 
-fn set_up<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
-    params: &io_uring_params,
-    bytes: &mut Bytes<'_>,
-) {
-    let shape = Shape::of::<S::Place, C::Place>();
+fn set_up<S: squeue::Kind, C: cqueue::Kind>(params: &io_uring_params, bytes: &mut Bytes<'_>) {
+    let shape = Shape::of::<S::Slot, C::Slot>();
     let (ring_len, sqes_len) = (8 * usize::from(bytes.u8()), 64 * usize::from(bytes.u8()));
     let (ring, sqes) = (Memory8::new(ring_len, bytes), Memory8::new(sqes_len, bytes));
     let memory = Memory::parts(ring.start(), ring_len, sqes.start(), sqes_len);
@@ -395,7 +392,7 @@ fn set_up<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
         unsafe { (SubmissionQueue::<S>::new(&sq), CompletionQueue::<C>::new(&cq)) };
     for _ in 0..params.sq_entries {
         // SAFETY: as above.
-        let _ = unsafe { queue.push(&Entry::from_raw(Sqe::ZERO)) };
+        let _ = unsafe { queue.push_any(&Entry::from_raw(Sqe::ZERO)) };
     }
     queue.sync();
     done.take(params.cq_entries as usize).for_each(|cqe| print(&cqe));

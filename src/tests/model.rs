@@ -1,4 +1,4 @@
-//! The queues against a pretend kernel on another thread, under the model checker loom, which goes
+//! The queues against a mock kernel on another thread, under the model checker loom, which goes
 //! through every order in which the two can see each other's stores.
 //!
 //! `RUSTFLAGS="--cfg rustix_uring_loom" cargo test --release --lib model`

@@ -6,11 +6,11 @@ use std::ptr::null_mut;
 
 use anyhow::{Context, ensure};
 
+use crate::mock::Mock;
 use crate::peer::{
     Column, FLOOR, Floor, Lasting, Named, Nop, OURS, OURS_IN_BULK, OursInBulk, Peer, Push, Read,
     Sample, Send, Setup, Timeout, each_peer,
 };
-use crate::pretend::Pretend;
 use crate::row::{Figures, Made, Row, Run};
 
 /// Small enough that the entries stay in the processor's first cache.
@@ -71,7 +71,7 @@ type Pushes<P> = fn(&mut <P as Peer>::Ring, u64, RawFd, Lasting);
 
 fn push_case<P: Named>(push: Pushes<P>) -> Made {
     let mut ring = P::ring(&Setup::PLAIN, ENTRIES)?;
-    let kernel = Pretend::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
+    let kernel = Mock::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
     let buf = Lasting::page();
     Ok(Box::new(move || {
         push(&mut ring, black_box(BATCH.into()), black_box(FD), black_box(buf));
@@ -129,7 +129,7 @@ fn behind_calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, bu
 
 fn reap_case<P: Named>() -> Made {
     let mut ring = P::ring(&Setup::PLAIN, ENTRIES)?;
-    let kernel = Pretend::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
+    let kernel = Mock::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
     kernel.post(BATCH);
     let (mut n, mut sum) = (0, 0);
     P::reap(&mut ring, |user_data, _| (n, sum) = (n + 1, sum + user_data));
@@ -176,7 +176,7 @@ pub(crate) fn compare_entries() -> anyhow::Result<()> {
 /// The second entry that is pushed, which has a number other than 0, as the kernel sees it.
 fn bytes<P: Named>(push: Pushes<P>, buf: Lasting) -> anyhow::Result<[u8; 64]> {
     let mut ring = P::ring(&Setup::PLAIN, ENTRIES).map_err(anyhow::Error::msg)?;
-    let kernel = Pretend::kernel(P::fd(&ring), ENTRIES)?;
+    let kernel = Mock::kernel(P::fd(&ring), ENTRIES)?;
     push(&mut ring, 2, FD, buf);
     Ok(kernel.entry(1))
 }

@@ -175,7 +175,7 @@ fn index_alone() -> Result {
     let builder = <IoUring>::builder();
     let memory = Pages::new(builder.memory_size(8)?)?;
     // SAFETY: the memory is not used again.
-    let mut ring = unsafe { builder.build_registered_in(8, memory.all()) }?;
+    let mut ring = unsafe { builder.build_registered_in_memory(8, memory.all()) }?;
     works(&mut ring, 3)?;
     content(|| {
         let mut own = local()?;

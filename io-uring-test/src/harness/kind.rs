@@ -39,7 +39,7 @@ impl Setup {
         self.flags(SetupFlags::CQSIZE)
     }
 
-    fn builder<S: squeue::EntryMarker, C: cqueue::EntryMarker>(&self) -> Builder<S, C> {
+    fn builder<S: squeue::Kind, C: cqueue::Kind>(&self) -> Builder<S, C> {
         let mut builder = IoUring::<S, C>::builder();
         for flag in self.flags {
             match flag {
@@ -82,7 +82,7 @@ pub(crate) struct Kind {
     /// Those that make it this kind.
     pub(crate) flags: SetupFlags,
     build: Build,
-    build_in: BuildIn,
+    build_in_memory: BuildIn,
     memory_size: fn(&Setup) -> Result<usize, Errno>,
     mock: fn(&Setup) -> Result<(), Errno>,
 }
@@ -94,14 +94,14 @@ impl Kind {
 
     /// # Safety
     ///
-    /// That of [`Builder::build_in`].
-    pub(crate) unsafe fn build_in(
+    /// That of [`Builder::build_in_memory`].
+    pub(crate) unsafe fn build_in_memory(
         &'static self,
         setup: &Setup,
         memory: NonNull<[u8]>,
     ) -> Result<Box<dyn Ring>, Errno> {
         // SAFETY: the caller's promise.
-        unsafe { (self.build_in)(self, setup, memory) }
+        unsafe { (self.build_in_memory)(self, setup, memory) }
     }
 
     pub(crate) fn memory_size(&self, setup: &Setup) -> Result<usize, Errno> {
@@ -156,12 +156,12 @@ macro_rules! kind {
             name: $name,
             flags: SetupFlags::empty()$(.union(SetupFlags::$flag))*,
             build: build::<$S, $C>,
-            build_in: build_in::<$S, $C>,
+            build_in_memory: build_in_memory::<$S, $C>,
             memory_size: |setup| setup.builder::<$S, $C>().memory_size(setup.entries),
             mock: |setup| {
                 let builder = setup.builder::<$S, $C>();
                 // SAFETY: the default script keeps the contract.
-                unsafe { builder.build_pretend(setup.entries, Script::default()) }.map(drop)
+                unsafe { builder.build_mock(setup.entries, Script::default()) }.map(drop)
             },
         }
     };
@@ -179,7 +179,7 @@ pub(crate) static KINDS: &[Kind] = kinds! {
 
 fn build<S: QueueKind, C>(kind: &'static Kind, setup: &Setup) -> Result<Box<dyn Ring>, Errno>
 where
-    C: cqueue::EntryMarker + Into<Completion>,
+    C: cqueue::Kind + Into<Completion>,
 {
     let ring = setup.builder::<S, C>().build(setup.entries)?;
     Ok(Box::new(Kinded { kind, ring }))
@@ -187,16 +187,16 @@ where
 
 /// # Safety
 ///
-/// That of [`Builder::build_in`].
-unsafe fn build_in<S: QueueKind, C>(
+/// That of [`Builder::build_in_memory`].
+unsafe fn build_in_memory<S: QueueKind, C>(
     kind: &'static Kind,
     setup: &Setup,
     memory: NonNull<[u8]>,
 ) -> Result<Box<dyn Ring>, Errno>
 where
-    C: cqueue::EntryMarker + Into<Completion>,
+    C: cqueue::Kind + Into<Completion>,
 {
     // SAFETY: the caller's promise.
-    let ring = unsafe { setup.builder::<S, C>().build_in(setup.entries, memory) }?;
+    let ring = unsafe { setup.builder::<S, C>().build_in_memory(setup.entries, memory) }?;
     Ok(Box::new(Kinded { kind, ring }))
 }

@@ -2,8 +2,8 @@
 
 use std::mem;
 
-use rustix_uring::SubmissionQueue;
-use rustix_uring::squeue::{Entry, Entry128, EntryMarker, Mixed, PushError, Rewind};
+use rustix_uring::squeue::{Entry, Entry128, Mixed, PushError, Rewind};
+use rustix_uring::{SubmissionQueue, squeue};
 
 use super::Result;
 use super::coverage::submits;
@@ -71,8 +71,9 @@ pub(crate) enum Reserve {
 impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
     unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError> {
         entries.iter().for_each(|entry| submits(entry.get_opcode() as u8));
+        let own: Vec<S::Slot> = entries.iter().map(|entry| (*entry).into()).collect();
         // SAFETY: the caller's promise.
-        unsafe { self.push_multiple(entries) }
+        unsafe { self.push_multiple(&own) }
     }
 
     unsafe fn push_each(
@@ -154,7 +155,7 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
 }
 
 /// A kind of submission queue, as far as the kinds differ.
-pub(super) trait QueueKind: EntryMarker<Place: Place> + Sized {
+pub(super) trait QueueKind: squeue::Kind<Slot: Place> + Sized {
     const TAKES_WIDE: bool;
 
     /// # Safety
@@ -208,7 +209,7 @@ macro_rules! wide {
                 entry: &Entry128,
             ) -> Result<(), PushError> {
                 // SAFETY: the caller's promise.
-                unsafe { queue.push(entry) }
+                unsafe { queue.push_any(entry) }
             }
         }
     )* };

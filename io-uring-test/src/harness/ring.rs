@@ -7,9 +7,11 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rustix_uring::squeue::{Entry, EntryMarker, Flags, PushError};
+use rustix_uring::squeue::{Entry, Flags, PushError};
 use rustix_uring::types::SubmitArgs;
-use rustix_uring::{Errno, Handle, IoUring, Parameters, QuiesceError, Submitter, cqueue, opcode};
+use rustix_uring::{
+    Errno, Handle, IoUring, Parameters, QuiesceError, Submitter, cqueue, opcode, squeue,
+};
 
 use super::queue::{Queue, QueueKind};
 use super::{Kind, Result};
@@ -53,8 +55,8 @@ pub(crate) trait Ring {
 
     /// # Safety
     ///
-    /// That of [`IoUring::resize_in`].
-    unsafe fn resize_in(
+    /// That of [`IoUring::resize_in_memory`].
+    unsafe fn resize_in_memory(
         &mut self,
         entries: u32,
         cq_entries: Option<u32>,
@@ -172,13 +174,13 @@ impl dyn Ring + '_ {
 /// [`works`](trait@Ring) for a ring whose type is known.
 pub(crate) fn works<S, C, H>(ring: &mut IoUring<S, C, H>, n: u64) -> Result
 where
-    S: EntryMarker,
-    C: cqueue::EntryMarker,
+    S: squeue::Kind,
+    C: cqueue::Kind,
     H: Handle,
 {
     for i in 0..n {
         // SAFETY: a NOP uses no memory and no descriptor.
-        unsafe { ring.submission().push(&nop(i)) }?;
+        unsafe { ring.submission().push_any(&nop(i)) }?;
         while ring.status().is_empty() {
             ring.submit_and_wait(1)?;
         }
@@ -190,12 +192,12 @@ where
 }
 
 /// A ring, and the name of its kind.
-pub(super) struct Kinded<S: QueueKind, C: cqueue::EntryMarker> {
+pub(super) struct Kinded<S: QueueKind, C: cqueue::Kind> {
     pub(super) kind: &'static Kind,
     pub(super) ring: IoUring<S, C>,
 }
 
-impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S, C> {
+impl<S: QueueKind, C: cqueue::Kind + Into<Completion>> Ring for Kinded<S, C> {
     fn kind(&self) -> &'static Kind {
         self.kind
     }
@@ -261,13 +263,13 @@ impl<S: QueueKind, C: cqueue::EntryMarker + Into<Completion>> Ring for Kinded<S,
         self.ring.resize(entries, cq_entries)
     }
 
-    unsafe fn resize_in(
+    unsafe fn resize_in_memory(
         &mut self,
         entries: u32,
         cq_entries: Option<u32>,
         memory: NonNull<[u8]>,
     ) -> Result<(), Errno> {
         // SAFETY: the caller's promise.
-        unsafe { self.ring.resize_in(entries, cq_entries, memory) }
+        unsafe { self.ring.resize_in_memory(entries, cq_entries, memory) }
     }
 }

@@ -183,7 +183,7 @@ fn get_sock_name(ring: &mut dyn Ring) -> Result {
 }
 
 /// The timestamp that a completion carries, if it does.
-trait Stamped: cqueue::EntryMarker {
+trait Stamped: cqueue::Kind {
     fn stamp(&self) -> Result<Option<cqueue::TxTimestamp>, Errno>;
 }
 

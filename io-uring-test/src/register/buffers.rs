@@ -329,7 +329,7 @@ fn clone_from_registered_index() -> Result {
     let builder = <IoUring>::builder();
     let pages = Pages::new(builder.memory_size(1)?)?;
     // SAFETY: pages and byte outlive the rings, which use the byte for nothing.
-    let from = unsafe { builder.build_registered_in(1, pages.all()) }?;
+    let from = unsafe { builder.build_registered_in_memory(1, pages.all()) }?;
     // SAFETY: as above.
     unsafe { from.submitter().register_buffers(&[vector(&mut byte, 1)]) }?;
     let to = IoUring::new(1)?;

@@ -40,7 +40,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("resize_leaves_nothing", RESIZE, resize_leaves_nothing).setup(RESIZABLE),
     Case::kinds("resize_shows_no_work", RESIZE, resize_shows_no_work).setup(RESIZABLE),
     Case::once("resize_index_array", RESIZE, resize_index_array),
-    Case::kinds("resize_in", RESIZE, resize_in).setup(RESIZABLE),
+    Case::kinds("resize_in_memory", RESIZE, resize_in_memory).setup(RESIZABLE),
 ];
 
 fn register_enable_rings(ring: &mut dyn Ring) -> Result {
@@ -133,7 +133,7 @@ fn resize_with_big_entries() -> Result {
         ring.completion().for_each(drop);
         let big = |n| Nop128::new().build().user_data(n);
         // SAFETY: as above.
-        unsafe { ring.submission().push_multiple(&[big(10), big(11)]) }?;
+        unsafe { ring.submission().push_each(2, |i| big(10 + i as u64)) }?;
         // SAFETY: as above.
         unsafe { ring.submission().push(&nop(12)) }?;
         ring.resize(size, None)?;
@@ -276,30 +276,30 @@ fn resize_leaves_nothing(ring: &mut dyn Ring) -> Result {
 }
 
 /// In the program's memory, queues move from one place to another.
-fn resize_in(ring: &mut dyn Ring) -> Result {
+fn resize_in_memory(ring: &mut dyn Ring) -> Result {
     let kind = ring.kind();
     let (small, large) = (RESIZABLE, Setup::new(64).cq_entries(1024).flags(DEFER));
     let small_size = kind.memory_size(&small)?;
     let (first, second) = (Pages::new(small_size)?, Pages::new(kind.memory_size(&large)?)?);
     // SAFETY: a ring of the kernel's memory takes none of ours.
-    let refused = unsafe { ring.resize_in(8, None, first.all()) };
+    let refused = unsafe { ring.resize_in_memory(8, None, first.all()) };
     assert_eq!(refused, Err(Errno::INVAL));
 
     // SAFETY: the pages outlive the ring, and its operations, which are reaped.
-    let mut ring = unsafe { kind.build_in(&small, first.all()) }?;
+    let mut ring = unsafe { kind.build_in_memory(&small, first.all()) }?;
     ring.works(5)?;
     assert_eq!(ring.resize(16, None), Err(Errno::INVAL));
     // SAFETY: as above; what a ring leaves is used only for what it comes back to.
     unsafe {
-        assert_eq!(ring.resize_in(64, Some(1024), first.all()), Err(Errno::INVAL));
+        assert_eq!(ring.resize_in_memory(64, Some(1024), first.all()), Err(Errno::INVAL));
         ring.works(5)?;
-        ring.resize_in(64, Some(1024), second.all())?;
+        ring.resize_in_memory(64, Some(1024), second.all())?;
         assert_eq!(sizes(&mut *ring), (64, 1024));
         // The kernel has left the old memory for good.
         first.all().cast::<u8>().write_bytes(0xff, first.all().len());
         ring.works(1100)?;
         assert!(first.all().as_ref().iter().all(|&byte| byte == 0xff));
-        ring.resize_in(8, None, first.all())?;
+        ring.resize_in_memory(8, None, first.all())?;
         assert_eq!(sizes(&mut *ring), (8, 16));
         second.all().cast::<u8>().write_bytes(0xff, second.all().len());
     }

@@ -1,6 +1,6 @@
 //! Queues that take entries of both sizes.
 
-use rustix_uring::squeue::{Entry, Entry128, EntryMarker, Flags, Mixed, PAD, Rewind};
+use rustix_uring::squeue::{Entry, Entry128, Flags, Kind, Mixed, PAD_USER_DATA, Rewind};
 use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue, sys};
 
 use super::{bad, in_order, nops, outcomes};
@@ -17,7 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("link_over_pad", MIXED, link_over_pad),
     Case::once("link_broken_over_pad", MIXED, link_broken_over_pad),
     Case::once("pad_ends_io_drain", MIXED, pad_ends_io_drain),
-    Case::once("posting_pads", MIXED, posting_pads),
+    Case::once("post_pad_cqes", MIXED, post_pad_cqes),
     Case::once("clear", MIXED, clear),
     Case::once("rewound", &[RingWith(REWOUND)], rewound),
     Case::once("one_place", MIXED, one_place),
@@ -52,7 +52,7 @@ fn failing(user_data: u64) -> Entry {
 }
 
 /// Submits what is queued and waits for so many completions.
-fn complete<S: EntryMarker>(ring: &mut IoUring<S>, n: usize) -> Result<Vec<Completion>> {
+fn complete<S: Kind>(ring: &mut IoUring<S>, n: usize) -> Result<Vec<Completion>> {
     let mut done: Vec<Completion> = Vec::new();
     while done.len() < n {
         ring.submit_and_wait(n - done.len())?;
@@ -75,7 +75,7 @@ fn interleaved() -> Result {
             let needs = if is_wide { 2 + pad } else { 1 };
             // SAFETY: NOPs use no memory and no descriptor.
             let pushed = unsafe {
-                if is_wide { queue.push(&wide(user_data)) } else { queue.push(&nop(user_data)) }
+                if is_wide { queue.push_any(&wide(user_data)) } else { queue.push(&nop(user_data)) }
             };
             let fits = places + needs <= 8;
             assert_eq!(pushed.is_ok(), fits, "round {round}");
@@ -133,7 +133,7 @@ fn link_over_pad() -> Result {
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe {
             ring.submission().push(&nop(1).flags(flag))?;
-            ring.submission().push(&wide(2).flags(flag))?;
+            ring.submission().push_any(&wide(2).flags(flag))?;
             ring.submission().push(&nop(3))?;
         }
         assert_eq!(ring.submission().len(), 5);
@@ -149,11 +149,11 @@ fn link_broken_over_pad() -> Result {
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push(&failing(1).flags(Flags::IO_LINK))?;
-        ring.submission().push(&wide(2))?;
+        ring.submission().push_any(&wide(2))?;
         ring.submission().push(&nop(3))?;
     }
     let done = complete(&mut ring, 4)?;
-    let expected = [(1, Err(Errno::IO)), (2, cancelled), (3, Ok(0)), (PAD, cancelled)];
+    let expected = [(1, Err(Errno::IO)), (2, cancelled), (3, Ok(0)), (PAD_USER_DATA, cancelled)];
     assert_eq!(outcomes(&done), expected);
     assert_eq!(done.iter().filter(|cqe| cqe.is_pad()).count(), 1);
 
@@ -162,7 +162,7 @@ fn link_broken_over_pad() -> Result {
     // SAFETY: as above.
     unsafe {
         ring.submission().push(&failing(1).flags(Flags::IO_HARDLINK))?;
-        ring.submission().push(&wide(2))?;
+        ring.submission().push_any(&wide(2))?;
     }
     assert_eq!(outcomes(&complete(&mut ring, 2)?), [(1, Err(Errno::IO)), (2, Ok(0))]);
 
@@ -171,7 +171,7 @@ fn link_broken_over_pad() -> Result {
     // SAFETY: as above.
     unsafe {
         ring.submission().push_multiple(&[failing(1).flags(Flags::IO_LINK), nop(2)])?;
-        ring.submission().push(&wide(3))?;
+        ring.submission().push_any(&wide(3))?;
     }
     let done = complete(&mut ring, 3)?;
     assert_eq!(outcomes(&done), [(1, Err(Errno::IO)), (2, cancelled), (3, Ok(0))]);
@@ -185,7 +185,7 @@ fn pad_ends_io_drain() -> Result {
         ring.submission().push(&nop(1).flags(Flags::IO_DRAIN))?;
         assert_eq!(outcomes(&complete(&mut ring, 1)?), [(1, Ok(0))]);
         works(&mut ring, 7)?;
-        ring.submission().push(&wide(2))?;
+        ring.submission().push_any(&wide(2))?;
         assert_eq!(outcomes(&complete(&mut ring, 1)?), [(2, Ok(0))]);
         ring.submission().push(&nop(3).flags(Flags::IO_DRAIN))?;
         assert_eq!(outcomes(&complete(&mut ring, 1)?), [(3, Err(Errno::OPNOTSUPP))]);
@@ -193,14 +193,14 @@ fn pad_ends_io_drain() -> Result {
     Ok(())
 }
 
-fn posting_pads() -> Result {
+fn post_pad_cqes() -> Result {
     let mut builder = builder();
-    builder.posting_pads();
+    builder.post_pad_cqes();
     let mut ring = ring_at(7, &builder)?;
     // SAFETY: NOPs use no memory and no descriptor.
-    unsafe { ring.submission().push(&wide(1)) }?;
+    unsafe { ring.submission().push_any(&wide(1)) }?;
     let done = complete(&mut ring, 2)?;
-    assert_eq!(in_order(&done), [(PAD, Ok(0)), (1, Ok(0))]);
+    assert_eq!(in_order(&done), [(PAD_USER_DATA, Ok(0)), (1, Ok(0))]);
     assert!(done[0].is_pad() && !done[1].is_pad());
     // SAFETY: as above.
     unsafe { ring.submission().push(&nop(2).flags(Flags::IO_DRAIN)) }?;
@@ -210,9 +210,12 @@ fn posting_pads() -> Result {
     // SAFETY: as above.
     unsafe {
         ring.submission().push(&nop(1).flags(Flags::IO_LINK))?;
-        ring.submission().push(&wide(2))?;
+        ring.submission().push_any(&wide(2))?;
     }
-    assert_eq!(in_order(&complete(&mut ring, 3)?), [(1, Ok(0)), (PAD, Ok(0)), (2, Ok(0))]);
+    assert_eq!(
+        in_order(&complete(&mut ring, 3)?),
+        [(1, Ok(0)), (PAD_USER_DATA, Ok(0)), (2, Ok(0))]
+    );
     Ok(())
 }
 
@@ -221,11 +224,11 @@ fn clear() -> Result {
     let mut ring = ring_at(7, &builder())?;
     // SAFETY: NOPs use no memory and no descriptor; nobody submits meanwhile.
     unsafe {
-        ring.submission().push(&wide(1).flags(Flags::IO_LINK))?;
+        ring.submission().push_any(&wide(1).flags(Flags::IO_LINK))?;
         ring.submission().clear();
         assert!(ring.submission().is_empty());
         // At the last place again, behind nothing that could be continued.
-        ring.submission().push(&wide(2))?;
+        ring.submission().push_any(&wide(2))?;
         ring.submission().push_multiple(&nops(3..5))?;
     }
     let done = complete(&mut ring, 3)?;
@@ -240,16 +243,16 @@ fn rewound() -> Result {
         // SAFETY: what is pushed uses no memory and no descriptor.
         unsafe {
             ring.submission().push_multiple(&[nop(1), bad(2), nop(3)])?;
-            ring.submission().push(&wide(4))?;
+            ring.submission().push_any(&wide(4))?;
             ring.submission().push_multiple(&[bad(5), nop(6)])?;
             // One place is left, and the first ones are not behind it.
-            assert!(ring.submission().push(&wide(100)).is_err(), "round {round}");
+            assert!(ring.submission().push_any(&wide(100)).is_err(), "round {round}");
             ring.submission().push(&nop(7))?;
         }
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(2), 6));
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(4), 2));
         // SAFETY: as above.
-        unsafe { ring.submission().push(&wide(8)) }?;
+        unsafe { ring.submission().push_any(&wide(8)) }?;
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(4), 0));
         let done: Vec<Completion> = ring.completion().map(Completion::from).collect();
         let refused = Err(Errno::INVAL);

@@ -6,19 +6,19 @@ use std::vec;
 
 use super::*;
 use crate::opcode;
-use crate::squeue::{Entry128, EntryMarker, Flags, Mixed, Rewind, SubmissionQueue, Takes};
+use crate::squeue::{Accepts, Entry128, Flags, Kind, Mixed, Rewind, SubmissionQueue};
 use crate::types::{CancelBuilder, Fd, FileSlot, SubmitArgs, TimeoutFlags, iovec};
 
 type Ring<S = squeue::Entry, C = cqueue::Entry> = IoUring<S, C, Kernel>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn build<S: EntryMarker, C: cqueue::EntryMarker>(
+fn build<S: Kind, C: cqueue::Kind>(
     builder: &Builder<S, C>,
     script: Script,
 ) -> io::Result<Ring<S, C>> {
     // SAFETY: nobody trusts the results but the tests, which compare them and use no memory by them.
-    unsafe { builder.build_pretend(4, script) }
+    unsafe { builder.build_mock(4, script) }
 }
 
 fn ring(answers: impl FnMut(&Submission) -> Answer + Send + 'static) -> Ring {
@@ -30,13 +30,13 @@ fn nop(user_data: u64) -> squeue::Entry {
 }
 
 /// Pushes what points to nothing, or to what outlives the ring.
-fn push<C: cqueue::EntryMarker>(ring: &mut Ring<squeue::Entry, C>, entry: squeue::Entry) {
-    // SAFETY: as said; the kernel is a pretended one.
+fn push<C: cqueue::Kind>(ring: &mut Ring<squeue::Entry, C>, entry: squeue::Entry) {
+    // SAFETY: as said; the kernel is a mock.
     unsafe { ring.submission().push(&entry) }.unwrap();
 }
 
 /// What is there: numbers and results.
-fn reap<S: EntryMarker, C: cqueue::EntryMarker>(ring: &mut Ring<S, C>) -> Vec<(u64, i32)> {
+fn reap<S: Kind, C: cqueue::Kind>(ring: &mut Ring<S, C>) -> Vec<(u64, i32)> {
     ring.completion().map(Into::into).map(|cqe: cqueue::Entry| (cqe.user_data, cqe.res)).collect()
 }
 
@@ -44,7 +44,7 @@ fn reap<S: EntryMarker, C: cqueue::EntryMarker>(ring: &mut Ring<S, C>) -> Vec<(u
 const COUNT: u64 = if cfg!(miri) { 6 } else { 20 };
 
 /// Some numbers through a ring of each kind, across the wrap of its positions.
-fn through<S: EntryMarker, C: cqueue::EntryMarker>(
+fn through<S: Kind, C: cqueue::Kind>(
     push: fn(&mut SubmissionQueue<'_, S>, u64),
     big: fn(&C) -> Option<[u64; 2]>,
 ) {
@@ -54,7 +54,7 @@ fn through<S: EntryMarker, C: cqueue::EntryMarker>(
             let is_big = submission.user_data() % 3 == 0;
             wide += submission.rest().map_or(0, |rest| rest[63].into());
             let answer = Answer::result(wide);
-            if is_big { answer.big([submission.user_data(), 7]) } else { answer }
+            if is_big { answer.big_cqe([submission.user_data(), 7]) } else { answer }
         });
         let mut ring = build(&IoUring::<S, C>::builder(), script.start(start)).unwrap();
         let mut sum = 0;
@@ -77,16 +77,16 @@ fn through<S: EntryMarker, C: cqueue::EntryMarker>(
 
 #[test]
 fn every_kind_of_ring() {
-    fn narrow<S: EntryMarker>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
+    fn narrow<S: Kind>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
         // SAFETY: a NOP points to nothing.
-        unsafe { queue.push(&nop(number)) }.unwrap();
+        unsafe { queue.push_any(&nop(number)) }.unwrap();
     }
-    fn wide<S: EntryMarker + Takes<Entry128>>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
+    fn wide<S: Kind + Accepts<Entry128>>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
         let (sqe, _) = opcode::Nop128::new().build().user_data(number).into_raw();
         // SAFETY: a NOP points to nothing.
-        unsafe { queue.push(&Entry128::from_raw(sqe, [9; 64])) }.unwrap();
+        unsafe { queue.push_any(&Entry128::from_raw(sqe, [9; 64])) }.unwrap();
     }
-    fn completions<S: EntryMarker>(push: fn(&mut SubmissionQueue<'_, S>, u64)) {
+    fn completions<S: Kind>(push: fn(&mut SubmissionQueue<'_, S>, u64)) {
         through::<S, cqueue::Entry>(push, |_| None);
         through::<S, cqueue::Entry32>(push, |cqe| Some(*cqe.big_cqe()));
         through::<S, cqueue::Mixed>(push, |cqe| Some(cqe.big_cqe().copied().unwrap_or_default()));
@@ -104,21 +104,21 @@ fn every_kind_of_ring() {
 #[test]
 fn pads_are_nobodys_business() {
     let script = |submission: &Submission| {
-        assert_ne!(submission.user_data(), PAD);
+        assert_ne!(submission.user_data(), PAD_USER_DATA);
         Answer::usual()
     };
     let mut builder = IoUring::<Mixed, cqueue::Entry>::builder();
     for (posting, expected) in
-        [(false, vec![(1, 0), (2, 0)]), (true, vec![(1, 0), (PAD, 0), (2, 0)])]
+        [(false, vec![(1, 0), (2, 0)]), (true, vec![(1, 0), (PAD_USER_DATA, 0), (2, 0)])]
     {
         if posting {
-            builder.posting_pads();
+            builder.post_pad_cqes();
         }
         let mut ring = build(&builder, Script::new(script).start(2)).unwrap();
         // SAFETY: NOPs point to nothing.
         unsafe {
             ring.submission().push(&nop(1)).unwrap();
-            ring.submission().push(&opcode::Nop128::new().build().user_data(2)).unwrap();
+            ring.submission().push_any(&opcode::Nop128::new().build().user_data(2)).unwrap();
         }
         assert_eq!(ring.submit(), Ok(4));
         assert_eq!(reap(&mut ring), expected);
@@ -205,7 +205,7 @@ fn refused_submissions_stay_queued() {
         assert_eq!(others, if submission.user_data() == 1 { vec![] } else { vec![1] });
         if submission.user_data() == 2 && refusals > 0 {
             refusals -= 1;
-            return Answer::refuse(Errno::BUSY);
+            return Answer::leave_queued(Errno::BUSY);
         }
         Answer::result(0).after(if submission.user_data() == 1 { SECOND } else { Duration::ZERO })
     });
@@ -227,7 +227,7 @@ fn a_rejected_submission_ends_its_batch() {
             builder.setup_submit_all();
         }
         let script = Script::new(|submission| match submission.user_data() {
-            2 => Answer::reject(Errno::INVAL),
+            2 => Answer::fail_at_submit(Errno::INVAL),
             _ => Answer::usual(),
         });
         let mut ring = build(&builder, script).unwrap();
@@ -323,7 +323,7 @@ fn what_is_pending_is_completed_by_hand() {
     let kernel = ring.kernel().clone();
     assert_eq!(kernel.in_flight(), [1, 2, 1]);
     assert!(kernel.complete(2, Answer::result(5).then(Answer::pending())));
-    assert!(kernel.complete(1, Answer::silent()));
+    assert!(kernel.complete(1, Answer::no_cqe()));
     assert!(!kernel.complete(3, Answer::result(5)));
     assert_eq!(kernel.in_flight(), [2, 1]);
     assert!(kernel.complete(2, Answer::result(6)));
@@ -350,7 +350,7 @@ fn cancellations_find_what_they_say() {
     ];
     for (by, result, cancelled) in cases {
         let mut ring = ring(|it| match it.user_data() {
-            4 => Answer::pending().stubborn(),
+            4 => Answer::pending().uncancellable(),
             1..4 => Answer::pending(),
             _ => Answer::usual(),
         });
@@ -374,7 +374,7 @@ fn cancellations_find_what_they_say() {
 #[test]
 fn quiesce_comes_to_the_end() {
     let mut ring = ring(|it| match it.user_data() {
-        1 => Answer::result(5).after(SECOND).stubborn(),
+        1 => Answer::result(5).after(SECOND).uncancellable(),
         2 => Answer::result(1).then(Answer::pending()),
         3 => Answer::pending(),
         _ => Answer::usual(),
@@ -473,21 +473,22 @@ fn register_calls_answer_as_the_script_says() {
 
 #[test]
 #[cfg_attr(miri, ignore = "the size of a page takes a system call")]
-fn success_cannot_be_pretended_where_the_ring_would_change() {
+fn success_cannot_be_mocked_where_the_ring_would_change() {
     let script = Script::default().register(|_, _| Ok(0));
     let mut ring = build(&<IoUring>::builder(), script).unwrap();
     assert_eq!(ring.resize(8, None), Err(Errno::INVAL));
     let mut memory = vec![0_u64; 8192];
     let bytes = core::ptr::slice_from_raw_parts_mut(memory.as_mut_ptr().cast(), 8192 * 8);
     // SAFETY: the memory outlives the ring, if only because it is refused.
-    let resized = unsafe { ring.resize_in(8, None, core::ptr::NonNull::new(bytes).unwrap()) };
+    let resized =
+        unsafe { ring.resize_in_memory(8, None, core::ptr::NonNull::new(bytes).unwrap()) };
     assert_eq!(resized, Err(Errno::INVAL));
 }
 
 #[test]
-fn what_cannot_be_pretended_is_refused() {
+fn what_cannot_be_mocked_is_refused() {
     // SAFETY: the default script keeps the contract.
-    let empty = unsafe { <IoUring>::builder().build_pretend(0, Script::default()) };
+    let empty = unsafe { <IoUring>::builder().build_mock(0, Script::default()) };
     assert_eq!(empty.err(), Some(Errno::INVAL));
     let setups: [fn(&mut Builder) -> &mut Builder; 2] =
         [Builder::setup_iopoll, Builder::setup_r_disabled];

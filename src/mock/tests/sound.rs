@@ -175,7 +175,7 @@ fn a_minimum_wait_alone_is_a_limit() {
 /// No system call unwinds, so a program may free what its operations use when one does.
 #[test]
 fn a_script_that_panics_ends_the_mock() {
-    fn ends<S: EntryMarker>(push: fn(&mut SubmissionQueue<'_, S>, &squeue::Entry)) {
+    fn ends<S: Kind>(push: fn(&mut SubmissionQueue<'_, S>, &squeue::Entry)) {
         let script = Script::new(|it| match it.user_data() {
             1 => Answer::bytes("hello").after(SECOND),
             _ => panic!("on purpose"),
@@ -197,9 +197,9 @@ fn a_script_that_panics_ends_the_mock() {
         assert_eq!(ring.submitter().register_files_sparse(1), Err(Errno::NXIO));
         assert_eq!(reap(&mut ring), []);
     }
-    fn pushes<S: EntryMarker>(queue: &mut SubmissionQueue<'_, S>, entry: &squeue::Entry) {
+    fn pushes<S: Kind>(queue: &mut SubmissionQueue<'_, S>, entry: &squeue::Entry) {
         // SAFETY: the mock touches nothing, which is what is to be seen.
-        unsafe { queue.push(entry) }.unwrap();
+        unsafe { queue.push_any(entry) }.unwrap();
     }
     ends::<squeue::Entry>(pushes);
     ends::<Rewind>(pushes);
@@ -288,7 +288,7 @@ fn what_is_taken_is_not_refused() {
     (1..=3).for_each(|number| push(&mut ring, nop(number)));
     ring.submit().unwrap();
     assert!(ring.kernel().complete(1, Answer::usual()));
-    assert!(ring.kernel().complete(2, Answer::refuse(Errno::BUSY)));
-    assert!(ring.kernel().complete(3, Answer::reject(Errno::FAULT)));
+    assert!(ring.kernel().complete(2, Answer::leave_queued(Errno::BUSY)));
+    assert!(ring.kernel().complete(3, Answer::fail_at_submit(Errno::FAULT)));
     assert_eq!(reap(&mut ring), [(1, INVAL), (2, -Errno::BUSY.raw_os_error()), (3, FAULT)]);
 }

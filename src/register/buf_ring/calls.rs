@@ -192,7 +192,7 @@ mod tests {
 
     fn build(script: Script) -> Mock {
         // SAFETY: nothing is submitted, so that there is nothing to be answered.
-        unsafe { <IoUring>::builder().build_pretend(4, script) }.unwrap()
+        unsafe { <IoUring>::builder().build_mock(4, script) }.unwrap()
     }
 
     /// A ring whose kernel agrees to everything, and what it was asked.

@@ -219,7 +219,7 @@ impl BufRing {
     /// Lets the kernel see all buffers that were added, and releases the completions that were
     /// consumed, as [`CompletionQueue::sync`] does.
     #[inline]
-    pub fn publish_with_cq<C: cqueue::EntryMarker>(&mut self, queue: &mut CompletionQueue<'_, C>) {
+    pub fn publish_with_cq<C: cqueue::Kind>(&mut self, queue: &mut CompletionQueue<'_, C>) {
         self.publish();
         queue.sync();
     }

@@ -10,7 +10,7 @@ use crate::handle::Handle;
 use crate::opcode::{AsyncCancel, AsyncCancel2};
 use crate::params::SetupFlags;
 use crate::ring::IoUring;
-use crate::sqe::QUIESCE;
+use crate::sqe::QUIESCE_USER_DATA;
 use crate::squeue;
 use crate::types::{CancelBuilder, SubmitArgs, Timespec};
 
@@ -67,7 +67,7 @@ impl From<QuiesceError> for std::io::Error {
     }
 }
 
-impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H> {
+impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// Cancels every request of the ring, and waits until `in_flight` operations have completed,
     /// but no longer than `timeout`. After `Ok`, you may free their memory.
     ///
@@ -166,7 +166,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
     ///
     /// By a register call, where the kernel has it (6.0) and the ring may use it. Otherwise by
     /// entries, which it pushes once the kernel has taken everything that was queued. Their
-    /// completions have the user data [`QUIESCE`]. After an error, none of these entries stays
+    /// completions have the user data [`QUIESCE_USER_DATA`]. After an error, none of these entries stays
     /// queued, except on SQPOLL rings. One that the kernel has taken may complete
     /// later: ignore it by [`is_quiesce`](cqueue::Entry::is_quiesce).
     ///
@@ -303,7 +303,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker, H: Handle> IoUring<S, C, H>
         if queue.is_empty() {
             while let Some(entry) = cancel.entry(pushed) {
                 // SAFETY: a cancellation points to nothing.
-                if unsafe { queue.push(&entry) }.is_err() {
+                if unsafe { queue.push_any(&entry) }.is_err() {
                     break;
                 }
                 pushed += 1;
@@ -397,7 +397,7 @@ impl<'a> Cancel<'a> {
             By::UserData => AsyncCancel::new(self.user_data[left]).build(),
             _ => AsyncCancel2::new(CancelBuilder::any().all()).build(),
         };
-        Some(entry.user_data(QUIESCE))
+        Some(entry.user_data(QUIESCE_USER_DATA))
     }
 
     /// A cancellation has completed: one of ours, or of an earlier call that failed.

@@ -17,7 +17,7 @@ const QUIET: u64 = 9;
 
 fn ring_of(script: Script) -> Ring {
     // SAFETY: nobody trusts the results but the tests, whose entries use no memory by them.
-    unsafe { <IoUring>::builder().build_pretend(8, script) }.unwrap()
+    unsafe { <IoUring>::builder().build_mock(8, script) }.unwrap()
 }
 
 fn ring(answers: impl FnMut(&Submission) -> Answer + Send + 'static) -> Ring {
@@ -40,7 +40,7 @@ fn parts(quiesced: Result<(), QuiesceError>) -> Result<(), (Errno, usize)> {
 /// One that waits for ever, and one that no cancellation finds and that takes long.
 fn waits(submission: &Submission) -> Answer {
     match submission.user_data() {
-        0 => Answer::result(5).after(LONG).stubborn(),
+        0 => Answer::result(5).after(LONG).uncancellable(),
         1..=QUIET => Answer::pending(),
         _ => Answer::usual(),
     }
@@ -106,7 +106,7 @@ fn refusals_pass_or_are_told() {
 #[test]
 fn no_cancellation_stays_queued() {
     let mut ring = ring(|it| match it.user_data() {
-        QUIESCE => Answer::refuse(Errno::BUSY),
+        QUIESCE_USER_DATA => Answer::leave_queued(Errno::BUSY),
         _ => Answer::pending(),
     });
     push(&mut ring, &[nop(1)]);
@@ -122,11 +122,11 @@ fn a_cancellation_is_pushed_into_an_empty_queue() {
     let mut ring = ring(move |it| {
         let enters = it.kernel().enters();
         match it.user_data() {
-            QUIESCE => {
+            QUIESCE_USER_DATA => {
                 assert!(taken.is_some_and(|taken| taken < enters), "{enters} after {taken:?}");
                 Answer::usual()
             }
-            2 if enters <= 2 => Answer::refuse(Errno::AGAIN),
+            2 if enters <= 2 => Answer::leave_queued(Errno::AGAIN),
             2 => {
                 taken = Some(enters);
                 Answer::pending()
@@ -143,8 +143,8 @@ fn older_kernels_cancel_by_user_data() {
     // More than fit into the queue.
     let user_data: Vec<u64> = (0..20).collect();
     let mut ring = ring(|it| match it.user_data() {
-        QUIESCE if it.as_raw().op_flags != 0 => Answer::error(Errno::INVAL),
-        QUIESCE => Answer::usual(),
+        QUIESCE_USER_DATA if it.as_raw().op_flags != 0 => Answer::error(Errno::INVAL),
+        QUIESCE_USER_DATA => Answer::usual(),
         _ => Answer::pending(),
     });
     for chunk in user_data.chunks(8) {
@@ -160,7 +160,7 @@ fn older_kernels_cancel_by_user_data() {
 #[test]
 fn a_call_takes_no_room() {
     let script = Script::new(|it| {
-        assert_ne!(it.user_data(), QUIESCE);
+        assert_ne!(it.user_data(), QUIESCE_USER_DATA);
         Answer::result(0).after(LONG)
     });
     let mut ring = ring_of(script.register(|op, _| {
@@ -175,7 +175,7 @@ fn a_call_takes_no_room() {
 #[test]
 fn forbidden_to_cancel() {
     let mut ring = ring(|it| match it.user_data() {
-        QUIESCE => Answer::reject(Errno::ACCESS),
+        QUIESCE_USER_DATA => Answer::fail_at_submit(Errno::ACCESS),
         _ => Answer::result(0).after(LONG),
     });
     push(&mut ring, &[nop(1)]);
@@ -188,7 +188,7 @@ fn forbidden_to_cancel() {
 fn a_full_mixed_queue_is_in_doubt() {
     let mut builder = IoUring::<Entry, cqueue::Mixed>::builder();
     // SAFETY: the default script does what is usual.
-    let ring = unsafe { builder.setup_cqsize(8).build_pretend(8, Script::default()) };
+    let ring = unsafe { builder.setup_cqsize(8).build_mock(8, Script::default()) };
     let mut ring = ring.unwrap();
     // The cancellation completes as well.
     for (n, expected) in [(6, Ok(())), (8, Err((Errno::OVERFLOW, 8)))] {
@@ -206,11 +206,11 @@ fn a_full_mixed_queue_is_in_doubt() {
 fn doubt_does_not_end_with_the_call() {
     let mut builder = IoUring::<Entry, cqueue::Mixed>::builder();
     let script = Script::new(|submission| match submission.user_data() {
-        QUIET => Answer::pending().stubborn(),
+        QUIET => Answer::pending().uncancellable(),
         _ => Answer::usual(),
     });
     // SAFETY: the script does what is usual, or nothing. What is posted is a completion come twice.
-    let ring = unsafe { builder.setup_cqsize(8).build_pretend(8, script) };
+    let ring = unsafe { builder.setup_cqsize(8).build_mock(8, script) };
     let mut ring = ring.unwrap();
     // SAFETY: a NOP points to nothing.
     unsafe { ring.submission().push_each(7, |i| nop(i as u64)) }.unwrap();

@@ -46,7 +46,7 @@ impl Drop for Pages {
 pub(crate) fn takes_small_pages() -> Result<bool> {
     let pages = Pages::new()?;
     // SAFETY: the memory is ours, and is unmapped after the ring is gone.
-    Ok(unsafe { <IoUring>::builder().build_in(4, pages.0) }.is_ok())
+    Ok(unsafe { <IoUring>::builder().build_in_memory(4, pages.0) }.is_ok())
 }
 
 /// A ring or an errno, and the memory that it is in.
@@ -120,8 +120,8 @@ fn builder<S: Kind, C: CKind>(setup: &Setup) -> Builder<S, C> {
     if setup.dontfork {
         builder.dontfork();
     }
-    if setup.posting_pads {
-        builder.posting_pads();
+    if setup.post_pad_cqes {
+        builder.post_pad_cqes();
     }
     builder
 }

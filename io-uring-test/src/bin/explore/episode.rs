@@ -22,7 +22,7 @@ use rustix_uring::Errno;
 use crate::build;
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
-use crate::model::squeue::PAD;
+use crate::model::squeue::PAD_USER_DATA;
 use crate::model::{Kernel, Model, errno};
 use crate::op;
 use crate::real::{Ring, Seen};
@@ -365,4 +365,4 @@ impl Lockstep<'_> {
 }
 
 /// The user data of pads, which no step gives to an entry.
-const _: () = assert!(PAD != 0 && errno::EBADFD != 0);
+const _: () = assert!(PAD_USER_DATA != 0 && errno::EBADFD != 0);

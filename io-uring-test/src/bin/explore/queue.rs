@@ -1,7 +1,7 @@
 //! The kinds of submission queue, as far as they differ.
 
-use rustix_uring::squeue::{Entry, Entry128, EntryMarker, Mixed, PushError, Rewind};
-use rustix_uring::{Errno, Handle, IoUring, SubmissionQueue, Submitter, cqueue};
+use rustix_uring::squeue::{Entry, Entry128, Mixed, PushError, Rewind};
+use rustix_uring::{Errno, Handle, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
 
 pub(crate) trait Place {
     fn user_data(&self) -> u64;
@@ -24,7 +24,7 @@ impl Place for Entry128 {
 /// # Safety
 ///
 /// Of each `unsafe fn`: that of the method of [`SubmissionQueue`] that it calls.
-pub(crate) trait Kind: EntryMarker<Place: Place> + Sized {
+pub(crate) trait Kind: squeue::Kind<Slot: Place> + Sized {
     unsafe fn push_wide(
         queue: &mut SubmissionQueue<'_, Self>,
         entry: &Entry128,
@@ -46,7 +46,7 @@ pub(crate) trait Kind: EntryMarker<Place: Place> + Sized {
     /// `false` where the kind has no such method.
     unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool;
     /// Takes entries back without `unsafe`: down to so many, or, where the kind cannot, all.
-    fn take_back<C: cqueue::EntryMarker, H: Handle>(
+    fn take_back<C: cqueue::Kind, H: Handle>(
         ring: &mut IoUring<Self, C, H>,
         len: usize,
     ) -> Result<(), Errno>;
@@ -64,7 +64,7 @@ macro_rules! wide {
             entry: &Entry128,
         ) -> Result<(), PushError> {
             // SAFETY: the caller's promise.
-            unsafe { queue.push(entry) }
+            unsafe { queue.push_any(entry) }
         }
 
         unsafe fn push_all_wide(
@@ -72,7 +72,7 @@ macro_rules! wide {
             entries: &[Entry128],
         ) -> Result<(), PushError> {
             // SAFETY: the caller's promise.
-            unsafe { queue.push_multiple(entries) }
+            unsafe { queue.push_each(entries.len(), |i| entries[i]) }
         }
 
         unsafe fn push_each_wide(
@@ -140,7 +140,7 @@ macro_rules! truncate {
             true
         }
 
-        fn take_back<C: cqueue::EntryMarker, H: Handle>(
+        fn take_back<C: cqueue::Kind, H: Handle>(
             ring: &mut IoUring<Self, C, H>,
             len: usize,
         ) -> Result<(), Errno> {
@@ -152,7 +152,7 @@ macro_rules! truncate {
             false
         }
 
-        fn take_back<C: cqueue::EntryMarker, H: Handle>(
+        fn take_back<C: cqueue::Kind, H: Handle>(
             ring: &mut IoUring<Self, C, H>,
             _: usize,
         ) -> Result<(), Errno> {

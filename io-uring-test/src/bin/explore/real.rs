@@ -179,7 +179,7 @@ impl Completed for cqueue::Mixed {
 }
 
 /// A kind of completion queue, as far as the kinds differ.
-pub(crate) trait CKind: cqueue::EntryMarker + Completed {
+pub(crate) trait CKind: cqueue::Kind + Completed {
     /// Takes completions by way of slices, where the queue has such.
     fn by_slices(queue: &mut CompletionQueue<'_, Self>, n: usize, into: &mut Vec<Cqe>);
 }
@@ -260,7 +260,8 @@ unsafe fn push<S: Kind>(
                     S::push_all_wide(queue, &all)
                 }
                 (false, _) => {
-                    let all: Vec<_> = entries.iter().map(narrow).collect();
+                    let all: Vec<S::Slot> =
+                        entries.iter().map(|entry| narrow(entry).into()).collect();
                     queue.push_multiple(&all)
                 }
             }
@@ -283,7 +284,7 @@ unsafe fn push<S: Kind>(
                     Err(full) => Err(full),
                 },
                 (true, Sized::Wide(entry)) => S::reserve_wide(queue, entry, how.reserved),
-                (false, Sized::Narrow(entry)) => queue.push(entry),
+                (false, Sized::Narrow(entry)) => queue.push_any(entry),
                 (false, Sized::Wide(entry)) => S::push_wide(queue, entry),
             }
         });
@@ -565,7 +566,7 @@ pub(crate) fn anew<S: Kind, C: CKind>(
 ///
 /// # Safety
 ///
-/// That of `build_in`.
+/// That of `build_in_memory`.
 pub(crate) unsafe fn in_memory<S: Kind, C: CKind>(
     builder: &Builder<S, C>,
     entries: u32,
@@ -575,8 +576,8 @@ pub(crate) unsafe fn in_memory<S: Kind, C: CKind>(
     // SAFETY: the caller's promise.
     unsafe {
         match registered {
-            false => builder.build_in(entries, memory).map(shared),
-            true => builder.build_registered_in(entries, memory).map(local),
+            false => builder.build_in_memory(entries, memory).map(shared),
+            true => builder.build_registered_in_memory(entries, memory).map(local),
         }
     }
 }

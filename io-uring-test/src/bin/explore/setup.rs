@@ -85,7 +85,7 @@ impl Setup {
             flags: set,
             sqarray: array >= 192,
             dontfork: settings & 0xc0 == 0xc0,
-            posting_pads: settings & 3 == 3,
+            post_pad_cqes: settings & 3 == 3,
         }
     }
 
@@ -121,7 +121,7 @@ impl Setup {
         for (set, call) in [
             (self.sqarray, "sqarray"),
             (self.dontfork, "dontfork"),
-            (self.posting_pads, "posting_pads"),
+            (self.post_pad_cqes, "post_pad_cqes"),
         ] {
             if set {
                 let _ = writeln!(code, "builder.{call}();");
@@ -133,12 +133,12 @@ impl Setup {
             How::Local => writeln!(code, "let mut {name} = builder.build_local({entries});"),
             How::In => writeln!(
                 code,
-                "let mut {name} = unsafe {{ builder.build_in({entries}, dirty_pages()) }};"
+                "let mut {name} = unsafe {{ builder.build_in_memory({entries}, dirty_pages()) }};"
             ),
             How::RegisteredIn => {
                 writeln!(
                     code,
-                    "let mut {name} = unsafe {{ builder.build_registered_in({entries}, dirty_pages()) }};"
+                    "let mut {name} = unsafe {{ builder.build_registered_in_memory({entries}, dirty_pages()) }};"
                 )
             }
             How::FromFd => writeln!(

@@ -103,15 +103,15 @@ const RINGS: &[(&str, Run)] = &[
     ("64x32", |slice| run::<squeue::Entry, cqueue::Entry32>(slice, 32, |_| {})),
     ("64xmixed", |slice| run::<squeue::Entry, cqueue::Mixed>(slice, 64, |_| {})),
     ("mixedxmixed", |slice| {
-        run::<squeue::Mixed, cqueue::Mixed>(slice, 64, |it| _ = it.posting_pads())
+        run::<squeue::Mixed, cqueue::Mixed>(slice, 64, |it| _ = it.post_pad_cqes())
     }),
     ("rewind64x16", |slice| run::<Rewind, cqueue::Entry>(slice, 64, |_| {})),
     ("rewindmixedx32", |slice| {
-        run::<Rewind<squeue::Mixed>, cqueue::Entry32>(slice, 64, |it| _ = it.posting_pads())
+        run::<Rewind<squeue::Mixed>, cqueue::Entry32>(slice, 64, |it| _ = it.post_pad_cqes())
     }),
 ];
 
-fn run<S: Kind, C: cqueue::EntryMarker>(
+fn run<S: Kind, C: cqueue::Kind>(
     slice: &Slice,
     entries: u32,
     set: fn(&mut Builder<S, C>),

@@ -14,7 +14,7 @@ use crate::work::{Work, World};
 use crate::{Fault, Slice};
 
 /// A kind of submission queue, as far as the kinds differ.
-pub(crate) trait Kind: squeue::EntryMarker + Sized {
+pub(crate) trait Kind: squeue::Kind + Sized {
     /// Whether entries of 128 bytes lie between those of 64.
     const BOTH_SIZES: bool = false;
 
@@ -42,7 +42,7 @@ macro_rules! mixed {
                 entry: &Entry128,
             ) -> Result<(), PushError> {
                 // SAFETY: the caller's promise.
-                unsafe { queue.push(entry) }
+                unsafe { queue.push_any(entry) }
             }
         }
     )* };
@@ -53,7 +53,7 @@ mixed! { squeue::Mixed Rewind<squeue::Mixed> }
 const IN_FLIGHT: usize = 512;
 
 /// A ring, and everything that it works with.
-pub(crate) struct Soak<S: Kind, C: cqueue::EntryMarker, H: Handle> {
+pub(crate) struct Soak<S: Kind, C: cqueue::Kind, H: Handle> {
     // In this order: whatever goes first, nothing is in flight any more.
     ring: IoUring<S, C, H>,
     account: Account,
@@ -68,7 +68,7 @@ pub(crate) struct Soak<S: Kind, C: cqueue::EntryMarker, H: Handle> {
     done: Vec<cqueue::Entry>,
 }
 
-impl<S: Kind, C: cqueue::EntryMarker, H: Handle> Soak<S, C, H> {
+impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
     pub(crate) fn new(ring: IoUring<S, C, H>, slice: &Slice) -> Result<Self> {
         let mut dice = Rng::with_seed(slice.seed);
         let account = Account::new();
@@ -134,7 +134,7 @@ impl<S: Kind, C: cqueue::EntryMarker, H: Handle> Soak<S, C, H> {
     fn push(&mut self, entries: &[Entry]) -> Result<()> {
         // SAFETY: whatever they use lives in the account and the world, which outlive the
         // operations: `end` waits for all of them, and where it fails the program ends.
-        while unsafe { self.ring.submission().push_multiple(entries) }.is_err() {
+        while unsafe { self.ring.submission().push_each(entries.len(), |i| entries[i]) }.is_err() {
             self.make_room()?;
         }
         Ok(())

@@ -113,7 +113,7 @@ pub(crate) struct Ring {
 impl Ring {
     pub(crate) fn new(built: Built) -> Self {
         Self {
-            sq: Sq::new(built.sq_entries, built.mixed_sq, built.rewound, built.posting_pads),
+            sq: Sq::new(built.sq_entries, built.mixed_sq, built.rewound, built.post_pad_cqes),
             cq: Cq::new(built.cq_entries, built.cqe),
             defers: built.defers,
             disabled: built.disabled,

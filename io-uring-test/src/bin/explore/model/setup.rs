@@ -64,7 +64,7 @@ pub(crate) struct Setup {
     pub(crate) flags: u32,
     pub(crate) sqarray: bool,
     pub(crate) dontfork: bool,
-    pub(crate) posting_pads: bool,
+    pub(crate) post_pad_cqes: bool,
 }
 
 /// What it gets.
@@ -76,7 +76,7 @@ pub(crate) struct Built {
     pub(crate) mixed_sq: bool,
     pub(crate) takes_wide: bool,
     pub(crate) rewound: bool,
-    pub(crate) posting_pads: bool,
+    pub(crate) post_pad_cqes: bool,
     pub(crate) cqe: Size,
     pub(crate) submit_all: bool,
     pub(crate) taskrun_flag: bool,
@@ -209,7 +209,7 @@ impl Setup {
             takes_wide: self.sq != Entries::Narrow,
             rewound: self.rewound,
             // Neither setting is part of the parameters.
-            posting_pads: self.posting_pads && self.how != How::FromFd,
+            post_pad_cqes: self.post_pad_cqes && self.how != How::FromFd,
             dontfork: self.dontfork && self.how != How::FromFd,
             cqe: self.cq,
             submit_all: flags & SUBMIT_ALL != 0,

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use super::operation::{Entry, LINKS, Op, SKIP};
 
 /// The user data of pads.
-pub(crate) const PAD: u64 = u64::from_be_bytes(*b"ring pad");
+pub(crate) const PAD_USER_DATA: u64 = u64::from_be_bytes(*b"ring pad");
 
 /// What lies in one place.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Sq {
     pub(crate) capacity: u32,
     pub(crate) mixed: bool,
     pub(crate) rewound: bool,
-    pub(crate) posting_pads: bool,
+    pub(crate) post_pad_cqes: bool,
     /// The position of the oldest place. Always 0 where every submission starts at the first place.
     head: u32,
     places: VecDeque<Place>,
@@ -51,9 +51,9 @@ pub(crate) struct Sq {
 pub(crate) struct Full;
 
 impl Sq {
-    pub(crate) fn new(capacity: u32, mixed: bool, rewound: bool, posting_pads: bool) -> Self {
+    pub(crate) fn new(capacity: u32, mixed: bool, rewound: bool, post_pad_cqes: bool) -> Self {
         let (head, unpublished) = (0, 0);
-        Self { capacity, mixed, rewound, posting_pads, head, places: VecDeque::new(), unpublished }
+        Self { capacity, mixed, rewound, post_pad_cqes, head, places: VecDeque::new(), unpublished }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -104,8 +104,8 @@ impl Sq {
         let room = self.room_for(&entry, self.len());
         if room == 3 {
             let links = self.newest().map_or(0, |entry| entry.flags & LINKS);
-            let silent = if self.posting_pads { 0 } else { SKIP };
-            self.places.push_back(Place::Entry(Entry::new(PAD, Op::NOP, links | silent)));
+            let silent = if self.post_pad_cqes { 0 } else { SKIP };
+            self.places.push_back(Place::Entry(Entry::new(PAD_USER_DATA, Op::NOP, links | silent)));
         }
         self.places.push_back(Place::Entry(entry));
         if room > 1 {

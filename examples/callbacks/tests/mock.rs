@@ -1,4 +1,4 @@
-//! On a kernel that is pretended, which does at will what a real one does once in a year.
+//! On a mock kernel, which does at will what a real one does once in a year.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -17,20 +17,20 @@ use crate::machine::{Job, QUESTION};
 use crate::op::{Buffer, File, Mailbox};
 use crate::ping_pong::Player;
 
-type Pretended<U> = Loop<U, Kernel>;
+type Mocked<U> = Loop<U, Kernel>;
 
-fn build<U>(builder: &Builder, tasks: u32, script: Script) -> (Pretended<U>, Kernel) {
+fn build<U>(builder: &Builder, tasks: u32, script: Script) -> (Mocked<U>, Kernel) {
     // SAFETY: each script below has only true results: of data that it was given, of descriptors that
     // it opens, of polls and NOPs, which stand for nothing. What they post is nobody's here.
-    let ring = unsafe { builder.build_pretend(8, script) }.unwrap();
+    let ring = unsafe { builder.build_mock(8, script) }.unwrap();
     let kernel = ring.kernel().clone();
     (Loop::on(ring, tasks), kernel)
 }
 
-fn pretend<U>(
+fn mocked<U>(
     tasks: u32,
     answers: impl FnMut(&Submission) -> Answer + Send + 'static,
-) -> (Pretended<U>, Kernel) {
+) -> (Mocked<U>, Kernel) {
     build(&IoUring::builder(), tasks, Script::new(answers))
 }
 
@@ -93,7 +93,7 @@ fn machines_run_on_every_kernel() {
         let mut network = Network { rng: Some(rng.fork()), ..Network::default() };
         let script = Script::new(move |it| {
             match rng.u8(..) {
-                0..20 => return Answer::refuse([Errno::AGAIN, Errno::BUSY][rng.usize(..2)]),
+                0..20 => return Answer::leave_queued([Errno::AGAIN, Errno::BUSY][rng.usize(..2)]),
                 20..30 => it.kernel().interrupt(),
                 30..40 => it.kernel().fail(Errno::INTR),
                 _ => {}
@@ -114,7 +114,7 @@ fn machines_end_at_each_failure() {
     let names = ["Socket", "Connect", "Write", "Read", "Read", "Close"];
     for (nth, name) in names.into_iter().enumerate() {
         let (mut network, mut count) = (Network::default(), 0);
-        let (mut on, kernel) = pretend(1, move |it| {
+        let (mut on, kernel) = mocked(1, move |it| {
             count += 1;
             if count == 7 + nth { Answer::error(Errno::IO) } else { network.answer(it) }
         });
@@ -131,7 +131,7 @@ fn descriptors_are_closed_once() {
         let (here, there) = UnixStream::pair().unwrap();
         there.set_nonblocking(true).unwrap();
         let fd = here.as_raw_fd();
-        let (mut on, _) = pretend(1, move |it| {
+        let (mut on, _) = mocked(1, move |it| {
             assert_eq!(it.fd(), fd);
             Answer::error(errno)
         });
@@ -148,7 +148,7 @@ fn descriptors_are_closed_once() {
 
 #[test]
 fn a_completion_of_an_earlier_use_ends_nothing() {
-    let (mut on, kernel) = pretend(1, |_| Answer::pending());
+    let (mut on, kernel) = mocked(1, |_| Answer::pending());
     let log = Log::default();
     let poll = Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN);
     let TaskId(id) = start(&mut on, &log, 0, poll);
@@ -163,8 +163,8 @@ fn a_completion_of_an_earlier_use_ends_nothing() {
 #[test]
 fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
     let watch = Watch::begin();
-    let (mut on, kernel) = pretend(4, |it| match it.opcode() {
-        opcode::Read::CODE => Answer::bytes([7; 64]).after(Duration::from_secs(5)).stubborn(),
+    let (mut on, kernel) = mocked(4, |it| match it.opcode() {
+        opcode::Read::CODE => Answer::bytes([7; 64]).after(Duration::from_secs(5)).uncancellable(),
         opcode::PollAdd::CODE => Answer::pending(),
         _ => Answer::usual(),
     });
@@ -183,7 +183,7 @@ fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
 #[test]
 fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
     let watch = Watch::begin();
-    let (mut on, kernel) = pretend(4, |it| match it.opcode() {
+    let (mut on, kernel) = mocked(4, |it| match it.opcode() {
         opcode::Read::CODE => Answer::pending(),
         _ => Answer::usual(),
     });
@@ -201,9 +201,9 @@ fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
 #[test]
 fn refused_operations_are_done_in_order() {
     let mut refusals = 0;
-    let (mut on, kernel) = pretend(40, move |_| {
+    let (mut on, kernel) = mocked(40, move |_| {
         refusals += 1;
-        if refusals % 3 == 1 { Answer::refuse(Errno::BUSY) } else { Answer::usual() }
+        if refusals % 3 == 1 { Answer::leave_queued(Errno::BUSY) } else { Answer::usual() }
     });
     let log = Log::default();
     for state in 0..40 {
@@ -216,7 +216,7 @@ fn refused_operations_are_done_in_order() {
 
 #[test]
 fn an_hour_takes_no_time() {
-    let (mut on, kernel) = pretend(2, |_| Answer::usual());
+    let (mut on, kernel) = mocked(2, |_| Answer::usual());
     let log = Log::default();
     start(&mut on, &log, 1, Op::after(Duration::from_secs(3600)));
     start(&mut on, &log, 2, Op::at(Duration::from_secs(60)));
@@ -228,7 +228,7 @@ fn an_hour_takes_no_time() {
 
 #[test]
 fn a_cancellation_that_comes_too_late_finds_nothing() {
-    let (mut on, _) = pretend(4, |it| match it.opcode() {
+    let (mut on, _) = mocked(4, |it| match it.opcode() {
         opcode::PollAdd::CODE => Answer::result(1),
         _ => Answer::usual(),
     });
@@ -244,7 +244,7 @@ fn a_cancellation_that_comes_too_late_finds_nothing() {
 
 #[test]
 fn messages_are_answered() {
-    let (mut on, _) = pretend(4, |it| {
+    let (mut on, _) = mocked(4, |it| {
         assert_eq!(it.opcode(), opcode::MsgRingData::CODE);
         let (user_data, value) = (it.as_raw().off, it.as_raw().len as i32);
         // The last one is over, and wants no answer.
@@ -287,7 +287,7 @@ fn a_question_is_what_is_asked() {
     let mut network = Network::default();
     let said = Arc::new(Mutex::new(Vec::new()));
     let hears = said.clone();
-    let (mut on, _) = pretend(1, move |it| {
+    let (mut on, _) = mocked(1, move |it| {
         let answer = network.answer(it);
         if let (Some(answers), opcode::Write::CODE) = (network.answers.get(&it.fd()), it.opcode()) {
             *hears.lock().unwrap() = answers.iter().map(|byte| !byte).collect();

@@ -12,14 +12,14 @@ use rustix_uring::SetupFlags;
 
 use crate::peer::{map, setup};
 
-pub(crate) struct Pretend {
+pub(crate) struct Mock {
     sq_head: *const AtomicU32,
     cq_tail: *const AtomicU32,
     sqes: *const [u8; 64],
     mappings: [(*mut std::ffi::c_void, usize); 2],
 }
 
-impl Pretend {
+impl Mock {
     /// The kernel's side of a ring of this many entries.
     pub(crate) fn kernel(fd: RawFd, entries: u32) -> anyhow::Result<Self> {
         // The offsets are the same for every ring of the size.
@@ -69,7 +69,7 @@ fn advance(word: *const AtomicU32, n: u32) {
     word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Release);
 }
 
-impl Drop for Pretend {
+impl Drop for Mock {
     fn drop(&mut self) {
         for (start, len) in self.mappings {
             // SAFETY: our own mappings, which nobody uses any more.
