@@ -151,7 +151,8 @@ impl Lockstep<'_> {
         }
         let (mut counted, mut silent) = (Vec::new(), Vec::new());
         for chain in chains {
-            let chain: Vec<_> = chain.into_iter().filter(|entry| entry.user_data != PAD_USER_DATA).collect();
+            let chain: Vec<_> =
+                chain.into_iter().filter(|entry| entry.user_data != PAD_USER_DATA).collect();
             let ids = |entries: &[&Entry]| entries.iter().map(|entry| entry.user_data).collect();
             let Some((last, before)) = chain.split_last() else { continue };
             let quiet = before.iter().filter(|entry| entry.is_silent()).count();
@@ -177,8 +178,10 @@ impl Lockstep<'_> {
             return None;
         }
         // Completions of what was silent, and has failed, are there already.
-        let done =
-            ring.cq.all().filter(|cqe| cqe.flags & F_MORE == 0 && cqe.user_data != super::PAD_USER_DATA);
+        let done = ring
+            .cq
+            .all()
+            .filter(|cqe| cqe.flags & F_MORE == 0 && cqe.user_data != super::PAD_USER_DATA);
         for cqe in done {
             match silent_ones.get(&cqe.user_data) {
                 None => counted.push(vec![cqe.user_data]),
