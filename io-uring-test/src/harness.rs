@@ -27,27 +27,32 @@ mod case;
 mod child;
 mod coverage;
 mod files;
+mod kernel;
 mod kind;
 mod memory;
 mod need;
+mod outcome;
 mod queue;
 mod ring;
 mod run;
 pub(crate) mod seccomp;
+mod setup;
 pub(crate) mod signal;
+mod submitted;
 mod untouched;
 
-use case::Run;
-pub(crate) use case::{Case, Result};
+pub(crate) use case::Case;
 pub(crate) use child::in_child;
-pub(crate) use coverage::register;
 pub(crate) use files::*;
-pub(crate) use kind::{KINDS, Kind, Setup, refusal};
+pub(crate) use kernel::{about, kernel_is_32_bit, register};
+pub(crate) use kind::KINDS;
 pub(crate) use memory::*;
-pub(crate) use need::{Need, about, kernel_is_32_bit};
+pub(crate) use need::Need;
+pub(crate) use outcome::Result;
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, nop, works};
 pub(crate) use run::run;
+pub(crate) use setup::{Setup, refusal};
 pub(crate) use untouched::{UNTOUCHED, untouched};
 
 /// For calls that want a limit: what takes longer hangs.

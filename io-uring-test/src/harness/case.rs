@@ -1,9 +1,9 @@
 //! What a case is.
 
-use super::{Kind, Need, Ring, Setup};
-
-/// How a case ends: an error is a failure, as a panic is.
-pub(crate) type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
+use super::need::Need;
+use super::outcome::Result;
+use super::ring::{Kind, Ring};
+use super::setup::Setup;
 
 /// One thing to be shown of the crate against the live kernel.
 pub(crate) struct Case {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{bail, ensure};
 
-use super::Result;
+use super::outcome::Result;
 
 /// Runs in a child process, and hands over the small number that it returns.
 pub(crate) fn in_child(run: impl FnOnce() -> Result<i32>) -> Result<i32> {

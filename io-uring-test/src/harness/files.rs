@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, fstatfs};
 
-use super::Result;
+use super::outcome::Result;
 
 /// The file system that lives in memory, as `statfs(2)` tells.
 const TMPFS_MAGIC: u32 = 0x0102_1994;

@@ -10,7 +10,8 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Result, descriptors};
+use super::files::descriptors;
+use super::outcome::Result;
 
 /// Zeroed whole pages, and right behind them one that nobody may touch.
 pub(crate) struct Pages {

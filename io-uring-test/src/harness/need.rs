@@ -1,16 +1,14 @@
 //! What a case may need, and how that is found out: by asking or trying, never by a version.
 
-use std::fs::{self, File};
-use std::sync::OnceLock;
+use std::fs::File;
 
 use anyhow::Context;
-use rustix::system::uname;
 use rustix::thread::{CapabilitySet, capabilities};
-use rustix_uring::{Errno, Features, IoUring, Probe, SetupFlags};
+use rustix_uring::{Errno, Features, IoUring, SetupFlags};
 
-use super::Result;
-use super::coverage::{RESTRICTED, last_register_op, opcode_name, register_op_name};
-use super::kind::{refusal, with};
+use super::kernel::{RESTRICTED, last_register_op, opcode_name, probe, register_op_name};
+use super::outcome::Result;
+use super::setup::{refusal, with};
 
 /// Something that the kernel or the machine may lack.
 pub(crate) enum Need {
@@ -84,28 +82,4 @@ impl Need {
         };
         Ok(missing.map(|by| format!("{what} is not there, says {by}")))
     }
-}
-
-/// Whether the kernel is a 32-bit one. A 32-bit program may run on `x86_64` or `aarch64`.
-pub(crate) fn kernel_is_32_bit() -> bool {
-    cfg!(target_pointer_width = "32") && !uname().machine().to_bytes().ends_with(b"64")
-}
-
-/// What the kernel says of its operations.
-pub(crate) fn probe() -> Result<&'static Probe> {
-    static PROBE: OnceLock<Probe> = OnceLock::new();
-    if let Some(probe) = PROBE.get() {
-        return Ok(probe);
-    }
-    let mut probe = Probe::new();
-    IoUring::new(1)?.submitter().register_probe(&mut probe).context("IORING_REGISTER_PROBE")?;
-    Ok(PROBE.get_or_init(|| probe))
-}
-
-/// What the kernel says of itself.
-pub(crate) fn about() -> Result<String> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let features = IoUring::new(1)?.params().features();
-    let names: Vec<_> = features.iter_names().map(|(name, _)| name).collect();
-    Ok(format!("Linux {}, features {}", release.trim(), names.join(" ")))
 }

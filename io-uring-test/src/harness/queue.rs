@@ -5,8 +5,8 @@ use std::mem;
 use rustix_uring::squeue::{Entry, Entry128, Mixed, PushError, Rewind};
 use rustix_uring::{SubmissionQueue, squeue};
 
-use super::Result;
-use super::coverage::submits;
+use super::outcome::Result;
+use super::submitted::submits;
 
 /// A view of a submission queue.
 pub(crate) trait Queue {

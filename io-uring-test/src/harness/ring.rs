@@ -1,8 +1,7 @@
 //! One face for the rings of all kinds, so that a case is compiled once.
 
-use std::mem;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -10,11 +9,54 @@ use anyhow::{Context, ensure};
 use rustix_uring::squeue::{Entry, Flags, PushError};
 use rustix_uring::types::SubmitArgs;
 use rustix_uring::{
-    Errno, Handle, IoUring, Parameters, QuiesceError, Submitter, cqueue, opcode, squeue,
+    Errno, Handle, IoUring, Parameters, QuiesceError, SetupFlags, Submitter, cqueue, opcode, squeue,
 };
 
-use super::queue::{Queue, QueueKind};
-use super::{Kind, Result};
+use super::outcome::Result;
+use super::queue::Queue;
+use super::setup::Setup;
+
+/// A kind of ring: which submission queue, which completion queue.
+pub(crate) struct Kind {
+    /// The sizes of the entries: `64x16` is the default kind.
+    pub(crate) name: &'static str,
+    /// Those that make it this kind.
+    pub(crate) flags: SetupFlags,
+    pub(super) build: Build,
+    pub(super) build_in_memory: BuildIn,
+    pub(super) memory_size: fn(&Setup) -> Result<usize, Errno>,
+    pub(super) mock: fn(&Setup) -> Result<(), Errno>,
+}
+
+impl Kind {
+    pub(crate) fn build(&'static self, setup: &Setup) -> Result<Box<dyn Ring>, Errno> {
+        (self.build)(self, setup)
+    }
+
+    /// # Safety
+    ///
+    /// That of [`Builder::build_in_memory`](rustix_uring::Builder::build_in_memory).
+    pub(crate) unsafe fn build_in_memory(
+        &'static self,
+        setup: &Setup,
+        memory: NonNull<[u8]>,
+    ) -> Result<Box<dyn Ring>, Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { (self.build_in_memory)(self, setup, memory) }
+    }
+
+    pub(crate) fn memory_size(&self, setup: &Setup) -> Result<usize, Errno> {
+        (self.memory_size)(setup)
+    }
+
+    /// Whether the mock kernel sets such a ring up.
+    pub(crate) fn mock(&self, setup: &Setup) -> Result<(), Errno> {
+        (self.mock)(setup)
+    }
+}
+
+type Build = fn(&'static Kind, &Setup) -> Result<Box<dyn Ring>, Errno>;
+type BuildIn = unsafe fn(&'static Kind, &Setup, NonNull<[u8]>) -> Result<Box<dyn Ring>, Errno>;
 
 /// A ring of some kind.
 pub(crate) trait Ring {
@@ -189,87 +231,4 @@ where
         ensure!(done.len() == 1 && entry.user_data() == i && entry.result() == 0, "{i}: {done:?}");
     }
     Ok(())
-}
-
-/// A ring, and the name of its kind.
-pub(super) struct Kinded<S: QueueKind, C: cqueue::Kind> {
-    pub(super) kind: &'static Kind,
-    pub(super) ring: IoUring<S, C>,
-}
-
-impl<S: QueueKind, C: cqueue::Kind + Into<Completion>> Ring for Kinded<S, C> {
-    fn kind(&self) -> &'static Kind {
-        self.kind
-    }
-
-    fn params(&self) -> &Parameters {
-        self.ring.params()
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
-    }
-
-    fn submitter(&self) -> Submitter<'_> {
-        self.ring.submitter()
-    }
-
-    fn queue(&mut self) -> Box<dyn Queue + '_> {
-        Box::new(self.ring.submission())
-    }
-
-    fn submit(&mut self) -> Result<usize, Errno> {
-        self.ring.submit()
-    }
-
-    fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno> {
-        self.ring.submit_and_wait(want)
-    }
-
-    fn submit_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<usize, Errno> {
-        self.ring.submit_with_args(want, args)
-    }
-
-    fn reap(&mut self) -> Vec<Completion> {
-        self.ring.completion().map(Into::into).collect()
-    }
-
-    fn look_and_forget(&mut self, n: usize) -> Vec<Completion> {
-        let mut queue = self.ring.completion();
-        let seen = queue.by_ref().take(n).map(Into::into).collect();
-        mem::forget(queue);
-        seen
-    }
-
-    fn lost(&mut self) -> u32 {
-        self.ring.completion().overflow()
-    }
-
-    fn quiesce(&mut self, in_flight: usize, timeout: Duration) -> Result<(), QuiesceError> {
-        self.ring.quiesce(in_flight, timeout)
-    }
-
-    fn quiesce_with(
-        &mut self,
-        in_flight: &mut usize,
-        timeout: Duration,
-        user_data: &[u64],
-        is_counted: &mut dyn FnMut(Completion) -> bool,
-    ) -> Result<(), QuiesceError> {
-        self.ring.quiesce_with(in_flight, timeout, user_data, |cqe| is_counted(cqe.into()))
-    }
-
-    fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno> {
-        self.ring.resize(entries, cq_entries)
-    }
-
-    unsafe fn resize_in_memory(
-        &mut self,
-        entries: u32,
-        cq_entries: Option<u32>,
-        memory: NonNull<[u8]>,
-    ) -> Result<(), Errno> {
-        // SAFETY: the caller's promise.
-        unsafe { self.ring.resize_in_memory(entries, cq_entries, memory) }
-    }
 }

@@ -12,9 +12,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail, ensure};
 use rustix_uring::{Errno, SetupFlags};
 
-use super::coverage::{self, Coverage, State};
-use super::kind::{refusal, with};
-use super::{Case, KINDS, Kind, Result, Ring, Run, Setup, descriptors};
+use super::case::{Case, Run};
+use super::coverage::{Coverage, check};
+use super::files::descriptors;
+use super::kind::KINDS;
+use super::outcome::{Result, State};
+use super::ring::{Kind, Ring};
+use super::setup::{Setup, refusal, with};
+use super::submitted;
 
 /// How many cases ended how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,7 +87,7 @@ fn run_case(name: &str, case: &Case, watchdog: &Watchdog) -> Result<End> {
             return Ok(End::Skipped { reason });
         }
     }
-    coverage::begin();
+    submitted::begin();
     match case.run {
         Run::Once(run) => {
             watchdog.run(name, run)?;
@@ -100,7 +105,7 @@ fn run_case(name: &str, case: &Case, watchdog: &Watchdog) -> Result<End> {
                 let ran = watchdog.run(&format!("{name} on {}", kind.name), || {
                     let refusal = run_on(kind, &setup, run)?;
                     if refusal.is_none() {
-                        coverage::check(case.needs)?;
+                        check(case.needs)?;
                     }
                     Ok(refusal)
                 });

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Context;
 use rustix::thread::set_no_new_privs;
 
-use super::Result;
+use super::outcome::Result;
 
 /// Has this system call answered with this errno for the rest of the calling thread's life.
 pub(crate) fn answer(call: libc::c_long, errno: i32) -> Result {

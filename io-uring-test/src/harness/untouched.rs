@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::mm::{UserfaultfdFlags, userfaultfd};
 
-use super::{Need, Pages, Result};
+use super::memory::Pages;
+use super::need::Need;
+use super::outcome::Result;
 
 #[repr(C)]
 struct Api {

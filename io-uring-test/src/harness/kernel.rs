@@ -1,0 +1,156 @@
+//! What the kernel says of itself and of its operations, and what these are called.
+
+use std::ffi::c_void;
+use std::fs;
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+
+use anyhow::Context;
+use rustix::io_uring::{IoringRegisterFlags, IoringRegisterOp, io_uring_register_with};
+use rustix::system::uname;
+use rustix_uring::sys::{IORING_OP_NOP128, IORING_OP_URING_CMD128};
+use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*, *};
+use rustix_uring::{Errno, IoUring, Probe};
+
+use super::outcome::Result;
+
+macro_rules! named {
+    ($($name:ident)*) => { &[$(($name as u32, stringify!($name))),*] };
+}
+
+/// Newer than linux-raw-sys.
+const IORING_REGISTER_QUERY: u32 = 35;
+const IORING_REGISTER_ZCRX_CTRL: u32 = 36;
+const IORING_REGISTER_BPF_FILTER: u32 = 37;
+
+/// Numbers and names; a number that is missing here prints as a number.
+pub(super) const OPCODES: &[(u32, &str)] = named! {
+    IORING_OP_NOP IORING_OP_READV IORING_OP_WRITEV IORING_OP_FSYNC IORING_OP_READ_FIXED
+    IORING_OP_WRITE_FIXED IORING_OP_POLL_ADD IORING_OP_POLL_REMOVE IORING_OP_SYNC_FILE_RANGE
+    IORING_OP_SENDMSG IORING_OP_RECVMSG IORING_OP_TIMEOUT IORING_OP_TIMEOUT_REMOVE
+    IORING_OP_ACCEPT IORING_OP_ASYNC_CANCEL IORING_OP_LINK_TIMEOUT IORING_OP_CONNECT
+    IORING_OP_FALLOCATE IORING_OP_OPENAT IORING_OP_CLOSE IORING_OP_FILES_UPDATE IORING_OP_STATX
+    IORING_OP_READ IORING_OP_WRITE IORING_OP_FADVISE IORING_OP_MADVISE IORING_OP_SEND
+    IORING_OP_RECV IORING_OP_OPENAT2 IORING_OP_EPOLL_CTL IORING_OP_SPLICE
+    IORING_OP_PROVIDE_BUFFERS IORING_OP_REMOVE_BUFFERS IORING_OP_TEE IORING_OP_SHUTDOWN
+    IORING_OP_RENAMEAT IORING_OP_UNLINKAT IORING_OP_MKDIRAT IORING_OP_SYMLINKAT IORING_OP_LINKAT
+    IORING_OP_MSG_RING IORING_OP_FSETXATTR IORING_OP_SETXATTR IORING_OP_FGETXATTR
+    IORING_OP_GETXATTR IORING_OP_SOCKET IORING_OP_URING_CMD IORING_OP_SEND_ZC
+    IORING_OP_SENDMSG_ZC IORING_OP_READ_MULTISHOT IORING_OP_WAITID IORING_OP_FUTEX_WAIT
+    IORING_OP_FUTEX_WAKE IORING_OP_FUTEX_WAITV IORING_OP_FIXED_FD_INSTALL IORING_OP_FTRUNCATE
+    IORING_OP_BIND IORING_OP_LISTEN IORING_OP_RECV_ZC IORING_OP_EPOLL_WAIT IORING_OP_READV_FIXED
+    IORING_OP_WRITEV_FIXED IORING_OP_PIPE IORING_OP_NOP128 IORING_OP_URING_CMD128
+};
+
+pub(super) const REGISTER_OPS: &[(u32, &str)] = named! {
+    IORING_REGISTER_BUFFERS IORING_UNREGISTER_BUFFERS IORING_REGISTER_FILES
+    IORING_UNREGISTER_FILES IORING_REGISTER_EVENTFD IORING_UNREGISTER_EVENTFD
+    IORING_REGISTER_FILES_UPDATE IORING_REGISTER_EVENTFD_ASYNC IORING_REGISTER_PROBE
+    IORING_REGISTER_PERSONALITY IORING_UNREGISTER_PERSONALITY IORING_REGISTER_RESTRICTIONS
+    IORING_REGISTER_ENABLE_RINGS IORING_REGISTER_FILES2 IORING_REGISTER_FILES_UPDATE2
+    IORING_REGISTER_BUFFERS2 IORING_REGISTER_BUFFERS_UPDATE IORING_REGISTER_IOWQ_AFF
+    IORING_UNREGISTER_IOWQ_AFF IORING_REGISTER_IOWQ_MAX_WORKERS IORING_REGISTER_RING_FDS
+    IORING_UNREGISTER_RING_FDS IORING_REGISTER_PBUF_RING IORING_UNREGISTER_PBUF_RING
+    IORING_REGISTER_SYNC_CANCEL IORING_REGISTER_FILE_ALLOC_RANGE IORING_REGISTER_PBUF_STATUS
+    IORING_REGISTER_NAPI IORING_UNREGISTER_NAPI IORING_REGISTER_CLOCK
+    IORING_REGISTER_CLONE_BUFFERS IORING_REGISTER_SEND_MSG_RING IORING_REGISTER_ZCRX_IFQ
+    IORING_REGISTER_RESIZE_RINGS IORING_REGISTER_MEM_REGION IORING_REGISTER_QUERY
+    IORING_REGISTER_ZCRX_CTRL IORING_REGISTER_BPF_FILTER
+};
+
+fn name(names: &[(u32, &str)], number: u32) -> String {
+    match names.iter().find(|(n, _)| *n == number) {
+        Some((_, name)) => short(name).to_owned(),
+        None => number.to_string(),
+    }
+}
+
+pub(super) fn short(name: &str) -> &str {
+    name.trim_start_matches("IORING_")
+}
+
+pub(super) fn opcode_name(code: u8) -> String {
+    name(OPCODES, code.into())
+}
+
+pub(super) fn register_op_name(op: u32) -> String {
+    name(REGISTER_OPS, op)
+}
+
+/// Whether the kernel is a 32-bit one. A 32-bit program may run on `x86_64` or `aarch64`.
+pub(crate) fn kernel_is_32_bit() -> bool {
+    cfg!(target_pointer_width = "32") && !uname().machine().to_bytes().ends_with(b"64")
+}
+
+/// What the kernel says of its operations.
+pub(crate) fn probe() -> Result<&'static Probe> {
+    static PROBE: OnceLock<Probe> = OnceLock::new();
+    if let Some(probe) = PROBE.get() {
+        return Ok(probe);
+    }
+    let mut probe = Probe::new();
+    IoUring::new(1)?.submitter().register_probe(&mut probe).context("IORING_REGISTER_PROBE")?;
+    Ok(PROBE.get_or_init(|| probe))
+}
+
+/// What the kernel says of itself.
+pub(crate) fn about() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let features = IoUring::new(1)?.params().features();
+    let names: Vec<_> = features.iter_names().map(|(name, _)| name).collect();
+    Ok(format!("Linux {}, features {}", release.trim(), names.join(" ")))
+}
+
+/// What tells that a register operation is not there.
+pub(super) const RESTRICTED: &str = "EINVAL from a restricted ring";
+
+/// The highest register operation that the kernel has, if it tells: since Linux 5.10, a restricted
+/// ring answers EACCES to those that it knows, and EINVAL to others.
+pub(super) fn last_register_op() -> Result<Option<u32>> {
+    static LAST: OnceLock<Option<u32>> = OnceLock::new();
+    if let Some(last) = LAST.get() {
+        return Ok(*last);
+    }
+    let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
+    let register = |op: u32, arg: *const c_void, len: u32| {
+        let (zero, op) =
+            (IoringRegisterOp::RegisterBuffers, IoringRegisterFlags::from_bits_retain(op));
+        // SAFETY: the one operation that is made with an argument reads it, and keeps nothing.
+        unsafe { io_uring_register_with(&ring, zero, op, arg, len) }
+    };
+    let allowed = io_uring_restriction {
+        opcode: io_uring_register_restriction_op::IORING_RESTRICTION_REGISTER_OP as u16,
+        __bindgen_anon_1: io_uring_restriction__bindgen_ty_1 {
+            register_op: IORING_REGISTER_PROBE as u8,
+        },
+        resv: 0,
+        resv2: [0; 3],
+    };
+    match register(IORING_REGISTER_RESTRICTIONS as u32, (&raw const allowed).cast(), 1) {
+        Err(Errno::INVAL) => return Ok(*LAST.get_or_init(|| None)),
+        done => done.context("IORING_REGISTER_RESTRICTIONS")?,
+    };
+    ring.submitter().register_enable_rings()?;
+    let mut refused = (0..).filter(|&op| op != IORING_REGISTER_PROBE as u32);
+    // What is refused is not read; but valgrind wants it to be there.
+    let nothing = [0_u64; 32];
+    let nothing = nothing.as_ptr().cast();
+    let unknown = refused.find(|&op| register(op, nothing, 0) == Err(Errno::INVAL));
+    Ok(*LAST.get_or_init(|| unknown.and_then(|op| op.checked_sub(1))))
+}
+
+/// `io_uring_register(2)` as it is, for what the crate has no way to ask.
+///
+/// # Safety
+///
+/// `arg` and `nr_args` are what the kernel expects, or such that it refuses them.
+pub(crate) unsafe fn register(
+    ring: impl AsFd,
+    op: u32,
+    arg: *mut c_void,
+    nr_args: u32,
+) -> Result<u32, Errno> {
+    let (zero, op) = (IoringRegisterOp::RegisterBuffers, IoringRegisterFlags::from_bits_retain(op));
+    // SAFETY: the caller's promise.
+    unsafe { io_uring_register_with(ring, zero, op, arg, nr_args) }
+}
