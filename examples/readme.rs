@@ -16,7 +16,7 @@ fn main() -> io::Result<()> {
         opcode::Read::new(file.as_fd(), buf.as_mut_ptr(), buf.len() as u32).build().user_data(1);
 
     // SAFETY: `file` and `buf` stay until the loop below has the completion, or ends the process.
-    unsafe { ring.submission().push(&read) }.expect("there are eight places");
+    unsafe { ring.submission().push(&read) }.expect("there are eight slots");
     let cqe = loop {
         match ring.submit_and_wait(1) {
             // A signal can end the wait before the completion is there.

@@ -53,7 +53,7 @@ bitflags! {
         const CQE_MIXED = sys::IORING_SETUP_CQE_MIXED;
         /// Submissions have 64 or 128 bytes each. Since Linux 6.19.
         const SQE_MIXED = sys::IORING_SETUP_SQE_MIXED;
-        /// Every submission starts at the first place. Since Linux 7.0.
+        /// Every submission starts at the first slot. Since Linux 7.0.
         const SQ_REWIND = sys::IORING_SETUP_SQ_REWIND;
 
         const _ = !0;
@@ -223,13 +223,13 @@ impl Parameters {
         self.setup_flags().contains(SetupFlags::SINGLE_ISSUER)
     }
 
-    /// How many places the submission queue has: what was asked for, rounded up to a power of two.
+    /// How many slots the submission queue has: what was asked for, rounded up to a power of two.
     #[inline]
     pub const fn sq_entries(&self) -> u32 {
         self.0.sq_entries
     }
 
-    /// How many places the completion queue has: what was asked for, rounded up to a power of two,
+    /// How many slots the completion queue has: what was asked for, rounded up to a power of two,
     /// or twice the submission queue.
     #[inline]
     pub const fn cq_entries(&self) -> u32 {

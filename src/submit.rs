@@ -67,7 +67,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Result
     ///
-    /// How many places of the queue the kernel has taken. Fewer than there were is no error: it
+    /// How many slots of the queue the kernel has taken. Fewer than there were is no error: it
     /// stops behind an entry that it refuses, which gets a completion that says why (unless the
     /// ring has [`setup_submit_all`](crate::Builder::setup_submit_all)). On SQPOLL rings, where
     /// the thread takes them, it is how many there were, and may count some twice between calls.
@@ -282,7 +282,7 @@ impl<H: Handle> Submitter<'_, H> {
         Ok(taken as usize)
     }
 
-    /// How many places of the queue are published and not taken.
+    /// How many slots of the queue are published and not taken.
     ///
     /// # Errors
     ///

@@ -73,9 +73,9 @@ impl<U> Loop<U> {
     }
 
     fn build(builder: &mut Builder, tasks: u32) -> Result<Self> {
-        let places = tasks.clamp(1, MOST_PLACES);
+        let slots = tasks.clamp(1, MOST_SLOTS);
         // As many completions can be there as there are tasks, and some messages.
-        let ring = builder.setup_cqsize(tasks.max(places) * 2).build(places)?;
+        let ring = builder.setup_cqsize(tasks.max(slots) * 2).build(slots)?;
         Ok(Self::on(ring, tasks))
     }
 
@@ -88,7 +88,7 @@ impl<U> Loop<U> {
 }
 
 /// Of the submission queue. Tasks beyond that wait their turn.
-const MOST_PLACES: u32 = 256;
+const MOST_SLOTS: u32 = 256;
 
 impl<U, H: Handle> Loop<U, H> {
     pub(crate) fn on(ring: IoUring<Entry, cqueue::Entry, H>, tasks: u32) -> Self {

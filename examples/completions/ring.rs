@@ -56,10 +56,10 @@ struct Book {
     /// The user data of the next operation. None is given twice, so that a cancellation cannot come
     /// upon another operation.
     next: u64,
-    /// For how many more completions there is a place. An operation has two, the other one for a
+    /// For how many more completions there is a slot. An operation has two, the other one for a
     /// cancellation. So the queue cannot overflow.
     room: usize,
-    /// Who waits for how many places: first come, first served.
+    /// Who waits for how many slots: first come, first served.
     held_back: VecDeque<(usize, Arc<Gate>)>,
     /// The ring's thread has seen all of this, and waits.
     asleep: bool,
@@ -121,13 +121,13 @@ impl Ring {
             operations.for_each(|(_, kept)| kept.complete(Err(Errno::INVAL.into())));
             return None;
         }
-        let places = 2 * operations.len();
+        let slots = 2 * operations.len();
         let mut book = lock(&self.shared.book);
-        if book.held_back.is_empty() && places <= book.room {
-            book.room -= places;
+        if book.held_back.is_empty() && slots <= book.room {
+            book.room -= slots;
         } else {
             let gate = Arc::new(Gate::default());
-            book.held_back.push_back((places, gate.clone()));
+            book.held_back.push_back((slots, gate.clone()));
             self.shared.wake(&mut book);
             drop(book);
             gate.pass();
@@ -251,11 +251,11 @@ impl Book {
 
     /// Lets those start for whom there is room now.
     fn let_in(&mut self) {
-        while let Some((places, gate)) = self.held_back.front() {
-            if *places > self.room {
+        while let Some((slots, gate)) = self.held_back.front() {
+            if *slots > self.room {
                 break;
             }
-            self.room -= places;
+            self.room -= slots;
             gate.open();
             self.held_back.pop_front();
         }

@@ -68,10 +68,10 @@ fn forgotten_view(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A ring of eight and sixteen places, of which these have been used.
-fn ring_at<C: Kind>(place: u64) -> Result<IoUring<squeue::Entry, C>> {
+/// A ring of eight and sixteen slots, of which these have been used.
+fn ring_at<C: Kind>(slot: u64) -> Result<IoUring<squeue::Entry, C>> {
     let mut ring = IoUring::builder().build(8)?;
-    works(&mut ring, place)?;
+    works(&mut ring, slot)?;
     Ok(ring)
 }
 
@@ -85,8 +85,8 @@ fn nops<C: Kind>(ring: &mut IoUring<squeue::Entry, C>, user_data: &[u64]) -> Res
 }
 
 fn iteration<C: Kind>() -> Result {
-    for place in 0..20 {
-        let mut ring = ring_at::<C>(place)?;
+    for slot in 0..20 {
+        let mut ring = ring_at::<C>(slot)?;
         nops(&mut ring, &[1, 2, 3, 4, 5])?;
         let (submitter, mut queue, mut done) = ring.split();
         assert_eq!(
@@ -114,14 +114,14 @@ fn iteration<C: Kind>() -> Result {
 }
 
 fn fill<C: Kind>() -> Result {
-    for place in 0..20 {
-        let mut ring = ring_at::<C>(place)?;
+    for slot in 0..20 {
+        let mut ring = ring_at::<C>(slot)?;
         nops(&mut ring, &[1, 2, 3, 4, 5])?;
         let mut room = [const { MaybeUninit::uninit() }; 3];
         let mut done = ring.completion();
         for expected in [&[1, 2, 3][..], &[4, 5], &[]] {
             let filled: Vec<_> = done.fill(&mut room).iter().map(C::user_data).collect();
-            assert_eq!(filled, expected, "at {place}");
+            assert_eq!(filled, expected, "at {slot}");
         }
         assert!(done.fill(&mut []).is_empty());
     }
@@ -129,17 +129,17 @@ fn fill<C: Kind>() -> Result {
 }
 
 fn as_slices<C: EntryMarker>() -> Result {
-    for place in 0..20 {
-        let mut ring = ring_at::<C>(place)?;
+    for slot in 0..20 {
+        let mut ring = ring_at::<C>(slot)?;
         nops(&mut ring, &[1, 2, 3, 4, 5])?;
         let mut done = ring.completion();
         let ready = |done: &rustix_uring::CompletionQueue<'_, C>| {
             let (older, newer) = done.as_slices();
             older.iter().chain(newer).map(C::user_data).collect::<Vec<_>>()
         };
-        assert_eq!(ready(&done), [1, 2, 3, 4, 5], "at {place}");
+        assert_eq!(ready(&done), [1, 2, 3, 4, 5], "at {slot}");
         done.consume(2);
-        assert_eq!(ready(&done), [3, 4, 5], "at {place}");
+        assert_eq!(ready(&done), [3, 4, 5], "at {slot}");
         assert_eq!(done.next().map(|cqe| cqe.user_data()), Some(3));
         assert_eq!(done.status().ready(), 5);
         done.consume(100);
@@ -185,7 +185,7 @@ fn consumed() -> Result {
     Ok(())
 }
 
-/// A flood into a queue that has two places: every completion arrives once.
+/// A flood into a queue that has two slots: every completion arrives once.
 fn overflow(ring: &mut dyn Ring) -> Result {
     const FLOOD: u64 = 2000;
     let (mut done, mut flagged) = (Vec::new(), false);
@@ -267,9 +267,9 @@ fn both_sizes() -> Result {
     Ok(())
 }
 
-/// A flood of both sizes into a queue of four places.
+/// A flood of both sizes into a queue of four slots.
 ///
-/// Small ones come in pairs, so that a large one never finds just the last place before the end.
+/// Small ones come in pairs, so that a large one never finds just the last slot before the end.
 /// Kernels up to 7.2 at least make a mess of that: a small one behind it takes the place of the
 /// filler, and an old completion shows once more.
 fn both_sizes_overflow() -> Result {
@@ -278,15 +278,15 @@ fn both_sizes_overflow() -> Result {
     flood(0, pairs)
 }
 
-/// A flood of large ones that finds the last place before the end.
+/// A flood of large ones that finds the last slot before the end.
 fn big_overflow() -> Result {
     flood(3, std::iter::repeat_n(true, 1000))
 }
 
-/// Has a queue of four places, of which `place` is next, flooded with large and small completions.
-fn flood(place: u64, sizes: impl Iterator<Item = bool>) -> Result {
+/// Has a queue of four slots, of which `slot` is next, flooded with large and small completions.
+fn flood(slot: u64, sizes: impl Iterator<Item = bool>) -> Result {
     let mut ring = IoUring::<squeue::Entry, Mixed>::builder().setup_cqsize(4).build(4)?;
-    works(&mut ring, place)?;
+    works(&mut ring, slot)?;
     let (mut expected, mut done) = (Vec::new(), Vec::new());
     for (user_data, is_big) in (0..).zip(sizes) {
         let (entry, big) = either(user_data, is_big);

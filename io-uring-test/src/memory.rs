@@ -33,7 +33,7 @@ const SETUPS: [Setup; 6] = [
     Setup::new(1024),
 ];
 
-/// Every place of both queues is used, in memory of just the size that was said.
+/// Every slot of both queues is used, in memory of just the size that was said.
 fn build_in_memory(ring: &mut dyn Ring) -> Result {
     let kind = ring.kind();
     for setup in SETUPS {

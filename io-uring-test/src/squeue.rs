@@ -83,7 +83,7 @@ fn outcomes(done: &[Completion]) -> Vec<(u64, Result<u32, Errno>)> {
 }
 
 fn free_places(ring: &mut dyn Ring) -> Result {
-    // Not from the first place on.
+    // Not from the first slot on.
     ring.works(5)?;
     for round in 0..5 {
         let mut queue = ring.queue();

@@ -80,8 +80,8 @@ fn submits(ring: &mut dyn Ring) -> Result {
     region.set(0, &args)?;
     for n in 0..40 {
         ring.push_nops([n, n + 1], Default::default())?;
-        let places = ring.queue().len();
-        assert_eq!(ring.submitter().submit_and_wait_reg(2, &region, 0, NONE), Ok(places));
+        let slots = ring.queue().len();
+        assert_eq!(ring.submitter().submit_and_wait_reg(2, &region, 0, NONE), Ok(slots));
         assert!(ring.reap().iter().map(|cqe| cqe.user_data()).eq([n, n + 1]));
     }
     Ok(())

@@ -23,7 +23,7 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crate::params::SetupFlags;
-use crate::shared::{Cq, Place, get};
+use crate::shared::{Cq, Slot, get};
 use crate::sys;
 
 pub use entry::{Entry, Entry32, Mixed, buffer_more, buffer_select, more, notif, sock_nonempty};
@@ -44,7 +44,7 @@ mod sealed {
         ///
         /// Everything from `head` to `tail` is published and not given back.
         unsafe fn take(
-            places: NonNull<Place<Self::Slot>>,
+            slots: NonNull<Slot<Self::Slot>>,
             mask: u32,
             head: &mut u32,
             tail: u32,
@@ -70,28 +70,28 @@ pub trait EntryMarker: Kind + Sealed<Slot = Self> {}
 impl EntryMarker for Entry {}
 impl EntryMarker for Entry32 {}
 
-/// Copies the place at `head`, and moves `head` behind it.
+/// Copies the slot at `head`, and moves `head` behind it.
 ///
 /// # Safety
 ///
 /// `head` is published and not given back.
 #[inline(always)]
-unsafe fn next_place<T: Copy>(places: NonNull<Place<T>>, mask: u32, head: &mut u32) -> T {
+unsafe fn next_slot<T: Copy>(slots: NonNull<Slot<T>>, mask: u32, head: &mut u32) -> T {
     let index = (*head & mask) as usize;
     *head = head.wrapping_add(1);
-    // SAFETY: the mask keeps the index inside the queue; the caller vouches for the place.
-    unsafe { get(places.add(index).as_ptr()) }
+    // SAFETY: the mask keeps the index inside the queue; the caller vouches for the slot.
+    unsafe { get(slots.add(index).as_ptr()) }
 }
 
 macro_rules! kinds {
-    ($($Kind:ident: $setup:expr, $Slot:ty, |$places:ident, $mask:ident, $head:ident, $tail:ident| $take:expr;)*) => { $(
+    ($($Kind:ident: $setup:expr, $Slot:ty, |$slots:ident, $mask:ident, $head:ident, $tail:ident| $take:expr;)*) => { $(
         impl Sealed for $Kind {
             type Slot = $Slot;
             const SETUP: SetupFlags = $setup;
 
             #[inline(always)]
             unsafe fn take(
-                $places: NonNull<Place<$Slot>>,
+                $slots: NonNull<Slot<$Slot>>,
                 $mask: u32,
                 $head: &mut u32,
                 $tail: u32,
@@ -114,23 +114,23 @@ macro_rules! kinds {
     )* };
 }
 kinds! {
-    Entry: SetupFlags::empty(), Entry, |places, mask, head, tail| {
+    Entry: SetupFlags::empty(), Entry, |slots, mask, head, tail| {
         // SAFETY: the caller vouches for everything before the tail.
-        (*head != tail).then(|| unsafe { next_place(places, mask, head) })
+        (*head != tail).then(|| unsafe { next_slot(slots, mask, head) })
     };
-    Entry32: SetupFlags::CQE32, Entry32, |places, mask, head, tail| {
+    Entry32: SetupFlags::CQE32, Entry32, |slots, mask, head, tail| {
         // SAFETY: the caller vouches for everything before the tail.
-        (*head != tail).then(|| unsafe { next_place(places, mask, head) })
+        (*head != tail).then(|| unsafe { next_slot(slots, mask, head) })
     };
-    Mixed: SetupFlags::CQE_MIXED, Entry, |places, mask, head, tail| {
+    Mixed: SetupFlags::CQE_MIXED, Entry, |slots, mask, head, tail| {
         while *head != tail {
             // SAFETY: the caller vouches for everything before the tail.
-            let entry: Entry = unsafe { next_place(places, mask, head) };
+            let entry: Entry = unsafe { next_slot(slots, mask, head) };
             let mut big = [0; 2];
             // The kernel publishes both halves at once.
             if entry.flags & sys::IORING_CQE_F_32 != 0 && *head != tail {
                 // SAFETY: the caller vouches for everything before the tail.
-                let half: Entry = unsafe { next_place(places, mask, head) };
+                let half: Entry = unsafe { next_slot(slots, mask, head) };
                 big = half.into_words();
             }
             // Filler of the kernel's has one entry. What a message calls filler may have two.
@@ -157,7 +157,7 @@ impl Entry {
 pub struct CompletionQueue<'a, C: Kind = Entry> {
     cq: &'a Cq,
     /// Copies of what does not change, and our own positions.
-    places: NonNull<Place<C::Slot>>,
+    slots: NonNull<Slot<C::Slot>>,
     mask: u32,
     head: u32,
     tail: u32,
@@ -175,7 +175,7 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
     pub(crate) unsafe fn new(cq: &'a Cq) -> Self {
         Self {
             cq,
-            places: cq.entries.cast(),
+            slots: cq.entries.cast(),
             mask: cq.capacity.wrapping_sub(1),
             head: cq.head.own(),
             tail: cq.tail.acquire(),
@@ -194,7 +194,7 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         self.cq.head.release(self.head);
     }
 
-    /// How many places are taken by what is ready, as far as [`sync`](Self::sync) has seen.
+    /// How many slots are taken by what is ready, as far as [`sync`](Self::sync) has seen.
     ///
     /// On [`Mixed`] queues a completion may take two, and filler takes one.
     #[inline]
@@ -209,13 +209,13 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         self.tail == self.head
     }
 
-    /// Whether every place is taken: further completions wait in the kernel.
+    /// Whether every slot is taken: further completions wait in the kernel.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
     }
 
-    /// How many places the queue has.
+    /// How many slots the queue has.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.mask.wrapping_add(1) as usize
@@ -226,7 +226,7 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
     pub fn peek(&self) -> Option<C> {
         let mut head = self.head;
         // SAFETY: between our copies of head and tail, everything is published and not given back.
-        unsafe { C::take(self.places, self.mask, &mut head, self.tail) }
+        unsafe { C::take(self.slots, self.mask, &mut head, self.tail) }
     }
 
     /// Moves as many completions as are ready and fit into `entries`, and returns them.
@@ -243,7 +243,7 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         unsafe { core::slice::from_raw_parts_mut(entries.as_mut_ptr().cast(), filled) }
     }
 
-    /// How many completions are lost because the kernel had neither a place nor memory for them.
+    /// How many completions are lost because the kernel had neither a slot nor memory for them.
     ///
     /// Before Linux 5.5 ([`NODROP`](crate::Features::NODROP)) a full queue was enough. Not to be
     /// confused with [`cq_overflow`](crate::SubmissionQueue::cq_overflow), where nothing is lost.
@@ -297,8 +297,8 @@ impl<C: EntryMarker> CompletionQueue<'_, C> {
         // once it is given back, which needs the view mutably, which the slices borrow.
         unsafe {
             (
-                core::slice::from_raw_parts(self.places.add(first).as_ptr(), before_end),
-                core::slice::from_raw_parts(self.places.as_ptr(), len - before_end),
+                core::slice::from_raw_parts(self.slots.add(first).as_ptr(), before_end),
+                core::slice::from_raw_parts(self.slots.as_ptr(), len - before_end),
             )
         }
     }
@@ -320,7 +320,7 @@ impl<C: Kind> Iterator for CompletionQueue<'_, C> {
     #[inline]
     fn next(&mut self) -> Option<C> {
         // SAFETY: between our copies of head and tail, everything is published and not given back.
-        let next = unsafe { C::take(self.places, self.mask, &mut self.head, self.tail) };
+        let next = unsafe { C::take(self.slots, self.mask, &mut self.head, self.tail) };
         if next.is_none() {
             // The end: what was gone past must not count for the next wait.
             self.give_back();
@@ -331,9 +331,9 @@ impl<C: Kind> Iterator for CompletionQueue<'_, C> {
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         // On mixed queues, all of it may be filler: messages can post as much as they like.
-        let places = self.len();
-        let least = if size_of::<C>() == size_of::<C::Slot>() { places } else { 0 };
-        (least, Some(places))
+        let slots = self.len();
+        let least = if size_of::<C>() == size_of::<C::Slot>() { slots } else { 0 };
+        (least, Some(slots))
     }
 }
 
@@ -367,7 +367,7 @@ pub struct Status<'a> {
 }
 
 impl Status<'_> {
-    /// How many places are taken by what is ready, at most the capacity.
+    /// How many slots are taken by what is ready, at most the capacity.
     ///
     /// While another thread reaps, this may also count completions that it gives back during the
     /// call. It never counts fewer than are there at the end of the call, unless more arrive.

@@ -123,7 +123,7 @@ fn filler_of_two_entries_is_skipped_whole() {
     for start in STARTS {
         let mut ring = ring::<Mixed>(8, start);
         let (mut queue, mut kernel) = ring.split_cq::<Mixed>();
-        let mut place = start;
+        let mut slot = start;
         for round in 0..50 {
             let skip = sys::IORING_CQE_F_SKIP;
             // Alone, between others, at the end; beside filler of one entry.
@@ -140,8 +140,8 @@ fn filler_of_two_entries_is_skipped_whole() {
             queue.sync();
             assert_eq!(queue.next().map(|cqe| cqe.big_cqe().copied()), Some(Some(big(round))));
             assert!(queue.next().is_none() && queue.is_empty());
-            assert_ne!(kernel.cq_head(), place, "nothing was given back");
-            place = kernel.cq_head();
+            assert_ne!(kernel.cq_head(), slot, "nothing was given back");
+            slot = kernel.cq_head();
         }
         // The first half of one, at the end.
         assert!(kernel.post_flags(1, sys::IORING_CQE_F_SKIP | sys::IORING_CQE_F_32, None));

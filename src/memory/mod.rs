@@ -261,14 +261,10 @@ impl Memory {
             )
         };
         if params.flags & sys::IORING_SETUP_NO_SQARRAY == 0 {
-            for place in 0..params.sq_entries {
-                // SAFETY: the array has one word per place, within the memory, and is ours to write.
+            for slot in 0..params.sq_entries {
+                // SAFETY: the array has one word per slot, within the memory, and is ours to write.
                 unsafe {
-                    sq_ring
-                        .add(sq_off.array as usize)
-                        .cast::<u32>()
-                        .add(place as usize)
-                        .write(place)
+                    sq_ring.add(sq_off.array as usize).cast::<u32>().add(slot as usize).write(slot)
                 };
             }
         }

@@ -16,7 +16,7 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// A ring of `entries` places on each side, whose positions all are at `start`.
+    /// A ring of `entries` slots on each side, whose positions all are at `start`.
     pub(crate) fn new<S: squeue::Kind, C: cqueue::Kind>(entries: u32, start: u32) -> Self {
         let region = Region::new::<S, C>(entries, entries, start);
         // SAFETY: the queues are dropped before the memory, and there are no others over it.
@@ -95,14 +95,14 @@ impl Kernel<'_> {
         }
         let head = region.words().sq_head.load(Ordering::Relaxed);
         let first = region.entry(head);
-        let (second, places) = if region.all_wide() || is_wide(first.opcode) {
-            let (second, places) =
+        let (second, slots) = if region.all_wide() || is_wide(first.opcode) {
+            let (second, slots) =
                 region.second_half(head, published).expect("half an entry was published");
-            (Some(second), places)
+            (Some(second), slots)
         } else {
             (None, 1)
         };
-        region.take(places);
+        region.take(slots);
         Some((first, second))
     }
 

@@ -7,7 +7,7 @@
 //! tells Miri that this is meant.)
 //!
 //! The ring is an [`IoUring`] as any other, but for its third parameter: held open by a [`Kernel`] in
-//! place of a descriptor. So a runtime that is to be tested is generic over
+//! slot of a descriptor. So a runtime that is to be tested is generic over
 //! [`H: Handle`](crate::Handle), and not otherwise written for it.
 //!
 //! ```
@@ -365,7 +365,7 @@ impl Kernel {
         self.state().enters
     }
 
-    /// Takes up to `most` places' submissions, and says how many places it has taken, and with what
+    /// Takes up to `most` slots' submissions, and says how many slots it has taken, and with what
     /// it stopped before an entry.
     fn submit(&self, most: u32) -> (u32, io::Result<()>) {
         let mut asking = match self.asking() {
@@ -381,7 +381,7 @@ impl Kernel {
         };
         let mut taken = 0;
         while taken < most {
-            let (sqe, rest, places) = self.look(taken, most - taken);
+            let (sqe, rest, slots) = self.look(taken, most - taken);
             let known = sqe.opcode < sys::IORING_OP_NOP128 || rest.is_some();
             let answer = if sqe.user_data == PAD_USER_DATA {
                 Answer::usual()
@@ -403,9 +403,9 @@ impl Kernel {
                     answer
                 }
             };
-            taken += places;
+            taken += slots;
             if !setup.contains(SetupFlags::SQ_REWIND) {
-                state.region.take(places);
+                state.region.take(slots);
             }
             state.admit(sqe, answer);
             if ends {
@@ -415,7 +415,7 @@ impl Kernel {
         (taken, Ok(()))
     }
 
-    /// The next entry of a call that has taken some, and how many places it has.
+    /// The next entry of a call that has taken some, and how many slots it has.
     fn look(&self, taken: u32, left: u32) -> (Sqe, Option<[u8; 64]>, u32) {
         let state = self.state();
         let region = &state.region;
@@ -428,7 +428,7 @@ impl Kernel {
         let mixed = state.setup.contains(SetupFlags::SQE_MIXED);
         let wide = region.all_wide() || mixed && sqe.opcode >= sys::IORING_OP_NOP128;
         match region.second_half(position, left).filter(|_| wide) {
-            Some((half, places)) => (sqe, Some(half), places),
+            Some((half, slots)) => (sqe, Some(half), slots),
             None => (sqe, None, 1),
         }
     }

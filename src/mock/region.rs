@@ -31,7 +31,7 @@ pub(crate) struct Region {
     sqes: usize,
     sq_entries: u32,
     cq_entries: u32,
-    /// How many units a place has.
+    /// How many units a slot has.
     sqe_units: u32,
     cqe_units: u32,
 }
@@ -116,7 +116,7 @@ impl Region {
         unsafe { self.start.cast().as_ref() }
     }
 
-    /// How many places the program has published and we have not taken.
+    /// How many slots the program has published and we have not taken.
     pub(crate) fn published(&self) -> u32 {
         let words = self.words();
         words.sq_tail.load(Ordering::Acquire).wrapping_sub(words.sq_head.load(Ordering::Relaxed))
@@ -129,12 +129,12 @@ impl Region {
         unsafe { self.unit(self.first_unit(position)).cast::<Sqe>().read() }
     }
 
-    /// The second half of such an entry, and how many places it takes; `None` if that is not all
-    /// there within `places`.
-    pub(crate) fn second_half(&self, position: u32, places: u32) -> Option<([u8; 64], u32)> {
+    /// The second half of such an entry, and how many slots it takes; `None` if that is not all
+    /// there within `slots`.
+    pub(crate) fn second_half(&self, position: u32, slots: u32) -> Option<([u8; 64], u32)> {
         let unit = self.first_unit(position) + 1;
         let taken = if self.sqe_units == 2 { 1 } else { 2 };
-        let there = taken <= places && unit < self.sq_entries * self.sqe_units;
+        let there = taken <= slots && unit < self.sq_entries * self.sqe_units;
         // SAFETY: as for the first half.
         there.then(|| (unsafe { self.unit(unit).cast::<[u8; 64]>().read() }, taken))
     }
@@ -157,28 +157,28 @@ impl Region {
     }
 
     /// Moves the head behind what was taken.
-    pub(crate) fn take(&self, places: u32) {
+    pub(crate) fn take(&self, slots: u32) {
         let head = &self.words().sq_head;
-        head.store(head.load(Ordering::Relaxed).wrapping_add(places), Ordering::Release);
+        head.store(head.load(Ordering::Relaxed).wrapping_add(slots), Ordering::Release);
     }
 
-    /// How many places of the completion queue are taken.
+    /// How many slots of the completion queue are taken.
     pub(crate) fn ready(&self) -> u32 {
         let words = self.words();
         words.cq_tail.load(Ordering::Relaxed).wrapping_sub(words.cq_head.load(Ordering::Acquire))
     }
 
-    /// How many places the submission queue has.
+    /// How many slots the submission queue has.
     pub(crate) fn sq_entries(&self) -> u32 {
         self.sq_entries
     }
 
-    /// How many places the completion queue has.
+    /// How many slots the completion queue has.
     pub(crate) fn cq_entries(&self) -> u32 {
         self.cq_entries
     }
 
-    /// Posts a completion; on mixed rings a `big` one takes two places, behind a filler if it would
+    /// Posts a completion; on mixed rings a `big` one takes two slots, behind a filler if it would
     /// wrap. Says whether there was room.
     pub(crate) fn post(
         &self,
@@ -186,7 +186,7 @@ impl Region {
         big: Option<[u64; 2]>,
         mixed: bool,
     ) -> bool {
-        // What has the flag takes two places, or else the one behind it would be taken for its half.
+        // What has the flag takes two slots, or else the one behind it would be taken for its half.
         let flagged = entry.flags & sys::IORING_CQE_F_32 != 0;
         let needed = if mixed && (big.is_some() || flagged) { 2 } else { 1 };
         let mut tail = self.words().cq_tail.load(Ordering::Relaxed);
@@ -221,7 +221,7 @@ impl Region {
 
     fn write(&self, position: u32, unit: u32, entry: cqueue::Entry) {
         let unit = (position & (self.cq_entries - 1)) * self.cqe_units + unit;
-        // SAFETY: the unit is within the queue, and the program reads no place that is not
+        // SAFETY: the unit is within the queue, and the program reads no slot that is not
         // published.
         unsafe {
             let cqes = self.start.add(size_of::<Words>()).cast::<cqueue::Entry>();

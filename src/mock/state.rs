@@ -23,7 +23,7 @@ pub(super) struct State {
     pub(super) issuer: Option<ThreadId>,
     /// The script has panicked.
     pub(super) ended: bool,
-    /// Completions may take two places of the queue.
+    /// Completions may take two slots of the queue.
     pub(super) mixed_cqes: bool,
     pub(super) now: Duration,
     /// In the order in which they were submitted.

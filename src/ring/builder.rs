@@ -117,7 +117,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         self.set(SetupFlags::SQ_AFF)
     }
 
-    /// Gives the completion queue this many places (`IORING_SETUP_CQSIZE`), rounded up to a power
+    /// Gives the completion queue this many slots (`IORING_SETUP_CQSIZE`), rounded up to a power
     /// of two, and not fewer than the submission queue has. Without it, it has twice as many.
     ///
     /// It is worth being generous where requests are multishot. Since Linux 5.5.
@@ -218,7 +218,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         self
     }
 
-    /// Sets the ring up. Each queue has a power of two of places, the submission queue at least
+    /// Sets the ring up. Each queue has a power of two of slots, the submission queue at least
     /// `entries`.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// | errno | because | do |
     /// |---|---|---|
     /// | EINVAL | `entries` is 0 or above 32768; the kernel does not know a flag; flags do not go together | leave out what is optional |
-    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single place | ask for two |
+    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single slot | ask for two |
     /// | ENOSYS, EPERM | there is no io_uring here, or not for us | see [`availability`](crate::availability) |
     /// | ENOMEM | before Linux 5.12, and again around 6.16 to 7.1, rings count against `RLIMIT_MEMLOCK`; else memory is short | raise the limit, ask for less |
     /// | EMFILE, ENFILE | too many open files | close some |

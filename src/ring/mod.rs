@@ -56,7 +56,7 @@ pub struct IoUring<
 }
 
 impl IoUring {
-    /// A ring with at least `entries` places for submissions, and twice as many for completions.
+    /// A ring with at least `entries` slots for submissions, and twice as many for completions.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use crate::sys::{self, io_uring_params, io_uring_register_op::IORING_REGISTER_RE
 impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// Gives the queues new sizes (`IORING_REGISTER_RESIZE_RINGS`), rounded up as in
     /// [`build`](crate::Builder::build); without `cq_entries`, the completion queue gets twice as
-    /// many places as the submission queue. What is in the queues stays there. Since Linux 6.13.
+    /// many slots as the submission queue. What is in the queues stays there. Since Linux 6.13.
     ///
     /// Some kernels (6.16, 6.17, 6.18.15) spoil entries of 128 bytes and completions of 32 bytes when
     /// they move them, and none moves what a [rewound](squeue::Rewind) queue holds. So the ring copies
@@ -37,7 +37,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     ///
     /// If the kernel has resized the ring and the new queues cannot be mapped (ENOMEM, because another
     /// thread has taken the addresses meanwhile; or what a seccomp filter answers), **the ring is
-    /// lost**. Its queues are then empty and have no places, and every call that submits, waits or
+    /// lost**. Its queues are then empty and have no slots, and every call that submits, waits or
     /// registers fails with ENOTRECOVERABLE. Operations in flight go on, and their memory is theirs; what was queued and
     /// not submitted never runs. Drop the ring.
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
@@ -188,11 +188,11 @@ impl Cq {
     }
 }
 
-/// Copies the places from `start` to `end` of one queue to the same positions of another one.
+/// Copies the slots from `start` to `end` of one queue to the same positions of another one.
 ///
 /// # Safety
 ///
-/// Both have as many places of `T` as is said, a power of two, and nobody else uses these ones.
+/// Both have as many slots of `T` as is said, a power of two, and nobody else uses these ones.
 unsafe fn copy<T: Copy>(
     from: NonNull<u8>,
     from_capacity: u32,
@@ -208,10 +208,10 @@ unsafe fn copy<T: Copy>(
     }
     for i in 0..len {
         let position = start.wrapping_add(i);
-        // SAFETY: the masks keep the indices inside the queues; the caller promises the places.
+        // SAFETY: the masks keep the indices inside the queues; the caller promises the slots.
         unsafe {
-            let place = from.cast::<T>().add((position & (from_capacity - 1)) as usize).read();
-            to.cast::<T>().add((position & (to_capacity - 1)) as usize).write(place);
+            let slot = from.cast::<T>().add((position & (from_capacity - 1)) as usize).read();
+            to.cast::<T>().add((position & (to_capacity - 1)) as usize).write(slot);
         }
     }
 }

@@ -15,9 +15,9 @@ pub(crate) struct Sq {
     pub(crate) tail: KernelU32,
     pub(crate) flags: KernelU32,
     pub(crate) dropped: KernelU32,
-    /// The first place.
+    /// The first slot.
     pub(crate) entries: NonNull<u8>,
-    /// How many places, a power of two.
+    /// How many slots, a power of two.
     pub(crate) capacity: u32,
     /// How the ring was set up. With [`SetupFlags::LOST`], nothing is behind it any more.
     pub(crate) setup: SetupFlags,
@@ -41,7 +41,7 @@ pub(crate) struct Settings {
 pub(crate) struct Saved {
     /// The local tail of a [`Rewind`] queue: how many entries wait for its own submit.
     pub(crate) tail: AtomicU32,
-    /// The position after the newest entry of two places.
+    /// The position after the newest entry of two slots.
     pub(crate) wide_end: AtomicU32,
 }
 
@@ -59,7 +59,7 @@ unsafe impl Send for Sq {}
 unsafe impl Sync for Sq {}
 
 impl Sq {
-    /// Makes of this a queue without places, of a ring whose calls all fail: the kernel has gone on in
+    /// Makes of this a queue without slots, of a ring whose calls all fail: the kernel has gone on in
     /// other memory than this.
     pub(crate) fn lose(&mut self) {
         (self.setup, self.capacity) = (SetupFlags::LOST, 0);
@@ -80,16 +80,16 @@ pub(crate) struct Cq {
     pub(crate) overflow: KernelU32,
     /// Kernels before 5.8 have none.
     pub(crate) flags: Option<KernelU32>,
-    /// The first place.
+    /// The first slot.
     pub(crate) entries: NonNull<u8>,
-    /// How many places, a power of two.
+    /// How many slots, a power of two.
     pub(crate) capacity: u32,
     /// For how many completions to wait at most.
     pub(crate) most_wanted: u32,
 }
 
 /// For how many completions to wait at most. The kernel takes the number for a signed one, and does not
-/// wait for fewer than none. And where all but one place of a mixed queue are taken, and what comes next
+/// wait for fewer than none. And where all but one slot of a mixed queue are taken, and what comes next
 /// needs two, it goes round for ever in a wait for all of them: no time and no signal ends it.
 pub(crate) fn most_wanted(setup: SetupFlags, capacity: u32) -> u32 {
     if setup.contains(SetupFlags::CQE_MIXED) { capacity - 1 } else { i32::MAX as u32 }
@@ -102,7 +102,7 @@ unsafe impl Send for Cq {}
 unsafe impl Sync for Cq {}
 
 impl Cq {
-    /// Makes of this a queue without places: the kernel has gone on in other memory than this.
+    /// Makes of this a queue without slots: the kernel has gone on in other memory than this.
     pub(crate) fn lose(&mut self) {
         self.capacity = 0;
         for word in [self.head, self.tail, self.overflow].into_iter().chain(self.flags) {

@@ -7,28 +7,28 @@ mod access {
     pub(crate) use core::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
     /// Where one entry of a ring lies.
-    pub(crate) type Place<T> = T;
+    pub(crate) type Slot<T> = T;
 
     /// Writes an entry into its place.
     ///
     /// # Safety
     ///
-    /// `place` is valid for writes, and nobody else touches it until it is published.
+    /// `slot` is valid for writes, and nobody else touches it until it is published.
     #[inline(always)]
-    pub(crate) unsafe fn put<T>(place: *mut Place<T>, entry: T) {
+    pub(crate) unsafe fn put<T>(slot: *mut Slot<T>, entry: T) {
         // SAFETY: the caller's promise is exactly that of `write`.
-        unsafe { place.write(entry) }
+        unsafe { slot.write(entry) }
     }
 
     /// Copies an entry out of its place.
     ///
     /// # Safety
     ///
-    /// `place` holds a published entry, and nobody writes to it before it is released.
+    /// `slot` holds a published entry, and nobody writes to it before it is released.
     #[inline(always)]
-    pub(crate) unsafe fn get<T: Copy>(place: *const Place<T>) -> T {
+    pub(crate) unsafe fn get<T: Copy>(slot: *const Slot<T>) -> T {
         // SAFETY: the caller's promise is exactly that of `read`.
-        unsafe { place.read() }
+        unsafe { slot.read() }
     }
 }
 
@@ -36,16 +36,16 @@ mod access {
 mod access {
     pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
-    pub(crate) type Place<T> = loom::cell::UnsafeCell<T>;
+    pub(crate) type Slot<T> = loom::cell::UnsafeCell<T>;
 
-    pub(crate) unsafe fn put<T>(place: *mut Place<T>, entry: T) {
-        // SAFETY: the caller keeps `place` alive; loom checks that the access is exclusive.
-        unsafe { (*place).with_mut(|cell| cell.write(entry)) }
+    pub(crate) unsafe fn put<T>(slot: *mut Slot<T>, entry: T) {
+        // SAFETY: the caller keeps `slot` alive; loom checks that the access is exclusive.
+        unsafe { (*slot).with_mut(|cell| cell.write(entry)) }
     }
 
-    pub(crate) unsafe fn get<T: Copy>(place: *const Place<T>) -> T {
-        // SAFETY: the caller keeps `place` alive; loom checks that nobody writes meanwhile.
-        unsafe { (*place).with(|cell| cell.read()) }
+    pub(crate) unsafe fn get<T: Copy>(slot: *const Slot<T>) -> T {
+        // SAFETY: the caller keeps `slot` alive; loom checks that nobody writes meanwhile.
+        unsafe { (*slot).with(|cell| cell.read()) }
     }
 }
 

@@ -14,7 +14,7 @@ pub enum PushError {
     /// Not even an empty queue has room, so do not wait for it: push fewer at once.
     ///
     /// On [`Mixed`](super::Mixed) queues, the pad before the end counts. A queue of two entries
-    /// whose next place is the last has no room for an [`Entry128`](super::Entry128): push an
+    /// whose next slot is the last has no room for an [`Entry128`](super::Entry128): push an
     /// [`Entry`](super::Entry) first.
     NeverFits,
 }

@@ -10,13 +10,13 @@ use crate::params::SetupFlags;
 /// A queue that takes entries of both sizes, each in its own (`IORING_SETUP_SQE_MIXED`). Since Linux
 /// 6.19.
 ///
-/// Places have 64 bytes, and every count is in places; an [`Entry128`] fills two. It must be an
+/// Slots have 64 bytes, and every count is in slots; an [`Entry128`] fills two. It must be an
 /// operation that the kernel knows to have 128 bytes (NOP128, URING_CMD128): of any other, it would
 /// take the second half for an entry of its own.
 ///
-/// An entry of two places never wraps around the end of the queue. Where only the last place is
+/// An entry of two slots never wraps around the end of the queue. Where only the last slot is
 /// left before the end, the queue fills it with a NOP, the *pad*, of which the program sees nothing
-/// but the place that it takes, with two exceptions:
+/// but the slot that it takes, with two exceptions:
 ///
 /// - A pad in a chain of links carries the link on. Where the chain breaks, the kernel completes
 ///   the pad with -ECANCELED, under the user data [`PAD_USER_DATA`](super::PAD_USER_DATA);
@@ -28,18 +28,18 @@ use crate::params::SetupFlags;
 #[derive(Clone, Copy, Debug)]
 pub enum Mixed {}
 
-/// A queue of kind `S` in which every submission starts at the first place
+/// A queue of kind `S` in which every submission starts at the first slot
 /// (`IORING_SETUP_SQ_REWIND`). Since Linux 7.0.
 ///
 /// There is no head and no tail to share with the kernel: it is told how many entries there are,
-/// and takes them from the first place on. So the view itself submits
+/// and takes them from the first slot on. So the view itself submits
 /// ([`submit`](super::SubmissionQueue::submit) and its kin), and moves to the front what the kernel
 /// has left; [`IoUring::submit`](crate::IoUring::submit) and its kin do so too. A
 /// [`Submitter`](crate::Submitter) only waits. If the view has published entries, its submit methods
 /// fail with EINVAL instead of leaving them out.
 ///
 /// The ring is `Send`, not `Sync`: of two submissions at once, both would run what lies in the
-/// first place.
+/// first slot.
 ///
 /// ```compile_fail
 /// # use rustix_uring::{IoUring, cqueue, squeue};
@@ -57,15 +57,15 @@ pub(crate) mod sealed {
         type Sharing: Send;
         /// What asks the kernel for such a queue.
         const SETUP: SetupFlags;
-        /// Entries may take two places.
+        /// Entries may take two slots.
         const MIXED: bool = false;
-        /// Every submission starts at the first place.
+        /// Every submission starts at the first slot.
         const REWIND: bool = false;
     }
 
     pub trait Fits<E> {
-        /// How many places an entry takes.
-        const PLACES: u32 = 1;
+        /// How many slots an entry takes.
+        const SLOTS: u32 = 1;
     }
 }
 use sealed::{Fits, Sealed};
@@ -124,7 +124,7 @@ impl Kind for Mixed {
 }
 impl Fits<Entry> for Mixed {}
 impl Fits<Entry128> for Mixed {
-    const PLACES: u32 = 2;
+    const SLOTS: u32 = 2;
 }
 
 impl<S: Sealed> Sealed for Rewind<S> {
@@ -137,5 +137,5 @@ impl<S: Kind> Kind for Rewind<S> {
     type Slot = S::Slot;
 }
 impl<S: Fits<E>, E> Fits<E> for Rewind<S> {
-    const PLACES: u32 = S::PLACES;
+    const SLOTS: u32 = S::SLOTS;
 }

@@ -62,7 +62,7 @@ mod rewound;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::shared::{Ordering, Place, Sq, put, wakeup_fence};
+use crate::shared::{Ordering, Slot, Sq, put, wakeup_fence};
 use crate::sys;
 
 pub use crate::sqe::{Flags, PAD_USER_DATA, QUIESCE_USER_DATA, Sqe};
@@ -78,7 +78,7 @@ pub struct SubmissionQueue<'a, S: Kind = Entry> {
     sq: &'a Sq,
     /// Copies of what does not change, and our own positions: behind the reference, the compiler
     /// would have to read them again after each store to the ring.
-    places: NonNull<Place<S::Slot>>,
+    slots: NonNull<Slot<S::Slot>>,
     capacity: u32,
     /// The position at which the queue is full: the head as last seen, plus the capacity.
     limit: u32,
@@ -90,9 +90,9 @@ pub struct SubmissionQueue<'a, S: Kind = Entry> {
 struct Local {
     tail: u32,
     /// The tail once the reserved entry is committed.
-    #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's places cannot be lent"))]
+    #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's slots cannot be lent"))]
     next: u32,
-    /// The position after the newest entry of two places, on mixed queues.
+    /// The position after the newest entry of two slots, on mixed queues.
     wide_end: u32,
 }
 
@@ -114,7 +114,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         let wide_end = if S::MIXED { sq.saved.wide_end.load(Ordering::Relaxed) } else { 0 };
         let mut view = Self {
             sq,
-            places: sq.entries.cast(),
+            slots: sq.entries.cast(),
             capacity: sq.capacity,
             limit: head.wrapping_add(sq.capacity),
             local: Local { tail, next: tail, wide_end },
@@ -145,13 +145,13 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         }
     }
 
-    /// How many places an entry takes.
+    /// How many slots an entry takes.
     #[inline(always)]
-    const fn places<E>() -> u32
+    const fn slots<E>() -> u32
     where
         S: Accepts<E>,
     {
-        <S as sealed::Fits<E>>::PLACES
+        <S as sealed::Fits<E>>::SLOTS
     }
 
     /// The kernel's position, as last seen.
@@ -160,7 +160,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         self.limit.wrapping_sub(self.capacity)
     }
 
-    /// How many places are taken: by what is pushed, published or not, and not yet taken by the
+    /// How many slots are taken: by what is pushed, published or not, and not yet taken by the
     /// kernel as far as [`sync`](Self::sync) has seen.
     ///
     /// After a failed submit and a `sync`, this is what is left; see [`as_slices`](Self::as_slices).
@@ -176,13 +176,13 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         self.local.tail == self.head()
     }
 
-    /// Whether there is no place left.
+    /// Whether there is no slot left.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.local.tail == self.limit
     }
 
-    /// How many places the queue has.
+    /// How many slots the queue has.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.capacity as usize
@@ -220,7 +220,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         self.sq.flags.relaxed() & sys::IORING_SQ_TASKRUN != 0
     }
 
-    /// How many entries the kernel has thrown away because the index array named no place. The
+    /// How many entries the kernel has thrown away because the index array named no slot. The
     /// array is ours and never does, so this stays 0.
     #[inline]
     pub fn dropped(&self) -> u32 {
@@ -243,7 +243,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
             return Err(self.no_room(1, 1));
         }
         let tail = self.local.tail;
-        self.write(self.place(tail), *entry);
+        self.write(self.slot(tail), *entry);
         self.local.tail = tail.wrapping_add(1);
         Ok(())
     }
@@ -265,8 +265,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         S: Accepts<E>,
     {
         let room = self.room::<E>()?;
-        self.write(room.place, *entry);
-        self.local.take(room, Self::places::<E>());
+        self.write(room.slot, *entry);
+        self.local.take(room, Self::slots::<E>());
         Ok(())
     }
 
@@ -308,15 +308,15 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         S: Accepts<E>,
     {
         let free = self.limit.wrapping_sub(self.local.tail) as usize;
-        if n > free || self.places_for(self.local.tail, n, Self::places::<E>()) > free {
-            return Err(self.no_room(n, Self::places::<E>()));
+        if n > free || self.slots_for(self.local.tail, n, Self::slots::<E>()) > free {
+            return Err(self.no_room(n, Self::slots::<E>()));
         }
         let (mut tail, mut wide_end) = (self.local.tail, self.local.wide_end);
         for i in 0..n {
             let room = self.room_at::<E>(tail, wide_end);
-            self.write(room.place, entry(i));
+            self.write(room.slot, entry(i));
             tail = room.next;
-            if Self::places::<E>() == 2 {
+            if Self::slots::<E>() == 2 {
                 wide_end = tail;
             }
         }
@@ -326,14 +326,14 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
 
     /// Reserves room for one entry, to be written in place.
     ///
-    /// This is for entries that are built behind a call: the callee gets the [`Vacant`] place and
+    /// This is for entries that are built behind a call: the callee gets the [`Vacant`] slot and
     /// writes into it, where a returned entry would be copied. Nothing changes until the written
     /// entry is committed, and an unwritten one cannot be.
     ///
     /// ```
     /// # use rustix_uring::{opcode, squeue::{Entry, Filled, Vacant}, IoUring};
-    /// fn nop<'q>(place: Vacant<'q, Entry>) -> Filled<'q, Entry> {
-    ///     place.write(opcode::Nop::new().build().user_data(1))
+    /// fn nop<'q>(slot: Vacant<'q, Entry>) -> Filled<'q, Entry> {
+    ///     slot.write(opcode::Nop::new().build().user_data(1))
     /// }
     ///
     /// let mut ring = IoUring::new(8)?;
@@ -354,9 +354,9 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         S: Accepts<E>,
     {
         let room = self.room::<E>()?;
-        self.clear_rest(room.place);
+        self.clear_rest(room.slot);
         self.local.next = room.next;
-        Ok(Vacant::new(room.place, &mut self.local))
+        Ok(Vacant::new(room.slot, &mut self.local))
     }
 
     /// Room for one entry, if there is.
@@ -366,17 +366,17 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         S: Accepts<E>,
     {
         let tail = self.local.tail;
-        let full = if Self::places::<E>() == 1 {
+        let full = if Self::slots::<E>() == 1 {
             tail == self.limit
         } else {
-            self.limit.wrapping_sub(tail) < Self::places::<E>() + self.pad_at(tail)
+            self.limit.wrapping_sub(tail) < Self::slots::<E>() + self.pad_at(tail)
         };
         if !full {
             Ok(self.room_at(tail, self.local.wide_end))
-        } else if Self::places::<E>() == 1 {
+        } else if Self::slots::<E>() == 1 {
             Err(PushError::Full)
         } else {
-            Err(self.no_room(1, Self::places::<E>()))
+            Err(self.no_room(1, Self::slots::<E>()))
         }
     }
 
@@ -387,25 +387,25 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         S: Accepts<E>,
     {
         let mut start = tail;
-        if Self::places::<E>() == 2 && self.pad_at(tail) == 1 {
+        if Self::slots::<E>() == 2 && self.pad_at(tail) == 1 {
             self.pad(tail, wide_end);
             start = tail.wrapping_add(1);
         }
-        Room { place: self.place(start).cast(), next: start.wrapping_add(Self::places::<E>()) }
+        Room { slot: self.slot(start).cast(), next: start.wrapping_add(Self::slots::<E>()) }
     }
 
-    /// How many pads come before an entry of two places: one at the last place, else none.
+    /// How many pads come before an entry of two slots: one at the last slot, else none.
     #[inline(always)]
     fn pad_at(&self, tail: u32) -> u32 {
         let last = self.capacity.wrapping_sub(1);
         u32::from(tail & last == last)
     }
 
-    /// How many places `n` entries take at `tail`, at most one pad included. `n` is at most the
+    /// How many slots `n` entries take at `tail`, at most one pad included. `n` is at most the
     /// capacity.
     #[inline(always)]
-    fn places_for(&self, tail: u32, n: usize, places: u32) -> usize {
-        if places == 1 {
+    fn slots_for(&self, tail: u32, n: usize, slots: u32) -> usize {
+        if slots == 1 {
             return n;
         }
         let to_the_end = (self.capacity - (tail & self.capacity.wrapping_sub(1))) as usize;
@@ -414,15 +414,15 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
 
     /// Why there is no room for `n` entries: whether there would be if the queue were empty.
     #[cold]
-    fn no_room(&self, n: usize, places: u32) -> PushError {
+    fn no_room(&self, n: usize, slots: u32) -> PushError {
         let capacity = self.capacity();
         // Waiting moves the tail of a rewound queue only.
         let tail = if S::REWIND { 0 } else { self.local.tail };
-        let never = n > capacity || self.places_for(tail, n, places) > capacity;
+        let never = n > capacity || self.slots_for(tail, n, slots) > capacity;
         if never { PushError::NeverFits } else { PushError::Full }
     }
 
-    /// Fills the last place before the end. See [`Mixed`].
+    /// Fills the last slot before the end. See [`Mixed`].
     #[cold]
     fn pad(&mut self, tail: u32, wide_end: u32) {
         let newest = tail.wrapping_sub(if wide_end == tail { 2 } else { 1 });
@@ -432,7 +432,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
             Flags::empty()
         } else {
             // SAFETY: the entry is between head and tail, so it was written and is still there.
-            let newest: Entry = unsafe { crate::shared::get(self.place(newest).cast().as_ptr()) };
+            let newest: Entry = unsafe { crate::shared::get(self.slot(newest).cast().as_ptr()) };
             newest.get_flags().intersection(Flags::IO_LINK.union(Flags::IO_HARDLINK))
         };
         let silent =
@@ -440,32 +440,32 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         let pad = Entry::from_raw(Sqe { fd: -1, ..Sqe::ZERO })
             .flags(linked.union(silent))
             .user_data(PAD_USER_DATA);
-        self.write(self.place(tail).cast(), pad);
+        self.write(self.slot(tail).cast(), pad);
     }
 
-    /// The place of a position.
+    /// The slot of a position.
     #[inline(always)]
-    fn place(&self, position: u32) -> NonNull<Place<S::Slot>> {
+    fn slot(&self, position: u32) -> NonNull<Slot<S::Slot>> {
         let index = (position & (self.capacity.wrapping_sub(1))) as usize;
-        // SAFETY: the queue has `capacity` places, a power of two, so the index is within.
-        unsafe { self.places.add(index) }
+        // SAFETY: the queue has `capacity` slots, a power of two, so the index is within.
+        unsafe { self.slots.add(index) }
     }
 
-    /// Writes an entry into a place between tail and limit.
+    /// Writes an entry into a slot between tail and limit.
     #[inline(always)]
-    fn write<E: Copy>(&mut self, place: NonNull<Place<E>>, entry: E) {
-        // SAFETY: a place between tail and limit is ours: the kernel does not look there before it
+    fn write<E: Copy>(&mut self, slot: NonNull<Slot<E>>, entry: E) {
+        // SAFETY: a slot between tail and limit is ours: the kernel does not look there before it
         // is published. `S: Accepts<E>` says that the entry fits.
-        unsafe { put(place.as_ptr(), entry) };
-        self.clear_rest(place);
+        unsafe { put(slot.as_ptr(), entry) };
+        self.clear_rest(slot);
     }
 
-    /// A short entry in a long place: the rest is zero.
+    /// A short entry in a long slot: the rest is zero.
     #[inline(always)]
-    fn clear_rest<E>(&mut self, place: NonNull<Place<E>>) {
+    fn clear_rest<E>(&mut self, slot: NonNull<Slot<E>>) {
         if Self::STRIDE > size_of::<E>() {
-            // SAFETY: the place is ours, as in `write`, and the rest of its 128 bytes is within.
-            unsafe { place.cast::<[u64; 8]>().add(1).write([0; 8]) };
+            // SAFETY: the slot is ours, as in `write`, and the rest of its 128 bytes is within.
+            unsafe { slot.cast::<[u64; 8]>().add(1).write([0; 8]) };
         }
     }
 
@@ -489,8 +489,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         // and our own writes need the view mutably, which the slices borrow.
         unsafe {
             (
-                core::slice::from_raw_parts(self.place(first).as_ptr(), before_end),
-                core::slice::from_raw_parts(self.places.as_ptr(), len - before_end),
+                core::slice::from_raw_parts(self.slot(first).as_ptr(), before_end),
+                core::slice::from_raw_parts(self.slots.as_ptr(), len - before_end),
             )
         }
     }
@@ -512,7 +512,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         self.publish();
     }
 
-    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one place,
+    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one slot,
     /// and returns how many.
     ///
     /// # Safety
@@ -561,17 +561,17 @@ impl<S: Kind> fmt::Debug for SubmissionQueue<'_, S> {
     }
 }
 
-/// A place, and the tail behind it.
+/// A slot, and the tail behind it.
 struct Room<E> {
-    place: NonNull<Place<E>>,
+    slot: NonNull<Slot<E>>,
     next: u32,
 }
 
 impl Local {
     #[inline(always)]
-    fn take<E>(&mut self, room: Room<E>, places: u32) {
+    fn take<E>(&mut self, room: Room<E>, slots: u32) {
         self.tail = room.next;
-        if places == 2 {
+        if slots == 2 {
             self.wide_end = room.next;
         }
     }

@@ -4,47 +4,47 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 use super::{Entry128, Local};
-use crate::shared::{Place, put};
+use crate::shared::{Slot, put};
 
-/// A reserved place of the submission queue, not written yet. See [`reserve`](super::SubmissionQueue::reserve).
+/// A reserved slot of the submission queue, not written yet. See [`reserve`](super::SubmissionQueue::reserve).
 ///
-/// Dropping it gives the place back.
-#[must_use = "a place that is not written and committed is given back"]
+/// Dropping it gives the slot back.
+#[must_use = "a slot that is not written and committed is given back"]
 #[derive(Debug)]
 pub struct Vacant<'q, E> {
-    place: NonNull<Place<E>>,
+    slot: NonNull<Slot<E>>,
     local: &'q mut Local,
 }
 
-/// A reserved place of the submission queue with an entry in it, not pushed yet. See
+/// A reserved slot of the submission queue with an entry in it, not pushed yet. See
 /// [`reserve`](super::SubmissionQueue::reserve).
 ///
-/// Dropping it gives the place back.
+/// Dropping it gives the slot back.
 #[must_use = "an entry that is not committed is given back"]
 #[derive(Debug)]
 pub struct Filled<'q, E> {
-    place: NonNull<Place<E>>,
+    slot: NonNull<Slot<E>>,
     local: &'q mut Local,
 }
 
-// SAFETY: the place is part of the view that it borrows mutably, which is `Send` itself.
+// SAFETY: the slot is part of the view that it borrows mutably, which is `Send` itself.
 unsafe impl<E: Send> Send for Vacant<'_, E> {}
 // SAFETY: as above.
 unsafe impl<E: Send> Send for Filled<'_, E> {}
 
 impl<'q, E: Copy> Vacant<'q, E> {
-    /// `local.next` is the tail behind the place.
+    /// `local.next` is the tail behind the slot.
     #[inline(always)]
-    pub(super) fn new(place: NonNull<Place<E>>, local: &'q mut Local) -> Self {
-        Self { place, local }
+    pub(super) fn new(slot: NonNull<Slot<E>>, local: &'q mut Local) -> Self {
+        Self { slot, local }
     }
 
     /// Writes the entry.
     #[inline(always)]
     pub fn write(self, entry: E) -> Filled<'q, E> {
-        // SAFETY: the place is reserved: ours, and of the right size, until it is committed.
-        unsafe { put(self.place.as_ptr(), entry) };
-        Filled { place: self.place, local: self.local }
+        // SAFETY: the slot is reserved: ours, and of the right size, until it is committed.
+        unsafe { put(self.slot.as_ptr(), entry) };
+        Filled { slot: self.slot, local: self.local }
     }
 }
 
@@ -69,15 +69,15 @@ impl<E> Deref for Filled<'_, E> {
 
     #[inline]
     fn deref(&self) -> &E {
-        // SAFETY: the place is reserved and written; the kernel looks at it only once committed.
-        unsafe { self.place.as_ref() }
+        // SAFETY: the slot is reserved and written; the kernel looks at it only once committed.
+        unsafe { self.slot.as_ref() }
     }
 }
 
 impl<E> DerefMut for Filled<'_, E> {
     #[inline]
     fn deref_mut(&mut self) -> &mut E {
-        // SAFETY: as in `deref`, and nobody else has the place.
-        unsafe { self.place.as_mut() }
+        // SAFETY: as in `deref`, and nobody else has the slot.
+        unsafe { self.slot.as_mut() }
     }
 }

@@ -8,7 +8,7 @@ use crate::submit::Submitter;
 use crate::types::SubmitArgs;
 
 impl<S: Kind> SubmissionQueue<'_, S> {
-    /// Submits what was pushed from the first place on, and moves what is left to the front.
+    /// Submits what was pushed from the first slot on, and moves what is left to the front.
     pub(crate) fn submit_rewound<H: Handle>(
         &mut self,
         submitter: &Submitter<'_, H>,
@@ -16,7 +16,7 @@ impl<S: Kind> SubmissionQueue<'_, S> {
         args: Option<&SubmitArgs<'_>>,
     ) -> io::Result<usize> {
         if !core::ptr::eq(submitter.sq, self.sq) {
-            // Another ring would run whatever is left in its own first places.
+            // Another ring would run whatever is left in its own first slots.
             return Err(io::Errno::INVAL);
         }
         let n = self.local.tail as usize;
@@ -25,7 +25,7 @@ impl<S: Kind> SubmissionQueue<'_, S> {
         // SAFETY: entries up to `n` were written by us, and the kernel looks at none of them
         // outside an enter call, of which this view's is the only one that submits.
         unsafe {
-            let first = self.places.as_ptr();
+            let first = self.slots.as_ptr();
             first.copy_from(first.add(taken), left);
         }
         self.local.tail = left as u32;

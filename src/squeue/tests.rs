@@ -97,7 +97,7 @@ fn a_short_entry_in_a_long_place_ends_in_zeros() {
         queue.sync();
         assert_eq!(kernel.take(is_wide).unwrap().1, Some([7; 64]));
         assert_eq!(kernel.take(is_wide).unwrap().1, Some([0; 64]));
-        // In the other order, so that each place sees both.
+        // In the other order, so that each slot sees both.
         queue.sync();
         push(&mut queue, numbered(round)).unwrap();
         queue.sync();
@@ -227,7 +227,7 @@ fn both_sizes_interleave_across_the_wrap() {
         let (mut pads, mut refused) = (0, 0);
         for _ in 0..2 * ROUNDS {
             let before = queue.len();
-            let (pushed, places) = if dice.below(2) == 0 {
+            let (pushed, slots) = if dice.below(2) == 0 {
                 (push(&mut queue, wide(next)), 2)
             } else {
                 (push(&mut queue, numbered(next)), 1)
@@ -235,10 +235,10 @@ fn both_sizes_interleave_across_the_wrap() {
             if pushed.is_ok() {
                 queued.push_back(next);
                 next += 1;
-                pads += queue.len() - before - places;
+                pads += queue.len() - before - slots;
             } else {
                 refused += 1;
-                assert!(queue.len() + places + 1 > 8, "refused although there was room");
+                assert!(queue.len() + slots + 1 > 8, "refused although there was room");
                 assert_eq!(queue.len(), before);
             }
             if dice.below(3) == 0 {
@@ -327,7 +327,7 @@ fn what_never_fits_says_so() {
     );
 }
 
-/// The pad that a wide entry at the last place brings with it.
+/// The pad that a wide entry at the last slot brings with it.
 fn pad_behind(
     ring: &mut Mock,
     before: impl FnOnce(&mut SubmissionQueue<'_, Mixed>, &mut Kernel<'_>),
@@ -349,7 +349,7 @@ const SILENT: Flags = Flags::SKIP_SUCCESS;
 #[test]
 fn a_pad_carries_on_the_link_before_it() {
     for link in [Flags::IO_LINK, Flags::IO_HARDLINK, Flags::IO_LINK | Flags::IO_HARDLINK] {
-        // A short entry before the last place.
+        // A short entry before the last slot.
         let pad = pad_behind(&mut ring::<Mixed>(8, 6), |queue, _| {
             push(queue, numbered(1).flags(link | Flags::ASYNC)).unwrap();
         });

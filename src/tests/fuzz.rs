@@ -77,7 +77,7 @@ impl<'a> Bytes<'a> {
     ///
     /// # Safety
     ///
-    /// Every byte is valid in every place of a `T`.
+    /// Every byte is valid in every slot of a `T`.
     unsafe fn fill<T>(&mut self, value: &mut T) {
         let start = (&raw mut *value).cast::<u8>();
         for i in 0..size_of::<T>() {
@@ -178,13 +178,13 @@ fn completion_queue<C: cqueue::Kind>(bytes: &mut Bytes<'_>, each: fn(&C)) {
     };
     tail.release(head.own());
     publish(bytes);
-    let places = Memory8::new(capacity as usize * size_of::<C::Slot>(), bytes);
+    let slots = Memory8::new(capacity as usize * size_of::<C::Slot>(), bytes);
     let cq = Cq {
         head,
         tail,
         overflow: words.at(2),
         flags: Some(words.at(3)),
-        entries: places.start(),
+        entries: slots.start(),
         capacity,
         most_wanted: capacity,
     };
@@ -231,8 +231,8 @@ fn completion_slices<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>) {
     let words = Words::default();
     words.at(0).release(bytes.u32());
     words.at(1).release(words.at(0).own().wrapping_add(bytes.length()));
-    let places = Memory8::new(capacity as usize * size_of::<C>(), bytes);
-    let (entries, overflow) = (places.start(), words.at(2));
+    let slots = Memory8::new(capacity as usize * size_of::<C>(), bytes);
+    let (entries, overflow) = (slots.start(), words.at(2));
     let cq = Cq {
         head: words.at(0),
         tail: words.at(1),
@@ -247,7 +247,7 @@ fn completion_slices<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>) {
     for _ in 0..4 {
         let (older, newer) = queue.as_slices();
         assert_eq!(older.len() + newer.len(), queue.len());
-        assert!(places.contains(older) && places.contains(newer));
+        assert!(slots.contains(older) && slots.contains(newer));
         older.iter().chain(newer).for_each(|cqe| read_completion(&(*cqe).into(), None));
         queue.consume(bytes.length() as usize);
     }
@@ -283,14 +283,14 @@ fn submission_queue<S: squeue::Kind>(
     tail.release(bytes.u32());
     head.release(tail.own().wrapping_sub(bytes.length()));
     flags.release(bytes.u32());
-    let places = Memory8::new(capacity as usize * size_of::<S::Slot>(), bytes);
+    let slots = Memory8::new(capacity as usize * size_of::<S::Slot>(), bytes);
     let sq = Sq {
         id: RingId::new(),
         head,
         tail,
         flags,
         dropped: words.at(3),
-        entries: places.start(),
+        entries: slots.start(),
         capacity,
         setup: SetupFlags::empty(),
         settings: Settings { post_pad_cqes: bytes.below(2) == 0, dontfork: false },
@@ -326,7 +326,7 @@ fn submission_queue<S: squeue::Kind>(
                 let (older, newer) = queue.as_slices();
                 assert_eq!(older.len() + newer.len(), queue.len());
                 assert!(queue.len() <= queue.capacity());
-                assert!(places.contains(older) && places.contains(newer));
+                assert!(slots.contains(older) && slots.contains(newer));
                 let _ = (queue.is_full(), queue.is_empty(), queue.need_wakeup());
                 let _ = (queue.cq_overflow(), queue.taskrun(), queue.dropped());
             }

@@ -16,7 +16,7 @@ use rustix::fd::OwnedFd;
 use crate::cqueue::{self, CompletionQueue};
 use crate::memory::zeroed_params;
 use crate::shared::{
-    AtomicU32, Cq, KernelU32, Ordering, Place, RingId, Saved, Settings, Sq, fence, get, put,
+    AtomicU32, Cq, KernelU32, Ordering, RingId, Saved, Settings, Slot, Sq, fence, get, put,
 };
 use crate::squeue::{Entry, Sqe, SubmissionQueue};
 use crate::submit::Submitter;
@@ -33,11 +33,11 @@ struct Region {
     cq_head: AtomicU32,
     cq_tail: AtomicU32,
     overflow: AtomicU32,
-    sqes: [Place<Entry>; ENTRIES],
-    cqes: [Place<cqueue::Entry>; ENTRIES],
+    sqes: [Slot<Entry>; ENTRIES],
+    cqes: [Slot<cqueue::Entry>; ENTRIES],
 }
 
-// SAFETY: loom checks every access to the places, which is what it is here for.
+// SAFETY: loom checks every access to the slots, which is what it is here for.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -51,15 +51,15 @@ impl Region {
             cq_head: AtomicU32::new(start),
             cq_tail: AtomicU32::new(start),
             overflow: AtomicU32::new(0),
-            sqes: core::array::from_fn(|_| Place::new(Entry::default())),
-            cqes: core::array::from_fn(|_| Place::new(cqueue::Entry::default())),
+            sqes: core::array::from_fn(|_| Slot::new(Entry::default())),
+            cqes: core::array::from_fn(|_| Slot::new(cqueue::Entry::default())),
         })
     }
 
     fn queues(&self) -> (Sq, Cq) {
         let start = NonNull::from(self).cast::<u8>();
         // SAFETY: the offsets are those of fields, and the region outlives the queues of a test.
-        let (word, place) = unsafe {
+        let (word, slot) = unsafe {
             (|offset: usize| KernelU32::at(start, offset as u32), |offset: usize| start.add(offset))
         };
         let sq = Sq {
@@ -68,7 +68,7 @@ impl Region {
             tail: word(offset_of!(Self, sq_tail)),
             flags: word(offset_of!(Self, sq_flags)),
             dropped: word(offset_of!(Self, overflow)),
-            entries: place(offset_of!(Self, sqes)),
+            entries: slot(offset_of!(Self, sqes)),
             capacity: ENTRIES as u32,
             // Only submitters ask for it, and here only those of SQPOLL rings.
             setup: SetupFlags::SQPOLL,
@@ -80,7 +80,7 @@ impl Region {
             tail: word(offset_of!(Self, cq_tail)),
             overflow: word(offset_of!(Self, overflow)),
             flags: None,
-            entries: place(offset_of!(Self, cqes)),
+            entries: slot(offset_of!(Self, cqes)),
             capacity: ENTRIES as u32,
             most_wanted: ENTRIES as u32,
         };
@@ -159,7 +159,7 @@ fn everything_arrives_once_and_in_order() {
     });
 }
 
-/// A completion in two places is whole, or not there.
+/// A completion in two slots is whole, or not there.
 #[test]
 fn both_halves_arrive_together() {
     loom::model(|| {
@@ -173,9 +173,9 @@ fn both_halves_arrive_together() {
                     cqueue::Entry { user_data: 2, res: 0, flags: 0 },
                 ];
                 for (i, half) in (0..).zip(halves) {
-                    let place = tail.wrapping_add(i) as usize % ENTRIES;
+                    let slot = tail.wrapping_add(i) as usize % ENTRIES;
                     // SAFETY: loom checks that nobody else is there.
-                    unsafe { put((&raw const region.cqes[place]).cast_mut(), half) };
+                    unsafe { put((&raw const region.cqes[slot]).cast_mut(), half) };
                 }
                 region.cq_tail.store(tail.wrapping_add(2), Ordering::Release);
             })

@@ -55,10 +55,10 @@ impl Mock {
     }
 
     /// The submission in the place of this number.
-    pub(crate) fn entry(&self, place: usize) -> [u8; 64] {
-        assert!(place * 64 < self.mappings[1].1);
-        // SAFETY: the place is within, and nobody writes it now.
-        unsafe { self.sqes.add(place).read_volatile() }
+    pub(crate) fn entry(&self, slot: usize) -> [u8; 64] {
+        assert!(slot * 64 < self.mappings[1].1);
+        // SAFETY: the slot is within, and nobody writes it now.
+        unsafe { self.sqes.add(slot).read_volatile() }
     }
 }
 

@@ -28,7 +28,7 @@ unsafe extern "C" {
 }
 
 impl Sqe128 {
-    /// A place in the queue as `io_uring_get_sqe` returns it: with what was there before, except
+    /// A slot in the queue as `io_uring_get_sqe` returns it: with what was there before, except
     /// where `io_uring_initialize_sqe` has put zeros.
     pub(crate) fn lent(before: u8) -> Self {
         let word = u64::from_ne_bytes([before; 8]);
@@ -154,7 +154,7 @@ impl Tally {
 /// ```
 ///
 /// The argument `sqe` is left out where it is the first; those before it are in brackets. The
-/// function gets a place as it is lent to a program, or the entry after `upon`. `?` in our
+/// function gets a slot as it is lent to a program, or the entry after `upon`. `?` in our
 /// expression ends it for arguments that our types cannot express.
 ///
 /// ```text

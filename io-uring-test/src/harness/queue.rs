@@ -33,7 +33,7 @@ pub(crate) trait Queue {
 
     fn takes_wide(&self) -> bool;
 
-    /// Reserves a place, and goes on as far as it says.
+    /// Reserves a slot, and goes on as far as it says.
     ///
     /// # Safety
     ///
@@ -60,7 +60,7 @@ pub(crate) trait Queue {
     fn taskrun(&self) -> bool;
 }
 
-/// How far to go with a reserved place.
+/// How far to go with a reserved slot.
 #[derive(Clone, Copy)]
 pub(crate) enum Reserve {
     Vacant,
@@ -117,7 +117,7 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
 
     fn left(&self) -> Vec<u64> {
         let (older, newer) = self.as_slices();
-        older.iter().chain(newer).map(Place::user_data).collect()
+        older.iter().chain(newer).map(Slot::user_data).collect()
     }
 
     fn forget(self: Box<Self>) {
@@ -155,7 +155,7 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
 }
 
 /// A kind of submission queue, as far as the kinds differ.
-pub(super) trait QueueKind: squeue::Kind<Slot: Place> + Sized {
+pub(super) trait QueueKind: squeue::Kind<Slot: Slot> + Sized {
     const TAKES_WIDE: bool;
 
     /// # Safety
@@ -167,17 +167,17 @@ pub(super) trait QueueKind: squeue::Kind<Slot: Place> + Sized {
     ) -> Result<(), PushError>;
 }
 
-pub(super) trait Place {
+pub(super) trait Slot {
     fn user_data(&self) -> u64;
 }
 
-impl Place for Entry {
+impl Slot for Entry {
     fn user_data(&self) -> u64 {
         self.get_user_data()
     }
 }
 
-impl Place for Entry128 {
+impl Slot for Entry128 {
     fn user_data(&self) -> u64 {
         self.get_user_data()
     }

@@ -154,7 +154,7 @@ fn run_on(
 fn nothing_left(ring: &mut dyn Ring) -> Result {
     ring.submitter().get_events().ok();
     if ring.params().setup_flags().contains(SetupFlags::SQPOLL) {
-        // The polling thread gives places back after the completions of what was in them.
+        // The polling thread gives slots back after the completions of what was in them.
         let start = Instant::now();
         while !ring.queue().is_empty() && start.elapsed() < Duration::from_secs(1) {
             thread::yield_now();
@@ -162,7 +162,7 @@ fn nothing_left(ring: &mut dyn Ring) -> Result {
     }
     let queued = ring.queue().len();
     let completed = ring.reap();
-    ensure!(queued == 0, "{queued} places of the queue left behind");
+    ensure!(queued == 0, "{queued} slots of the queue left behind");
     ensure!(completed.is_empty(), "completions left behind: {completed:?}");
     Ok(())
 }

@@ -90,7 +90,7 @@ fn resize(ring: &mut dyn Ring) -> Result {
         assert_eq!(ring.params().setup_flags(), flags);
         let capacity = ring.queue().capacity();
         assert_eq!(capacity as u32, expected.0);
-        // Every place is there.
+        // Every slot is there.
         ring.push_nops(0..capacity as u64, Flags::empty())?;
         assert!(ring.queue().is_full());
         assert!(seen(&ring.complete(capacity)?).into_iter().eq(0..capacity as u64));
@@ -100,11 +100,11 @@ fn resize(ring: &mut dyn Ring) -> Result {
 }
 
 /// Entries that are queued move along, those of every kind; but that mixed ones may end up on both
-/// sides of the end, where there are fewer places than before.
+/// sides of the end, where there are fewer slots than before.
 fn resize_with_entries(ring: &mut dyn Ring) -> Result {
     let mixed = ring.kind().flags.contains(SetupFlags::SQE_MIXED);
-    for (place, size) in [(0, 16), (5, 4), (7, 32), (3, 8), (6, 4)] {
-        ring.works(place)?;
+    for (slot, size) in [(0, 16), (5, 4), (7, 32), (3, 8), (6, 4)] {
+        ring.works(slot)?;
         ring.push_nops(10..13, Flags::empty())?;
         let resized = ring.resize(size, None);
         if mixed && size < 8 {
@@ -120,7 +120,7 @@ fn resize_with_entries(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// So do entries of two places.
+/// So do entries of two slots.
 fn resize_with_big_entries() -> Result {
     let mut builder = IoUring::<squeue::Mixed, cqueue::Entry>::builder();
     let mut ring = builder.setup_single_issuer().setup_defer_taskrun().build(8)?;
@@ -147,8 +147,8 @@ fn resize_with_big_entries() -> Result {
 
 /// Completions that nobody has looked at move along.
 fn resize_with_completions(ring: &mut dyn Ring) -> Result {
-    for (place, size) in [(0, 16), (5, 4), (7, 32), (14, 2)] {
-        ring.works(place)?;
+    for (slot, size) in [(0, 16), (5, 4), (7, 32), (14, 2)] {
+        ring.works(slot)?;
         ring.push_nops(10..13, Flags::empty())?;
         assert_eq!(ring.submit(), Ok(3));
         ring.resize(size, None)?;
@@ -168,8 +168,8 @@ fn resize_with_big_completions(ring: &mut dyn Ring) -> Result {
         let nop = if big_ones { nop.big_cqe([n, !n]) } else { nop };
         nop.build().user_data(n)
     };
-    for (place, size) in [(0, 16), (5, 4), (7, 32), (14, 4)] {
-        ring.works(place)?;
+    for (slot, size) in [(0, 16), (5, 4), (7, 32), (14, 4)] {
+        ring.works(slot)?;
         // SAFETY: a NOP uses no memory and no descriptor.
         unsafe { ring.push(&[nop(10), nop(11), nop(12)]) }?;
         assert_eq!(ring.submit(), Ok(3));
@@ -202,7 +202,7 @@ fn resize_refused(ring: &mut dyn Ring) -> Result {
     }
     // More than fits the new size.
     ring.push_nops(0..5, Flags::empty())?;
-    let refusal = ring.resize(4, None).expect_err("five entries in four places");
+    let refusal = ring.resize(4, None).expect_err("five entries in four slots");
     let mixed = ring.kind().flags.contains(SetupFlags::SQE_MIXED);
     assert!(refusal == Errno::OVERFLOW || mixed && refusal == Errno::BUSY, "{refusal}");
     assert_eq!(ring.submit(), Ok(5));

@@ -20,13 +20,13 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("post_pad_cqes", MIXED, post_pad_cqes),
     Case::once("clear", MIXED, clear),
     Case::once("rewound", &[RingWith(REWOUND)], rewound),
-    Case::once("one_place", MIXED, one_place),
+    Case::once("one_slot", MIXED, one_slot),
 ];
 
-/// A ring with eight places, of which the next to be used is this one.
-fn ring_at(place: u64, builder: &Builder<Mixed>) -> Result<IoUring<Mixed>> {
+/// A ring with eight slots, of which the next to be used is this one.
+fn ring_at(slot: u64, builder: &Builder<Mixed>) -> Result<IoUring<Mixed>> {
     let mut ring = builder.build(8)?;
-    works(&mut ring, 8 + place)?;
+    works(&mut ring, 8 + slot)?;
     Ok(ring)
 }
 
@@ -67,28 +67,28 @@ fn interleaved() -> Result {
     let (mut random, mut position, mut pads) = (1_u32, 0, 0);
     for round in 0..3000 {
         let mut queue = ring.submission();
-        let (mut expected, mut places) = (Vec::new(), 0);
+        let (mut expected, mut slots) = (Vec::new(), 0);
         for user_data in 0..4 {
             random = random.wrapping_mul(1664525).wrapping_add(1013904223);
             let is_wide = random >> 31 == 1;
-            let pad = usize::from(is_wide && (position + places) % 8 == 7);
+            let pad = usize::from(is_wide && (position + slots) % 8 == 7);
             let needs = if is_wide { 2 + pad } else { 1 };
             // SAFETY: NOPs use no memory and no descriptor.
             let pushed = unsafe {
                 if is_wide { queue.push_any(&wide(user_data)) } else { queue.push(&nop(user_data)) }
             };
-            let fits = places + needs <= 8;
+            let fits = slots + needs <= 8;
             assert_eq!(pushed.is_ok(), fits, "round {round}");
             if fits {
-                places += needs;
+                slots += needs;
                 pads += pad;
                 expected.push((user_data, Ok(0)));
             }
-            assert_eq!(queue.len(), places, "round {round}");
+            assert_eq!(queue.len(), slots, "round {round}");
         }
         drop(queue);
-        assert_eq!(ring.submit_and_wait(expected.len()), Ok(places), "round {round}");
-        position += places;
+        assert_eq!(ring.submit_and_wait(expected.len()), Ok(slots), "round {round}");
+        position += slots;
         let done = ring.completion().map(Completion::from).collect::<Vec<_>>();
         assert_eq!(in_order(&done), expected, "round {round}");
     }
@@ -97,21 +97,21 @@ fn interleaved() -> Result {
 }
 
 fn push_each_around_the_end() -> Result {
-    for place in 0..8 {
-        // Counted from an odd place, one of the eight is a pad.
-        let fit = if place % 2 == 1 { 3 } else { 4 };
-        let mut ring = ring_at(place, &builder())?;
+    for slot in 0..8 {
+        // Counted from an odd slot, one of the eight is a pad.
+        let fit = if slot % 2 == 1 { 3 } else { 4 };
+        let mut ring = ring_at(slot, &builder())?;
         let mut queue = ring.submission();
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe {
             let refused = queue.push_each(fit + 1, |_| -> Entry128 { panic!("there is no room") });
-            assert!(refused.is_err(), "at {place}");
+            assert!(refused.is_err(), "at {slot}");
             assert!(queue.is_empty());
             queue.push_each(fit, |i| wide(i as u64))?;
         }
         drop(queue);
         let expected: Vec<_> = (0..fit as u64).map(|n| (n, Ok(0))).collect();
-        assert_eq!(outcomes(&complete(&mut ring, fit)?), expected, "at {place}");
+        assert_eq!(outcomes(&complete(&mut ring, fit)?), expected, "at {slot}");
     }
     Ok(())
 }
@@ -227,7 +227,7 @@ fn clear() -> Result {
         ring.submission().push_any(&wide(1).flags(Flags::IO_LINK))?;
         ring.submission().clear();
         assert!(ring.submission().is_empty());
-        // At the last place again, behind nothing that could be continued.
+        // At the last slot again, behind nothing that could be continued.
         ring.submission().push_any(&wide(2))?;
         ring.submission().push_multiple(&nops(3..5))?;
     }
@@ -236,7 +236,7 @@ fn clear() -> Result {
     Ok(())
 }
 
-/// What a short submit leaves moves to the front, entries of two places in one piece.
+/// What a short submit leaves moves to the front, entries of two slots in one piece.
 fn rewound() -> Result {
     let mut ring = IoUring::<Rewind<Mixed>>::builder().build(8)?;
     for round in 0..50 {
@@ -245,7 +245,7 @@ fn rewound() -> Result {
             ring.submission().push_multiple(&[nop(1), bad(2), nop(3)])?;
             ring.submission().push_any(&wide(4))?;
             ring.submission().push_multiple(&[bad(5), nop(6)])?;
-            // One place is left, and the first ones are not behind it.
+            // One slot is left, and the first ones are not behind it.
             assert!(ring.submission().push_any(&wide(100)).is_err(), "round {round}");
             ring.submission().push(&nop(7))?;
         }
@@ -262,7 +262,7 @@ fn rewound() -> Result {
     Ok(())
 }
 
-fn one_place() -> Result {
+fn one_slot() -> Result {
     assert_eq!(builder().build(1).err(), Some(Errno::OVERFLOW));
     builder().build(2)?;
     let mut one_completion = IoUring::<Entry, cqueue::Mixed>::builder();

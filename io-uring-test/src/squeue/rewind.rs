@@ -1,4 +1,4 @@
-//! Queues in which every submission starts at the first place.
+//! Queues in which every submission starts at the first slot.
 
 use std::time::Duration;
 

@@ -60,8 +60,8 @@ fn through<S: Kind, C: cqueue::Kind>(
         let mut sum = 0;
         for number in 0..COUNT {
             push(&mut ring.submission(), number);
-            let places = ring.submission().len();
-            assert_eq!(ring.submit_and_wait(1), Ok(places));
+            let slots = ring.submission().len();
+            assert_eq!(ring.submit_and_wait(1), Ok(slots));
             let cqe = ring.completion().next().unwrap();
             let expected = if number % 3 == 0 { [number, 7] } else { [0; 2] };
             assert_eq!(big(&cqe).unwrap_or(expected), expected);

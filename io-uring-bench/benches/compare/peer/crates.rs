@@ -57,16 +57,16 @@ mod ours {
     entries!(rustix_uring);
     use rustix_uring::squeue::{Filled, Vacant};
 
-    /// Builds behind a call, in the place that the caller has reserved.
+    /// Builds behind a call, in the slot that the caller has reserved.
     #[inline(never)]
     pub(super) fn written<O: Sample + Build>(
-        place: Vacant<'_, Entry>,
+        slot: Vacant<'_, Entry>,
         fd: RawFd,
         buf: *mut u8,
         len: u32,
         i: u64,
     ) -> Filled<'_, Entry> {
-        place.write(O::sample(fd, Lasting { start: buf, len }, i).entry(i))
+        slot.write(O::sample(fd, Lasting { start: buf, len }, i).entry(i))
     }
 }
 
@@ -359,9 +359,9 @@ impl<O: ours::Build> Push<O> for Ours {
     where
         O: Sample,
     {
-        let place = queue.reserve().expect("there is room");
+        let slot = queue.reserve().expect("there is room");
         // SAFETY: the operation's memory lasts.
-        unsafe { ours::written::<O>(place, fd, buf.start, buf.len, i).commit() };
+        unsafe { ours::written::<O>(slot, fd, buf.start, buf.len, i).commit() };
     }
 }
 

@@ -188,9 +188,9 @@ pub(crate) struct Queue<'a> {
 }
 
 impl Queue<'_> {
-    /// The next place.
+    /// The next slot.
     #[inline(always)]
-    fn place(&mut self) -> *mut Sqe {
+    fn slot(&mut self) -> *mut Sqe {
         let index = (self.tail & self.mask) as usize;
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the mask keeps the index inside.
@@ -289,31 +289,25 @@ trait Write {
 
 /// Builds behind a call, in place.
 #[inline(never)]
-fn write_behind_call<O: Sample + Write>(
-    place: *mut Sqe,
-    fd: RawFd,
-    buf: *mut u8,
-    len: u32,
-    i: u64,
-) {
-    // SAFETY: the caller has a place that is free.
-    unsafe { place.write(O::sample(fd, Lasting { start: buf, len }, i).sqe(i)) };
+fn write_behind_call<O: Sample + Write>(slot: *mut Sqe, fd: RawFd, buf: *mut u8, len: u32, i: u64) {
+    // SAFETY: the caller has a slot that is free.
+    unsafe { slot.write(O::sample(fd, Lasting { start: buf, len }, i).sqe(i)) };
 }
 
 impl<O: Write> Push<O> for Floor {
     #[inline(always)]
     fn push(queue: &mut Queue<'_>, op: O, user_data: u64) {
         assert!(queue.tail != queue.limit);
-        // SAFETY: there is room, so the place is free.
-        unsafe { queue.place().write(op.sqe(user_data)) };
+        // SAFETY: there is room, so the slot is free.
+        unsafe { queue.slot().write(op.sqe(user_data)) };
     }
 
     #[inline(always)]
     fn push_each(queue: &mut Queue<'_>, n: u64, op: impl Fn(u64) -> O) {
         assert!(n <= u64::from(queue.limit.wrapping_sub(queue.tail)));
         for i in 0..n {
-            // SAFETY: there is room for all, so the place is free.
-            unsafe { queue.place().write(op(i).sqe(i)) };
+            // SAFETY: there is room for all, so the slot is free.
+            unsafe { queue.slot().write(op(i).sqe(i)) };
         }
     }
 
@@ -323,7 +317,7 @@ impl<O: Write> Push<O> for Floor {
         O: Sample,
     {
         assert!(queue.tail != queue.limit);
-        write_behind_call::<O>(queue.place(), fd, buf.start, buf.len, i);
+        write_behind_call::<O>(queue.slot(), fd, buf.start, buf.len, i);
     }
 }
 

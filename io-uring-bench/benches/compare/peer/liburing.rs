@@ -111,7 +111,7 @@ impl Named for Liburing {
 trait Prep {
     /// # Safety
     ///
-    /// The place is one that `io_uring_get_sqe` gave.
+    /// The slot is one that `io_uring_get_sqe` gave.
     unsafe fn prep(self, sqe: *mut uring::io_uring_sqe);
 }
 
@@ -124,7 +124,7 @@ fn prep_behind_call<O: Sample + Prep>(
     len: u32,
     i: u64,
 ) {
-    // SAFETY: the caller has a free place.
+    // SAFETY: the caller has a free slot.
     unsafe {
         O::sample(fd, Lasting { start: buf, len }, i).prep(sqe);
         uring::io_uring_sqe_set_data64(sqe, i);
@@ -134,7 +134,7 @@ fn prep_behind_call<O: Sample + Prep>(
 impl<O: Prep> Push<O> for Liburing {
     #[inline(always)]
     fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
-        // SAFETY: the ring was set up, and the place is free if there is one.
+        // SAFETY: the ring was set up, and the slot is free if there is one.
         unsafe {
             let sqe = uring::io_uring_get_sqe(*queue);
             assert!(!sqe.is_null());
@@ -161,7 +161,7 @@ macro_rules! prep {
             #[inline(always)]
             unsafe fn prep(self, $sqe: *mut uring::io_uring_sqe) {
                 let $op = self;
-                // SAFETY: the caller vouches for the place.
+                // SAFETY: the caller vouches for the slot.
                 unsafe { $prep };
             }
         }
