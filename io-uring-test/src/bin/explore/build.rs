@@ -33,6 +33,11 @@ impl Pages {
         unsafe { start.write_bytes(0xa5, 4 * 4096) };
         Ok(Self(NonNull::slice_from_raw_parts(start, Self::LEN)))
     }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> NonNull<[u8]> {
+        self.0
+    }
 }
 
 impl Drop for Pages {

@@ -8,6 +8,7 @@ macro_rules! say {
 
 mod calls;
 mod enter;
+mod groups;
 mod lost;
 mod push;
 mod quiesce;
@@ -20,6 +21,9 @@ use proptest::prelude::*;
 use rustix_uring::Errno;
 
 use crate::build;
+use crate::model::buffers::GROUPS;
+use crate::model::operation::Op;
+use crate::model::receive::Receive;
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
 use crate::model::squeue::PAD_USER_DATA;
@@ -27,7 +31,10 @@ use crate::model::{Kernel, Model, errno};
 use crate::op;
 use crate::real::{Ring, Seen};
 use crate::step::{self, Step};
-use crate::world::{PIPES, World};
+use crate::world::{PIPES, SOURCES, World};
+
+/// The source that keeps messages apart.
+const MESSAGES: usize = PIPES + 1;
 
 /// A step, as it is drawn: what kind, and four small numbers.
 pub(crate) type Drawn = (u16, [u8; 4]);
@@ -67,6 +74,10 @@ pub(crate) struct Lockstep<'w> {
     next: u64,
     /// The user data of silent entries, and whether each was linked to what is behind it.
     silent: BTreeMap<u64, bool>,
+    /// The groups of provided buffers.
+    groups: [[Option<groups::Group>; GROUPS]; 2],
+    /// What receives into them, by its user data.
+    receives: BTreeMap<u64, Receive>,
     /// No shared memory can be mapped any more.
     maps_nothing: bool,
     seen: Seen,
@@ -108,12 +119,14 @@ pub(crate) fn run(kernel: &Kernel, episode: &Episode, watch: &mut dyn Watch) -> 
 impl<'w> Lockstep<'w> {
     fn new(kernel: &Kernel, watch: &'w mut dyn Watch) -> Self {
         Self {
-            model: Model::new(kernel.clone(), PIPES),
+            model: Model::new(kernel.clone(), SOURCES),
             rings: [None, None],
             memory: [None, None],
             world: World::new(),
             next: 1,
             silent: BTreeMap::new(),
+            groups: Default::default(),
+            receives: BTreeMap::new(),
             maps_nothing: false,
             seen: Seen::default(),
             expected: Seen::default(),
@@ -186,6 +199,7 @@ impl Lockstep<'_> {
         }
         say!(self, "drop({});", op::name(r));
         self.memory[r] = None;
+        self.groups[r] = Default::default();
         if let Some(gone) = self.model.rings[r].take() {
             // What was in flight ends at some time, and may take what is fed meanwhile.
             let reads = gone.in_flight().filter_map(|entry| entry.op.read_pipe());
@@ -263,8 +277,8 @@ impl Lockstep<'_> {
                 )
             }
             Step::Lose => Ok(()),
-            Step::Feed { pipe, n } => self.feed(pipe % PIPES, n),
-            Step::HangUp { pipe } => self.hang_up(pipe % PIPES),
+            Step::Feed { pipe, n } => self.feed(pipe % SOURCES, n),
+            Step::HangUp { pipe } => self.hang_up(pipe % SOURCES),
             Step::Push { ring, .. }
             | Step::Submit { ring, .. }
             | Step::SubmitAndWait { ring, .. }
@@ -277,6 +291,10 @@ impl Lockstep<'_> {
             | Step::Enable { ring }
             | Step::Restrict { ring, .. }
             | Step::Watch { ring }
+            | Step::Group { ring, .. }
+            | Step::Provide { ring, .. }
+            | Step::GroupGone { ring, .. }
+            | Step::Available { ring, .. }
             | Step::Resize { ring, .. }
             | Step::SyncCancel { ring, .. }
             | Step::Files { ring, .. }
@@ -305,7 +323,11 @@ impl Lockstep<'_> {
             return Ok(());
         }
         let there = &mut self.model.pipes[pipe];
-        if there.hung_up || there.bytes.len() + n > 2048 || self.model.retired.contains(&pipe) {
+        if there.hung_up
+            || there.bytes.len() + n > 2048
+            || there.messages.len() >= 8
+            || self.model.retired.contains(&pipe)
+        {
             return Ok(());
         }
         let bytes: Vec<u8> = (0..n)
@@ -314,7 +336,10 @@ impl Lockstep<'_> {
                 there.next
             })
             .collect();
-        there.bytes.extend(&bytes);
+        match pipe {
+            MESSAGES => there.messages.push_back(bytes.clone()),
+            _ => there.bytes.extend(&bytes),
+        }
         self.model.wake(pipe, true);
         self.model.system_call();
         say!(self, "rustix::io::write(&pipes[{pipe}].1, &{bytes:?}).unwrap();");
@@ -323,6 +348,13 @@ impl Lockstep<'_> {
     }
 
     fn hang_up(&mut self, pipe: usize) -> Same {
+        // A socket for messages has no end; and how a kernel says that a buffer is not full at the end of
+        // the data is its own affair.
+        let partly =
+            |op: Op| matches!(op, Op::Receive(what) if what.group == 1 && what.source == pipe);
+        if pipe == MESSAGES || op::all(&self.model).any(partly) {
+            return Ok(());
+        }
         if self.model.pipes[pipe].hung_up || !self.multishot_has_room() {
             return Ok(());
         }

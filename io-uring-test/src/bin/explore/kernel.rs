@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_setup};
 use rustix_uring::squeue::{self, Entry, Flags};
 use rustix_uring::types::{CancelBuilder, Fd, PollFlags};
-use rustix_uring::{Features, IoUring, Restriction, cqueue, opcode};
+use rustix_uring::{BufRingFlags, Features, IoUring, Restriction, cqueue, opcode};
 
 use crate::known::Known;
 use crate::model::Kernel;
@@ -130,6 +130,9 @@ pub(crate) fn ask() -> Result<Kernel> {
         resize_shows_taskrun,
         ring_fds: IoUring::new(1)?.into_local().register_ring_fd().is_ok(),
         reg_reg_ring: has(Features::REG_REG_RING),
+        provided: has(Features::RECVSEND_BUNDLE),
+        incremental: has(Features::RECVSEND_BUNDLE)
+            && ring.submitter().register_buf_ring_mmap(1, 0, BufRingFlags::INC).is_ok(),
         restrictions: {
             let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
             ring.submitter().register_restrictions(&[Restriction::sqe_op(0)]).is_ok()

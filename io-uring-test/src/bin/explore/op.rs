@@ -5,12 +5,14 @@ use std::ptr::NonNull;
 
 use rustix_uring::opcode::*;
 use rustix_uring::squeue::{Entry, Entry128, Flags};
-use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgRingFlags, PollFlags, Timespec};
+use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgFlags, MsgRingFlags, PollFlags, Timespec};
 
 use crate::model::cqueue::{F_32, F_SKIP, Size};
 use crate::model::operation::{self as flag, Criteria, Op};
+use crate::model::receive::{By, Receive};
 use crate::model::{Kernel, Model};
 use crate::step::Raw;
+use crate::world::PIPES;
 
 static HOUR: Timespec = Timespec::new().sec(3600);
 
@@ -21,7 +23,7 @@ const NOBODY: u64 = 0xdead;
 pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op, u8) {
     let kernel = &model.kernel;
     let arg = usize::from(raw.arg);
-    let pipe = arg % model.pipes.len();
+    let pipe = arg % PIPES;
     let op = match raw.op {
         0..90 => Op::NOP,
         90..102 => nop(kernel, raw.arg, user_data),
@@ -48,6 +50,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
                 _ => Op::ReadSlot { slot, len: 5 },
             }
         }
+        244.. if kernel.provided => receive(kernel, model, ring, raw.arg),
         _ => Op::NOP,
     };
     let drains = flag::DRAIN;
@@ -72,6 +75,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
     let uses_memory = matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing);
     let flags = if stale { flags & !flag::SKIP } else { flags };
     let flags = if uses_memory { flags & !flag::SKIP & !flag::BUFFER_SELECT } else { flags };
+    let flags = if matches!(op, Op::Receive(_)) { flag::BUFFER_SELECT } else { flags };
     (op, flags)
 }
 
@@ -96,6 +100,37 @@ fn read(model: &Model, pipe: usize, len: u32) -> Op {
     }
 }
 
+/// From each kind of source; the sockets come behind the pipes.
+fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
+    let group = u16::from(arg & 1);
+    let there =
+        model.rings[ring].as_ref().is_some_and(|it| it.groups[usize::from(group)].is_some());
+    if !there && arg < 240 || group == 1 && !kernel.incremental {
+        return Op::NOP;
+    }
+    let (pipe, stream, messages) = (usize::from(arg >> 4) % PIPES, PIPES, PIPES + 1);
+    let plain =
+        Receive { source: pipe, group, by: By::Read, len: 0, multi: false, tells_length: false };
+    // Where a buffer is filled bit by bit, the result must say how much was used.
+    let tells_length = arg & 0x80 != 0 && group == 0;
+    let what = match arg >> 1 & 7 {
+        0 => plain,
+        1 => Receive { multi: true, ..plain },
+        2 => Receive { len: 5, ..plain },
+        3 => Receive { source: stream, by: By::Recv, len: u32::from(arg >> 4 & 8), ..plain },
+        4 => Receive { source: stream, by: By::Recv, multi: true, ..plain },
+        5 if group == 0 => Receive { source: stream, by: By::Bundle, ..plain },
+        6 => Receive { source: messages, by: By::Recv, tells_length, ..plain },
+        _ => Receive { source: messages, by: By::Recv, multi: true, tells_length, ..plain },
+    };
+    // At the end of the data, kernels differ in what they say of a buffer that is not full.
+    let end = group == 1 && what.by == By::Read && model.pipes[what.source].hung_up;
+    match end || is_read(model, what.source) || is_polled(model, what.source) {
+        true => Op::NOP,
+        false => Op::Receive(what),
+    }
+}
+
 /// The operations that are queued or in flight on a ring.
 fn operations(model: &Model, ring: usize) -> impl Iterator<Item = (u64, Op)> {
     let ring = model.rings[ring].as_ref();
@@ -108,10 +143,15 @@ fn operations(model: &Model, ring: usize) -> impl Iterator<Item = (u64, Op)> {
     })
 }
 
+/// Those of both rings.
+pub(crate) fn all(model: &Model) -> impl Iterator<Item = Op> {
+    (0..2).flat_map(|ring| operations(model, ring)).map(|(_, op)| op)
+}
+
 fn is_read(model: &Model, pipe: usize) -> bool {
     (0..2).flat_map(|ring| operations(model, ring).map(move |op| (ring, op))).any(
         |(ring, (_, op))| match op {
-            Op::Read { pipe: at, .. } => at == pipe,
+            Op::Read { .. } | Op::Receive(_) => op.source() == Some(pipe),
             Op::ReadSlot { slot, .. } => {
                 let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
                 slots.is_none_or(|slots| {
@@ -258,6 +298,7 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
         Op::ReadSlot { slot, len } => {
             Read::new(Fixed(slot), things.buffer(user_data).as_ptr(), len).build()
         }
+        Op::Receive(what) => received(what, things.pipe(what.source)),
         Op::Timeout => Timeout::new(&HOUR).build(),
         Op::Cancel { user_data } => AsyncCancel::new(user_data).build(),
         Op::CancelAny { by } => AsyncCancel2::new(cancel_builder(by, things)).build(),
@@ -275,6 +316,43 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
     };
     let flags = entry.get_flags() | Flags::from_bits_retain(flags);
     entry.flags(flags).user_data(user_data)
+}
+
+fn received(what: Receive, source: i32) -> Entry {
+    let (fd, group, null) = (Fd(source), what.group, std::ptr::null_mut());
+    let flags = if what.tells_length { MsgFlags::TRUNC } else { MsgFlags::empty() };
+    match (what.by, what.multi) {
+        (By::Read, false) => Read::new(fd, null, what.len).buf_group(group).build(),
+        (By::Read, true) => ReadMulti::new(fd, 0, group).build(),
+        (By::Recv, false) => Recv::new(fd, null, what.len).buf_group(group).flags(flags).build(),
+        (By::Recv, true) => RecvMulti::new(fd, group).flags(flags).build(),
+        (By::Bundle, _) => RecvBundle::new(fd, group).build(),
+    }
+}
+
+fn receive_code(what: Receive) -> String {
+    let Receive { source, group, len, .. } = what;
+    let flags = if what.tells_length { ".flags(MsgFlags::TRUNC)" } else { "" };
+    let null = "std::ptr::null_mut()";
+    match (what.by, what.multi) {
+        (By::Read, false) => {
+            format!(
+                "opcode::Read::new(&pipes[{source}].0, {null}, {len}).buf_group({group}).build()"
+            )
+        }
+        (By::Read, true) => {
+            format!("opcode::ReadMulti::new(&pipes[{source}].0, 0, {group}).build()")
+        }
+        (By::Recv, false) => {
+            format!(
+                "opcode::Recv::new(&pipes[{source}].0, {null}, {len}).buf_group({group}){flags}.build()"
+            )
+        }
+        (By::Recv, true) => {
+            format!("opcode::RecvMulti::new(&pipes[{source}].0, {group}){flags}.build()")
+        }
+        (By::Bundle, _) => format!("opcode::RecvBundle::new(&pipes[{source}].0, {group}).build()"),
+    }
 }
 
 /// A NOP of 128 bytes.
@@ -325,6 +403,7 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
         Op::ReadSlot { slot, len } => {
             format!("opcode::Read::new(Fixed({slot}), buffer(), {len}).build()")
         }
+        Op::Receive(what) => receive_code(what),
         Op::Timeout => "opcode::Timeout::new(&HOUR).build()".into(),
         Op::Cancel { user_data } => format!("opcode::AsyncCancel::new({user_data}).build()"),
         Op::CancelAny { by } => format!("opcode::AsyncCancel2::new({}).build()", criteria_code(by)),

@@ -10,8 +10,8 @@ use rustix_uring::opcode::Nop;
 use rustix_uring::squeue::{Entry, Entry128, PushError};
 use rustix_uring::types::SubmitArgs;
 use rustix_uring::{
-    Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters, Restriction,
-    SubmissionQueue, Submitter, cqueue,
+    BufRing, BufRingFlags, Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters,
+    Restriction, SubmissionQueue, Submitter, UnregisterError, cqueue,
 };
 
 use crate::model::cqueue::Cqe;
@@ -117,6 +117,20 @@ pub(crate) trait Ring {
 /// Register calls.
 pub(crate) trait Registers {
     fn enable(&self) -> Result<(), Errno>;
+    /// Registers a group, in this memory or in the kernel's.
+    ///
+    /// # Safety
+    ///
+    /// That of `register_buf_ring`.
+    unsafe fn group(
+        &self,
+        memory: Option<NonNull<[u8]>>,
+        entries: u16,
+        group: u16,
+        flags: BufRingFlags,
+    ) -> Result<BufRing, Errno>;
+    fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError>;
+    fn available(&self, bufs: &BufRing) -> Result<u16, Errno>;
     fn restrict(&self, list: &[Restriction]) -> Result<(), Errno>;
     fn files_sparse(&self, n: u32) -> Result<(), Errno>;
     fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno>;
@@ -127,6 +141,28 @@ pub(crate) trait Registers {
 impl<H: Handle> Registers for Submitter<'_, H> {
     fn enable(&self) -> Result<(), Errno> {
         self.register_enable_rings()
+    }
+
+    unsafe fn group(
+        &self,
+        memory: Option<NonNull<[u8]>>,
+        entries: u16,
+        group: u16,
+        flags: BufRingFlags,
+    ) -> Result<BufRing, Errno> {
+        match memory {
+            // SAFETY: the caller's promise.
+            Some(memory) => unsafe { self.register_buf_ring(memory, entries, group, flags) },
+            None => self.register_buf_ring_mmap(entries, group, flags),
+        }
+    }
+
+    fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError> {
+        bufs.unregister(self)
+    }
+
+    fn available(&self, bufs: &BufRing) -> Result<u16, Errno> {
+        bufs.available(self)
     }
 
     fn restrict(&self, list: &[Restriction]) -> Result<(), Errno> {

@@ -46,8 +46,8 @@ impl Setup {
             set |= flag::NO_SQARRAY;
         }
         match rare {
-            0..200 => {}
-            200..220 => set |= flag::R_DISABLED,
+            0..192 => {}
+            192..220 => set |= flag::R_DISABLED,
             220..230 => set |= flag::CLAMP,
             _ => set |= SETTERS[usize::from(rare) % SETTERS.len()].0,
         }

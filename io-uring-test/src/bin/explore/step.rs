@@ -115,6 +115,29 @@ pub(crate) enum Step {
     },
     /// A child goes through the whole episode, and loses its ring here.
     Lose,
+    /// Registers a group of provided buffers.
+    Group {
+        ring: usize,
+        group: usize,
+        entries: u16,
+        kernels: bool,
+    },
+    /// Adds buffers to a group.
+    Provide {
+        ring: usize,
+        group: usize,
+        n: usize,
+        publish: bool,
+    },
+    GroupGone {
+        ring: usize,
+        group: usize,
+        by_other: bool,
+    },
+    Available {
+        ring: usize,
+        group: usize,
+    },
     /// Another thread looks on while completions are reaped.
     Watch {
         ring: usize,
@@ -190,11 +213,15 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (180, Kind::Reap),
     (50, Kind::Feed),
     (8, Kind::HangUp),
-    (10, Kind::Enable),
-    (6, Kind::Restrict),
+    (8, Kind::Enable),
+    (10, Kind::Restrict),
     (25, Kind::Resize),
     (1, Kind::Lose),
-    (1, Kind::Watch),
+    (2, Kind::Watch),
+    (14, Kind::Group),
+    (20, Kind::Provide),
+    (3, Kind::GroupGone),
+    (4, Kind::Available),
     (12, Kind::SyncCancel),
     (8, Kind::Files),
     (12, Kind::FileUpdate),
@@ -231,6 +258,10 @@ pub(crate) enum Kind {
     Resize,
     Lose,
     Watch,
+    Group,
+    Provide,
+    GroupGone,
+    Available,
     SyncCancel,
     Files,
     FileUpdate,
@@ -338,6 +369,22 @@ impl Step {
             },
             Kind::Lose => Self::Lose,
             Kind::Watch => Self::Watch { ring },
+            Kind::Group => Self::Group {
+                ring,
+                group: usize::from(b & 1),
+                entries: [4, 8, 4, 2, 8, 4, 1, 3][usize::from(b >> 5)],
+                kernels: b & 2 != 0,
+            },
+            Kind::Provide => Self::Provide {
+                ring,
+                group: usize::from(b & 1),
+                n: 1 + usize::from(c % 8),
+                publish: d < 220,
+            },
+            Kind::GroupGone => {
+                Self::GroupGone { ring, group: usize::from(b & 1), by_other: b & 4 != 0 }
+            }
+            Kind::Available => Self::Available { ring, group: usize::from(b & 1) },
             Kind::SyncCancel => Self::SyncCancel { ring, by: b },
             Kind::Files => Self::Files { ring, n: u32::from(b % 6) },
             Kind::FileUpdate => Self::FileUpdate {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use anyhow::Result;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::pipe;
 
 use crate::op::Things;
@@ -15,6 +16,12 @@ use crate::real::Ring;
 
 /// How many pipes an episode has.
 pub(crate) const PIPES: usize = 3;
+/// The pipes, a socket that is a stream, and one that keeps messages apart.
+pub(crate) const SOURCES: usize = PIPES + 2;
+
+fn pair(kind: SocketType) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+}
 
 /// The ends of a pipe.
 struct Pipe {
@@ -24,7 +31,7 @@ struct Pipe {
 
 /// What is there to be operated on.
 pub(crate) struct World {
-    pipes: [OnceCell<Pipe>; PIPES],
+    pipes: [OnceCell<Pipe>; SOURCES],
     /// Memory that operations write to, by their user data.
     buffers: HashMap<u64, Box<[u8; 64]>>,
 }
@@ -36,7 +43,12 @@ impl World {
 
     fn ends(&self, k: usize) -> &Pipe {
         self.pipes[k].get_or_init(|| {
-            let (reader, writer) = pipe().expect("there is room for a pipe");
+            let (reader, writer) = match k {
+                0..PIPES => pipe(),
+                PIPES => pair(SocketType::STREAM),
+                _ => pair(SocketType::DGRAM),
+            }
+            .expect("there is room for a pipe");
             Pipe { reader, writer: Some(writer) }
         })
     }

@@ -94,6 +94,10 @@ impl Lockstep<'_> {
             | Step::CloseFd { .. } => self.hold(r, step),
             Step::Elsewhere { .. } => self.elsewhere(r),
             Step::Watch { .. } => self.watch(r),
+            Step::Group { group, entries, kernels, .. } => self.group(r, group, entries, kernels),
+            Step::Provide { group, n, publish, .. } => self.provide(r, group, n, publish),
+            Step::GroupGone { group, by_other, .. } => self.group_gone(r, group, by_other),
+            Step::Available { group, .. } => self.available(r, group),
             Step::Fork { child, .. } => {
                 say!(self, "// A child drops what it has inherited.");
                 let own = child & 1 != 0;

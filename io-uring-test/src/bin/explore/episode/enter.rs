@@ -143,9 +143,19 @@ impl Lockstep<'_> {
         self.model.rings.iter().flatten().all(|ring| {
             let waiting = ring.waiting.iter().map(|waiting| waiting.chain[0].op);
             let all = waiting.chain(ring.sq.entries().map(|entry| entry.op));
-            let multis = all.filter(|op| matches!(op, Op::Poll { multi: true, .. })).count();
+            let mut all: Vec<Op> = all.collect();
+            all.retain(|op| match op {
+                Op::Poll { multi, .. } => *multi,
+                Op::Receive(what) => what.multi,
+                _ => false,
+            });
+            // One for each buffer, and for the end.
+            let buffers: usize =
+                ring.groups.iter().flatten().map(|group| group.published.len()).sum();
+            let receives = all.iter().any(|op| matches!(op, Op::Receive(_)));
+            let multis = all.len() + if receives { 3 * buffers } else { 0 };
             let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
-            let alone = ring.outstanding() == 1 && !ring.unordered;
+            let alone = ring.outstanding() == 1 && !ring.unordered && !receives;
             multis == 0 || alone || (!ring.cq.overflows() && room > ring.outstanding() + multis)
         })
     }

@@ -1,7 +1,7 @@
 //! Pushing: a step's entries, on both sides.
 
 use super::{Lockstep, Same, same};
-use crate::model::operation::{Entry, Op};
+use crate::model::operation::{BUFFER_SELECT, Entry, Op};
 use crate::op;
 use crate::real::Sized;
 use crate::step::{Push, Raw};
@@ -22,9 +22,15 @@ impl Lockstep<'_> {
                 flags: draw.flags.wrapping_add(53 * i as u8),
                 ..draw
             };
-            let (mut op, flags) = op::draw(&self.model, r, draw, user_data);
+            let (mut op, mut flags) = op::draw(&self.model, r, draw, user_data);
             // Of several, only the first is one of a kind.
-            if i > 0 && matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::Poll { .. }) {
+            if i > 0
+                && matches!(
+                    op,
+                    Op::Read { .. } | Op::ReadSlot { .. } | Op::Poll { .. } | Op::Receive(_)
+                )
+            {
+                flags &= !BUFFER_SELECT;
                 op = Op::NOP;
             }
             let mut entry = Entry::new(user_data, op, flags);
@@ -33,6 +39,7 @@ impl Lockstep<'_> {
             entry.wide = is_wide && (only_wide || self.model.kernel.nop128);
             if entry.wide && !only_wide && !matches!(entry.op, Op::Nop { .. }) {
                 entry.op = Op::NOP;
+                entry.flags &= !BUFFER_SELECT;
             }
             let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
             let narrow = op::entry(entry.op, entry.flags, user_data, &mut things);
@@ -41,6 +48,9 @@ impl Lockstep<'_> {
                 (true, false) => Sized::Wide(op::wide_nop(entry.op, entry.flags, user_data)),
                 _ => Sized::Narrow(narrow),
             });
+            if let Op::Receive(what) = entry.op {
+                self.receives.insert(user_data, what);
+            }
             if entry.is_silent() {
                 self.silent.insert(user_data, entry.is_linked());
             }

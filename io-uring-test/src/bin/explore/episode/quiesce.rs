@@ -248,7 +248,7 @@ impl Lockstep<'_> {
             }
         }
         for cqe in real {
-            self.check_memory(cqe)?;
+            self.check_memory(r, cqe)?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Taking completions, and looking at what operations have written.
 
 use super::{Lockstep, Same, same};
-use crate::model::cqueue::{Cqe, F_MORE, Size};
+use crate::model::buffers::F_BUFFER;
+use crate::model::cqueue::{Cqe, F_MORE, F_SOCK_NONEMPTY, Size};
 use crate::op;
 use crate::step::Reap;
 
@@ -33,6 +34,10 @@ impl Lockstep<'_> {
         );
         let all = how == Reap::All;
         let mut peeked = peeked;
+        // Whether a socket has more is a hint.
+        for cqe in taken.iter_mut().chain(&mut peeked) {
+            cqe.flags &= !F_SOCK_NONEMPTY;
+        }
         if self.model.ring(r).cq.size == Size::Big && self.model.kernel.known.has("stale_big") {
             for cqe in taken.iter_mut().chain(&mut peeked) {
                 if cqe.flags & F_MORE != 0 || cqe.user_data >> 32 == 1 {
@@ -77,14 +82,17 @@ impl Lockstep<'_> {
         }
         if how != Reap::Forget || at_the_end {
             for cqe in &taken {
-                self.check_memory(cqe)?;
+                self.check_memory(r, cqe)?;
             }
         }
         Ok(())
     }
 
     /// What an operation has written is what the model says.
-    pub(super) fn check_memory(&mut self, cqe: &Cqe) -> Same {
+    pub(super) fn check_memory(&mut self, r: usize, cqe: &Cqe) -> Same {
+        if cqe.flags & F_BUFFER != 0 {
+            return self.account(r, cqe);
+        }
         let Some(buffer) = self.world.take(cqe.user_data) else { return Ok(()) };
         let Some(bytes) = self.model.read.remove(&cqe.user_data) else { return Ok(()) };
         same("what was read", &&buffer[..bytes.len()], &&bytes[..])

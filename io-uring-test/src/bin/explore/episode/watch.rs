@@ -5,7 +5,7 @@ use crate::model::operation::{Entry, Op};
 use crate::model::restrict::opcode;
 
 /// How often NOPs are submitted and reaped while somebody looks on.
-const ROUNDS: usize = 100;
+const ROUNDS: usize = 1000;
 
 impl Lockstep<'_> {
     /// Another thread never sees more ready than there is room for.

@@ -63,10 +63,7 @@ impl Model {
             let entry = &waiting.chain[0];
             let matches = kind(&entry.op)
                 && by.user_data.is_none_or(|user_data| user_data == entry.user_data)
-                && by.pipe.is_none_or(|pipe| match entry.op {
-                    Op::Poll { pipe: at, .. } | Op::Read { pipe: at, .. } => at == pipe,
-                    _ => false,
-                });
+                && by.pipe.is_none_or(|pipe| entry.op.source() == Some(pipe));
             if !matches {
                 i += 1;
                 continue;

@@ -14,6 +14,7 @@ pub(crate) const F_SKIP: u32 = 1 << 5;
 /// In a mixed queue, a completion of 32 bytes.
 pub(crate) const F_32: u32 = 1 << 15;
 pub(crate) const F_MORE: u32 = 1 << 1;
+pub(crate) const F_SOCK_NONEMPTY: u32 = 1 << 2;
 
 /// A completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,9 +4,11 @@
 //! the two queues ([`squeue`], [`cqueue`]), go on with what a submission does ([`submit`]), how
 //! requests run and chains go on ([`run`]), and how they are cancelled ([`cancel`]).
 
+pub(crate) mod buffers;
 pub(crate) mod cancel;
 pub(crate) mod cqueue;
 pub(crate) mod operation;
+pub(crate) mod receive;
 mod resize;
 pub(crate) mod restrict;
 pub(crate) mod ring;
@@ -34,6 +36,7 @@ pub(crate) mod errno {
     pub(crate) const EOVERFLOW: i32 = 75;
     pub(crate) const EBADFD: i32 = 77;
     pub(crate) const EOPNOTSUPP: i32 = 95;
+    pub(crate) const ENOBUFS: i32 = 105;
     pub(crate) const EALREADY: i32 = 114;
     pub(crate) const ECANCELED: i32 = 125;
     pub(crate) const ENOTRECOVERABLE: i32 = 131;
@@ -70,14 +73,19 @@ pub(crate) struct Kernel {
     pub(crate) resize_shows_taskrun: bool,
     pub(crate) ring_fds: bool,
     pub(crate) restrictions: bool,
+    /// Rings of provided buffers, and bundles.
+    pub(crate) provided: bool,
+    pub(crate) incremental: bool,
     pub(crate) reg_reg_ring: bool,
     pub(crate) known: crate::known::Known,
 }
 
-/// A pipe, as far as its reader sees it.
+/// A pipe or a socket, as far as its reader sees it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pipe {
+pub(crate) struct Source {
     pub(crate) bytes: VecDeque<u8>,
+    /// What is there of a socket that keeps messages apart.
+    pub(crate) messages: VecDeque<Vec<u8>>,
     /// Nobody writes any more.
     pub(crate) hung_up: bool,
     /// The byte that is written next.
@@ -89,7 +97,9 @@ pub(crate) struct Pipe {
 pub(crate) struct Model {
     pub(crate) kernel: Kernel,
     pub(crate) rings: [Option<Ring>; 2],
-    pub(crate) pipes: Vec<Pipe>,
+    pub(crate) pipes: Vec<Source>,
+    /// What completions have used of groups of buffers, by their user data, oldest first.
+    pub(crate) taken: BTreeMap<u64, VecDeque<buffers::Taken>>,
     /// What a read has put into its buffer, by its user data.
     pub(crate) read: BTreeMap<u64, Vec<u8>>,
     /// Pipes that operations of a dropped ring may still read.
@@ -100,11 +110,12 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(kernel: Kernel, pipes: usize) -> Self {
-        let pipes = vec![Pipe::default(); pipes];
+        let pipes = vec![Source::default(); pipes];
         Self {
             kernel,
             rings: [None, None],
             pipes,
+            taken: BTreeMap::new(),
             read: BTreeMap::new(),
             retired: Vec::new(),
             ran_out: false,

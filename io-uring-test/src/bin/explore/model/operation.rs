@@ -1,5 +1,7 @@
 //! What can be submitted, and what is known of it.
 
+use super::receive::Receive;
+
 /// The flags of an entry, by the kernel's numbers.
 pub(crate) const FIXED_FILE: u8 = 1 << 0;
 pub(crate) const DRAIN: u8 = 1 << 1;
@@ -37,6 +39,8 @@ pub(crate) enum Op {
         pipe: usize,
         len: u32,
     },
+    /// Receives into provided buffers.
+    Receive(Receive),
     /// Runs out in an hour.
     Timeout,
     /// Cancels one request by its user data.
@@ -92,6 +96,7 @@ impl Op {
             Self::Poll { .. }
                 | Self::Read { .. }
                 | Self::ReadSlot { .. }
+                | Self::Receive(_)
                 | Self::Timeout
                 | Self::CancelAny { .. }
         )
@@ -103,7 +108,16 @@ impl Op {
     pub(crate) fn read_pipe(&self) -> Option<usize> {
         match self {
             Self::Read { pipe, .. } => Some(*pipe),
+            Self::Receive(what) => Some(what.source),
             _ => None,
+        }
+    }
+
+    /// What it waits for.
+    pub(crate) fn source(&self) -> Option<usize> {
+        match self {
+            Self::Poll { pipe, .. } => Some(*pipe),
+            _ => self.read_pipe(),
         }
     }
 

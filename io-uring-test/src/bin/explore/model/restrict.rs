@@ -8,6 +8,7 @@
 
 use super::errno::{EACCES, ENOTRECOVERABLE};
 use super::operation::{Entry, FIXED_FILE, HARDLINK, LINK, Op, SKIP};
+use super::receive::{By, Receive};
 use super::ring::Ring;
 
 /// Register calls, by the kernel's numbers.
@@ -19,7 +20,10 @@ pub(crate) mod call {
     pub(crate) const FILES2: u8 = 13;
     pub(crate) const RING_FDS: u8 = 20;
     pub(crate) const UNREGISTER_RING_FDS: u8 = 21;
+    pub(crate) const PBUF_RING: u8 = 22;
+    pub(crate) const UNREGISTER_PBUF_RING: u8 = 23;
     pub(crate) const SYNC_CANCEL: u8 = 24;
+    pub(crate) const PBUF_STATUS: u8 = 26;
     pub(crate) const RESIZE_RINGS: u8 = 33;
 }
 
@@ -33,7 +37,9 @@ pub(crate) mod opcode {
     pub(crate) const ASYNC_CANCEL: u8 = 14;
     pub(crate) const CLOSE: u8 = 19;
     pub(crate) const READ: u8 = 22;
+    pub(crate) const RECV: u8 = 27;
     pub(crate) const MSG_RING: u8 = 40;
+    pub(crate) const READ_MULTISHOT: u8 = 49;
     pub(crate) const NOP128: u8 = 63;
 }
 
@@ -69,7 +75,9 @@ impl Restrictions {
             list.calls.extend([UNREGISTER_FILES, FILES_UPDATE, FILES2]);
         }
         if raw & 0x10 != 0 {
+            list.operations.extend([RECV, READ_MULTISHOT]);
             list.calls.extend([ENABLE_RINGS, RING_FDS, RESIZE_RINGS]);
+            list.calls.extend([PBUF_RING, UNREGISTER_PBUF_RING, PBUF_STATUS]);
         }
         (list.allowed, list.required) = match raw >> 5 {
             0..3 => (LINK | HARDLINK | SKIP, 0),
@@ -89,6 +97,9 @@ impl Op {
             Self::Nop { .. } | Self::NoSuchOpcode | Self::Ioprio => NOP,
             Self::ReadNothing | Self::Read { .. } | Self::ReadSlot { .. } => READ,
             Self::Poll { .. } => POLL_ADD,
+            Self::Receive(Receive { by: By::Read, multi: true, .. }) => READ_MULTISHOT,
+            Self::Receive(Receive { by: By::Read, .. }) => READ,
+            Self::Receive(_) => RECV,
             Self::Timeout => TIMEOUT,
             Self::Cancel { .. } | Self::CancelAny { .. } => ASYNC_CANCEL,
             Self::PollRemove { .. } => POLL_REMOVE,

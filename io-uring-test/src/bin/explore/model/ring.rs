@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::buffers::{GROUPS, Group};
 use super::cqueue::Cq;
 use super::operation::Entry;
 use super::restrict::Restrictions;
@@ -108,6 +109,7 @@ pub(crate) struct Ring {
     pub(crate) restrictions: Option<Restrictions>,
     /// How many slots for registered files there are, and the pipes in them.
     pub(crate) slots: Option<Vec<Option<usize>>>,
+    pub(crate) groups: [Option<Group>; GROUPS],
 }
 
 impl Ring {
@@ -135,6 +137,7 @@ impl Ring {
             lost: false,
             restrictions: None,
             slots: None,
+            groups: Default::default(),
         }
     }
 

@@ -20,11 +20,12 @@ const IN: i32 = 1;
 const HUP: i32 = 0x10;
 
 /// What has come of a request that was started.
-enum Outcome {
+pub(super) enum Outcome {
     Done {
         result: i32,
         failed: bool,
         big: Option<[u64; 2]>,
+        flags: u32,
     },
     Waits,
     /// It waits, and will have a look at once.
@@ -32,8 +33,8 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn done(result: i32) -> Self {
-        Self::Done { result, failed: result < 0, big: None }
+    pub(super) fn done(result: i32) -> Self {
+        Self::Done { result, failed: result < 0, big: None, flags: 0 }
     }
 }
 
@@ -45,9 +46,9 @@ impl Model {
             self.ring(r).in_its_own_time();
         }
         match self.issue(r, &mut chain) {
-            Outcome::Done { result, failed, big } => {
+            Outcome::Done { result, failed, big, flags } => {
                 let task_work = matches!(chain[0].op, Op::Nop { task_work: true, .. });
-                let done = Done { chain, result, flags: 0, big, failed };
+                let done = Done { chain, result, flags, big, failed };
                 let ring = self.ring(r);
                 if task_work {
                     let Done { chain, result, flags, big, failed } = done;
@@ -74,7 +75,7 @@ impl Model {
         match entry.op {
             Op::Nop { result, big, .. } => {
                 let result = result.unwrap_or(0);
-                Outcome::Done { result, failed: result < 0, big }
+                Outcome::Done { result, failed: result < 0, big, flags: 0 }
             }
             Op::NoSuchOpcode | Op::Ioprio => unreachable!("was refused"),
             Op::ReadNothing => Outcome::done(-EBADF),
@@ -84,6 +85,7 @@ impl Model {
                 mask => Outcome::done(mask),
             },
             Op::Read { pipe, len } => self.read_pipe(pipe, len, entry.user_data),
+            Op::Receive(what) => self.receive(r, entry.user_data, what),
             Op::ReadSlot { slot, len } => {
                 let pipe =
                     self.ring(r).slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
@@ -132,7 +134,7 @@ impl Model {
         let bytes: Vec<u8> = from.bytes.drain(..n).collect();
         self.read.insert(user_data, bytes);
         // Fewer than asked for severs a chain.
-        Outcome::Done { result: n as i32, failed: n < len as usize, big: None }
+        Outcome::Done { result: n as i32, failed: n < len as usize, big: None, flags: 0 }
     }
 
     /// A message to a ring: posted at once, or by the work of its task if that ring defers.
@@ -288,26 +290,38 @@ impl Model {
                     mask => Outcome::done(mask),
                 },
                 Op::Read { pipe, len } => self.read_pipe(pipe, len, entry.user_data),
+                Op::Receive(what) => self.receive(r, entry.user_data, what),
                 _ => Outcome::Waits,
             }
         };
-        if let Outcome::Done { result, failed, big } = outcome {
+        if let Outcome::Done { result, failed, big, flags } = outcome {
             let ring = self.ring(r);
             let chain = ring.waiting.remove(i).chain;
-            ring.done.push(Done { chain, result, flags: 0, big, failed });
+            ring.done.push(Done { chain, result, flags, big, failed });
         }
     }
 
     /// A multishot request posts, and goes on unless there is no room.
     fn one_of_several(&mut self, r: usize, user_data: u64, result: i32) -> Outcome {
+        match self.post_one_of_several(r, user_data, result, 0) {
+            true => Outcome::Waits,
+            false => Outcome::done(result),
+        }
+    }
+
+    /// Whether there is room for it.
+    pub(super) fn post_one_of_several(
+        &mut self,
+        r: usize,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+    ) -> bool {
         // In order: what is done comes first.
         self.flush(r);
         let ring = self.ring(r);
         let big = (ring.cq.size == Size::Big).then_some([0; 2]);
-        match ring.cq.post_one_of_several(Cqe { user_data, result, flags: F_MORE, big }) {
-            true => Outcome::Waits,
-            false => Outcome::done(result),
-        }
+        ring.cq.post_one_of_several(Cqe { user_data, result, flags: flags | F_MORE, big })
     }
 
     /// Bytes come into a pipe, or its other end is closed: whoever waits has a look.
@@ -315,11 +329,10 @@ impl Model {
         for ring in self.rings.iter_mut().flatten() {
             let before = ring.work.len();
             for waiting in &mut ring.waiting {
-                let waits = match waiting.chain[0].op {
-                    Op::Poll { pipe: at, .. } | Op::Read { pipe: at, .. } => at == pipe,
-                    _ => false,
-                };
-                if waits && !waiting.woken && !waiting.cancelled {
+                if waiting.chain[0].op.source() == Some(pipe)
+                    && !waiting.woken
+                    && !waiting.cancelled
+                {
                     waiting.woken = true;
                     waiting.mask = if bytes { IN } else { 0 };
                     ring.work.push_back(Work::Look(waiting.id));

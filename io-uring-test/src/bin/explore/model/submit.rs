@@ -139,7 +139,10 @@ impl Model {
             return Some(EINVAL);
         }
         if entry.flags & BUFFER_SELECT != 0
-            && !matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing)
+            && !matches!(
+                entry.op,
+                Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing | Op::Receive(_)
+            )
         {
             return Some(EOPNOTSUPP);
         }

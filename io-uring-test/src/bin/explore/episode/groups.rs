@@ -1,0 +1,213 @@
+//! Groups of provided buffers, and the account of what completions have used of them.
+
+use std::ptr::NonNull;
+
+use rustix_uring::{BufRing, BufRingFlags, BufTracker, cqueue};
+
+use super::{Lockstep, Same, raw, same};
+use crate::build::Pages;
+use crate::model::buffers::{F_BUFFER, len_of};
+use crate::model::cqueue::Cqe;
+use crate::model::errno::{EINVAL, ENOBUFS};
+use crate::model::receive::By;
+use crate::model::restrict::call;
+use crate::op;
+
+/// The longest buffer, and how many of them a group has at most.
+const LEN: usize = 16;
+const MOST: usize = 8;
+
+/// A group's handle, and what lies behind it.
+pub(super) struct Group {
+    bufs: BufRing,
+    tracker: BufTracker,
+    /// Of the program, if the ring of buffers lies there.
+    _memory: Option<Pages>,
+    /// The buffers, which the kernel may use for as long as it likes.
+    buffers: NonNull<[[u8; LEN]; MOST]>,
+    generation: u64,
+}
+
+/// A completion, as the library has it.
+fn entry(cqe: &Cqe) -> cqueue::Entry {
+    #[repr(C)]
+    struct Raw(u64, i32, u32);
+    // SAFETY: a completion is the kernel's struct of these three, and has no other rules.
+    unsafe { std::mem::transmute(Raw(cqe.user_data, cqe.result, cqe.flags)) }
+}
+
+impl Lockstep<'_> {
+    pub(super) fn group(&mut self, r: usize, group: usize, entries: u16, kernels: bool) -> Same {
+        let has =
+            if group == 1 { self.model.kernel.incremental } else { self.model.kernel.provided };
+        if !has || kernels && self.maps_nothing {
+            return Ok(());
+        }
+        let generation = self.next;
+        self.next += 1;
+        let expected = self.model.ring(r).register_group(group, entries, kernels, generation);
+        self.model.system_call();
+        let flags = if group == 1 { BufRingFlags::INC } else { BufRingFlags::empty() };
+        let bgid = group as u16;
+        say!(
+            self,
+            "let bufs = {}.submitter().{}({entries}, {bgid}, {flags:?}); // {expected:?}",
+            op::name(r),
+            if kernels { "register_buf_ring_mmap" } else { "register_buf_ring" }
+        );
+        let memory = (!kernels).then(used_pages).transpose()?;
+        let slots = memory.as_ref().map(Pages::all);
+        let mut real = None;
+        // SAFETY: the memory goes after the group.
+        self.real(r).with_submitter(&mut |it| {
+            real = Some(unsafe { it.group(slots, entries, bgid, flags) })
+        });
+        let Some(real) = real else { return Ok(()) };
+        match (real, expected) {
+            (Ok(bufs), Ok(())) => {
+                let mut tracker = BufTracker::new();
+                // A completion of a buffer that is none of this group's makes nothing up.
+                let wrong = entry(&Cqe { user_data: 0, result: 30, flags: F_BUFFER, big: None });
+                let n = tracker.bundle_segments(&bufs, &wrong, |_| 10).iter(&bufs).count();
+                same("segments of a buffer that was never added", &n, &1)?;
+                let buffers = NonNull::from(Box::leak(Box::new([[0; LEN]; MOST])));
+                let tracker = BufTracker::new();
+                self.groups[r][group] =
+                    Some(Group { bufs, tracker, _memory: memory, buffers, generation });
+                Ok(())
+            }
+            (real, model) => same("a group", &raw(real.map(drop)), &model),
+        }
+    }
+
+    pub(super) fn provide(&mut self, r: usize, group: usize, n: usize, publish: bool) -> Same {
+        let (Some(real), Some(model)) =
+            (&mut self.groups[r][group], &mut self.model.ring(r).groups[group])
+        else {
+            return Ok(());
+        };
+        let mut bids = Vec::new();
+        for _ in 0..n {
+            let Some(bid) = model.add() else { break };
+            // SAFETY: the buffer is one of this group's, and not in its ring; it is there for good.
+            unsafe {
+                let buffer = real.buffers.cast::<[u8; LEN]>().add(usize::from(bid));
+                real.bufs.add(buffer.as_ptr().cast(), len_of(bid), bid);
+            }
+            bids.push(bid);
+        }
+        if publish {
+            model.publish();
+            real.bufs.publish();
+        }
+        say!(
+            self,
+            "// Adds {bids:?} to group {group} of {}, and publishes: {publish}",
+            op::name(r)
+        );
+        Ok(())
+    }
+
+    /// Unregisters a group by its handle, which may be tried with another ring.
+    pub(super) fn group_gone(&mut self, r: usize, group: usize, by_other: bool) -> Same {
+        let by = if by_other { 1 - r } else { r };
+        if !self.has(by) {
+            return Ok(());
+        }
+        let Some(real) = self.groups[r][group].take() else { return Ok(()) };
+        let expected = match by_other {
+            true => Err(EINVAL),
+            false => self.model.ring(r).may_call(call::UNREGISTER_PBUF_RING),
+        };
+        self.model.system_call();
+        say!(
+            self,
+            "println!(\"{{:?}}\", bufs.unregister(&{}.submitter())); // {expected:?}",
+            op::name(by)
+        );
+        let Group { bufs, tracker, _memory, buffers, generation } = real;
+        let (mut bufs, mut result) = (Some(bufs), Ok(()));
+        self.real(by).with_submitter(&mut |it| {
+            if let Some(handle) = bufs.take() {
+                if let Err(error) = it.group_gone(handle) {
+                    result = Err(error.errno().raw_os_error());
+                    bufs = Some(error.into_buf_ring());
+                }
+            }
+        });
+        same("unregister", &result, &expected)?;
+        match bufs {
+            Some(bufs) => {
+                self.groups[r][group] = Some(Group { bufs, tracker, _memory, buffers, generation });
+            }
+            None => self.model.ring(r).groups[group] = None,
+        }
+        Ok(())
+    }
+
+    pub(super) fn available(&mut self, r: usize, group: usize) -> Same {
+        let ring = self.model.ring(r);
+        let Some(there) = &ring.groups[group] else { return Ok(()) };
+        let n = there.published.len() as u16;
+        let expected = ring.may_call(call::PBUF_STATUS).map(|()| n);
+        self.model.system_call();
+        let Some(real) = self.groups[r][group].take() else { return Ok(()) };
+        let mut result = Err(ENOBUFS);
+        self.real(r).with_submitter(&mut |it| result = raw(it.available(&real.bufs)));
+        self.groups[r][group] = Some(real);
+        same("available", &result, &expected)
+    }
+
+    /// What the library says a completion has used is what the model says, and what lies there too.
+    pub(super) fn account(&mut self, r: usize, cqe: &Cqe) -> Same {
+        let Some(what) = self.receives.get(&cqe.user_data).copied() else {
+            return Err(format!("{cqe:?} names a buffer, and takes none"));
+        };
+        let taken = self.model.taken.get_mut(&cqe.user_data).and_then(|taken| taken.pop_front());
+        let Some(taken) = taken else { return Err(format!("{cqe:?} names a buffer")) };
+        let group = usize::from(what.group);
+        let Some(real) = &mut self.groups[r][group] else { return Ok(()) };
+        if real.generation != taken.generation {
+            return Ok(());
+        }
+        let entry = entry(cqe);
+        let segments = match what.by {
+            By::Bundle => real.tracker.bundle_segments(&real.bufs, &entry, len_of),
+            _ => real.tracker.segments(&real.bufs, &entry, len_of),
+        };
+        let segments: Vec<_> = segments.iter(&real.bufs).collect();
+        let plain: Vec<_> =
+            segments.iter().map(|one| (one.bid, one.offset, one.len, one.done)).collect();
+        let model: Vec<_> = taken
+            .segments
+            .iter()
+            .map(|one| (one.bid, one.offset, one.bytes.len() as u32, one.done))
+            .collect();
+        same("segments", &plain, &model)?;
+        for one in &taken.segments {
+            // SAFETY: the buffer is there for good, and the kernel has filled this part of it.
+            let there = unsafe {
+                let buffer = real.buffers.cast::<[u8; LEN]>().add(usize::from(one.bid));
+                let start = buffer.cast::<u8>().add(one.offset as usize);
+                std::slice::from_raw_parts(start.as_ptr(), one.bytes.len())
+            };
+            same("what was received", &there, &&one.bytes[..])?;
+            if let (true, Some(model)) = (one.done, &mut self.model.ring(r).groups[group]) {
+                model.free.push_back(one.bid);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pages in which another group has lain.
+fn used_pages() -> Result<Pages, String> {
+    let pages = Pages::new().map_err(|e| format!("memory: {e:#}"))?;
+    for i in 0..MOST as u16 {
+        // SAFETY: the pages are ours, and hold more than that.
+        unsafe {
+            pages.all().cast::<[u16; 8]>().add(usize::from(i)).write([1, 1, 1, 1, 9, 0, i, 7])
+        };
+    }
+    Ok(pages)
+}

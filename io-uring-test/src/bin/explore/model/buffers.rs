@@ -1,0 +1,127 @@
+//! Provided buffers: memory that the kernel fills when there is something to put into it.
+//!
+//! - A group is a ring of buffers. The program adds some and publishes them; the kernel takes them in
+//!   that order, and a completion names the one that was filled, which is the program's again.
+//! - In an *incremental* group, a buffer goes on being filled where the last completion has stopped.
+//!   Until it is full, completions say that there is more to come (`BUF_MORE`).
+//! - Where a buffer is needed and none is there, or the group has gone, the request ends with -ENOBUFS
+//!   (a bundle without a group, with -ENOENT). A request that waits for data has taken none yet.
+
+use std::collections::VecDeque;
+
+use super::errno::*;
+use super::restrict::call;
+use super::ring::Ring;
+
+/// A completion names a buffer, in its upper half.
+pub(crate) const F_BUFFER: u32 = 1 << 0;
+/// The kernel goes on with that buffer.
+pub(crate) const F_BUF_MORE: u32 = 1 << 4;
+
+/// How many groups a ring may have. The second one is incremental.
+pub(crate) const GROUPS: usize = 2;
+
+/// How long a buffer is.
+pub(crate) const fn len_of(bid: u16) -> u32 {
+    8 + 4 * (bid as u32 % 3)
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Buffer {
+    pub(crate) bid: u16,
+    pub(crate) used: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// Which one of this number it is.
+    pub(crate) generation: u64,
+    pub(crate) incremental: bool,
+    /// What the kernel may take.
+    pub(crate) published: VecDeque<Buffer>,
+    /// What was added since.
+    pub(crate) added: Vec<u16>,
+    /// What the program has.
+    pub(crate) free: VecDeque<u16>,
+}
+
+/// Bytes that were put into a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) bid: u16,
+    pub(crate) offset: u32,
+    pub(crate) bytes: Vec<u8>,
+    /// The buffer is the program's again.
+    pub(crate) done: bool,
+}
+
+/// What a completion has used of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) generation: u64,
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl Group {
+    pub(crate) fn new(generation: u64, incremental: bool, entries: u16) -> Self {
+        let (published, added) = (VecDeque::new(), Vec::new());
+        Self { generation, incremental, published, added, free: (0..entries).collect() }
+    }
+
+    /// How much the next buffer takes, if there is one.
+    pub(crate) fn room(&self) -> Option<u32> {
+        self.published.front().map(|buffer| len_of(buffer.bid) - buffer.used)
+    }
+
+    /// Puts bytes into the next buffer.
+    pub(crate) fn fill(&mut self, bytes: Vec<u8>) -> Option<Segment> {
+        let buffer = self.published.front_mut()?;
+        let (bid, offset) = (buffer.bid, buffer.used);
+        buffer.used += bytes.len() as u32;
+        let done = !self.incremental || buffer.used == len_of(bid);
+        if done {
+            self.published.pop_front();
+        }
+        Some(Segment { bid, offset, bytes, done })
+    }
+
+    /// The program adds a buffer that it has.
+    pub(crate) fn add(&mut self) -> Option<u16> {
+        let bid = self.free.pop_front()?;
+        self.added.push(bid);
+        Some(bid)
+    }
+
+    pub(crate) fn publish(&mut self) {
+        let added = self.added.drain(..).map(|bid| Buffer { bid, used: 0 });
+        self.published.extend(added);
+    }
+}
+
+impl Ring {
+    /// Registers a group, in memory of the program's or of the kernel's.
+    pub(crate) fn register_group(
+        &mut self,
+        group: usize,
+        entries: u16,
+        kernels: bool,
+        generation: u64,
+    ) -> Result<(), i32> {
+        if entries == 0 || kernels && !entries.is_power_of_two() {
+            return Err(EINVAL);
+        }
+        if kernels && !self.built.descriptor {
+            // There is nothing to map it from.
+            return Err(EBADF);
+        }
+        self.may_call(call::PBUF_RING)?;
+        if !entries.is_power_of_two() {
+            return Err(EINVAL);
+        }
+        if self.groups[group].is_some() {
+            return Err(EEXIST);
+        }
+        self.groups[group] = Some(Group::new(generation, group == 1, entries));
+        Ok(())
+    }
+}

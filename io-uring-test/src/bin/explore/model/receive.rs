@@ -1,0 +1,111 @@
+//! Receiving into provided buffers.
+//!
+//! - A stream gives as much as there is room for in one buffer; a bundle, in as many as there are.
+//! - A message is received once: what finds no room in the buffer is gone. With `MSG_TRUNC` the result
+//!   is how long the message is, and not how much of it there is.
+//! - A multishot request posts for each buffer that it fills, and waits for more. It ends where the
+//!   buffers do, or the data.
+
+use super::buffers::{F_BUF_MORE, F_BUFFER, Segment, Taken};
+use super::errno::*;
+use super::run::Outcome;
+use super::{Model, Source};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Read,
+    Recv,
+    /// Into several buffers.
+    Bundle,
+}
+
+/// A request that receives into buffers of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Receive {
+    pub(crate) source: usize,
+    pub(crate) group: u16,
+    pub(crate) by: By,
+    /// 0 is as much as the buffer takes.
+    pub(crate) len: u32,
+    pub(crate) multi: bool,
+    pub(crate) tells_length: bool,
+}
+
+impl Model {
+    pub(super) fn receive(&mut self, r: usize, user_data: u64, what: Receive) -> Outcome {
+        loop {
+            let Some(group) = &mut self.ring(r).groups[usize::from(what.group)] else {
+                let bundle = what.by == By::Bundle;
+                return Outcome::done(if bundle { -ENOENT } else { -ENOBUFS });
+            };
+            let Some(room) = group.room() else { return Outcome::done(-ENOBUFS) };
+            let all: u32 =
+                group.published.iter().map(|buffer| super::buffers::len_of(buffer.bid)).sum();
+            let room = match what.by {
+                By::Bundle => all,
+                _ if what.len > 0 => room.min(what.len),
+                _ => room,
+            };
+            let from = &mut self.pipes[what.source];
+            let ended = from.is_empty();
+            if ended && !from.hung_up {
+                return Outcome::Waits;
+            }
+            if ended && (what.by != By::Read || what.multi) {
+                return Outcome::done(0);
+            }
+            let (bytes, whole) = from.take(room as usize);
+            let result = if what.tells_length { whole } else { bytes.len() };
+            // A read that gets less than it asks for is a failure.
+            let failed = what.by == By::Read && bytes.len() < room as usize;
+            let flags = self.fill(r, user_data, what.group, bytes);
+            let result = result as i32;
+            if !what.multi {
+                return Outcome::Done { result, failed, big: None, flags };
+            }
+            let ring = self.ring(r);
+            // It may take several rounds.
+            ring.restless += 1;
+            ring.taskrun_is_open = true;
+            if !self.post_one_of_several(r, user_data, result, flags) {
+                return Outcome::Done { result, failed: false, big: None, flags };
+            }
+        }
+    }
+
+    /// Puts bytes into as many buffers as it takes, at least one. Returns how the completion says so.
+    fn fill(&mut self, r: usize, user_data: u64, group: u16, mut bytes: Vec<u8>) -> u32 {
+        let Some(group) = &mut self.ring(r).groups[usize::from(group)] else { return 0 };
+        let generation = group.generation;
+        let mut segments: Vec<Segment> = Vec::new();
+        while let Some(room) = group.room() {
+            let behind = bytes.split_off(bytes.len().min(room as usize));
+            segments.extend(group.fill(bytes));
+            if behind.is_empty() {
+                break;
+            }
+            bytes = behind;
+        }
+        let flags = segments.first().map_or(0, |first| F_BUFFER | u32::from(first.bid) << 16);
+        let more = segments.last().is_some_and(|last| !last.done);
+        self.taken.entry(user_data).or_default().push_back(Taken { generation, segments });
+        flags | if more { F_BUF_MORE } else { 0 }
+    }
+}
+
+impl Source {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.messages.is_empty()
+    }
+
+    /// Takes so many bytes at most, and says how many there would have been.
+    fn take(&mut self, most: usize) -> (Vec<u8>, usize) {
+        if let Some(mut message) = self.messages.pop_front() {
+            let whole = message.len();
+            message.truncate(most);
+            return (message, whole);
+        }
+        let n = self.bytes.len().min(most);
+        (self.bytes.drain(..n).collect(), n)
+    }
+}
