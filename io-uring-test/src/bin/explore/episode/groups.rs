@@ -58,8 +58,8 @@ impl Lockstep<'_> {
         let memory = (!kernels).then(used_pages).transpose()?;
         let slots = memory.as_ref().map(Pages::all);
         let mut real = None;
-        // SAFETY: the memory goes after the group.
         self.real(r).with_submitter(&mut |it| {
+            // SAFETY: the memory goes after the group.
             real = Some(unsafe { it.group(slots, entries, bgid, flags) })
         });
         let Some(real) = real else { return Ok(()) };
