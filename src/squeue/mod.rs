@@ -89,7 +89,7 @@ pub struct SubmissionQueue<'a, S: Kind = Entry> {
 #[derive(Debug)]
 struct Local {
     tail: u32,
-    /// The tail once the reserved entry is committed.
+    /// The tail once the reserved entry is committed, if it has 128 bytes.
     #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's slots cannot be lent"))]
     next: u32,
     /// The position after the newest entry of two slots, on mixed queues.
@@ -239,10 +239,10 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     /// [The contract](self#the-contract) holds for the entry.
     #[inline]
     pub unsafe fn push(&mut self, entry: &S::Slot) -> Result<(), PushError> {
-        if self.is_full() {
-            return Err(self.no_room(1, 1));
-        }
         let tail = self.local.tail;
+        if tail == self.limit {
+            return Err(PushError::Full);
+        }
         self.write(self.slot(tail), *entry);
         self.local.tail = tail.wrapping_add(1);
         Ok(())
@@ -355,7 +355,9 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     {
         let room = self.room::<E>()?;
         self.clear_rest(room.slot);
-        self.local.next = room.next;
+        if is_big::<E>() {
+            self.local.next = room.next;
+        }
         Ok(Vacant::new(room.slot, &mut self.local))
     }
 
@@ -565,6 +567,12 @@ impl<S: Kind> fmt::Debug for SubmissionQueue<'_, S> {
 struct Room<E> {
     slot: NonNull<Slot<E>>,
     next: u32,
+}
+
+/// Whether this is an entry of 128 bytes, which may take two slots, and a pad before them.
+#[cfg(not(rustix_uring_loom))]
+const fn is_big<E>() -> bool {
+    size_of::<E>() == size_of::<Entry128>()
 }
 
 impl Local {

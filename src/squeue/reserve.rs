@@ -3,7 +3,7 @@
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
-use super::{Entry128, Local};
+use super::{Local, is_big};
 use crate::shared::{Slot, put};
 
 /// A reserved slot of the submission queue, not written yet. See [`reserve`](super::SubmissionQueue::reserve).
@@ -33,7 +33,8 @@ unsafe impl<E: Send> Send for Vacant<'_, E> {}
 unsafe impl<E: Send> Send for Filled<'_, E> {}
 
 impl<'q, E: Copy> Vacant<'q, E> {
-    /// `local.next` is the tail behind the slot.
+    /// `local.tail` is the position of the slot; for an entry of 128 bytes, `local.next` is the tail
+    /// behind it.
     #[inline(always)]
     pub(super) fn new(slot: NonNull<Slot<E>>, local: &'q mut Local) -> Self {
         Self { slot, local }
@@ -56,10 +57,11 @@ impl<E> Filled<'_, E> {
     /// [The contract](super#the-contract) holds for the entry.
     #[inline(always)]
     pub unsafe fn commit(self) {
-        self.local.tail = self.local.next;
-        // Only mixed queues ask, and only there does the size matter.
-        if size_of::<E>() == size_of::<Entry128>() {
-            self.local.wide_end = self.local.next;
+        if is_big::<E>() {
+            // Only mixed queues ask where it ends.
+            (self.local.tail, self.local.wide_end) = (self.local.next, self.local.next);
+        } else {
+            self.local.tail = self.local.tail.wrapping_add(1);
         }
     }
 }

@@ -45,8 +45,12 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(row("push/nothing/one per call".into(), || vec![(FLOOR, Ok(nothing()))]));
     push_rows!(Nop Read Send Timeout);
     rows.push(row("reap".into(), || {
-        with_bulk(each_peer!(P => reap_case::<P>()), reap_case::<OursInBulk>())
+        with_bulk(
+            each_peer!(P => reap_case::<P>(reap::<P>)),
+            reap_case::<OursInBulk>(reap::<OursInBulk>),
+        )
     }));
+    rows.push(row("reap/one per view".into(), || each_peer!(P => reap_case::<P>(reap_each::<P>))));
     rows
 }
 
@@ -127,7 +131,10 @@ fn behind_calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, bu
     push::<P, O>(&mut P::queue(ring), n, fd, buf);
 }
 
-fn reap_case<P: Named>() -> Made {
+/// One way of reaping all that is ready.
+type Reaps<P> = fn(&mut <P as Peer>::Ring) -> u64;
+
+fn reap_case<P: Named>(reap: Reaps<P>) -> Made {
     let mut ring = P::ring(&Setup::PLAIN, ENTRIES)?;
     let kernel = Mock::kernel(P::fd(&ring), ENTRIES).map_err(|error| error.to_string())?;
     kernel.post(BATCH);
@@ -138,7 +145,7 @@ fn reap_case<P: Named>() -> Made {
     }
     Ok(Box::new(move || {
         kernel.post(BATCH);
-        black_box(reap::<P>(&mut ring));
+        black_box(reap(&mut ring));
     }))
 }
 
@@ -147,6 +154,12 @@ fn reap<P: Peer>(ring: &mut P::Ring) -> u64 {
     let mut sum = 0u64;
     P::reap(ring, |user_data, result| sum = sum.wrapping_add(user_data ^ result as u64));
     sum
+}
+
+/// A view for each completion.
+#[inline(never)]
+fn reap_each<P: Peer>(ring: &mut P::Ring) -> u64 {
+    (0..BATCH).fold(0, |sum, _| sum.wrapping_add(P::reap_one(ring)))
 }
 
 /// Before anything is measured: every peer writes the same bytes.
