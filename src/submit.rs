@@ -1,5 +1,6 @@
 //! Entering the kernel: to submit, to wait, or both.
 
+use rustix::fd::BorrowedFd;
 use rustix::io::{self, Errno};
 
 use crate::cqueue::Status;
@@ -57,6 +58,29 @@ const fn enter_flags(
     // The thread submits, so that submitting alone is no reason to enter.
     let submits = to_submit > 0 && !sqpoll;
     if submits || !flags.is_empty() { Some(flags) } else { None }
+}
+
+impl<'a, H: Handle> Submitter<'a, H> {
+    /// Returns the ring's descriptor, if it has one.
+    ///
+    /// Use it to wait for the ring in an epoll instance ([how](crate::cqueue#in-an-event-loop-of-another-kind)),
+    /// or to [send it messages](crate::opcode::MsgRingData) from other rings. These do not have one:
+    ///
+    /// - rings that are [registered](crate::IoUring::register_ring_fd) and have
+    ///   [closed](crate::IoUring::close_ring_fd) theirs,
+    /// - rings that were [built without](crate::Builder::build_registered_in_memory),
+    /// - rings of a mock kernel.
+    ///
+    /// ```
+    /// use rustix_uring::IoUring;
+    ///
+    /// let ring = <IoUring>::builder().build_local(8)?;
+    /// assert!(ring.submitter().ring_fd().is_some());
+    /// # Ok::<(), rustix_uring::Errno>(())
+    /// ```
+    pub fn ring_fd(&self) -> Option<BorrowedFd<'a>> {
+        self.handle.descriptor()
+    }
 }
 
 impl<H: Handle> Submitter<'_, H> {

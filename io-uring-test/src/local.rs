@@ -1,12 +1,14 @@
 //! Rings bound to a task, and named by a registered index there.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
 
 use anyhow::Context;
+use rustix::event::{Timespec, epoll};
 use rustix::io::fcntl_getfd;
 use rustix_uring::sys::io_uring_register_op::*;
-use rustix_uring::{Errno, Features, IoUring, Local, SetupFlags, cqueue, squeue};
+use rustix_uring::types::Fd;
+use rustix_uring::{Errno, Features, IoUring, Local, SetupFlags, cqueue, opcode, squeue};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -19,6 +21,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("moved_rings_leave_others_alone", REGISTERED, moved_rings_leave_others_alone),
     Case::once("closed_descriptor", CLOSED, closed_descriptor),
     Case::once("build_local", &[], build_local),
+    Case::once("in_an_epoll", &[], in_an_epoll),
+    Case::once("gets_messages", &[Opcode(opcode::MsgRingData::CODE)], gets_messages),
+    Case::once("handed_on", &[], handed_on),
 ];
 
 /// How many rings a task can register.
@@ -133,6 +138,7 @@ fn closed_descriptor() -> Result {
     assert!(open(fd));
     ring.close_ring_fd()?;
     assert!(!open(fd));
+    assert!(ring.ring_fd().is_none() && ring.submitter().ring_fd().is_none());
     works(&mut ring, 20)?;
     ring.close_ring_fd()?;
     // Register calls go by the index as well.
@@ -142,6 +148,81 @@ fn closed_descriptor() -> Result {
     assert_eq!(ring.resize(16, None), Err(Errno::INVAL));
     let mut ring = ring.into_shared().err().context("it has no descriptor")?;
     works(&mut ring, 20)
+}
+
+/// The recommended ring for a loop, in an event loop of another kind.
+fn in_an_epoll() -> Result {
+    let mut ring = <IoUring>::builder().setup_taskrun_flag().build_local(8)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let fd = ring.ring_fd().context("it has a descriptor")?;
+    epoll::add(&epoll, fd, epoll::EventData::new_u64(7), epoll::EventFlags::IN)?;
+    let ready = || {
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 2];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let n = epoll::wait(&epoll, &mut events, Some(&now))?;
+        Ok::<_, Errno>(events[..n].iter().map(|event| event.data.u64()).collect::<Vec<_>>())
+    };
+    assert_eq!(ready()?, []);
+    // SAFETY: a NOP uses no memory and no descriptor.
+    unsafe { ring.submission().push(&nop(1)) }?;
+    ring.submit()?;
+    assert_eq!(ready()?, [7]);
+    ring.submitter().get_events()?;
+    assert_eq!(ring.completion().map(|cqe| cqe.user_data()).collect::<Vec<_>>(), [1]);
+    assert_eq!(ready()?, []);
+    Ok(())
+}
+
+fn gets_messages() -> Result {
+    let (mut local, mut other) = (<IoUring>::builder().build_local(8)?, IoUring::new(8)?);
+    let fd = local.ring_fd().context("it has a descriptor")?;
+    let message = opcode::MsgRingData::new(fd, 42, 7, None).build();
+    // SAFETY: the ring is open until the message's completion is there.
+    unsafe { other.submission().push(&message) }?;
+    other.submit_and_wait(1)?;
+    assert_eq!(other.completion().next().map(|cqe| cqe.result()), Some(0));
+    local.submit_and_wait(1)?;
+    let got = local.completion().next().map(|cqe| (cqe.user_data(), cqe.result()));
+    assert_eq!(got, Some((7, 42)));
+    Ok(())
+}
+
+/// A ring outlives its queues' mapping: what is in flight and what is queued are there for whoever
+/// takes its descriptor.
+fn handed_on() -> Result {
+    let mut local = IoUring::new(8)?.into_local();
+    let _ = local.register_ring_fd();
+    let mut ring = local.into_shared().ok().context("it has a descriptor")?;
+    let number = ring.as_raw_fd();
+    assert_eq!(ring.ring_fd().map(|fd| fd.as_raw_fd()), Some(number));
+    let (reader, writer) = rustix::pipe::pipe()?;
+    let mut buf = [0_u8; 4];
+    let read = opcode::Read::new(Fd(reader.as_raw_fd()), buf.as_mut_ptr(), 4).build().user_data(1);
+    // SAFETY: buffer and pipe stay until both operations are reaped below; a failure ends the
+    // process.
+    unsafe { ring.submission().push(&read) }?;
+    assert_eq!(ring.submit(), Ok(1));
+    // SAFETY: a NOP uses no memory and no descriptor.
+    unsafe { ring.submission().push(&nop(2)) }?;
+    let (before, params) = (address_space()?, *ring.params());
+    let fd = OwnedFd::from(ring);
+    assert_eq!(fd.as_raw_fd(), number);
+    assert!(address_space()? < before, "its queues are unmapped");
+    assert_eq!(rustix::io::write(&writer, b"data")?, 4);
+    // SAFETY: the descriptor and the parameters are those of a ring that nobody else uses.
+    let mut ring: IoUring = unsafe { IoUring::from_fd(fd, params) }?;
+    let mut done = Vec::new();
+    while done.len() < 2 {
+        ring.submit_and_wait(2 - done.len())?;
+        done.extend(ring.completion().map(|cqe| (cqe.user_data(), cqe.result())));
+    }
+    done.sort();
+    assert_eq!(done, [(1, 4), (2, 0)]);
+    assert_eq!(&buf, b"data");
+    Ok(())
 }
 
 fn build_local() -> Result {

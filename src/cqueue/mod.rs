@@ -9,7 +9,7 @@
 //!
 //! # In an event loop of another kind
 //!
-//! The ring's descriptor is readable (`POLLIN`, `EPOLLIN`) when completions are there: a ring can be
+//! The ring's descriptor ([`ring_fd`](crate::IoUring::ring_fd)) is readable (`POLLIN`, `EPOLLIN`) when completions are there: a ring can be
 //! in an epoll instance. Completions that have found the queue full do not come by themselves, though,
 //! and an edge-triggered loop is not told of them again: after it has reaped, it calls
 //! [`submit`](crate::IoUring::submit), though there be nothing to submit, until

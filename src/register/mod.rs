@@ -81,14 +81,73 @@ use rustix::io::{self, Errno};
 
 use crate::handle::Handle;
 use crate::submit::Submitter;
-use crate::sys::{io_uring_register_op, io_uring_rsrc_register, io_uring_rsrc_update2};
+use crate::sys::io_uring_register_op::{self, IORING_REGISTER_USE_REGISTERED_RING};
+use crate::sys::{io_uring_rsrc_register, io_uring_rsrc_update2};
+
+/// # Any operation
+impl<H: Handle> Submitter<'_, H> {
+    /// Makes a register call (`io_uring_register(2)`) with any operation number, also one that is
+    /// newer than this crate.
+    ///
+    /// `op` is an `IORING_REGISTER_*` number. What `arg` and `nr_args` mean depends on it, and so
+    /// does the result. The ring is named by its descriptor or, if it has none, by its registered
+    /// index. The bit for that, `IORING_REGISTER_USE_REGISTERED_RING`, is set automatically.
+    ///
+    /// ```
+    /// use rustix_uring::{Errno, IoUring, sys::io_uring_register_op::*};
+    ///
+    /// let ring = IoUring::new(2)?;
+    /// let mut workers = [0_u32; 2];
+    /// // SAFETY: the kernel reads and writes two numbers, and keeps no address.
+    /// let result = unsafe {
+    ///     let op = IORING_REGISTER_IOWQ_MAX_WORKERS as u32;
+    ///     ring.submitter().register(op, workers.as_mut_ptr().cast(), 2)
+    /// };
+    /// assert!(matches!(result, Ok(0) | Err(Errno::INVAL)), "{result:?}"); // since Linux 5.15
+    /// # Ok::<(), Errno>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the kernel, unchanged; EINVAL if `op` contains
+    /// `IORING_REGISTER_USE_REGISTERED_RING`; ENOTRECOVERABLE if the ring is
+    /// [lost](crate::IoUring::resize).
+    ///
+    /// # Safety
+    ///
+    /// The call takes nothing away that safe code relies on:
+    ///
+    /// - **The argument.** Everything that the kernel reads or writes through `arg`, and through
+    ///   addresses in it, is valid for that during the call. (If the kernel writes to `arg`, it was
+    ///   cast from a `*mut`.) What the kernel keeps, such as buffers, buffer rings, regions and areas,
+    ///   stays valid and is used for nothing else for as long as it keeps it.
+    /// - **Descriptors.** Those that the argument names by number are open, and are the files that you
+    ///   mean.
+    /// - **Handles.** The call neither ends nor changes what a handle stands for: the group of a
+    ///   [`BufRing`](crate::BufRing), the region of a `WaitRegion`, the queue of an
+    ///   [`Ifq`](crate::zcrx::Ifq), the registered index of a [`Local`](crate::Local) ring.
+    /// - **The queues.** They stay where they are and keep their layout. To resize them, call
+    ///   [`IoUring::resize`](crate::IoUring::resize).
+    #[inline]
+    pub unsafe fn register(&self, op: u32, arg: *const c_void, nr_args: u32) -> io::Result<u32> {
+        self.check()?;
+        if op & USE_REGISTERED_RING != 0 {
+            return Err(Errno::INVAL);
+        }
+        // SAFETY: the caller vouches for the argument, and for what the call does to the ring.
+        unsafe { self.handle.register(op, arg, nr_args) }
+    }
+}
+
+/// The ring is named by its index. Only the handle knows whether it is.
+const USE_REGISTERED_RING: u32 = IORING_REGISTER_USE_REGISTERED_RING as u32;
 
 /// The three shapes of the one register call.
 impl<H: Handle> Submitter<'_, H> {
     /// Without an argument.
     fn register_nothing(&self, op: io_uring_register_op) -> io::Result<u32> {
         // SAFETY: the kernel gets no address.
-        unsafe { self.register(op as u32, ptr::null_mut(), 0) }
+        unsafe { self.register(op as u32, ptr::null(), 0) }
     }
 
     /// With one struct. What `nr_args` means, differs from operation to operation.
@@ -115,24 +174,7 @@ impl<H: Handle> Submitter<'_, H> {
     unsafe fn register_slice<T>(&self, op: io_uring_register_op, args: &[T]) -> io::Result<u32> {
         let nr_args = length(args)?;
         // SAFETY: the slice is valid for the call; the caller vouches for what is in it.
-        unsafe { self.register(op as u32, args.as_ptr().cast_mut().cast(), nr_args) }
-    }
-
-    /// The register call, of which those are shapes.
-    ///
-    /// # Safety
-    ///
-    /// `arg` and `nr_args` are what the kernel expects for `op`: everything it reads or writes is
-    /// valid for the call, and what it keeps stays valid for as long as it keeps it.
-    pub(crate) unsafe fn register(
-        &self,
-        op: u32,
-        arg: *mut c_void,
-        nr_args: u32,
-    ) -> io::Result<u32> {
-        self.check()?;
-        // SAFETY: the caller vouches for `arg`.
-        unsafe { self.handle.register(op, arg, nr_args) }
+        unsafe { self.register(op as u32, args.as_ptr().cast(), nr_args) }
     }
 
     /// Registers files or buffers, each with a tag.

@@ -87,6 +87,11 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         Submitter { sq: &self.sq, cq: &self.cq, params: &self.params, handle: &self.handle }
     }
 
+    /// Returns the ring's descriptor, if it has one. See [`Submitter::ring_fd`].
+    pub fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.handle.descriptor()
+    }
+
     /// Submits what was pushed. See [`Submitter::submit`], errors above all.
     #[inline]
     pub fn submit(&self) -> Result<usize> {
@@ -255,6 +260,42 @@ impl<S: squeue::Kind, C: cqueue::Kind> AsFd for IoUring<S, C> {
 impl<S: squeue::Kind, C: cqueue::Kind> AsRawFd for IoUring<S, C> {
     fn as_raw_fd(&self) -> RawFd {
         self.handle.as_raw_fd()
+    }
+}
+
+/// Unmaps the queues and keeps the descriptor, which holds the ring open.
+///
+/// This hands a ring on, to another process or to [`IoUring::from_fd`] with its
+/// [`params`](IoUring::params), which you copy before. For a [`Local`](crate::Local) ring, call
+/// [`into_shared`](IoUring::into_shared) first.
+///
+/// The ring goes on:
+///
+/// - Operations in flight go on, use their memory, and post their completions. You see these in the
+///   queue of [`IoUring::from_fd`].
+/// - What was published and not taken stays queued. What a [rewound](squeue::Rewind) queue holds is
+///   forgotten, and posts nothing.
+/// - What is registered stays registered. Handles ([`BufRing`](crate::BufRing) and the like) belong
+///   to the `IoUring` that made them: `from_fd` makes another one, which refuses them.
+/// - Memory that you [brought](crate::Builder::build_in_memory) stays promised, and `from_fd` refuses
+///   such a ring.
+///
+/// ```
+/// use rustix_uring::IoUring;
+/// use std::os::fd::OwnedFd;
+///
+/// let ring = IoUring::new(8)?;
+/// let params = *ring.params();
+/// let fd = OwnedFd::from(ring);
+/// // SAFETY: the descriptor and the parameters are those of a ring that nobody else uses.
+/// let ring: IoUring = unsafe { IoUring::from_fd(fd, params) }?;
+/// ring.submit_and_wait(0)?;
+/// # Ok::<(), rustix_uring::Errno>(())
+/// ```
+impl<S: squeue::Kind, C: cqueue::Kind> From<IoUring<S, C>> for OwnedFd {
+    fn from(ring: IoUring<S, C>) -> Self {
+        // The queues end before their memory; the rest of the ring has no end of its own.
+        ring.handle
     }
 }
 

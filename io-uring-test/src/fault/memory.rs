@@ -178,6 +178,9 @@ fn after_resize(ring: &mut dyn Ring) -> Result {
             assert_eq!(ring.submitter().get_events(), Err(Errno::NOTRECOVERABLE));
             assert_eq!(ring.submitter().squeue_wait(), refusal);
             assert_eq!(ring.submitter().register_files_sparse(1), Err(Errno::NOTRECOVERABLE));
+            // SAFETY: no address, and nothing that is registered.
+            let raw = unsafe { ring.submitter().register(0, std::ptr::null(), 0) };
+            assert_eq!(raw, Err(Errno::NOTRECOVERABLE));
             assert_eq!(ring.resize(16, None), Err(Errno::NOTRECOVERABLE));
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use rustix_uring::sys::io_uring_register_op::*;
 use rustix_uring::types::{self, SubmitArgs, Timespec};
-use rustix_uring::{Errno, IoUring, SetupFlags};
+use rustix_uring::{Errno, Features, Handle, IoUring, Probe, SetupFlags, Submitter};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -15,6 +15,12 @@ pub(crate) const CASES: &[Case] = &[
         .setup(Setup::new(16).flags(SetupFlags::R_DISABLED)),
     Case::once("clock", &[Register(IORING_REGISTER_CLOCK as u32)], clock),
     Case::kinds("clock_refused", &[Register(IORING_REGISTER_CLOCK as u32)], clock_refused),
+    Case::kinds("any_operation", &[], any_operation),
+    Case::once(
+        "any_operation_by_index",
+        &[Feature(Features::REG_REG_RING), RingWith(SetupFlags::NO_MMAP)],
+        any_operation_by_index,
+    ),
     Case::once(
         "ring_fds",
         &[Register(IORING_REGISTER_RING_FDS as u32), Register(IORING_UNREGISTER_RING_FDS as u32)],
@@ -55,6 +61,49 @@ fn clock_refused(ring: &mut dyn Ring) -> Result {
     let ring = ring.submitter();
     assert_eq!(ring.register_clock(types::ClockId::Realtime), Err(Errno::INVAL));
     Ok(())
+}
+
+/// The raw call on a ring: a probe, which writes its argument; a number that no kernel has; and the
+/// bit that only the crate may set.
+fn any<H: Handle>(submitter: &Submitter<'_, H>) -> Result {
+    let (mut raw, mut typed) = ([0_u64; 2 + 256], Probe::new());
+    // SAFETY: the kernel writes 16 bytes, and 8 for each of up to 256 operations; it keeps nothing.
+    let mut probe = |op| unsafe { submitter.register(op, raw.as_mut_ptr().cast(), 256) };
+    let op = IORING_REGISTER_PROBE as u32;
+    assert_eq!(probe(op), Ok(0));
+    let by_index = IORING_REGISTER_USE_REGISTERED_RING as u32;
+    assert_eq!(probe(op | by_index), Err(Errno::INVAL));
+    submitter.register_probe(&mut typed)?;
+    // The second byte of an operation's eight are its number; the third pair its flags.
+    for code in 0..=u8::MAX {
+        let flags = raw[2 + usize::from(code)].to_ne_bytes()[2];
+        assert_eq!(flags & 1 == 1, typed.is_supported(code), "operation {code}");
+    }
+    // SAFETY: there is no such operation, and no address.
+    let absent = unsafe { submitter.register(0x7fff_ffff, std::ptr::null(), 0) };
+    assert_eq!(absent, Err(Errno::INVAL));
+    Ok(())
+}
+
+fn any_operation(ring: &mut dyn Ring) -> Result {
+    any(&ring.submitter())?;
+    ring.works(3)
+}
+
+/// Registered, without a descriptor since then, and without one from the start.
+fn any_operation_by_index() -> Result {
+    let mut ring = IoUring::new(4)?.into_local();
+    ring.register_ring_fd()?;
+    any(&ring.submitter())?;
+    ring.close_ring_fd()?;
+    any(&ring.submitter())?;
+    let builder = <IoUring>::builder();
+    let pages = Pages::new(builder.memory_size(4)?)?;
+    // SAFETY: the pages outlive the ring and its operations, which are reaped.
+    let mut ring = unsafe { builder.build_registered_in_memory(4, pages.all()) }?;
+    assert!(ring.ring_fd().is_none());
+    any(&ring.submitter())?;
+    works(&mut ring, 3)
 }
 
 fn ring_fds() -> Result {
