@@ -10,8 +10,9 @@ use crate::sys;
 
 /// A completion of 16 bytes, `struct io_uring_cqe`: which request, with what result.
 ///
-/// The other two kinds, [`Entry32`] and [`Mixed`], have all of its methods.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+/// The other two kinds, [`Entry32`] and [`Mixed`], have all of its methods. `Debug` names the errno of
+/// a result that is one.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Entry {
     pub(crate) user_data: u64,
@@ -21,7 +22,7 @@ pub struct Entry {
 
 /// A completion of 32 bytes: an [`Entry`], and 16 bytes that the operation gives a meaning. Since
 /// Linux 5.19 (`IORING_SETUP_CQE32`).
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Entry32 {
     pub(crate) entry: Entry,
@@ -38,7 +39,7 @@ pub struct Entry32 {
 /// and 7.2); this crate waits for one fewer. Set the queue up
 /// ([`setup_cqsize`](crate::Builder::setup_cqsize)) with more than two slots for each completion that
 /// you may have to reap, or keep fewer operations in flight.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Mixed(pub(crate) Entry32);
 
@@ -69,7 +70,7 @@ impl Entry {
     /// The errno, where the result is one: -4095 to -1. Other negative numbers are not errors; the
     /// usage report of a zero-copy send has the top bit set, for one.
     #[inline]
-    pub fn to_result(&self) -> Result<u32, Errno> {
+    pub const fn to_result(&self) -> Result<u32, Errno> {
         match self.res {
             errno @ -4095..=-1 => Err(Errno::from_raw_os_error(-errno)),
             res => Ok(res as u32),
@@ -242,7 +243,11 @@ fn debug<'a, 'b>(
     f: &'a mut fmt::Formatter<'b>,
 ) -> fmt::DebugStruct<'a, 'b> {
     let mut fields = f.debug_struct(name);
-    fields.field("user_data", &entry.user_data).field("result", &entry.res);
+    fields.field("user_data", &entry.user_data);
+    match entry.to_result().map_err(sys::errno_name) {
+        Err(Some(name)) => fields.field("result", &format_args!("{} ({name})", entry.res)),
+        _ => fields.field("result", &entry.res),
+    };
     fields.field("flags", &format_args!("{:#x}", entry.flags));
     fields
 }
@@ -291,5 +296,15 @@ mod tests {
     fn all_ones_print() {
         let ones = Entry32 { entry: Entry { user_data: !0, res: -1, flags: !0 }, big: [!0; 2] };
         assert!(format!("{:?} {:?} {:?}", *ones, ones, Mixed(ones)).contains("0xffffffff"));
+    }
+
+    #[test]
+    fn debug_names_the_errno() {
+        let text = |res| format!("{:?}", Entry { user_data: 7, res, flags: 2 });
+        assert_eq!(text(-2), "Entry { user_data: 7, result: -2 (ENOENT), flags: 0x2 }");
+        assert_eq!(text(5), "Entry { user_data: 7, result: 5, flags: 0x2 }");
+        // One that is newer than this crate, and one that is none.
+        assert_eq!(text(-4095), "Entry { user_data: 7, result: -4095, flags: 0x2 }");
+        assert_eq!(text(-4096), "Entry { user_data: 7, result: -4096, flags: 0x2 }");
     }
 }

@@ -77,7 +77,7 @@ impl Entry {
 }
 
 /// When something was sent, as [`TxTimestamp`](crate::opcode::TxTimestamp) tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct TxTimestamp {
     /// What was sent: the number that the socket has given it.

@@ -1,32 +1,27 @@
 //! Provided buffers, one by one.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 
-opcode! {
+operations! {
     /// Adds buffers to a group, for operations to take when they need one.
     ///
     /// `nbufs` buffers of `len` bytes each, one behind the other from `addr` on, numbered from `bid`
     /// on. A buffer that an operation has taken is out of the group until it is provided again. A
     /// [`BufRing`](crate::BufRing) does the same faster, and a group is one or the other.
     ///
-    /// - **Since:** Linux 5.7
     /// - **Result:** 0
     /// - **Memory:** all buffers for as long as they are in the group, and until the *completion*
     ///   of the operation that has taken them
-    ProvideBuffers = IORING_OP_PROVIDE_BUFFERS,
+    ProvideBuffers = "IORING_OP_PROVIDE_BUFFERS" since "5.7",
     new(
         addr: *mut u8 => addr, len: u32 => len, nbufs: u16 => nr_buffers,
         bgid: u16 => buf_group, bid: u16 => first_bid
     )
-}
 
-opcode! {
     /// Takes buffers out of a group.
     ///
-    /// - **Since:** Linux 5.7
     /// - **Result:** how many were taken out; -ENOENT where there is no such group, 0 on some kernels
-    RemoveBuffers = IORING_OP_REMOVE_BUFFERS,
+    RemoveBuffers = "IORING_OP_REMOVE_BUFFERS" since "5.7",
     new(nbufs: u16 => nr_buffers, bgid: u16 => buf_group)
 }
 

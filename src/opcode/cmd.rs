@@ -1,22 +1,19 @@
 //! Commands: what a file's driver makes of them; those of sockets and block devices.
 
-use super::opcode;
+use super::operations;
 use crate::squeue::Entry128;
-use crate::sys::io_uring_op::*;
 use crate::sys::{
-    BLOCK_URING_CMD_DISCARD, BLOCK_URING_CMD_ZONE_RESET_ALL, IORING_OP_URING_CMD128,
-    SOCKET_URING_OP_GETSOCKNAME, io_uring_socket_op::*,
+    BLOCK_URING_CMD_DISCARD, BLOCK_URING_CMD_ZONE_RESET_ALL, SOCKET_URING_OP_GETSOCKNAME,
+    io_uring_socket_op::*,
 };
 use crate::types::{SocketAddrLen, SocketAddrStorage, Target, c_void};
 
-opcode! {
+operations! {
     /// Gives a file's driver a command, with 16 bytes of arguments: `ioctl(2)` for rings.
     ///
-    /// - **Since:** Linux 5.19
     /// - **Result:** what the command defines; -EOPNOTSUPP where the file takes none
     /// - **Memory:** what the command defines
-    #[doc(alias = "IORING_OP_URING_CMD")]
-    UringCmd16 = IORING_OP_URING_CMD,
+    UringCmd16 = "IORING_OP_URING_CMD" since "5.19",
     new(fd: impl Target => fd, cmd_op: u32 => cmd_op)
     {
         /// The arguments.
@@ -31,190 +28,94 @@ opcode! {
         /// command can. Since Linux 6.18.
         multishot: u16 => cmd_multishot,
     }
-}
 
-/// The two commands of 128 bytes: one operation, in whose larger entry the arguments go on; and one
-/// that has the larger entry by itself.
-macro_rules! wide_command {
-    ($(#[$doc:meta])* $Name:ident = $code:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        #[must_use = "an operation does nothing until its entry is pushed"]
-        pub struct $Name {
-            narrow: UringCmd16,
-            rest: [u8; 64],
-        }
-
-        impl $Name {
-            /// The operation's number, to look for in the kernel's [`Probe`](crate::Probe).
-            pub const CODE: u8 = $code as u8;
-
-            /// The operation with what it cannot do without.
-            #[inline]
-            pub fn new(fd: impl Target, cmd_op: u32) -> Self {
-                let mut narrow = UringCmd16::new(fd, cmd_op);
-                narrow.0.as_raw_mut().opcode = Self::CODE;
-                Self { narrow, rest: [0; 64] }
-            }
-
-            /// The arguments.
-            #[inline]
-            pub fn cmd(mut self, cmd: [u8; 80]) -> Self {
-                let (first, rest) = (cmd.first_chunk(), cmd.last_chunk());
-                if let (Some(first), Some(rest)) = (first, rest) {
-                    self.narrow = self.narrow.cmd(*first);
-                    self.rest = *rest;
-                }
-                self
-            }
-
-            /// The registered buffer that the command uses, as with [`UringCmd16::buf_index`].
-            #[inline]
-            pub fn buf_index(mut self, buf_index: Option<u16>) -> Self {
-                self.narrow = self.narrow.buf_index(buf_index);
-                self
-            }
-
-            /// The address that the command is given, as with [`UringCmd16::addr`].
-            #[inline]
-            pub fn addr(mut self, addr: Option<u64>) -> Self {
-                self.narrow = self.narrow.addr(addr);
-                self
-            }
-
-            /// The length that the command is given, as with [`UringCmd16::len`].
-            #[inline]
-            pub fn len(mut self, len: u32) -> Self {
-                self.narrow = self.narrow.len(len);
-                self
-            }
-
-            /// Complete again and again, as with [`UringCmd16::multishot`].
-            #[inline]
-            pub fn multishot(mut self, buf_group: u16) -> Self {
-                self.narrow = self.narrow.multishot(buf_group);
-                self
-            }
-
-            /// The entry, ready to be pushed.
-            #[inline]
-            pub fn build(self) -> Entry128 {
-                Entry128::from_raw(self.narrow.build().into_raw(), self.rest)
-            }
-        }
-    };
-}
-
-wide_command! {
     /// Gives a file's driver a command, with 80 bytes of arguments: `ioctl(2)` for rings.
     ///
-    /// - **Since:** Linux 5.19
     /// - **Result:** what the command defines; -EOPNOTSUPP where the file takes none
     /// - **Memory:** what the command defines
     /// - **Needs:** a ring with submissions of 128 bytes, not [mixed](crate::squeue::Mixed)
-    #[doc(alias = "IORING_OP_URING_CMD")]
-    UringCmd80 = IORING_OP_URING_CMD
-}
+    UringCmd80 = "IORING_OP_URING_CMD" since "5.19",
+    struct(UringCmd16, [u8; 64])
 
-wide_command! {
     /// Gives a file's driver a command, with 80 bytes of arguments, also on rings that have smaller
     /// entries beside: `ioctl(2)` for rings.
     ///
-    /// - **Since:** Linux 6.19
     /// - **Result:** what the command defines; -EOPNOTSUPP where the file takes none
     /// - **Memory:** what the command defines
     /// - **Needs:** a ring with submissions of 128 bytes, be they [mixed](crate::squeue::Mixed)
-    #[doc(alias = "IORING_OP_URING_CMD128")]
-    UringCmd128 = IORING_OP_URING_CMD128
-}
+    UringCmd128 = "IORING_OP_URING_CMD128" since "6.19",
+    struct(UringCmd16, [u8; 64])
 
-opcode! {
     /// Sets a socket's option, like [`setsockopt(2)`]. [`sys`](crate::sys) has the names of the level
     /// `SOL_SOCKET` and of its options.
     ///
     /// [`setsockopt(2)`]: https://man7.org/linux/man-pages/man2/getsockopt.2.html
     ///
-    /// - **Since:** Linux 6.7
     /// - **Result:** 0
     /// - **Memory:** `optval` until *completion*
     #[doc(alias = "SOCKET_URING_OP_SETSOCKOPT")]
-    SetSockOpt = IORING_OP_URING_CMD,
+    SetSockOpt = "IORING_OP_URING_CMD" since "6.7",
     new(
         fd: impl Target => fd, level: u32 => level, optname: u32 => optname,
         optval: *const c_void => addr3, optlen: u32 => sockopt_len;
         cmd_op(SOCKET_URING_OP_SETSOCKOPT as u32)
     )
-}
 
-opcode! {
     /// Asks for a socket's option of the level `SOL_SOCKET`, like [`getsockopt(2)`].
     ///
     /// [`getsockopt(2)`]: https://man7.org/linux/man-pages/man2/getsockopt.2.html
     ///
-    /// - **Since:** Linux 6.7
     /// - **Result:** the length of the value; -EOPNOTSUPP for other levels
     /// - **Memory:** `optval` until *completion*
     #[doc(alias = "SOCKET_URING_OP_GETSOCKOPT")]
-    GetSockOpt = IORING_OP_URING_CMD,
+    GetSockOpt = "IORING_OP_URING_CMD" since "6.7",
     new(
         fd: impl Target => fd, level: u32 => level, optname: u32 => optname,
         optval: *mut c_void => addr3, optlen: u32 => sockopt_len;
         cmd_op(SOCKET_URING_OP_GETSOCKOPT as u32)
     )
-}
 
-opcode! {
     /// Asks how much there is to receive, like the `SIOCINQ` of [`tcp(7)`].
     ///
     /// [`tcp(7)`]: https://man7.org/linux/man-pages/man7/tcp.7.html
     ///
-    /// - **Since:** Linux 6.6
     /// - **Result:** bytes; -EOPNOTSUPP for sockets that do not count
     #[doc(alias = "SOCKET_URING_OP_SIOCINQ")]
-    SiocInq = IORING_OP_URING_CMD,
+    SiocInq = "IORING_OP_URING_CMD" since "6.6",
     new(fd: impl Target => fd; cmd_op(SOCKET_URING_OP_SIOCINQ as u32))
-}
 
-opcode! {
     /// Asks how much there is still to send, like the `SIOCOUTQ` of [`tcp(7)`].
     ///
     /// [`tcp(7)`]: https://man7.org/linux/man-pages/man7/tcp.7.html
     ///
-    /// - **Since:** Linux 6.6
     /// - **Result:** bytes; -EOPNOTSUPP for sockets that do not count
     #[doc(alias = "SOCKET_URING_OP_SIOCOUTQ")]
-    SiocOutq = IORING_OP_URING_CMD,
+    SiocOutq = "IORING_OP_URING_CMD" since "6.6",
     new(fd: impl Target => fd; cmd_op(SOCKET_URING_OP_SIOCOUTQ as u32))
-}
 
-opcode! {
     /// Tells when what a socket sends is sent, again and again: the timestamps of its error queue.
     ///
     /// The socket has them on (`SO_TIMESTAMPING`), without the data that was sent
     /// (`SOF_TIMESTAMPING_OPT_TSONLY`).
     ///
-    /// - **Since:** Linux 6.17
     /// - **Result:** the number that the socket has given to what was sent; the completion's second
     ///   half has the time ([`tx_timestamp`](crate::cqueue::Entry32::tx_timestamp)). Without
     ///   [`more`](crate::cqueue::Entry::more), why it has ended
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) with each timestamp
     /// - **Needs:** a ring whose completions have 32 bytes
     #[doc(alias = "SOCKET_URING_OP_TX_TIMESTAMP")]
-    TxTimestamp = IORING_OP_URING_CMD,
+    TxTimestamp = "IORING_OP_URING_CMD" since "6.17",
     new(fd: impl Target => fd; cmd_op(SOCKET_URING_OP_TX_TIMESTAMP as u32))
-}
 
-opcode! {
     /// Asks for a socket's own address, or its peer's, like [`getsockname(2)`].
     ///
     /// [`getsockname(2)`]: https://man7.org/linux/man-pages/man2/getsockname.2.html
     ///
-    /// - **Since:** Linux 6.19
     /// - **Result:** 0
     /// - **Memory:** `addr` and `addrlen` until *completion*
     ///   ([`SocketAddrBuf`](crate::types::SocketAddrBuf) has both)
     #[doc(alias = "SOCKET_URING_OP_GETSOCKNAME")]
-    GetSockName = IORING_OP_URING_CMD,
+    GetSockName = "IORING_OP_URING_CMD" since "6.19",
     new(
         fd: impl Target => fd, addr: *mut SocketAddrStorage => addr,
         addrlen: *mut SocketAddrLen => addr3;
@@ -224,35 +125,91 @@ opcode! {
         /// The address of the other end, like `getpeername(2)`.
         peer: bool => getsockname_peer,
     }
-}
 
-opcode! {
     /// Forgets a range of a block device, like the `BLKDISCARD` of [`ioctl(2)`].
     ///
     /// [`ioctl(2)`]: https://man7.org/linux/man-pages/man2/ioctl.2.html
     ///
-    /// - **Since:** Linux 6.12
     /// - **Result:** 0; -EINVAL where `offset` or `len` is not a multiple of the sector size;
     ///   -EOPNOTSUPP where the device does not discard
     /// - **Needs:** the device, open for writing
     #[doc(alias = "BLOCK_URING_CMD_DISCARD")]
-    BlockDiscard = IORING_OP_URING_CMD,
+    BlockDiscard = "IORING_OP_URING_CMD" since "6.12",
     new(fd: impl Target => fd, offset: u64 => discard_start, len: u64 => discard_len; cmd_op(BLOCK_URING_CMD_DISCARD))
-}
 
-opcode! {
     /// Resets all zones of a zoned block device, like the `BLKRESETZONE` of [`ioctl(2)`] for all of
     /// it.
     ///
     /// [`ioctl(2)`]: https://man7.org/linux/man-pages/man2/ioctl.2.html
     ///
-    /// - **Since:** Linux 7.3
     /// - **Result:** 0; -EOPNOTSUPP where the device has no zones
     /// - **Needs:** the device, open for writing
     #[doc(alias = "BLOCK_URING_CMD_ZONE_RESET_ALL")]
-    BlockZoneResetAll = IORING_OP_URING_CMD,
+    BlockZoneResetAll = "IORING_OP_URING_CMD" since "7.3",
     new(fd: impl Target => fd; cmd_op(BLOCK_URING_CMD_ZONE_RESET_ALL))
 }
+
+/// The two commands of 128 bytes: one operation, in whose larger entry the arguments go on; and one
+/// that has the larger entry by itself.
+macro_rules! wide_commands {
+    ($($Name:ident)*) => { $(
+        impl $Name {
+            /// The operation with what it cannot do without.
+            #[inline]
+            pub fn new(fd: impl Target, cmd_op: u32) -> Self {
+                let mut narrow = UringCmd16::new(fd, cmd_op);
+                narrow.0.as_raw_mut().opcode = Self::CODE;
+                Self(narrow, [0; 64])
+            }
+
+            /// The arguments.
+            #[inline]
+            pub fn cmd(mut self, cmd: [u8; 80]) -> Self {
+                let (first, rest) = (cmd.first_chunk(), cmd.last_chunk());
+                if let (Some(first), Some(rest)) = (first, rest) {
+                    self.0 = self.0.cmd(*first);
+                    self.1 = *rest;
+                }
+                self
+            }
+
+            /// The registered buffer that the command uses, as with [`UringCmd16::buf_index`].
+            #[inline]
+            pub fn buf_index(mut self, buf_index: Option<u16>) -> Self {
+                self.0 = self.0.buf_index(buf_index);
+                self
+            }
+
+            /// The address that the command is given, as with [`UringCmd16::addr`].
+            #[inline]
+            pub fn addr(mut self, addr: Option<u64>) -> Self {
+                self.0 = self.0.addr(addr);
+                self
+            }
+
+            /// The length that the command is given, as with [`UringCmd16::len`].
+            #[inline]
+            pub fn len(mut self, len: u32) -> Self {
+                self.0 = self.0.len(len);
+                self
+            }
+
+            /// Complete again and again, as with [`UringCmd16::multishot`].
+            #[inline]
+            pub fn multishot(mut self, buf_group: u16) -> Self {
+                self.0 = self.0.multishot(buf_group);
+                self
+            }
+
+            /// The entry, ready to be pushed.
+            #[inline]
+            pub fn build(self) -> Entry128 {
+                Entry128::from_raw(self.0.build().into_raw(), self.1)
+            }
+        }
+    )* };
+}
+wide_commands!(UringCmd80 UringCmd128);
 
 #[cfg(test)]
 mod tests {

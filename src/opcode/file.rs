@@ -1,10 +1,9 @@
 //! Open files: syncing, allocating, advising; and advice on memory.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{Fadv, FallocateFlags, FsyncFlags, Madv, SyncFileRangeFlags, Target, c_void};
 
-opcode! {
+operations! {
     /// Brings what was written to the device, like [`fsync(2)`].
     ///
     /// It waits for no write of the same ring: link it behind the writes, or set
@@ -12,9 +11,8 @@ opcode! {
     ///
     /// [`fsync(2)`]: https://man7.org/linux/man-pages/man2/fsync.2.html
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** 0
-    Fsync = IORING_OP_FSYNC,
+    Fsync = "IORING_OP_FSYNC" since "5.1",
     new(fd: impl Target => fd)
     {
         /// [`FsyncFlags::DATASYNC`] makes it an `fdatasync(2)`.
@@ -24,18 +22,15 @@ opcode! {
         /// The length of the range in bytes; 0, as if not given, is to the end of the file.
         len: u32 => len,
     }
-}
 
-opcode! {
     /// Starts writing out a range of a file, or waits for that, like [`sync_file_range(2)`].
     ///
     /// The data only: where the file has grown, nothing of it may be found after a crash.
     ///
     /// [`sync_file_range(2)`]: https://man7.org/linux/man-pages/man2/sync_file_range.2.html
     ///
-    /// - **Since:** Linux 5.2
     /// - **Result:** 0; -ESPIPE for what is no file on a disk
-    SyncFileRange = IORING_OP_SYNC_FILE_RANGE,
+    SyncFileRange = "IORING_OP_SYNC_FILE_RANGE" since "5.2",
     new(fd: impl Target => fd, len: u32 => len)
     {
         /// The start of the range, 0 if not given.
@@ -43,16 +38,13 @@ opcode! {
         /// What to do; nothing if not given.
         flags: SyncFileRangeFlags => range_flags,
     }
-}
 
-opcode! {
     /// Allocates a range of a file, or frees it, like [`fallocate(2)`].
     ///
     /// [`fallocate(2)`]: https://man7.org/linux/man-pages/man2/fallocate.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** 0; -EOPNOTSUPP where the file system lacks the mode
-    Fallocate = IORING_OP_FALLOCATE,
+    Fallocate = "IORING_OP_FALLOCATE" since "5.6",
     new(fd: impl Target => fd, len: u64 => fallocate_len)
     {
         /// The start of the range, 0 if not given.
@@ -60,44 +52,35 @@ opcode! {
         /// What to do; allocate if not given.
         mode: FallocateFlags => fallocate_mode,
     }
-}
 
-opcode! {
     /// Cuts a file off, or makes it longer, like [`ftruncate(2)`].
     ///
     /// [`ftruncate(2)`]: https://man7.org/linux/man-pages/man2/ftruncate.2.html
     ///
-    /// - **Since:** Linux 6.9
     /// - **Result:** 0
-    Ftruncate = IORING_OP_FTRUNCATE,
+    Ftruncate = "IORING_OP_FTRUNCATE" since "6.9",
     new(fd: impl Target => fd, len: u64 => off)
-}
 
-opcode! {
     /// Tells how a range of a file is going to be used, like [`posix_fadvise(2)`].
     ///
     /// [`posix_fadvise(2)`]: https://man7.org/linux/man-pages/man2/posix_fadvise.2.html
     ///
-    /// - **Since:** Linux 5.6; lengths of 4 GiB and more since 6.11
     /// - **Result:** 0
-    Fadvise = IORING_OP_FADVISE,
+    Fadvise = "IORING_OP_FADVISE" since "5.6; lengths of 4 GiB and more since 6.11",
     new(fd: impl Target => fd, len: u64 => fadvise_len, advice: Fadv => advice)
     {
         /// The start of the range, 0 if not given.
         offset: u64 => off,
     }
-}
 
-opcode! {
     /// Tells how memory is going to be used, or what to do with it, like [`madvise(2)`].
     ///
     /// [`madvise(2)`]: https://man7.org/linux/man-pages/man2/madvise.2.html
     ///
-    /// - **Since:** Linux 5.6; lengths of 4 GiB and more since 6.11
     /// - **Result:** 0
     /// - **Memory:** `addr` until *completion*, and some advice takes its contents or the mapping
     ///   itself away
-    Madvise = IORING_OP_MADVISE,
+    Madvise = "IORING_OP_MADVISE" since "5.6; lengths of 4 GiB and more since 6.11",
     new(addr: *const c_void => addr, len: u64 => madvise_len, advice: Madv => madvice; no_fd(()))
 }
 

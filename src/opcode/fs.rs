@@ -1,23 +1,21 @@
 //! Paths: opening, asking, naming; closing; extended attributes.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{
     AtFlags, Descriptor, DestinationSlot, Mode, OFlags, OpenHow, RenameFlags, Statx as StatxBuf,
     StatxFlags, Target, XattrFlags, c_char, c_void,
 };
 
-opcode! {
+operations! {
     /// Opens a file, like [`openat(2)`].
     ///
     /// [`openat(2)`]: https://man7.org/linux/man-pages/man2/open.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)), which is the
     ///   program's to close even where it had asked to cancel; with a slot, as
     ///   [`DestinationSlot`] says
     /// - **Memory:** `pathname` until *submit*
-    OpenAt = IORING_OP_OPENAT,
+    OpenAt = "IORING_OP_OPENAT" since "5.6",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr; read_only(()))
     {
         /// Read or write, create, truncate and so on; `O_RDONLY` if not given. With a slot,
@@ -32,45 +30,36 @@ opcode! {
         /// Open into the registered file table, without a descriptor. Since Linux 5.15.
         file_index: Option<DestinationSlot> => slot,
     }
-}
 
-opcode! {
     /// Opens a file, with restrictions on the path, like [`openat2(2)`].
     ///
     /// [`openat2(2)`]: https://man7.org/linux/man-pages/man2/openat2.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** the new descriptor, or the slot, as with [`OpenAt`]
     /// - **Memory:** `pathname` and `how` until *submit*
-    OpenAt2 = IORING_OP_OPENAT2,
+    OpenAt2 = "IORING_OP_OPENAT2" since "5.6",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr, how: *const OpenHow => open_how)
     {
         /// Open into the registered file table, without a descriptor. Since Linux 5.15.
         file_index: Option<DestinationSlot> => slot,
     }
-}
 
-opcode! {
     /// Closes a descriptor, like [`close(2)`], or empties a slot of the registered file table.
     ///
     /// [`close(2)`]: https://man7.org/linux/man-pages/man2/close.2.html
     ///
-    /// - **Since:** Linux 5.6, slots since 5.15
     /// - **Result:** 0; -EBADF if there was nothing, or it is a ring's own descriptor; -EINVAL for a
     ///   slot beyond the table, or on kernels that cannot empty slots; -ENXIO without a table
-    Close = IORING_OP_CLOSE,
+    Close = "IORING_OP_CLOSE" since "5.6, slots since 5.15",
     new(fd: impl Target => close)
-}
 
-opcode! {
     /// Asks about a file, like [`statx(2)`].
     ///
     /// [`statx(2)`]: https://man7.org/linux/man-pages/man2/statx.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** 0, and `statxbuf` is filled
     /// - **Memory:** `pathname` until *submit*, `statxbuf` until *completion*
-    Statx = IORING_OP_STATX,
+    Statx = "IORING_OP_STATX" since "5.6",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr, statxbuf: *mut StatxBuf => addr2)
     {
         /// How to look the path up; [`AtFlags::EMPTY_PATH`] with an empty path asks about `dirfd`
@@ -79,17 +68,14 @@ opcode! {
         /// What to ask for; nothing in particular if not given.
         mask: StatxFlags => statx_mask,
     }
-}
 
-opcode! {
     /// Renames a file, like [`renameat2(2)`].
     ///
     /// [`renameat2(2)`]: https://man7.org/linux/man-pages/man2/rename.2.html
     ///
-    /// - **Since:** Linux 5.11
     /// - **Result:** 0
     /// - **Memory:** `oldpath` and `newpath` until *submit*
-    RenameAt = IORING_OP_RENAMEAT,
+    RenameAt = "IORING_OP_RENAMEAT" since "5.11",
     new(
         olddirfd: impl Descriptor => dirfd, oldpath: *const c_char => addr,
         newdirfd: impl Descriptor => newdirfd, newpath: *const c_char => addr2
@@ -98,61 +84,49 @@ opcode! {
         /// Exchange the two, or keep what has the new name.
         flags: RenameFlags => rename_flags,
     }
-}
 
-opcode! {
     /// Removes a file's name, or an empty directory, like [`unlinkat(2)`].
     ///
     /// [`unlinkat(2)`]: https://man7.org/linux/man-pages/man2/unlink.2.html
     ///
-    /// - **Since:** Linux 5.11
     /// - **Result:** 0
     /// - **Memory:** `pathname` until *submit*
-    UnlinkAt = IORING_OP_UNLINKAT,
+    UnlinkAt = "IORING_OP_UNLINKAT" since "5.11",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
     {
         /// [`AtFlags::REMOVEDIR`] for a directory; no other.
         flags: AtFlags => unlink_flags,
     }
-}
 
-opcode! {
     /// Makes a directory, like [`mkdirat(2)`].
     ///
     /// [`mkdirat(2)`]: https://man7.org/linux/man-pages/man2/mkdir.2.html
     ///
-    /// - **Since:** Linux 5.15
     /// - **Result:** 0
     /// - **Memory:** `pathname` until *submit*
-    MkDirAt = IORING_OP_MKDIRAT,
+    MkDirAt = "IORING_OP_MKDIRAT" since "5.15",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
     {
         /// The directory's permissions; none if not given.
         mode: Mode => mode,
     }
-}
 
-opcode! {
     /// Makes a symbolic link, like [`symlinkat(2)`].
     ///
     /// [`symlinkat(2)`]: https://man7.org/linux/man-pages/man2/symlink.2.html
     ///
-    /// - **Since:** Linux 5.15
     /// - **Result:** 0
     /// - **Memory:** `target` and `linkpath` until *submit*
-    SymlinkAt = IORING_OP_SYMLINKAT,
+    SymlinkAt = "IORING_OP_SYMLINKAT" since "5.15",
     new(newdirfd: impl Descriptor => dirfd, target: *const c_char => addr, linkpath: *const c_char => addr2)
-}
 
-opcode! {
     /// Gives a file another name, like [`linkat(2)`].
     ///
     /// [`linkat(2)`]: https://man7.org/linux/man-pages/man2/link.2.html
     ///
-    /// - **Since:** Linux 5.15
     /// - **Result:** 0
     /// - **Memory:** `oldpath` and `newpath` until *submit*
-    LinkAt = IORING_OP_LINKAT,
+    LinkAt = "IORING_OP_LINKAT" since "5.15",
     new(
         olddirfd: impl Descriptor => dirfd, oldpath: *const c_char => addr,
         newdirfd: impl Descriptor => newdirfd, newpath: *const c_char => addr2
@@ -161,33 +135,27 @@ opcode! {
         /// [`AtFlags::SYMLINK_FOLLOW`] or [`AtFlags::EMPTY_PATH`].
         flags: AtFlags => hardlink_flags,
     }
-}
 
-opcode! {
     /// Reads an extended attribute of a file, like [`getxattr(2)`].
     ///
     /// [`getxattr(2)`]: https://man7.org/linux/man-pages/man2/getxattr.2.html
     ///
-    /// - **Since:** Linux 5.19
     /// - **Result:** the value's length in bytes; with a `len` of 0 that is all; -ERANGE where
     ///   `len` is too little; -ENODATA where there is no such attribute
     /// - **Memory:** `name` and `path` until *submit*, `value` until *completion*
-    GetXattr = IORING_OP_GETXATTR,
+    GetXattr = "IORING_OP_GETXATTR" since "5.19",
     new(
         name: *const c_char => addr, value: *mut c_void => addr2,
         path: *const c_char => addr3, len: u32 => len
     )
-}
 
-opcode! {
     /// Writes an extended attribute of a file, like [`setxattr(2)`].
     ///
     /// [`setxattr(2)`]: https://man7.org/linux/man-pages/man2/setxattr.2.html
     ///
-    /// - **Since:** Linux 5.19
     /// - **Result:** 0
     /// - **Memory:** `name`, `value` and `path` until *submit*
-    SetXattr = IORING_OP_SETXATTR,
+    SetXattr = "IORING_OP_SETXATTR" since "5.19",
     new(
         name: *const c_char => addr, value: *const c_void => addr2,
         path: *const c_char => addr3, len: u32 => len
@@ -196,29 +164,23 @@ opcode! {
         /// The attribute must, or must not, be there already.
         flags: XattrFlags => xattr_flags,
     }
-}
 
-opcode! {
     /// Reads an extended attribute of an open file, like [`fgetxattr(2)`].
     ///
     /// [`fgetxattr(2)`]: https://man7.org/linux/man-pages/man2/getxattr.2.html
     ///
-    /// - **Since:** Linux 5.19; slots since 6.13, -EBADF before
     /// - **Result:** the value's length in bytes, as with [`GetXattr`]
     /// - **Memory:** `name` until *submit*, `value` until *completion*
-    FGetXattr = IORING_OP_FGETXATTR,
+    FGetXattr = "IORING_OP_FGETXATTR" since "5.19; slots since 6.13, -EBADF before",
     new(fd: impl Target => fd, name: *const c_char => addr, value: *mut c_void => addr2, len: u32 => len)
-}
 
-opcode! {
     /// Writes an extended attribute of an open file, like [`fsetxattr(2)`].
     ///
     /// [`fsetxattr(2)`]: https://man7.org/linux/man-pages/man2/setxattr.2.html
     ///
-    /// - **Since:** Linux 5.19; slots since 6.13, -EBADF before
     /// - **Result:** 0
     /// - **Memory:** `name` and `value` until *submit*
-    FSetXattr = IORING_OP_FSETXATTR,
+    FSetXattr = "IORING_OP_FSETXATTR" since "5.19; slots since 6.13, -EBADF before",
     new(fd: impl Target => fd, name: *const c_char => addr, value: *const c_void => addr2, len: u32 => len)
     {
         /// The attribute must, or must not, be there already.

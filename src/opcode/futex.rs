@@ -1,53 +1,45 @@
 //! Futexes.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{FutexFlags, FutexWaitV as Waiter};
 
-opcode! {
+operations! {
     /// Waits while a futex has a value, like [`futex(2)`] with `FUTEX_WAIT_BITSET`.
     ///
     /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
     ///
-    /// - **Since:** Linux 6.7
     /// - **Result:** 0 when it was woken; -EAGAIN where the futex has not `val`; -EINVAL where
     ///   `mask` is 0, `val` is more than the futex can hold (a 32-bit kernel takes the lower half of
     ///   it), or the flags have no size that the kernel takes
     /// - **Memory:** `futex` until *completion*
-    FutexWait = IORING_OP_FUTEX_WAIT,
+    FutexWait = "IORING_OP_FUTEX_WAIT" since "6.7",
     new(
         futex: *const u32 => addr, val: u64 => futex_val,
         mask: u64 => futex_mask, futex_flags: FutexFlags => futex_flags
     )
-}
 
-opcode! {
     /// Wakes waiters of a futex, like [`futex(2)`] with `FUTEX_WAKE_BITSET`.
     ///
     /// Those with a bit in common with `mask`, and at most `val` of them.
     ///
     /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
     ///
-    /// - **Since:** Linux 6.7
     /// - **Result:** how many were woken; -EINVAL where `mask` is 0, or the flags have no size that
     ///   the kernel takes
     /// - **Memory:** `futex` until *completion*
-    FutexWake = IORING_OP_FUTEX_WAKE,
+    FutexWake = "IORING_OP_FUTEX_WAKE" since "6.7",
     new(
         futex: *const u32 => addr, val: u64 => futex_val,
         mask: u64 => futex_mask, futex_flags: FutexFlags => futex_flags
     )
-}
 
-opcode! {
     /// Waits while each of several futexes has its value, like [`futex_waitv(2)`].
     ///
     /// [`futex_waitv(2)`]: https://docs.kernel.org/userspace-api/futex2.html
     ///
-    /// - **Since:** Linux 6.7
     /// - **Result:** the index of one that was woken; -EAGAIN where one has not its value
     /// - **Memory:** the `futexv` array and the futexes until *completion*
-    FutexWaitV = IORING_OP_FUTEX_WAITV,
+    FutexWaitV = "IORING_OP_FUTEX_WAITV" since "6.7",
     new(futexv: *const Waiter => addr, nr_futex: u32 => len)
 }
 

@@ -5,7 +5,7 @@
 //! Building one is safe. Pushing it is not: see [the contract](crate::squeue#the-contract).
 //!
 //! A builder's `CODE` is the operation's number. Whether the kernel has it, the kernel's
-//! [`Probe`](crate::Probe) says; *since* here is for orientation, as distributions carry things to
+//! [`Probe`](crate::Probe) says; the kernel's name and *since* here are for orientation, as distributions carry things to
 //! older kernels. An option that a kernel does not know is -EINVAL there, unless its documentation
 //! says otherwise.
 //!
@@ -107,27 +107,69 @@ pub use rw::*;
 pub use slot::*;
 pub use timeout::*;
 
-/// One row: the operation, what it needs, what it may have, and for each the setter of
+/// The operations of a topic, a row each: the kernel's name, since when it has the operation, and how
+/// an [`operation!`] is built.
+macro_rules! operations {
+    ($(
+        $(#[doc = $doc:literal])*
+        $(#[doc(alias = $alias:literal)])*
+        $Name:ident = $kernel:literal since $since:literal,
+        $form:ident $needed:tt $({ $($options:tt)* })?
+    )*) => {
+        $($crate::opcode::operation! {
+            [
+                $(#[doc = $doc])*
+                #[doc = concat!("- **Kernel:** `", $kernel, "`, since Linux ", $since)]
+                $(#[doc(alias = $alias)])*
+                #[doc(alias = $kernel)]
+            ]
+            $Name = $kernel,
+            $form $needed $({ $($options)* })?
+        })*
+
+        /// What the tests go through.
+        #[cfg(test)]
+        pub(in crate::opcode) const ROWS: &[$crate::opcode::tests::Row] =
+            &[$($crate::opcode::tests::Row {
+                name: stringify!($Name),
+                code: $Name::CODE,
+                kernel: $kernel,
+                since: $since,
+                doc: &[$($doc),*],
+            }),*];
+    };
+}
+use operations;
+
+/// One operation: what it needs, what it may have, and for each the setter of
 /// [`Sqe`](crate::squeue::Sqe) that knows where it goes.
 ///
-/// A builder is its half-filled entry, so that nothing is stored twice.
-macro_rules! opcode {
-    (
-        $(#[$doc:meta])*
-        $Name:ident = $code:expr,
-        new($($arg:ident: $Arg:ty => $put:ident),* $(; $($fix:ident($value:expr)),*)?)
-        $({ $($(#[$opt_doc:meta])* $opt:ident: $Opt:ty => $opt_put:ident,)* })?
-    ) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+/// A builder is its half-filled entry, so that nothing is stored twice. With `struct`, it is only
+/// the type, and its methods are written by hand.
+macro_rules! operation {
+    ([$($attribute:tt)*] $Name:ident = $kernel:literal, struct($($Field:ty),*)) => {
+        $($attribute)*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[must_use = "an operation does nothing until its entry is pushed"]
-        pub struct $Name($crate::squeue::Entry);
+        pub struct $Name($($Field),*);
 
         impl $Name {
             /// The operation's number, to look for in the kernel's
             /// [`Probe`]($crate::Probe).
-            pub const CODE: u8 = $code as u8;
+            pub const CODE: u8 = $crate::sys::op_code($kernel);
+        }
+    };
 
+    (
+        [$($attribute:tt)*] $Name:ident = $kernel:literal,
+        new($($arg:ident: $Arg:ty => $put:ident),* $(; $($fix:ident($value:expr)),*)?)
+        $({ $($(#[$opt_doc:meta])* $opt:ident: $Opt:ty => $opt_put:ident,)* })?
+    ) => {
+        $crate::opcode::operation! {
+            [$($attribute)*] $Name = $kernel, struct($crate::squeue::Entry)
+        }
+
+        impl $Name {
             /// The operation with what it cannot do without.
             #[allow(clippy::new_without_default, reason = "NOP alone needs nothing")]
             #[inline]
@@ -159,76 +201,7 @@ macro_rules! opcode {
         }
     };
 }
-use opcode;
-
-/// The kernel's names of the operations, without the `IORING_OP_` before them, by number.
-pub const NAMES: &[&str] = &[
-    "NOP",
-    "READV",
-    "WRITEV",
-    "FSYNC",
-    "READ_FIXED",
-    "WRITE_FIXED",
-    "POLL_ADD",
-    "POLL_REMOVE",
-    "SYNC_FILE_RANGE",
-    "SENDMSG",
-    "RECVMSG",
-    "TIMEOUT",
-    "TIMEOUT_REMOVE",
-    "ACCEPT",
-    "ASYNC_CANCEL",
-    "LINK_TIMEOUT",
-    "CONNECT",
-    "FALLOCATE",
-    "OPENAT",
-    "CLOSE",
-    "FILES_UPDATE",
-    "STATX",
-    "READ",
-    "WRITE",
-    "FADVISE",
-    "MADVISE",
-    "SEND",
-    "RECV",
-    "OPENAT2",
-    "EPOLL_CTL",
-    "SPLICE",
-    "PROVIDE_BUFFERS",
-    "REMOVE_BUFFERS",
-    "TEE",
-    "SHUTDOWN",
-    "RENAMEAT",
-    "UNLINKAT",
-    "MKDIRAT",
-    "SYMLINKAT",
-    "LINKAT",
-    "MSG_RING",
-    "FSETXATTR",
-    "SETXATTR",
-    "FGETXATTR",
-    "GETXATTR",
-    "SOCKET",
-    "URING_CMD",
-    "SEND_ZC",
-    "SENDMSG_ZC",
-    "READ_MULTISHOT",
-    "WAITID",
-    "FUTEX_WAIT",
-    "FUTEX_WAKE",
-    "FUTEX_WAITV",
-    "FIXED_FD_INSTALL",
-    "FTRUNCATE",
-    "BIND",
-    "LISTEN",
-    "RECV_ZC",
-    "EPOLL_WAIT",
-    "READV_FIXED",
-    "WRITEV_FIXED",
-    "PIPE",
-    "NOP128",
-    "URING_CMD128",
-];
+use operation;
 
 #[cfg(test)]
 mod tests;

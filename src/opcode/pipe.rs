@@ -1,17 +1,15 @@
 //! Pipes: making them, moving what is in them.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{DestinationSlot, PipeFlags, RawFd, SpliceFlags, Target};
 
-opcode! {
+operations! {
     /// Moves data between two files, one of which is a pipe, like [`splice(2)`].
     ///
     /// [`splice(2)`]: https://man7.org/linux/man-pages/man2/splice.2.html
     ///
-    /// - **Since:** Linux 5.7
     /// - **Result:** bytes moved, which may be fewer than `len`; 0 at the end of the input
-    Splice = IORING_OP_SPLICE,
+    Splice = "IORING_OP_SPLICE" since "5.7",
     new(
         fd_in: impl Target => splice_in, off_in: i64 => off_in,
         fd_out: impl Target => fd, off_out: i64 => off_out, len: u32 => len
@@ -21,33 +19,27 @@ opcode! {
         /// is to be used.
         flags: SpliceFlags => splice_flags,
     }
-}
 
-opcode! {
     /// Copies data from one pipe to another, and leaves it in the first, like [`tee(2)`].
     ///
     /// [`tee(2)`]: https://man7.org/linux/man-pages/man2/tee.2.html
     ///
-    /// - **Since:** Linux 5.8
     /// - **Result:** bytes copied, which may be fewer than `len`; 0 at the end of the input
-    Tee = IORING_OP_TEE,
+    Tee = "IORING_OP_TEE" since "5.8",
     new(fd_in: impl Target => splice_in, fd_out: impl Target => fd, len: u32 => len)
     {
         /// Flags of this copy.
         flags: SpliceFlags => splice_flags,
     }
-}
 
-opcode! {
     /// Makes a pipe, like [`pipe2(2)`].
     ///
     /// [`pipe2(2)`]: https://man7.org/linux/man-pages/man2/pipe.2.html
     ///
-    /// - **Since:** Linux 6.16
     /// - **Result:** 0; `fds` has the descriptors, or the slots: to read from, to write to. (Of a
     ///   chosen slot, some kernels write 0.)
     /// - **Memory:** two descriptors at `fds` until *completion*
-    Pipe = IORING_OP_PIPE,
+    Pipe = "IORING_OP_PIPE" since "6.16",
     new(fds: *mut RawFd => addr)
     {
         /// How both ends are.

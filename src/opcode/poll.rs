@@ -1,10 +1,9 @@
 //! Readiness.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{Descriptor, EpollEvent, EpollOp, PollFlags, Target};
 
-opcode! {
+operations! {
     /// Completes when a file is ready, like [`poll(2)`] on one.
     ///
     /// [`ERR`](PollFlags::ERR), [`HUP`](PollFlags::HUP) and [`RDHUP`](PollFlags::RDHUP) complete it
@@ -12,11 +11,10 @@ opcode! {
     ///
     /// [`poll(2)`]: https://man7.org/linux/man-pages/man2/poll.2.html
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** what it is ready for ([`to_poll_flags`](crate::cqueue::Entry::to_poll_flags))
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last, with
     ///   [`multi`](Self::multi)
-    PollAdd = IORING_OP_POLL_ADD,
+    PollAdd = "IORING_OP_POLL_ADD" since "5.1",
     new(fd: impl Target => fd, flags: PollFlags => poll_mask)
     {
         /// Complete again and again. It can stop by itself. Since Linux 5.13.
@@ -25,26 +23,19 @@ opcode! {
         /// kernel's header since Linux 6.0, but -EINVAL up to 7.3 at least.
         level: bool => poll_level,
     }
-}
 
-opcode! {
     /// Ends a [`PollAdd`], by its user data.
     ///
     /// The poll completes with -ECANCELED.
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
-    PollRemove = IORING_OP_POLL_REMOVE,
+    PollRemove = "IORING_OP_POLL_REMOVE" since "5.1",
     new(user_data: u64 => target_user_data; no_fd(()))
-}
 
-opcode! {
     /// Changes a [`PollAdd`], by its user data: what it waits for, its user data, or both.
     ///
-    /// - **Since:** Linux 5.13
     /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
-    #[doc(alias = "IORING_OP_POLL_REMOVE")]
-    PollUpdate = IORING_OP_POLL_REMOVE,
+    PollUpdate = "IORING_OP_POLL_REMOVE" since "5.13",
     new(user_data: u64 => target_user_data; no_fd(()))
     {
         /// What to wait for instead.
@@ -56,32 +47,26 @@ opcode! {
         /// does not.
         multi: bool => poll_multi,
     }
-}
 
-opcode! {
     /// Tells an epoll what to watch, like [`epoll_ctl(2)`].
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** 0
     /// - **Memory:** `ev` until *submit*; null for [`EpollOp::DEL`]
-    EpollCtl = IORING_OP_EPOLL_CTL,
+    EpollCtl = "IORING_OP_EPOLL_CTL" since "5.6",
     new(
         epfd: impl Descriptor => dirfd, fd: impl Descriptor => epoll_target,
         op: EpollOp => epoll_op, ev: *const EpollEvent => addr
     )
-}
 
-opcode! {
     /// Takes what an epoll has found, like [`epoll_wait(2)`].
     ///
     /// [`epoll_wait(2)`]: https://man7.org/linux/man-pages/man2/epoll_wait.2.html
     ///
-    /// - **Since:** Linux 6.15
     /// - **Result:** how many events were written
     /// - **Memory:** `events`, room for `max_events` of them, until *completion*
-    EpollWait = IORING_OP_EPOLL_WAIT,
+    EpollWait = "IORING_OP_EPOLL_WAIT" since "6.15",
     new(fd: impl Target => fd, events: *mut EpollEvent => addr, max_events: u32 => len)
 }
 

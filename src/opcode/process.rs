@@ -1,19 +1,17 @@
 //! Processes.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{IdType, SigInfo, WaitIdOptions};
 
-opcode! {
+operations! {
     /// Waits for a child process, like [`waitid(2)`].
     ///
     /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
     ///
-    /// - **Since:** Linux 6.7
     /// - **Result:** 0, and `infop` is filled; -ECHILD where there is no such child, and `infop` tells
     ///   nothing, whatever is in it
     /// - **Memory:** `infop` until *completion*
-    WaitId = IORING_OP_WAITID,
+    WaitId = "IORING_OP_WAITID" since "6.7",
     new(idtype: IdType => idtype, id: u32 => id, options: WaitIdOptions => waitid_options)
     {
         /// Where to tell what became of the child; nowhere if not given.

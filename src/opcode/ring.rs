@@ -1,19 +1,17 @@
 //! Rings: doing nothing, cancelling, sending messages.
 
-use super::opcode;
+use super::operations;
 use crate::squeue::Entry128;
 use crate::sys::io_uring_msg_ring_flags::{IORING_MSG_DATA, IORING_MSG_SEND_FD};
-use crate::sys::{IORING_OP_NOP128, io_uring_op::*};
 use crate::types::{CancelBuilder, Descriptor, DestinationSlot, Fixed, MsgRingFlags, Target};
 
-opcode! {
+operations! {
     /// Does nothing: a full round trip, for measuring and for waking a waiter.
     ///
     /// Its options are for tests: they make it fail where another operation would.
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** 0, or what was asked for
-    Nop = IORING_OP_NOP,
+    Nop = "IORING_OP_NOP" since "5.1",
     new(; no_fd(()))
     {
         /// Complete with this result. Since Linux 6.10.
@@ -30,23 +28,76 @@ opcode! {
         /// others. Since Linux 6.18.
         big_cqe: [u64; 2] => nop_big_cqe,
     }
+
+    /// Does nothing, in an entry of 128 bytes.
+    ///
+    /// `Nop128::from` gives it the options of a [`Nop`].
+    ///
+    /// - **Result:** 0, or what was asked for
+    /// - **Needs:** a ring with submissions of 128 bytes, be they [mixed](crate::squeue::Mixed)
+    Nop128 = "IORING_OP_NOP128" since "6.19",
+    struct(Nop)
+
+    /// Cancels the request with this user data.
+    ///
+    /// The request still posts its own completion: -ECANCELED if the cancellation was in time, its
+    /// ordinary result if not. An operation that makes a descriptor may have made it all the same.
+    ///
+    /// - **Result:** 0 if the request was found and cancelled; -ENOENT if there is none; -EALREADY
+    ///   if it is under way, and may end on its own or not at all until what it waits for comes.
+    ///   Direct I/O in the block layer is not found, whatever the criteria: -ENOENT does not mean
+    ///   that its memory is free
+    AsyncCancel = "IORING_OP_ASYNC_CANCEL" since "5.5",
+    new(user_data: u64 => target_user_data; no_fd(()))
+
+    /// Cancels what the [`CancelBuilder`] matches.
+    ///
+    /// Each request that it cancels still posts its own completion, as with [`AsyncCancel`].
+    ///
+    /// - **Result:** as with [`AsyncCancel`]; with [`CancelBuilder::all`] or [`CancelBuilder::any`],
+    ///   how many were found, and 0 is not an error
+    AsyncCancel2 = "IORING_OP_ASYNC_CANCEL" since "5.19; -EINVAL before, except for [`CancelBuilder::user_data`]",
+    new(builder: CancelBuilder => cancel)
+
+    /// Posts a completion on another ring.
+    ///
+    /// There it has `result` and `user_data`, and the flags `user_flags` where they are given.
+    ///
+    /// - **Result:** 0; -EBADFD where the other ring is disabled or no ring. If its completion queue
+    ///   is full, the message waits in the kernel as other completions do
+    ///   ([`cq_overflow`](crate::SubmissionQueue::cq_overflow)), and the result is 0. -EOVERFLOW
+    ///   where there is no memory for that
+    #[doc(alias = "IORING_MSG_DATA")]
+    MsgRingData = "IORING_OP_MSG_RING" since "5.18",
+    new(
+        ring_fd: impl Descriptor => dirfd, result: i32 => result,
+        user_data: u64 => off, user_flags: Option<u32> => user_flags;
+        msg_ring_command(IORING_MSG_DATA)
+    )
+    {
+        /// Flags of this message; given flags are since Linux 6.3.
+        opcode_flags: MsgRingFlags => msg_ring_flags,
+    }
+
+    /// Puts the file of a registered slot into a slot of another ring, and posts a completion there.
+    ///
+    /// - **Result:** 0, or the slot where any would do; the same on the other ring; -EBADF where
+    ///   `fixed_slot_src` is empty; -EOVERFLOW and -EBADFD as with [`MsgRingData`]
+    /// - **Needs:** a [registered file table](crate::Submitter::register_files) on both rings
+    #[doc(alias = "IORING_MSG_SEND_FD")]
+    MsgRingSendFd = "IORING_OP_MSG_RING" since "6.0",
+    new(
+        ring_fd: impl Descriptor => dirfd, fixed_slot_src: Fixed => source_slot,
+        dest_slot_index: DestinationSlot => dest_slot, user_data: u64 => off;
+        msg_ring_command(IORING_MSG_SEND_FD)
+    )
+    {
+        /// Flags of this message.
+        opcode_flags: MsgRingFlags => msg_ring_flags,
+    }
 }
 
-/// Does nothing, in an entry of 128 bytes.
-///
-/// `Nop128::from` gives it the options of a [`Nop`].
-///
-/// - **Since:** Linux 6.19
-/// - **Result:** 0, or what was asked for
-/// - **Needs:** a ring with submissions of 128 bytes, be they [mixed](crate::squeue::Mixed)
-#[derive(Clone, Copy, Debug)]
-#[must_use = "an operation does nothing until its entry is pushed"]
-pub struct Nop128(Nop);
-
 impl Nop128 {
-    /// The operation's number, to look for in the kernel's [`Probe`](crate::Probe).
-    pub const CODE: u8 = IORING_OP_NOP128;
-
     /// The operation.
     #[allow(clippy::new_without_default, reason = "as the other operations")]
     #[inline]
@@ -66,79 +117,6 @@ impl From<Nop> for Nop128 {
     fn from(mut nop: Nop) -> Self {
         nop.0.as_raw_mut().opcode = Self::CODE;
         Self(nop)
-    }
-}
-
-opcode! {
-    /// Cancels the request with this user data.
-    ///
-    /// The request still posts its own completion: -ECANCELED if the cancellation was in time, its
-    /// ordinary result if not. An operation that makes a descriptor may have made it all the same.
-    ///
-    /// - **Since:** Linux 5.5
-    /// - **Result:** 0 if the request was found and cancelled; -ENOENT if there is none; -EALREADY
-    ///   if it is under way, and may end on its own or not at all until what it waits for comes.
-    ///   Direct I/O in the block layer is not found, whatever the criteria: -ENOENT does not mean
-    ///   that its memory is free
-    AsyncCancel = IORING_OP_ASYNC_CANCEL,
-    new(user_data: u64 => target_user_data; no_fd(()))
-}
-
-opcode! {
-    /// Cancels what the [`CancelBuilder`] matches.
-    ///
-    /// Each request that it cancels still posts its own completion, as with [`AsyncCancel`].
-    ///
-    /// - **Since:** Linux 5.19; -EINVAL before, except for [`CancelBuilder::user_data`]
-    /// - **Result:** as with [`AsyncCancel`]; with [`CancelBuilder::all`] or [`CancelBuilder::any`],
-    ///   how many were found, and 0 is not an error
-    #[doc(alias = "IORING_OP_ASYNC_CANCEL")]
-    AsyncCancel2 = IORING_OP_ASYNC_CANCEL,
-    new(builder: CancelBuilder => cancel)
-}
-
-opcode! {
-    /// Posts a completion on another ring.
-    ///
-    /// There it has `result` and `user_data`, and the flags `user_flags` where they are given.
-    ///
-    /// - **Since:** Linux 5.18
-    /// - **Result:** 0; -EBADFD where the other ring is disabled or no ring. If its completion queue
-    ///   is full, the message waits in the kernel as other completions do
-    ///   ([`cq_overflow`](crate::SubmissionQueue::cq_overflow)), and the result is 0. -EOVERFLOW
-    ///   where there is no memory for that
-    #[doc(alias = "IORING_OP_MSG_RING")]
-    #[doc(alias = "IORING_MSG_DATA")]
-    MsgRingData = IORING_OP_MSG_RING,
-    new(
-        ring_fd: impl Descriptor => dirfd, result: i32 => result,
-        user_data: u64 => off, user_flags: Option<u32> => user_flags;
-        msg_ring_command(IORING_MSG_DATA)
-    )
-    {
-        /// Flags of this message; given flags are since Linux 6.3.
-        opcode_flags: MsgRingFlags => msg_ring_flags,
-    }
-}
-
-opcode! {
-    /// Puts the file of a registered slot into a slot of another ring, and posts a completion there.
-    ///
-    /// - **Since:** Linux 6.0
-    /// - **Result:** 0, or the slot where any would do; the same on the other ring; -EBADF where
-    ///   `fixed_slot_src` is empty; -EOVERFLOW and -EBADFD as with [`MsgRingData`]
-    /// - **Needs:** a [registered file table](crate::Submitter::register_files) on both rings
-    #[doc(alias = "IORING_OP_MSG_RING")]
-    #[doc(alias = "IORING_MSG_SEND_FD")]
-    MsgRingSendFd = IORING_OP_MSG_RING,
-    new(
-        ring_fd: impl Descriptor => dirfd, fixed_slot_src: Fixed => source_slot,
-        dest_slot_index: DestinationSlot => dest_slot, user_data: u64 => off;
-        msg_ring_command(IORING_MSG_SEND_FD)
-    )
-    {
-        /// Flags of this message.
-        opcode_flags: MsgRingFlags => msg_ring_flags,
     }
 }
 

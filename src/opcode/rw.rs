@@ -1,20 +1,18 @@
 //! Reading and writing.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{AttrPi, RwFlags, Target, iovec};
 
-opcode! {
+operations! {
     /// Reads into a buffer at a file offset, like [`pread(2)`].
     ///
     /// [`pread(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** bytes read, which may be fewer than `len` (at most 2 GiB less a page); 0 at
     ///   the end of the file; with a provided buffer, -ENOBUFS where the group is empty
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
     /// - **Memory:** `buf` until *completion*
-    Read = IORING_OP_READ,
+    Read = "IORING_OP_READ" since "5.6",
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len)
     {
         /// Where in the file to start, 0 if not given;
@@ -33,17 +31,14 @@ opcode! {
         /// [`AttrPi`] itself must live until *submit*. Since Linux 6.14.
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Writes a buffer at a file offset, like [`pwrite(2)`].
     ///
     /// [`pwrite(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** bytes written, which may be fewer than `len` (at most 2 GiB less a page)
     /// - **Memory:** `buf` until *completion*
-    Write = IORING_OP_WRITE,
+    Write = "IORING_OP_WRITE" since "5.6",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
         /// Where in the file to start, as with [`Read::offset`].
@@ -57,18 +52,15 @@ opcode! {
         /// Write protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Reads into several buffers at a file offset, like [`preadv2(2)`].
     ///
     /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** bytes read, which may be fewer than there is room for; 0 at the end of the file
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    Readv = IORING_OP_READV,
+    Readv = "IORING_OP_READV" since "5.1",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
     {
         /// Where in the file to start, as with [`Read::offset`].
@@ -84,17 +76,14 @@ opcode! {
         /// Read protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Writes several buffers at a file offset, like [`pwritev2(2)`].
     ///
     /// [`pwritev2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** bytes written, which may be fewer than were given
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    Writev = IORING_OP_WRITEV,
+    Writev = "IORING_OP_WRITEV" since "5.1",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
     {
         /// Where in the file to start, as with [`Read::offset`].
@@ -108,20 +97,17 @@ opcode! {
         /// Write protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Reads into a registered buffer at a file offset, like [`pread(2)`].
     ///
     /// [`pread(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** bytes read, as with [`Read`]; -EFAULT where there is no such buffer, or `buf`
     ///   and `len` leave it
     /// - **Memory:** `buf` until *completion*
     /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that `buf` and `len`
     ///   lie in
-    ReadFixed = IORING_OP_READ_FIXED,
+    ReadFixed = "IORING_OP_READ_FIXED" since "5.1",
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
         /// Where in the file to start, as with [`Read::offset`].
@@ -133,20 +119,17 @@ opcode! {
         /// Read protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Writes from a registered buffer at a file offset, like [`pwrite(2)`].
     ///
     /// [`pwrite(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Since:** Linux 5.1
     /// - **Result:** bytes written, as with [`Write`]; -EFAULT where there is no such buffer, or
     ///   `buf` and `len` leave it
     /// - **Memory:** `buf` until *completion*
     /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that `buf` and `len`
     ///   lie in
-    WriteFixed = IORING_OP_WRITE_FIXED,
+    WriteFixed = "IORING_OP_WRITE_FIXED" since "5.1",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
         /// Where in the file to start, as with [`Read::offset`].
@@ -160,19 +143,16 @@ opcode! {
         /// Write protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Reads into several parts of a registered buffer at a file offset, like [`preadv2(2)`].
     ///
     /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Since:** Linux 6.15
     /// - **Result:** bytes read, as with [`Readv`]; -EFAULT where there is no such buffer, or a part
     ///   leaves it
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
     /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that all parts lie in
-    ReadvFixed = IORING_OP_READV_FIXED,
+    ReadvFixed = "IORING_OP_READV_FIXED" since "6.15",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
         /// Where in the file to start, as with [`Read::offset`].
@@ -184,19 +164,16 @@ opcode! {
         /// Read protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Writes several parts of a registered buffer at a file offset, like [`pwritev2(2)`].
     ///
     /// [`pwritev2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Since:** Linux 6.15
     /// - **Result:** bytes written, as with [`Writev`]; -EFAULT where there is no such buffer, or a
     ///   part leaves it
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
     /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that all parts lie in
-    WritevFixed = IORING_OP_WRITEV_FIXED,
+    WritevFixed = "IORING_OP_WRITEV_FIXED" since "6.15",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
         /// Where in the file to start, as with [`Read::offset`].
@@ -210,23 +187,19 @@ opcode! {
         /// Write protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
-}
 
-opcode! {
     /// Reads whenever there is something, like [`read(2)`], each time into a provided buffer.
     ///
     /// `len` is 0, and the buffer's length counts: kernels so far answer -EINVAL to any other.
     ///
     /// [`read(2)`]: https://man7.org/linux/man-pages/man2/read.2.html
     ///
-    /// - **Since:** Linux 6.7
     /// - **Result:** bytes read, for each completion; 0 at the end; -ENOBUFS where the group is
     ///   empty; -EBADFD for files that cannot be polled, such as regular files
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last,
     ///   [`buffer_select`](crate::cqueue::Entry::buffer_select)
     /// - **Needs:** a group of provided buffers
-    #[doc(alias = "IORING_OP_READ_MULTISHOT")]
-    ReadMulti = IORING_OP_READ_MULTISHOT,
+    ReadMulti = "IORING_OP_READ_MULTISHOT" since "6.7",
     new(fd: impl Target => fd, len: u32 => len, buf_group: u16 => select_buffer)
     {
         /// Where in the file to start, as with [`Read::offset`].

@@ -1,20 +1,18 @@
 //! Registered files.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{Fixed, FixedFdFlags, RawFd};
 
-opcode! {
+operations! {
     /// Puts descriptors into slots of the registered file table.
     ///
     /// -1 empties a slot, [`SKIP_FILE`](crate::types::SKIP_FILE) leaves it as it is.
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** how many slots were seen to, which may be fewer than `len` where one failed;
     ///   -ENXIO where there is no table
     /// - **Memory:** `len` descriptors at `fds` until *completion*
     /// - **Needs:** a [registered file table](crate::Submitter::register_files)
-    FilesUpdate = IORING_OP_FILES_UPDATE,
+    FilesUpdate = "IORING_OP_FILES_UPDATE" since "5.6",
     new(fds: *const RawFd => addr, len: u32 => len; no_fd(()))
     {
         /// The first slot, 0 if not given.
@@ -23,14 +21,11 @@ opcode! {
         /// replaced by the slots that they went to. Since Linux 5.19.
         allocate: *mut RawFd => update_auto,
     }
-}
 
-opcode! {
     /// Makes a descriptor of a registered slot, which keeps its file.
     ///
-    /// - **Since:** Linux 6.8
     /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd))
-    FixedFdInstall = IORING_OP_FIXED_FD_INSTALL,
+    FixedFdInstall = "IORING_OP_FIXED_FD_INSTALL" since "6.8",
     new(fd: Fixed => fd, file_flags: FixedFdFlags => install_flags)
 }
 

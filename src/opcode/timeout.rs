@@ -1,18 +1,16 @@
 //! Timeouts.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{TimeoutFlags, Timespec};
 
-opcode! {
+operations! {
     /// Completes when the time is up, or when enough else has completed.
     ///
-    /// - **Since:** Linux 5.4
     /// - **Result:** -ETIME when the time was up; 0 when the count was reached; -ECANCELED when it
     ///   was removed. -ETIME severs a chain of links unless [`TimeoutFlags::ETIME_SUCCESS`] is set
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) with [`TimeoutFlags::MULTISHOT`]
     /// - **Memory:** `timespec` until *submit*
-    Timeout = IORING_OP_TIMEOUT,
+    Timeout = "IORING_OP_TIMEOUT" since "5.4",
     new(timespec: *const Timespec => addr; len(1), no_fd(()))
     {
         /// Complete early, with 0, when this many other requests submitted after it have
@@ -25,27 +23,20 @@ opcode! {
         /// Since Linux 7.1.
         immediate: u64 => immediate,
     }
-}
 
-opcode! {
     /// Ends a [`Timeout`], by its user data.
     ///
     /// The timeout completes with -ECANCELED.
     ///
-    /// - **Since:** Linux 5.5
     /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
-    TimeoutRemove = IORING_OP_TIMEOUT_REMOVE,
+    TimeoutRemove = "IORING_OP_TIMEOUT_REMOVE" since "5.5",
     new(user_data: u64 => target_user_data; no_fd(()))
-}
 
-opcode! {
     /// Changes the time of a [`Timeout`] or a [`LinkTimeout`], by its user data.
     ///
-    /// - **Since:** Linux 5.11
     /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
     /// - **Memory:** `timespec` until *submit*
-    #[doc(alias = "IORING_OP_TIMEOUT_REMOVE")]
-    TimeoutUpdate = IORING_OP_TIMEOUT_REMOVE,
+    TimeoutUpdate = "IORING_OP_TIMEOUT_REMOVE" since "5.11",
     new(
         user_data: u64 => target_user_data, timespec: *const Timespec => addr2;
         timeout_flags(TimeoutFlags::UPDATE), no_fd(())
@@ -58,9 +49,7 @@ opcode! {
         /// null. Since Linux 7.1.
         immediate: u64 => immediate_update,
     }
-}
 
-opcode! {
     /// Cancels the operation that it is linked behind, if that takes too long.
     ///
     /// It directly follows the operation, which has
@@ -68,10 +57,9 @@ opcode! {
     /// result and the timeout with -ECANCELED, or the operation with -ECANCELED (or -EINTR, where
     /// it was running) and the timeout with -ETIME.
     ///
-    /// - **Since:** Linux 5.5
     /// - **Result:** -ETIME when the time was up; -ECANCELED when the operation was done before
     /// - **Memory:** `timespec` until *submit*
-    LinkTimeout = IORING_OP_LINK_TIMEOUT,
+    LinkTimeout = "IORING_OP_LINK_TIMEOUT" since "5.5",
     new(timespec: *const Timespec => addr; len(1), no_fd(()))
     {
         /// Which clock, and whether the time is a point on it.

@@ -4,9 +4,11 @@
 //! integers. Which of a word's meanings applies is up to the operation, so each meaning has a
 //! setter of its own name here, and a row of [`opcode`](crate::opcode) only says which to call.
 
+use core::fmt;
+
 use bitflags::bitflags;
 
-use crate::sys::{io_uring_sqe_flags_bit::*, iosqe};
+use crate::sys::{io_uring_sqe_flags_bit::*, iosqe, op_name};
 
 /// The 64 bytes of `struct io_uring_sqe`, flat.
 ///
@@ -14,7 +16,9 @@ use crate::sys::{io_uring_sqe_flags_bit::*, iosqe};
 /// field's documentation lists them. All of them are public: what no builder of
 /// [`opcode`](crate::opcode) can express is written here and turned into an entry with
 /// [`Entry::from_raw`](crate::squeue::Entry::from_raw).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// `Debug` prints the operation and the flags by name, and leaves out most fields that are zero.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Sqe {
     /// What to do: an `IORING_OP_*` number.
@@ -67,6 +71,30 @@ impl Sqe {
         addr3: 0,
         pad2: 0,
     };
+}
+
+impl fmt::Debug for Sqe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Sqe");
+        match op_name(self.opcode) {
+            Some(name) => fields.field("opcode", &format_args!("{name}")),
+            None => fields.field("opcode", &self.opcode),
+        };
+        let flags = Flags::from_bits_retain(self.flags);
+        fields.field("flags", &flags).field("fd", &self.fd).field("user_data", &self.user_data);
+        macro_rules! unless_zero {
+            ($($field:ident: $format:literal)*) => { $(
+                if self.$field != 0 {
+                    fields.field(stringify!($field), &format_args!($format, self.$field));
+                }
+            )* };
+        }
+        unless_zero! {
+            ioprio: "{:#x}" off: "{}" addr: "{:#x}" len: "{}" op_flags: "{:#x}" buf_index: "{}"
+            personality: "{}" file_index: "{}" addr3: "{:#x}" pad2: "{:#x}"
+        }
+        fields.finish()
+    }
 }
 
 bitflags! {
@@ -138,6 +166,25 @@ mod tests {
     use super::*;
     use crate::sys::*;
     use core::mem::offset_of;
+    use std::format;
+
+    #[test]
+    fn debug_names_the_operation_and_its_flags() {
+        let read = Sqe { opcode: 22, flags: 1 << 2 | 1, fd: 3, addr: 0x1000, len: 64, ..Sqe::ZERO };
+        let text = "Sqe { opcode: IORING_OP_READ, flags: Flags(FIXED_FILE | IO_LINK), fd: 3, \
+            user_data: 0, addr: 0x1000, len: 64 }";
+        assert_eq!(format!("{read:?}"), text);
+    }
+
+    /// Numbers that are newer than this crate print as numbers.
+    #[test]
+    fn all_ones_print() {
+        // SAFETY: nothing but integers, for which every byte is valid.
+        let ones: Sqe = unsafe { core::mem::transmute([0xff_u8; 64]) };
+        let text = format!("{ones:?}");
+        assert!(text.contains("opcode: 255, flags: Flags(FIXED_FILE | "), "{text}");
+        assert!(text.contains("SKIP_SUCCESS | 0x80), fd: -1, "), "{text}");
+    }
 
     #[test]
     fn layout_is_the_kernels() {

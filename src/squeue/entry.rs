@@ -1,16 +1,18 @@
 //! The entries: 64 and 128 bytes.
 
+use core::fmt;
+
 use crate::sqe::{Flags, Sqe};
 
 /// A submission of 64 bytes, `struct io_uring_sqe`, as the builders of [`opcode`](crate::opcode) make it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Entry(Sqe);
 
 /// A submission of 128 bytes: an [`Entry`] and 64 more bytes, which only commands use. Since Linux
 /// 5.19 (`IORING_SETUP_SQE128`), beside entries of 64 bytes since 6.19
 /// ([`Mixed`](super::Mixed)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Entry128(Entry, [u8; 64]);
 
@@ -48,6 +50,23 @@ impl From<Entry> for Entry128 {
     #[inline]
     fn from(entry: Entry) -> Self {
         Self(entry, [0; 64])
+    }
+}
+
+impl Default for Entry128 {
+    fn default() -> Self {
+        Entry::default().into()
+    }
+}
+
+impl fmt::Debug for Entry128 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_tuple("Entry128");
+        fields.field(&self.0.0);
+        if self.1 != [0; 64] {
+            fields.field(&self.1);
+        }
+        fields.finish()
     }
 }
 
@@ -128,4 +147,19 @@ macro_rules! common {
 common! {
     Entry: 0;
     Entry128: 0.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn debug_shows_the_second_half_where_there_is_one() {
+        let plain = Entry128::default();
+        assert!(format!("{plain:?}").starts_with("Entry128(Sqe { opcode: IORING_OP_NOP, "));
+        assert!(format!("{plain:?}").ends_with("user_data: 0 })"));
+        let full = Entry128::from_raw(Sqe::ZERO, [7; 64]);
+        assert!(format!("{full:?}").contains("}, [7, 7, "));
+    }
 }

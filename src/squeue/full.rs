@@ -3,7 +3,7 @@
 use core::fmt;
 
 /// Nothing was pushed: there is no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PushError {
     /// The submission queue is full.

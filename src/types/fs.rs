@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 /// [`openat2(2)`]: https://man7.org/linux/man-pages/man2/openat2.2.html
 ///
 /// On 32-bit targets `O_LARGEFILE` is added, as with [`OpenAt::flags`](crate::opcode::OpenAt::flags).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct OpenHow {
     flags: u64,

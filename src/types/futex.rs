@@ -38,7 +38,7 @@ bitflags! {
 /// [`futex(2)`].
 ///
 /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct FutexWaitV {
     val: u64,

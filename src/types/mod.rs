@@ -47,7 +47,7 @@ use crate::sqe::Flags;
 ///
 /// It must stay open until the kernel has taken the entry; for entries later in a chain of links,
 /// until the chain has come to them. [`BorrowedFd`] and `&OwnedFd` are taken in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Fd(pub RawFd);
 
@@ -57,7 +57,7 @@ impl Fd {
 }
 
 /// A slot of the ring's table of registered files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Fixed(pub u32);
 

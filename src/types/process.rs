@@ -51,7 +51,7 @@ bitflags! {
 /// [`waitid(2)`] fills it.
 ///
 /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C, align(8))]
 pub struct SigInfo {
     words: [u32; 32],

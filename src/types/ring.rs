@@ -185,7 +185,7 @@ bitflags! {
 /// CancelBuilder::fd(Fd(3)).and_op(opcode::PollAdd::CODE).all(); // all polls of this descriptor
 /// CancelBuilder::any(); // whatever is in flight
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CancelBuilder {
     pub(crate) flags: AsyncCancelFlags,
     pub(crate) user_data: u64,

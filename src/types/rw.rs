@@ -60,7 +60,7 @@ bitflags! {
 /// keep some: `struct io_uring_attr_pi`. Since Linux 6.14.
 ///
 /// See `attr_pi` of [`Read`](crate::opcode::Read) and its kin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct AttrPi {
     flags: u16,

@@ -67,7 +67,7 @@ impl<'fd> From<BorrowedFd<'fd>> for FileSlot<'fd> {
 /// The operation's result is then 0; -EINVAL where the slot is beyond the table; -ENXIO where there
 /// is no table. Where [any](Self::auto_target) would do, it is the slot; -ENFILE where there is
 /// none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct DestinationSlot {
     /// The slot plus one, or [`Self::AUTO`].

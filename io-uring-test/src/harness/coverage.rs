@@ -5,10 +5,9 @@ use std::fmt;
 use std::io::Write;
 
 use anyhow::bail;
+use rustix_uring::sys::op_name;
 
-use super::kernel::{
-    OPCODES, REGISTER_OPS, RESTRICTED, last_register_op, opcode_name, probe, short,
-};
+use super::kernel::{REGISTER_OPS, RESTRICTED, last_register_op, opcode_name, probe, short};
 use super::need::Need;
 use super::outcome::{Result, State};
 use super::submitted;
@@ -84,19 +83,17 @@ impl Coverage {
 
     fn operations(&self) -> Result<(Vec<Row<'_>>, Vec<Row<'_>>)> {
         let probe = probe()?;
-        let opcode = |&(code, name): &(u32, &'static str)| {
-            let code = code as u8;
-            match probe.is_supported(code) {
-                true => Row::new(name, self.opcodes.get(&code)),
-                false => Row::absent(name, "the probe"),
-            }
+        let opcode = |(code, name): (u8, &'static str)| match probe.is_supported(code) {
+            true => Row::new(name, self.opcodes.get(&code)),
+            false => Row::absent(name, "the probe"),
         };
         let last = last_register_op()?;
         let register_op = |&(op, name): &(u32, &'static str)| match last {
             Some(last) if op > last => Row::absent(name, RESTRICTED),
             _ => Row::new(name, self.register_ops.get(&op)),
         };
-        Ok((OPCODES.iter().map(opcode).collect(), REGISTER_OPS.iter().map(register_op).collect()))
+        let opcodes = (0..).map_while(|code| Some((code, op_name(code)?)));
+        Ok((opcodes.map(opcode).collect(), REGISTER_OPS.iter().map(register_op).collect()))
     }
 }
 

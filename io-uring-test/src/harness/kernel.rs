@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 use anyhow::Context;
 use rustix::io_uring::{IoringRegisterFlags, IoringRegisterOp, io_uring_register_with};
 use rustix::system::uname;
-use rustix_uring::sys::{IORING_OP_NOP128, IORING_OP_URING_CMD128};
-use rustix_uring::sys::{io_uring_op::*, io_uring_register_op::*, *};
+use rustix_uring::sys::{io_uring_register_op::*, *};
 use rustix_uring::{Errno, IoUring, Probe};
 
 use super::outcome::Result;
@@ -24,24 +23,6 @@ const IORING_REGISTER_ZCRX_CTRL: u32 = 36;
 const IORING_REGISTER_BPF_FILTER: u32 = 37;
 
 /// Numbers and names; a number that is missing here prints as a number.
-pub(super) const OPCODES: &[(u32, &str)] = named! {
-    IORING_OP_NOP IORING_OP_READV IORING_OP_WRITEV IORING_OP_FSYNC IORING_OP_READ_FIXED
-    IORING_OP_WRITE_FIXED IORING_OP_POLL_ADD IORING_OP_POLL_REMOVE IORING_OP_SYNC_FILE_RANGE
-    IORING_OP_SENDMSG IORING_OP_RECVMSG IORING_OP_TIMEOUT IORING_OP_TIMEOUT_REMOVE
-    IORING_OP_ACCEPT IORING_OP_ASYNC_CANCEL IORING_OP_LINK_TIMEOUT IORING_OP_CONNECT
-    IORING_OP_FALLOCATE IORING_OP_OPENAT IORING_OP_CLOSE IORING_OP_FILES_UPDATE IORING_OP_STATX
-    IORING_OP_READ IORING_OP_WRITE IORING_OP_FADVISE IORING_OP_MADVISE IORING_OP_SEND
-    IORING_OP_RECV IORING_OP_OPENAT2 IORING_OP_EPOLL_CTL IORING_OP_SPLICE
-    IORING_OP_PROVIDE_BUFFERS IORING_OP_REMOVE_BUFFERS IORING_OP_TEE IORING_OP_SHUTDOWN
-    IORING_OP_RENAMEAT IORING_OP_UNLINKAT IORING_OP_MKDIRAT IORING_OP_SYMLINKAT IORING_OP_LINKAT
-    IORING_OP_MSG_RING IORING_OP_FSETXATTR IORING_OP_SETXATTR IORING_OP_FGETXATTR
-    IORING_OP_GETXATTR IORING_OP_SOCKET IORING_OP_URING_CMD IORING_OP_SEND_ZC
-    IORING_OP_SENDMSG_ZC IORING_OP_READ_MULTISHOT IORING_OP_WAITID IORING_OP_FUTEX_WAIT
-    IORING_OP_FUTEX_WAKE IORING_OP_FUTEX_WAITV IORING_OP_FIXED_FD_INSTALL IORING_OP_FTRUNCATE
-    IORING_OP_BIND IORING_OP_LISTEN IORING_OP_RECV_ZC IORING_OP_EPOLL_WAIT IORING_OP_READV_FIXED
-    IORING_OP_WRITEV_FIXED IORING_OP_PIPE IORING_OP_NOP128 IORING_OP_URING_CMD128
-};
-
 pub(super) const REGISTER_OPS: &[(u32, &str)] = named! {
     IORING_REGISTER_BUFFERS IORING_UNREGISTER_BUFFERS IORING_REGISTER_FILES
     IORING_UNREGISTER_FILES IORING_REGISTER_EVENTFD IORING_UNREGISTER_EVENTFD
@@ -58,23 +39,17 @@ pub(super) const REGISTER_OPS: &[(u32, &str)] = named! {
     IORING_REGISTER_ZCRX_CTRL IORING_REGISTER_BPF_FILTER
 };
 
-fn name(names: &[(u32, &str)], number: u32) -> String {
-    match names.iter().find(|(n, _)| *n == number) {
-        Some((_, name)) => short(name).to_owned(),
-        None => number.to_string(),
-    }
-}
-
 pub(super) fn short(name: &str) -> &str {
     name.trim_start_matches("IORING_")
 }
 
 pub(super) fn opcode_name(code: u8) -> String {
-    name(OPCODES, code.into())
+    op_name(code).map_or_else(|| code.to_string(), |name| short(name).to_owned())
 }
 
 pub(super) fn register_op_name(op: u32) -> String {
-    name(REGISTER_OPS, op)
+    let known = REGISTER_OPS.iter().find(|(number, _)| *number == op);
+    known.map_or_else(|| op.to_string(), |(_, name)| short(name).to_owned())
 }
 
 /// Whether the kernel is a 32-bit one. A 32-bit program may run on `x86_64` or `aarch64`.

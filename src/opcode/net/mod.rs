@@ -1,10 +1,9 @@
 //! Sockets: making and connecting them. Sending and receiving have files of their own.
 
-mod recv;
-mod send;
+pub(super) mod recv;
+pub(super) mod send;
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{
     AcceptFlags, AddressFamily, DestinationSlot, Protocol, Shutdown as How, SocketAddrLen,
     SocketAddrStorage, SocketFlags, SocketType, Target,
@@ -13,15 +12,14 @@ use crate::types::{
 pub use recv::*;
 pub use send::*;
 
-opcode! {
+operations! {
     /// Makes a socket, like [`socket(2)`].
     ///
     /// [`socket(2)`]: https://man7.org/linux/man-pages/man2/socket.2.html
     ///
-    /// - **Since:** Linux 5.19
     /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)); with a slot, as
     ///   [`DestinationSlot`] says
-    Socket = IORING_OP_SOCKET,
+    Socket = "IORING_OP_SOCKET" since "5.19",
     new(
         domain: AddressFamily => domain, socket_type: SocketType => socket_type,
         protocol: Option<Protocol> => protocol
@@ -32,37 +30,28 @@ opcode! {
         /// How the socket is. With a slot, `SOCK_CLOEXEC` is -EINVAL: a slot has nothing to inherit.
         flags: SocketFlags => socket_type_flags,
     }
-}
 
-opcode! {
     /// Gives a socket its address, like [`bind(2)`].
     ///
     /// [`bind(2)`]: https://man7.org/linux/man-pages/man2/bind.2.html
     ///
-    /// - **Since:** Linux 6.11
     /// - **Result:** 0
     /// - **Memory:** `addr` until *submit*
-    Bind = IORING_OP_BIND,
+    Bind = "IORING_OP_BIND" since "6.11",
     new(fd: impl Target => fd, addr: *const SocketAddrStorage => addr, addrlen: SocketAddrLen => addrlen)
-}
 
-opcode! {
     /// Has a socket wait for connections, like [`listen(2)`].
     ///
     /// [`listen(2)`]: https://man7.org/linux/man-pages/man2/listen.2.html
     ///
-    /// - **Since:** Linux 6.11
     /// - **Result:** 0
-    Listen = IORING_OP_LISTEN,
+    Listen = "IORING_OP_LISTEN" since "6.11",
     new(fd: impl Target => fd, backlog: i32 => backlog)
-}
 
-opcode! {
     /// Accepts a connection, like [`accept4(2)`].
     ///
     /// [`accept4(2)`]: https://man7.org/linux/man-pages/man2/accept.2.html
     ///
-    /// - **Since:** Linux 5.5
     /// - **Result:** the connection's descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)), which is
     ///   the program's to close even where it had asked to cancel; with a slot, as
     ///   [`DestinationSlot`] says
@@ -70,7 +59,7 @@ opcode! {
     ///   connections wait, since Linux 6.10
     /// - **Memory:** `addr` and `addrlen` until *completion*, or null
     ///   ([`SocketAddrBuf`](crate::types::SocketAddrBuf) has both)
-    Accept = IORING_OP_ACCEPT,
+    Accept = "IORING_OP_ACCEPT" since "5.5",
     new(
         fd: impl Target => fd, addr: *mut SocketAddrStorage => addr,
         addrlen: *mut SocketAddrLen => addr2
@@ -83,20 +72,16 @@ opcode! {
         /// How to accept, beside the flags that are set already. Since Linux 6.10.
         ioprio: AcceptFlags => accept_flags,
     }
-}
 
-opcode! {
     /// Accepts connections, one after the other, like [`accept4(2)`].
     ///
     /// [`accept4(2)`]: https://man7.org/linux/man-pages/man2/accept.2.html
     ///
-    /// - **Since:** Linux 5.19
     /// - **Result:** as with [`Accept`], for each completion
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last;
     ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) as with [`Accept`]
-    #[doc(alias = "IORING_OP_ACCEPT")]
     #[doc(alias = "IORING_ACCEPT_MULTISHOT")]
-    AcceptMulti = IORING_OP_ACCEPT,
+    AcceptMulti = "IORING_OP_ACCEPT" since "5.19",
     new(fd: impl Target => fd; accept_flags(AcceptFlags::MULTISHOT))
     {
         /// Accept into free slots of the registered file table, without descriptors
@@ -107,28 +92,22 @@ opcode! {
         /// How to accept, beside the flags that are set already. Since Linux 6.10.
         ioprio: AcceptFlags => accept_flags,
     }
-}
 
-opcode! {
     /// Connects a socket, like [`connect(2)`].
     ///
     /// [`connect(2)`]: https://man7.org/linux/man-pages/man2/connect.2.html
     ///
-    /// - **Since:** Linux 5.5
     /// - **Result:** 0
     /// - **Memory:** `addr` until *submit*
-    Connect = IORING_OP_CONNECT,
+    Connect = "IORING_OP_CONNECT" since "5.5",
     new(fd: impl Target => fd, addr: *const SocketAddrStorage => addr, addrlen: SocketAddrLen => addrlen)
-}
 
-opcode! {
     /// Ends one or both directions of a connection, like [`shutdown(2)`].
     ///
     /// [`shutdown(2)`]: https://man7.org/linux/man-pages/man2/shutdown.2.html
     ///
-    /// - **Since:** Linux 5.11
     /// - **Result:** 0
-    Shutdown = IORING_OP_SHUTDOWN,
+    Shutdown = "IORING_OP_SHUTDOWN" since "5.11",
     new(fd: impl Target => fd, how: How => how)
 }
 

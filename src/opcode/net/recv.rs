@@ -1,22 +1,20 @@
 //! Receiving.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{MsgFlags, MsgHdr, RecvSendFlags, Target};
 
-opcode! {
+operations! {
     /// Receives, like [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** bytes received, which may be fewer than `len` unless [`MsgFlags::WAITALL`] is
     ///   set; 0 when the other end sends no more; with a provided buffer, -ENOBUFS where the group
     ///   is empty
     /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits;
     ///   [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
     /// - **Memory:** `buf` until *completion*
-    Recv = IORING_OP_RECV,
+    Recv = "IORING_OP_RECV" since "5.6",
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len)
     {
         /// How the ring receives, beside the flags that are set already.
@@ -30,23 +28,19 @@ opcode! {
         /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
-}
 
-opcode! {
     /// Receives whenever there is something, like [`recv(2)`], each time into a provided buffer.
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
-    /// - **Since:** Linux 6.0
     /// - **Result:** bytes received, for each completion; 0 when the other end sends no more;
     ///   -ENOBUFS where the group is empty
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last,
     ///   [`buffer_select`](crate::cqueue::Entry::buffer_select),
     ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
     /// - **Needs:** a group of provided buffers
-    #[doc(alias = "IORING_OP_RECV")]
     #[doc(alias = "IORING_RECV_MULTISHOT")]
-    RecvMulti = IORING_OP_RECV,
+    RecvMulti = "IORING_OP_RECV" since "6.0",
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::MULTISHOT))
     {
         /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
@@ -60,22 +54,18 @@ opcode! {
         /// How the ring receives, beside the flags that are set already.
         ioprio: RecvSendFlags => recvsend_flags,
     }
-}
 
-opcode! {
     /// Receives into a group's provided buffers, as many as are needed, like [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
-    /// - **Since:** Linux 6.10
     /// - **Result:** bytes received, in as many consecutive buffers as that takes; 0 when the other
     ///   end sends no more; -ENOBUFS where the group is empty
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select), the first buffer;
     ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
     /// - **Needs:** a [`BufRing`](crate::BufRing) of provided buffers
-    #[doc(alias = "IORING_OP_RECV")]
     #[doc(alias = "IORING_RECVSEND_BUNDLE")]
-    RecvBundle = IORING_OP_RECV,
+    RecvBundle = "IORING_OP_RECV" since "6.10",
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::BUNDLE))
     {
         /// How the socket receives.
@@ -83,21 +73,17 @@ opcode! {
         /// How the ring receives, beside the flags that are set already.
         ioprio: RecvSendFlags => recvsend_flags,
     }
-}
 
-opcode! {
     /// Receives whenever there is something, each time into as many provided buffers as it takes,
     /// like [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
-    /// - **Since:** Linux 6.10
     /// - **Result:** bytes received, as with [`RecvBundle`], for each completion
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last; the others as with
     ///   [`RecvBundle`]
     /// - **Needs:** a [`BufRing`](crate::BufRing) of provided buffers
-    #[doc(alias = "IORING_OP_RECV")]
-    RecvMultiBundle = IORING_OP_RECV,
+    RecvMultiBundle = "IORING_OP_RECV" since "6.10",
     new(
         fd: impl Target => fd, buf_group: u16 => select_buffer;
         recvsend_flags(RecvSendFlags::MULTISHOT.union(RecvSendFlags::BUNDLE))
@@ -112,22 +98,18 @@ opcode! {
         /// How the ring receives, beside the flags that are set already.
         ioprio: RecvSendFlags => recvsend_flags,
     }
-}
 
-opcode! {
     /// Receives a message, like [`recvmsg(2)`].
     ///
     /// [`recvmsg(2)`]: https://man7.org/linux/man-pages/man2/recvmsg.2.html
     ///
-    /// - **Since:** Linux 5.3
     /// - **Result:** bytes received, as with [`Recv`]; `msg` has the lengths of address and control
     ///   messages, and flags
     /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits;
     ///   [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
     /// - **Memory:** the array of buffers until *submit*; `msg` and all else that it points to until
     ///   *completion*
-    #[doc(alias = "IORING_OP_RECVMSG")]
-    RecvMsg = IORING_OP_RECVMSG,
+    RecvMsg = "IORING_OP_RECVMSG" since "5.3",
     new(fd: impl Target => fd, msg: *mut MsgHdr => addr; len(1))
     {
         /// How the ring receives, beside the flags that are set already.
@@ -139,9 +121,7 @@ opcode! {
         /// one buffer in `msg` then, of which the length limits.
         buf_group: u16 => buf_group,
     }
-}
 
-opcode! {
     /// Receives messages, one after the other, like [`recvmsg(2)`], each into a provided buffer.
     ///
     /// Of `msg`, only how much room there is for address and control messages counts. They are put
@@ -150,7 +130,6 @@ opcode! {
     ///
     /// [`recvmsg(2)`]: https://man7.org/linux/man-pages/man2/recvmsg.2.html
     ///
-    /// - **Since:** Linux 6.0
     /// - **Result:** bytes of the buffer that were filled, for each completion; -ENOBUFS where the
     ///   group is empty
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last,
@@ -158,9 +137,8 @@ opcode! {
     ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
     /// - **Memory:** `msg` until *submit*
     /// - **Needs:** a group of provided buffers
-    #[doc(alias = "IORING_OP_RECVMSG")]
     #[doc(alias = "IORING_RECV_MULTISHOT")]
-    RecvMsgMulti = IORING_OP_RECVMSG,
+    RecvMsgMulti = "IORING_OP_RECVMSG" since "6.0",
     new(
         fd: impl Target => fd, msg: *const MsgHdr => addr, buf_group: u16 => select_buffer;
         len(1), recvsend_flags(RecvSendFlags::MULTISHOT)
@@ -171,22 +149,18 @@ opcode! {
         /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
         flags: MsgFlags => msg_flags,
     }
-}
 
-opcode! {
     /// Receives whenever there is something, without copying the data out of what the network device
     /// has written to.
     ///
     /// The completion's second half says where the data is ([`Received`](crate::zcrx::Received)).
     /// What it lies in goes back through the queue's refill ring.
     ///
-    /// - **Since:** Linux 6.15
     /// - **Result:** bytes received, for each completion; 0 when the other end sends no more
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last
     /// - **Needs:** a registered [interface queue](crate::zcrx); a ring with deferred task work, whose
     ///   completions have 32 bytes
-    #[doc(alias = "IORING_OP_RECV_ZC")]
-    RecvZc = IORING_OP_RECV_ZC,
+    RecvZc = "IORING_OP_RECV_ZC" since "6.15",
     new(fd: impl Target => fd, len: u32 => len; recvsend_flags(RecvSendFlags::MULTISHOT))
     {
         /// The interface queue, 0 if not given.

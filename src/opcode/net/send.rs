@@ -1,22 +1,20 @@
 //! Sending.
 
-use super::opcode;
-use crate::sys::io_uring_op::*;
+use super::operations;
 use crate::types::{
     MsgFlags, MsgHdr, RecvSendFlags, SocketAddrLen, SocketAddrStorage, Target, iovec,
 };
 
-opcode! {
+operations! {
     /// Sends, like [`send(2)`] or [`sendto(2)`].
     ///
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     /// [`sendto(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     ///
-    /// - **Since:** Linux 5.6
     /// - **Result:** bytes sent, which may be fewer than `len` unless [`MsgFlags::WAITALL`] is set
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
     /// - **Memory:** `buf` until *completion*
-    Send = IORING_OP_SEND,
+    Send = "IORING_OP_SEND" since "5.6",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
         /// How the ring sends, beside the flags that are set already.
@@ -38,9 +36,7 @@ opcode! {
         /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
-}
 
-opcode! {
     /// Sends what is in a group's provided buffers, as many as there are, like [`send(2)`].
     ///
     /// It takes the buffers that the group holds, 256 at a time, with a completion for each time. It
@@ -49,16 +45,14 @@ opcode! {
     ///
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     ///
-    /// - **Since:** Linux 6.10
     /// - **Result:** bytes sent, out of as many consecutive buffers as that takes; -ENOBUFS where
     ///   the group is empty
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select), the first buffer;
     ///   [`more`](crate::cqueue::Entry::more) until the last
     /// - **Needs:** a group of provided buffers, a [`BufRing`](crate::BufRing) if more than one at a
     ///   time is to be sent
-    #[doc(alias = "IORING_OP_SEND")]
     #[doc(alias = "IORING_RECVSEND_BUNDLE")]
-    SendBundle = IORING_OP_SEND,
+    SendBundle = "IORING_OP_SEND" since "6.10",
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::BUNDLE))
     {
         /// How the socket sends.
@@ -75,9 +69,7 @@ opcode! {
         /// How the ring sends, beside the flags that are set already.
         ioprio: RecvSendFlags => recvsend_flags,
     }
-}
 
-opcode! {
     /// Sends without copying the data, like [`send(2)`] or [`sendto(2)`].
     ///
     /// It completes twice: with the result, and with a notification, when the kernel is done with
@@ -87,14 +79,12 @@ opcode! {
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     /// [`sendto(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     ///
-    /// - **Since:** Linux 6.0
     /// - **Result:** bytes sent, which may be fewer than `len` unless [`MsgFlags::WAITALL`] is set;
     ///   of the notification 0, or what [`RecvSendFlags::ZC_REPORT_USAGE`] asks for
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) if a notification follows; that has
     ///   [`notif`](crate::cqueue::Entry::notif)
     /// - **Memory:** `buf` until *notification*
-    #[doc(alias = "IORING_OP_SEND_ZC")]
-    SendZc = IORING_OP_SEND_ZC,
+    SendZc = "IORING_OP_SEND_ZC" since "6.0",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
         /// The registered buffer that `buf` and `len` lie in.
@@ -115,20 +105,16 @@ opcode! {
         /// 7.1; -EINVAL before.
         notif_user_data: u64 => notif_user_data,
     }
-}
 
-opcode! {
     /// Sends a message, like [`sendmsg(2)`].
     ///
     /// [`sendmsg(2)`]: https://man7.org/linux/man-pages/man2/sendmsg.2.html
     ///
-    /// - **Since:** Linux 5.3
     /// - **Result:** bytes sent, which may be fewer than there are unless [`MsgFlags::WAITALL`] is
     ///   set
     /// - **Memory:** `msg`, its address, control messages and array of buffers until *submit*; the
     ///   buffers until *completion*
-    #[doc(alias = "IORING_OP_SENDMSG")]
-    SendMsg = IORING_OP_SENDMSG,
+    SendMsg = "IORING_OP_SENDMSG" since "5.3",
     new(fd: impl Target => fd, msg: *const MsgHdr => addr; len(1))
     {
         /// How the ring sends, beside the flags that are set already.
@@ -136,23 +122,19 @@ opcode! {
         /// How the socket sends.
         flags: MsgFlags => msg_flags,
     }
-}
 
-opcode! {
     /// Sends a message without copying the data, like [`sendmsg(2)`].
     ///
     /// It completes twice, as [`SendZc`] does.
     ///
     /// [`sendmsg(2)`]: https://man7.org/linux/man-pages/man2/sendmsg.2.html
     ///
-    /// - **Since:** Linux 6.1
     /// - **Result:** bytes sent, and of the notification, as with [`SendZc`]
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) if a notification follows; that has
     ///   [`notif`](crate::cqueue::Entry::notif)
     /// - **Memory:** `msg`, its address, control messages and array of buffers until *submit*; the
     ///   buffers until *notification*
-    #[doc(alias = "IORING_OP_SENDMSG_ZC")]
-    SendMsgZc = IORING_OP_SENDMSG_ZC,
+    SendMsgZc = "IORING_OP_SENDMSG_ZC" since "6.1",
     new(fd: impl Target => fd, msg: *const MsgHdr => addr; len(1))
     {
         /// How the ring sends, beside the flags that are set already.

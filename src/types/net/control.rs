@@ -3,13 +3,13 @@
 /// The control messages that came with a message: the `cmsg(3)` macros as an iterator.
 ///
 /// What comes behind a message of an impossible length is not looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ControlMessages<'a> {
     rest: &'a [u8],
 }
 
 /// A control message: a `struct cmsghdr` and what follows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ControlMessage<'a> {
     /// Whose message it is: `SOL_SOCKET`, `IPPROTO_IP` and so on.

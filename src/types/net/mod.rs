@@ -115,7 +115,7 @@ bitflags! {
 /// It is not every libc's `struct msghdr`: the two lengths are `usize` here.
 ///
 /// [`sendmsg(2)`]: https://man7.org/linux/man-pages/man2/sendmsg.2.html
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct MsgHdr {
     /// The address to send to, or where to put the sender's; null for none.

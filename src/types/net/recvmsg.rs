@@ -22,7 +22,7 @@ use super::{ControlMessages, MsgFlags, MsgHdr, decode_socket_addr};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecvMsgOut<'buf> {
     buffer: &'buf [u8],
     header: Header,
@@ -33,7 +33,7 @@ pub struct RecvMsgOut<'buf> {
 }
 
 /// `struct io_uring_recvmsg_out`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Header {
     namelen: u32,
     controllen: u32,
@@ -59,7 +59,7 @@ impl Header {
 
 /// The buffer ends before the payload can begin: it is not what
 /// [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) has filled, or the [`MsgHdr`] is another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RecvMsgError;
 
