@@ -50,7 +50,7 @@ pub(crate) use memory::*;
 pub(crate) use need::Need;
 pub(crate) use outcome::Result;
 pub(crate) use queue::{Queue, Reserve};
-pub(crate) use ring::{Completion, Ring, nop, works};
+pub(crate) use ring::{Completion, Ring, Runner, nop, works};
 pub(crate) use run::run;
 pub(crate) use setup::{Setup, refusal};
 pub(crate) use untouched::{UNTOUCHED, untouched};

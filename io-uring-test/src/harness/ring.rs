@@ -1,6 +1,6 @@
 //! One face for the rings of all kinds, so that a case is compiled once.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -168,6 +168,15 @@ impl dyn Ring + '_ {
         Ok(done[0])
     }
 
+    /// The ring for a case that runs one operation after the other.
+    ///
+    /// # Safety
+    ///
+    /// What an entry points to, and its descriptors, are valid until the method that gets it returns.
+    pub(crate) unsafe fn runner(&mut self) -> Runner<'_> {
+        Runner { ring: self }
+    }
+
     /// Submits operations and waits until each has completed once; in the order of completion.
     ///
     /// # Safety
@@ -210,6 +219,47 @@ impl dyn Ring + '_ {
             ensure!(done[0].user_data() == i && done[0].result() == 0, "NOP {i}: {done:?}");
         }
         Ok(())
+    }
+}
+
+/// A ring that runs entries which [point to what stays](Ring::runner).
+pub(crate) struct Runner<'r> {
+    ring: &'r mut (dyn Ring + 'r),
+}
+
+impl Runner<'_> {
+    /// Submits one operation and waits for its only completion.
+    pub(crate) fn completion(&mut self, entry: Entry) -> Result<Completion> {
+        // SAFETY: the promise with which this was made.
+        unsafe { self.ring.run(entry) }
+    }
+
+    /// Its result alone.
+    pub(crate) fn result(&mut self, entry: Entry) -> Result<Result<u32, Errno>> {
+        Ok(self.completion(entry)?.to_result())
+    }
+
+    /// Runs operations, each of which fails with this errno.
+    pub(crate) fn refuses(&mut self, refusals: impl IntoIterator<Item = (Entry, Errno)>) -> Result {
+        for (n, (entry, errno)) in refusals.into_iter().enumerate() {
+            let result = self.result(entry)?;
+            ensure!(result == Err(errno), "row {n} ends with {result:?}, not {errno:?}: {entry:?}");
+        }
+        Ok(())
+    }
+}
+
+impl<'r> Deref for Runner<'r> {
+    type Target = dyn Ring + 'r;
+
+    fn deref(&self) -> &Self::Target {
+        self.ring
+    }
+}
+
+impl DerefMut for Runner<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.ring
     }
 }
 

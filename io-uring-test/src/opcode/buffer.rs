@@ -6,7 +6,7 @@ use rustix::io::write;
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{ProvideBuffers, Read, RemoveBuffers};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -21,16 +21,6 @@ pub(crate) const CASES: &[Case] = &[
 
 const GROUP: u16 = 3;
 
-/// Runs an operation.
-///
-/// # Safety
-///
-/// What it provides lives for as long as the ring.
-unsafe fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: the caller's promise.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 /// Each is taken once, and comes back by its number.
 fn provide(ring: &mut dyn Ring) -> Result {
     const SIZE: usize = 8;
@@ -43,13 +33,13 @@ fn provide(ring: &mut dyn Ring) -> Result {
     let read = Read::new(&out, ptr::null_mut(), 100).buf_group(GROUP).build();
     let read = read.flags(Flags::BUFFER_SELECT);
 
-    // SAFETY: `buffers` outlives the ring's operations.
-    assert_eq!(unsafe { result(ring, provide(start, 4, 10)) }?, Ok(0));
+    // SAFETY: `buffers` outlives the ring's operations, which have no other memory.
+    let mut ring = unsafe { ring.runner() };
+    assert_eq!(ring.result(provide(start, 4, 10))?, Ok(0));
     let mut seen = Vec::new();
     for text in [b"one", b"two", b"six", b"ten"] {
         write(&to, text)?;
-        // SAFETY: it has no memory but the provided one.
-        let done = unsafe { ring.run(read) }?;
+        let done = ring.completion(read)?;
         assert_eq!(done.to_result(), Ok(3));
         assert!(!done.buffer_more());
         let bid = done.buffer_select().expect("it took a buffer");
@@ -62,14 +52,11 @@ fn provide(ring: &mut dyn Ring) -> Result {
     assert_eq!(seen, [10, 11, 12, 13]);
 
     write(&to, b"a text of more than eight bytes")?;
-    // SAFETY: it has no memory but the provided one.
-    let done = unsafe { ring.run(read) }?;
+    let done = ring.completion(read)?;
     assert_eq!((done.to_result(), done.buffer_select()), (Err(Errno::NOBUFS), None));
     // One is provided again, and limits what is read.
-    // SAFETY: `buffers` outlives the ring's operations.
-    assert_eq!(unsafe { result(ring, provide(start.wrapping_add(2), 1, 12)) }?, Ok(0));
-    // SAFETY: it has no memory but the provided one.
-    let done = unsafe { ring.run(read) }?;
+    assert_eq!(ring.result(provide(start.wrapping_add(2), 1, 12))?, Ok(0));
+    let done = ring.completion(read)?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(8), Some(12)));
     assert_eq!(&buffers[2], b"a text o");
     Ok(())
@@ -78,17 +65,13 @@ fn provide(ring: &mut dyn Ring) -> Result {
 fn provide_refused(ring: &mut dyn Ring) -> Result {
     let mut buffers = [0; 64];
     let start = buffers.as_mut_ptr();
-    let refused = |ring: &mut dyn Ring, provide: ProvideBuffers, errno| -> Result {
-        // SAFETY: nothing is provided.
-        assert_eq!(unsafe { result(ring, provide.build()) }?, Err(errno));
-        Ok(())
-    };
-    refused(ring, ProvideBuffers::new(start, 8, 0, GROUP, 0), Errno::TOOBIG)?;
-    if !any_address() {
-        let end = ptr::without_provenance_mut(usize::MAX << 14);
-        refused(ring, ProvideBuffers::new(end, 4096, 2, GROUP, 0), Errno::FAULT)?;
-    }
-    Ok(())
+    let none = ProvideBuffers::new(start, 8, 0, GROUP, 0).build();
+    let end = ptr::without_provenance_mut(usize::MAX << 14);
+    let nowhere = ProvideBuffers::new(end, 4096, 2, GROUP, 0).build();
+    // SAFETY: nothing is provided.
+    let mut ring = unsafe { ring.runner() };
+    ring.refuses([(none, Errno::TOOBIG)])?;
+    if any_address() { Ok(()) } else { ring.refuses([(nowhere, Errno::FAULT)]) }
 }
 
 /// Whether the kernel takes every address for one of ours until it uses it: programs have an
@@ -102,14 +85,13 @@ fn remove(ring: &mut dyn Ring) -> Result {
     let mut buffers = [0; 64];
     let provide = ProvideBuffers::new(buffers.as_mut_ptr(), 8, 8, GROUP, 0).build();
     // SAFETY: `buffers` outlives the ring's operations.
-    unsafe {
-        assert_eq!(result(ring, provide)?, Ok(0));
-        assert_eq!(result(ring, RemoveBuffers::new(3, GROUP).build())?, Ok(3));
-        assert_eq!(result(ring, RemoveBuffers::new(9, GROUP).build())?, Ok(5));
-        assert_eq!(result(ring, RemoveBuffers::new(0, GROUP).build())?, Err(Errno::INVAL));
-        // Whether a group without buffers is none differs.
-        let none = result(ring, RemoveBuffers::new(1, GROUP + 1).build())?;
-        assert!(matches!(none, Ok(0) | Err(Errno::NOENT)), "{none:?}");
-    }
+    let mut ring = unsafe { ring.runner() };
+    assert_eq!(ring.result(provide)?, Ok(0));
+    assert_eq!(ring.result(RemoveBuffers::new(3, GROUP).build())?, Ok(3));
+    assert_eq!(ring.result(RemoveBuffers::new(9, GROUP).build())?, Ok(5));
+    assert_eq!(ring.result(RemoveBuffers::new(0, GROUP).build())?, Err(Errno::INVAL));
+    // Whether a group without buffers is none differs.
+    let none = ring.result(RemoveBuffers::new(1, GROUP + 1).build())?;
+    assert!(matches!(none, Ok(0) | Err(Errno::NOENT)), "{none:?}");
     Ok(())
 }

@@ -52,12 +52,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("zone_reset_all", &[CMD, LOOP, ZONES], zone_reset_all),
 ];
 
-/// Runs a command that points to nothing, or to what outlives the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: every caller in this file has on its own stack what the entry points to.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 /// Gives a socket a command, on a ring of its own.
 fn takes(command: impl FnOnce(Fd) -> Entry) -> Result {
     let (one, _other) = tcp()?;
@@ -91,42 +85,49 @@ const NAME: Need = Trial {
 };
 
 fn inq_and_outq(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (mut one, other) = tcp()?;
     one.write_all(b"hello")?;
     while ioctl_fionread(&other)? < 5 {
         std::thread::yield_now();
     }
     ring.submitter().register_files(&[FileSlot::new(&other)])?;
-    assert_eq!(result(ring, SiocInq::new(Fixed(0)).build())?, Ok(5));
-    assert_eq!(result(ring, SiocInq::new(one.as_fd()).build())?, Ok(0));
+    assert_eq!(ring.result(SiocInq::new(Fixed(0)).build())?, Ok(5));
+    assert_eq!(ring.result(SiocInq::new(one.as_fd()).build())?, Ok(0));
     // What the other end does not take has to wait; what it takes may have to be acknowledged.
     one.set_nonblocking(true)?;
     let mut written = 5;
     while let Ok(n) = one.write(&[7; 1 << 16]) {
         written += n;
     }
-    let inq = result(ring, SiocInq::new(other.as_fd()).build())?? as usize;
-    let outq = result(ring, SiocOutq::new(one.as_fd()).build())?? as usize;
+    let inq = ring.result(SiocInq::new(other.as_fd()).build())?? as usize;
+    let outq = ring.result(SiocOutq::new(one.as_fd()).build())?? as usize;
     assert!(outq > 0 && inq > 0 && inq + outq >= written, "{written}: {inq} {outq}");
     Ok(())
 }
 
 fn inq_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let (local, _end) = UnixStream::pair()?;
-    assert_eq!(result(ring, SiocInq::new(&out).build())?, Err(Errno::OPNOTSUPP));
-    assert_eq!(result(ring, SiocInq::new(local.as_fd()).build())?, Err(Errno::OPNOTSUPP));
-    assert_eq!(result(ring, SiocInq::new(Fd(-1)).build())?, Err(Errno::BADF));
-    Ok(())
+    ring.refuses([
+        (SiocInq::new(&out).build(), Errno::OPNOTSUPP),
+        (SiocInq::new(local.as_fd()).build(), Errno::OPNOTSUPP),
+        (SiocInq::new(Fd(-1)).build(), Errno::BADF),
+    ])
 }
 
 fn set_sock_opt(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     for on in [1, 0] {
         let on: u32 = on;
         let value = (&raw const on).cast();
         let set = SetSockOpt::new(one.as_fd(), SOL_SOCKET, SO_KEEPALIVE, value, 4).build();
-        assert_eq!(result(ring, set)?, Ok(0));
+        assert_eq!(ring.result(set)?, Ok(0));
         assert_eq!(socket_keepalive(&one)?, on == 1);
     }
     let fd = Fd(one.as_raw_fd());
@@ -138,18 +139,17 @@ fn set_sock_opt(ring: &mut dyn Ring) -> Result {
         (SetSockOpt::new(fd, SOL_SOCKET, SO_KEEPALIVE, value, 2), Errno::INVAL),
         (SetSockOpt::new(fd, SOL_SOCKET, SO_KEEPALIVE, ptr::null(), 4), Errno::FAULT),
     ];
-    for (n, (set, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, set.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(set, errno)| (set.build(), errno)))
 }
 
 fn get_sock_opt(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let mut size = [u32::MAX; 2];
     let value = size.as_mut_ptr().cast();
     let get = GetSockOpt::new(one.as_fd(), SOL_SOCKET, SO_SNDBUF, value, 8).build();
-    assert_eq!(result(ring, get)?, Ok(4));
+    assert_eq!(ring.result(get)?, Ok(4));
     assert_eq!((size[0] as usize, size[1]), (socket_send_buffer_size(&one)?, u32::MAX));
     let fd = Fd(one.as_raw_fd());
     let refusals = [
@@ -157,28 +157,27 @@ fn get_sock_opt(ring: &mut dyn Ring) -> Result {
         (GetSockOpt::new(fd, libc::IPPROTO_TCP as u32, 1, value, 4), Errno::OPNOTSUPP),
         (GetSockOpt::new(fd, SOL_SOCKET, SO_SNDBUF, ptr::null_mut(), 4), Errno::FAULT),
     ];
-    for (n, (get, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, get.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(get, errno)| (get.build(), errno)))
 }
 
 fn get_sock_name(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other) = tcp()?;
     for (peer, expected) in [(false, one.local_addr()?), (true, other.local_addr()?)] {
         let mut name = SocketAddrBuf::new();
         let (addr, addrlen) = name.as_mut_ptrs();
         let ask = GetSockName::new(one.as_fd(), addr, addrlen).peer(peer).build();
-        assert_eq!(result(ring, ask)?, Ok(0));
+        assert_eq!(ring.result(ask)?, Ok(0));
         assert_eq!(name.to_socket_addr(), Some(expected));
     }
     let mut name = SocketAddrBuf::new();
     let (addr, addrlen) = name.as_mut_ptrs();
     let alone = UdpSocket::bind("127.0.0.1:0")?;
     let nobody = GetSockName::new(alone.as_fd(), addr, addrlen).peer(true).build();
-    assert_eq!(result(ring, nobody)?, Err(Errno::NOTCONN));
+    assert_eq!(ring.result(nobody)?, Err(Errno::NOTCONN));
     let nowhere = GetSockName::new(one.as_fd(), ptr::null_mut(), addrlen).build();
-    assert_eq!(result(ring, nowhere)?, Err(Errno::FAULT));
+    assert_eq!(ring.result(nowhere)?, Err(Errno::FAULT));
     Ok(())
 }
 
@@ -260,14 +259,16 @@ fn tx_timestamp<C: Stamped>() -> Result {
 
 /// Where completions have no room for it.
 fn tx_timestamp_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     if ring.params().setup_flags().intersects(SetupFlags::CQE32 | SetupFlags::CQE_MIXED) {
         let (out, _to) = pipe()?;
         let no_socket = TxTimestamp::new(&out).build();
-        assert_eq!(result(ring, no_socket)?, Err(Errno::OPNOTSUPP));
+        assert_eq!(ring.result(no_socket)?, Err(Errno::OPNOTSUPP));
         return Ok(());
     }
     let (one, _other) = stamped_socket()?;
-    let refused = result(ring, TxTimestamp::new(one.as_fd()).build())?;
+    let refused = ring.result(TxTimestamp::new(one.as_fd()).build())?;
     assert!(matches!(refused, Err(Errno::INVAL | Errno::OPNOTSUPP)), "{refused:?}");
     Ok(())
 }
@@ -285,9 +286,11 @@ fn hello() -> Result<(TcpStream, TcpStream)> {
 }
 
 fn cmd16(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
     let inq = UringCmd16::new(other.as_fd(), SIOCINQ).cmd([7; 16]).build();
-    assert_eq!(result(ring, inq)?, Ok(5));
+    assert_eq!(ring.result(inq)?, Ok(5));
     Ok(())
 }
 
@@ -300,45 +303,54 @@ fn wide(ring: &mut dyn Ring, entry: Entry128) -> Result<Result<u32, Errno>> {
 
 /// On rings whose entries all have 128 bytes.
 fn cmd80(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
     let inq = UringCmd80::new(other.as_fd(), SIOCINQ).cmd([7; 80]).build();
     if ring.params().setup_flags().contains(SetupFlags::SQE128) {
-        assert_eq!(wide(ring, inq)?, Ok(5));
+        assert_eq!(wide(&mut **ring, inq)?, Ok(5));
     } else {
-        assert_eq!(result(ring, Entry::from_raw(inq.into_raw().0))?, Ok(5));
+        assert_eq!(ring.result(Entry::from_raw(inq.into_raw().0))?, Ok(5));
     }
     Ok(())
 }
 
 /// On rings that have entries of 128 bytes, be they all or some.
 fn cmd128(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
     let inq = UringCmd128::new(other.as_fd(), SIOCINQ).cmd([7; 80]).build();
     if ring.queue().takes_wide() {
-        assert_eq!(wide(ring, inq)?, Ok(5));
+        assert_eq!(wide(&mut **ring, inq)?, Ok(5));
     } else {
-        assert_eq!(result(ring, Entry::from_raw(inq.into_raw().0))?, Err(Errno::INVAL));
+        assert_eq!(ring.result(Entry::from_raw(inq.into_raw().0))?, Err(Errno::INVAL));
     }
     Ok(())
 }
 
 fn refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let (one, _other) = tcp()?;
-    assert_eq!(result(ring, UringCmd16::new(&out, 0).build())?, Err(Errno::OPNOTSUPP));
-    assert_eq!(result(ring, UringCmd16::new(one.as_fd(), 999).build())?, Err(Errno::OPNOTSUPP));
-    assert_eq!(result(ring, UringCmd16::new(Fd(-1), 0).build())?, Err(Errno::BADF));
-    Ok(())
+    ring.refuses([
+        (UringCmd16::new(&out, 0).build(), Errno::OPNOTSUPP),
+        (UringCmd16::new(one.as_fd(), 999).build(), Errno::OPNOTSUPP),
+        (UringCmd16::new(Fd(-1), 0).build(), Errno::BADF),
+    ])
 }
 
 fn flags_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let mut unknown = UringCmd16::new(one.as_fd(), SIOCINQ).build();
     unknown.as_raw_mut().op_flags = 1 << 20;
-    assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));
+    assert_eq!(ring.result(unknown)?, Err(Errno::INVAL));
     // A socket's command has nothing to tell again and again.
     let again = UringCmd16::new(one.as_fd(), SIOCINQ).multishot(3).buf_index(Some(0)).build();
-    let again = result(ring, again)?;
+    let again = ring.result(again)?;
     assert!(matches!(again, Err(Errno::INVAL | Errno::OPNOTSUPP)), "{again:?}");
     Ok(())
 }
@@ -421,26 +433,30 @@ impl Drop for Loop {
 }
 
 fn discard(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let disk = Loop::new()?;
     let discard = |offset, len| BlockDiscard::new(disk.device.as_fd(), offset, len).build();
-    assert_eq!(result(ring, discard(4096, 8192))?, Ok(0));
+    assert_eq!(ring.result(discard(4096, 8192))?, Ok(0));
     let mut content = vec![0; Loop::SIZE];
     disk.file.read_exact_at(&mut content, 0)?;
     let gone = |n: usize| (4096..4096 + 8192).contains(&n);
     assert!(content.iter().enumerate().all(|(n, byte)| *byte == if gone(n) { 0 } else { 7 }));
     for (offset, len) in [(1, 4096), (4096, 1), (Loop::SIZE as u64, 4096)] {
-        assert_eq!(result(ring, discard(offset, len))?, Err(Errno::INVAL), "{offset} {len}");
+        assert_eq!(ring.result(discard(offset, len))?, Err(Errno::INVAL), "{offset} {len}");
     }
     let read_only = File::open("/dev/zero")?;
     let no_disk = BlockDiscard::new(read_only.as_fd(), 0, 4096).build();
-    assert_eq!(result(ring, no_disk)?, Err(Errno::OPNOTSUPP));
+    assert_eq!(ring.result(no_disk)?, Err(Errno::OPNOTSUPP));
     Ok(())
 }
 
 /// It has none.
 fn zone_reset_all(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let disk = Loop::new()?;
     let reset = BlockZoneResetAll::new(disk.device.as_fd()).build();
-    assert_eq!(result(ring, reset)?, Err(Errno::OPNOTSUPP));
+    assert_eq!(ring.result(reset)?, Err(Errno::OPNOTSUPP));
     Ok(())
 }

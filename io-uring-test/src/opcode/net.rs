@@ -16,7 +16,6 @@ use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::net::{getsockname, ipproto};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Bind, Connect, Listen, Shutdown, Socket};
-use rustix_uring::squeue::Entry;
 use rustix_uring::types::{
     AddressFamily, DestinationSlot, Fd, FileSlot, Fixed, Shutdown as Direction, SocketAddrAny,
     SocketFlags, SocketType,
@@ -37,13 +36,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("shutdown", &[Opcode(Shutdown::CODE)], shutdown),
     Case::kinds("shutdown_refused", &[Opcode(Shutdown::CODE)], shutdown_refused),
 ];
-
-/// Runs an operation that points to nothing, or to what outlives the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: every caller in this file has on its own stack what the entry points to, and its
-    // files as well.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
 
 /// Any port of this machine.
 const LOCAL: &str = "127.0.0.1:0";
@@ -93,26 +85,30 @@ fn socket(ring: &mut dyn Ring) -> Result {
 }
 
 fn socket_into_slots(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_listener, address) = listener()?;
     ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     let socket = Socket::new(INET, STREAM, None);
     let chosen = socket.file_index(DestinationSlot::try_from_slot_target(1).ok());
-    assert_eq!(result(ring, chosen.build())?, Ok(0));
+    assert_eq!(ring.result(chosen.build())?, Ok(0));
     let any = socket.file_index(Some(DestinationSlot::auto_target()));
     // SAFETY: it points to nothing.
     let any_slot = unsafe { ring.run(any.build()) }?.to_fixed();
     assert_eq!(any_slot, Ok(Fixed(0)));
     for slot in [0, 1] {
         let connect = Connect::new(Fixed(slot), address.as_ptr(), address.addr_len()).build();
-        assert_eq!(result(ring, connect)?, Ok(0));
+        assert_eq!(ring.result(connect)?, Ok(0));
     }
-    assert_eq!(result(ring, any.build())?, Err(Errno::NFILE));
+    assert_eq!(ring.result(any.build())?, Err(Errno::NFILE));
     let inherited = chosen.flags(SocketFlags::CLOEXEC);
-    assert_eq!(result(ring, inherited.build())?, Err(Errno::INVAL));
+    assert_eq!(ring.result(inherited.build())?, Err(Errno::INVAL));
     Ok(())
 }
 
 fn socket_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let refusals = [
         (Socket::new(AddressFamily::from_raw(999), STREAM, None), Errno::AFNOSUPPORT),
         (Socket::new(INET, SocketType::from_raw(9), None), Errno::SOCKTNOSUPPORT),
@@ -122,20 +118,19 @@ fn socket_refused(ring: &mut dyn Ring) -> Result {
             Errno::INVAL,
         ),
     ];
-    for (n, (socket, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, socket.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(socket, errno)| (socket.build(), errno)))
 }
 
 fn bind_and_listen(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let local: SocketAddr = LOCAL.parse()?;
     let address = SocketAddrAny::from(local);
     let socket = rustix::net::socket(INET, STREAM, None)?;
     ring.submitter().register_files(&[FileSlot::new(&socket)])?;
     let bind = Bind::new(Fixed(0), address.as_ptr(), address.addr_len()).build();
-    assert_eq!(result(ring, bind)?, Ok(0));
-    assert_eq!(result(ring, Listen::new(&socket, 4).build())?, Ok(0));
+    assert_eq!(ring.result(bind)?, Ok(0));
+    assert_eq!(ring.result(Listen::new(&socket, 4).build())?, Ok(0));
     let bound = SocketAddr::try_from(getsockname(&socket)?)?;
     assert!(bound.ip() == local.ip() && bound.port() != 0, "{bound}");
     let mut caller = TcpStream::connect(bound)?;
@@ -146,11 +141,13 @@ fn bind_and_listen(ring: &mut dyn Ring) -> Result {
     assert_eq!(&said, b"hello");
     // A second name is one too many.
     let again = Bind::new(called.as_fd(), address.as_ptr(), address.addr_len()).build();
-    assert_eq!(result(ring, again)?, Err(Errno::INVAL));
+    assert_eq!(ring.result(again)?, Err(Errno::INVAL));
     Ok(())
 }
 
 fn bind_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_listener, taken) = listener()?;
     let foreign = SocketAddrAny::from("192.0.2.1:0".parse::<SocketAddr>()?);
     let socket = rustix::net::socket(INET, STREAM, None)?;
@@ -165,35 +162,39 @@ fn bind_refused(ring: &mut dyn Ring) -> Result {
         (Bind::new(Fd(file.as_raw_fd()), start, len), Errno::NOTSOCK),
         (Bind::new(Fd(-1), start, len), Errno::BADF),
     ];
-    for (n, (bind, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, bind.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(bind, errno)| (bind.build(), errno)))
 }
 
 fn listen_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (datagrams, file) = (UdpSocket::bind(LOCAL)?, file_with(b"")?);
-    assert_eq!(result(ring, Listen::new(datagrams.as_fd(), 4).build())?, Err(Errno::OPNOTSUPP));
-    assert_eq!(result(ring, Listen::new(file.as_fd(), 4).build())?, Err(Errno::NOTSOCK));
-    assert_eq!(result(ring, Listen::new(Fd(-1), 4).build())?, Err(Errno::BADF));
-    Ok(())
+    ring.refuses([
+        (Listen::new(datagrams.as_fd(), 4).build(), Errno::OPNOTSUPP),
+        (Listen::new(file.as_fd(), 4).build(), Errno::NOTSOCK),
+        (Listen::new(Fd(-1), 4).build(), Errno::BADF),
+    ])
 }
 
 fn connect(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (listener, address) = listener()?;
     let socket = rustix::net::socket(INET, STREAM, None)?;
     let connect = Connect::new(&socket, address.as_ptr(), address.addr_len()).build();
-    assert_eq!(result(ring, connect)?, Ok(0));
+    assert_eq!(ring.result(connect)?, Ok(0));
     let (mut other, _) = listener.accept()?;
     TcpStream::from(socket.try_clone()?).write_all(b"hello")?;
     let mut said = [0; 5];
     other.read_exact(&mut said)?;
     assert_eq!(&said, b"hello");
-    assert_eq!(result(ring, connect)?, Err(Errno::ISCONN));
+    assert_eq!(ring.result(connect)?, Err(Errno::ISCONN));
     Ok(())
 }
 
 fn connect_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (listener, address) = listener()?;
     drop(listener);
     let socket = rustix::net::socket(INET, STREAM, None)?;
@@ -207,39 +208,41 @@ fn connect_refused(ring: &mut dyn Ring) -> Result {
         (Connect::new(Fd(file.as_raw_fd()), start, len), Errno::NOTSOCK),
         (Connect::new(Fd(-1), start, len), Errno::BADF),
     ];
-    for (n, (connect, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, connect.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(connect, errno)| (connect.build(), errno)))
 }
 
 fn shutdown(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (mut one, mut other) = tcp()?;
     let end = |direction| Shutdown::new(Fixed(0), direction).build();
     ring.submitter().register_files(&[FileSlot::new(&one)])?;
-    assert_eq!(result(ring, end(Direction::Write))?, Ok(0));
+    assert_eq!(ring.result(end(Direction::Write))?, Ok(0));
     assert_eq!(other.read(&mut [0])?, 0);
     other.write_all(b"hello")?;
     let mut said = [0; 5];
     one.read_exact(&mut said)?;
     assert_eq!(&said, b"hello");
-    assert_eq!(result(ring, end(Direction::Read))?, Ok(0));
+    assert_eq!(ring.result(end(Direction::Read))?, Ok(0));
     assert_eq!(one.read(&mut [0])?, 0);
     other.shutdown(How::Both)?;
-    assert_eq!(result(ring, end(Direction::Both))?, Err(Errno::NOTCONN));
+    assert_eq!(ring.result(end(Direction::Both))?, Err(Errno::NOTCONN));
     Ok(())
 }
 
 fn shutdown_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: addresses and files are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let alone = rustix::net::socket(INET, STREAM, None)?;
     let file = file_with(b"")?;
     let mut unknown = Shutdown::new(one.as_fd(), Direction::Both).build();
     unknown.as_raw_mut().len = 7;
-    assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));
+    assert_eq!(ring.result(unknown)?, Err(Errno::INVAL));
     let both = |fd: Fd| Shutdown::new(fd, Direction::Both).build();
-    assert_eq!(result(ring, both(Fd(alone.as_raw_fd())))?, Err(Errno::NOTCONN));
-    assert_eq!(result(ring, both(Fd(file.as_raw_fd())))?, Err(Errno::NOTSOCK));
-    assert_eq!(result(ring, both(Fd(-1)))?, Err(Errno::BADF));
-    Ok(())
+    ring.refuses([
+        (both(Fd(alone.as_raw_fd())), Errno::NOTCONN),
+        (both(Fd(file.as_raw_fd())), Errno::NOTSOCK),
+        (both(Fd(-1)), Errno::BADF),
+    ])
 }

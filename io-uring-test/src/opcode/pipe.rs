@@ -9,7 +9,7 @@ use rustix::io::{FdFlags, fcntl_getfd, ioctl_fionread, read, write};
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Pipe, Read, Splice, Tee, Write};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{DestinationSlot, Fd, FileSlot, Fixed, PipeFlags, SpliceFlags};
 
 use crate::harness::Need::*;
@@ -26,12 +26,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("pipe_refused", &[Opcode(Pipe::CODE)], pipe_refused),
 ];
 
-/// Runs an operation that points to nothing.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: there is no memory, and the caller's files outlive the call.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 /// Takes what there is.
 fn drained(from: &OwnedFd) -> Result<Vec<u8>> {
     let mut bytes = vec![0; ioctl_fionread(from)? as usize];
@@ -41,40 +35,46 @@ fn drained(from: &OwnedFd) -> Result<Vec<u8>> {
 }
 
 fn splice(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello world")?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         // From a place of the file, into the pipe, and back to another place.
         let there = Splice::new(file.as_fd(), 6, &to, -1, 5).flags(SpliceFlags::MOVE);
-        assert_eq!(result(ring, there.build().flags(flags))?, Ok(5));
+        assert_eq!(ring.result(there.build().flags(flags))?, Ok(5));
         let back = Splice::new(&out, -1, file.as_fd(), 0, 100).build();
-        assert_eq!(result(ring, back.flags(flags))?, Ok(5));
+        assert_eq!(ring.result(back.flags(flags))?, Ok(5));
         assert_eq!(content(&file)?, b"world world");
     }
     // From the file's own position, which moves.
     seek(&file, SeekFrom::Start(8))?;
     let here = |len| Splice::new(file.as_fd(), -1, &to, -1, len).build();
-    assert_eq!(result(ring, here(2))?, Ok(2));
-    assert_eq!(result(ring, here(100))?, Ok(1));
-    assert_eq!(result(ring, here(100))?, Ok(0));
+    assert_eq!(ring.result(here(2))?, Ok(2));
+    assert_eq!(ring.result(here(100))?, Ok(1));
+    assert_eq!(ring.result(here(100))?, Ok(0));
     assert_eq!(drained(&out)?, b"rld");
     let now = Splice::new(&out, -1, file.as_fd(), 0, 1).flags(SpliceFlags::NONBLOCK).build();
-    assert_eq!(result(ring, now)?, Err(Errno::AGAIN));
+    assert_eq!(ring.result(now)?, Err(Errno::AGAIN));
     Ok(())
 }
 
 fn splice_of_slots(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file), FileSlot::new(&to)])?;
-    assert_eq!(result(ring, Splice::new(Fixed(0), 6, Fixed(1), -1, 5).build())?, Ok(5));
+    assert_eq!(ring.result(Splice::new(Fixed(0), 6, Fixed(1), -1, 5).build())?, Ok(5));
     assert_eq!(drained(&out)?, b"world");
     let empty = Splice::new(Fixed(2), 6, Fixed(1), -1, 5).build();
-    assert_eq!(result(ring, empty)?, Err(Errno::BADF));
+    assert_eq!(ring.result(empty)?, Err(Errno::BADF));
     Ok(())
 }
 
 fn splice_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello")?;
     let (file, nowhere) = (Fd(file.as_raw_fd()), Fd(-1));
@@ -92,36 +92,38 @@ fn splice_refused(ring: &mut dyn Ring) -> Result {
             Errno::INVAL,
         ),
     ];
-    for (n, (splice, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, splice.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(splice, errno)| (splice.build(), errno)))
 }
 
 fn tee(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (first, to_first) = pipe()?;
     let (second, to_second) = pipe()?;
     ring.submitter().register_files(&[FileSlot::new(&first), FileSlot::new(&to_second)])?;
     write(&to_first, b"hello")?;
-    assert_eq!(result(ring, Tee::new(&first, &to_second, 4).build())?, Ok(4));
-    assert_eq!(result(ring, Tee::new(Fixed(0), Fixed(1), 100).build())?, Ok(5));
+    assert_eq!(ring.result(Tee::new(&first, &to_second, 4).build())?, Ok(4));
+    assert_eq!(ring.result(Tee::new(Fixed(0), Fixed(1), 100).build())?, Ok(5));
     assert_eq!(drained(&first)?, b"hello");
     assert_eq!(drained(&second)?, b"hellhello");
     let now = Tee::new(&first, &to_second, 1).flags(SpliceFlags::NONBLOCK).build();
-    assert_eq!(result(ring, now)?, Err(Errno::AGAIN));
+    assert_eq!(ring.result(now)?, Err(Errno::AGAIN));
     drop(to_first);
-    assert_eq!(result(ring, Tee::new(&first, &to_second, 1).build())?, Ok(0));
+    assert_eq!(ring.result(Tee::new(&first, &to_second, 1).build())?, Ok(0));
     Ok(())
 }
 
 fn tee_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello")?;
-    assert_eq!(result(ring, Tee::new(&out, &to, 1).build())?, Err(Errno::INVAL));
-    assert_eq!(result(ring, Tee::new(file.as_fd(), &to, 1).build())?, Err(Errno::INVAL));
-    assert_eq!(result(ring, Tee::new(Fd(-1), &to, 1).build())?, Err(Errno::BADF));
-    assert_eq!(result(ring, Tee::new(&out, Fd(-1), 1).build())?, Err(Errno::BADF));
-    Ok(())
+    ring.refuses([
+        (Tee::new(&out, &to, 1).build(), Errno::INVAL),
+        (Tee::new(file.as_fd(), &to, 1).build(), Errno::INVAL),
+        (Tee::new(Fd(-1), &to, 1).build(), Errno::BADF),
+        (Tee::new(&out, Fd(-1), 1).build(), Errno::BADF),
+    ])
 }
 
 fn makes_pipes(ring: &mut dyn Ring) -> Result {

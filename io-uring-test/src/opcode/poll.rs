@@ -60,21 +60,17 @@ fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
     Ok(())
 }
 
-/// Runs an operation that points to nothing.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: there is no memory, and the caller's files outlive the call.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 fn poll_add(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     ring.submitter().register_files(&[FileSlot::new(&out)])?;
     // Ready at once.
     let poll = PollAdd::new(&to, PollFlags::OUT | PollFlags::IN).build();
-    assert_eq!(result(ring, poll)?, Ok(PollFlags::OUT.bits()));
+    assert_eq!(ring.result(poll)?, Ok(PollFlags::OUT.bits()));
     // Ready later.
     start(
-        ring,
+        &mut **ring,
         &[
             PollAdd::new(&out, PollFlags::IN).build().user_data(1),
             PollAdd::new(Fixed(0), PollFlags::IN).build().user_data(2),
@@ -87,7 +83,7 @@ fn poll_add(ring: &mut dyn Ring) -> Result {
     }
     drop(to);
     // Asked for or not.
-    let done = result(ring, PollAdd::new(&out, PollFlags::PRI).build())?;
+    let done = ring.result(PollAdd::new(&out, PollFlags::PRI).build())?;
     assert_eq!(done, Ok(PollFlags::HUP.bits()));
     Ok(())
 }
@@ -135,74 +131,81 @@ fn multi(ring: &mut dyn Ring) -> Result {
 }
 
 fn poll_add_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     ring.submitter().register_files(&[FileSlot::EMPTY])?;
     let poll = |fd: Fd| PollAdd::new(fd, PollFlags::IN);
-    assert_eq!(result(ring, poll(Fd(-1)).build())?, Err(Errno::BADF));
+    assert_eq!(ring.result(poll(Fd(-1)).build())?, Err(Errno::BADF));
     let empty = PollAdd::new(Fixed(0), PollFlags::IN).build();
-    assert_eq!(result(ring, empty)?, Err(Errno::BADF));
+    assert_eq!(ring.result(empty)?, Err(Errno::BADF));
     // In the header for years, and no kernel has it. When one does, here is where we learn of it.
     let level = poll(Fd(out.as_raw_fd())).level(true);
-    assert_eq!(result(ring, level.build())?, Err(Errno::INVAL));
-    assert_eq!(result(ring, level.multi(true).build())?, Err(Errno::INVAL));
-    Ok(())
+    ring.refuses([(level.build(), Errno::INVAL), (level.multi(true).build(), Errno::INVAL)])
 }
 
 fn poll_remove(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
-    start(ring, &[PollAdd::new(&out, PollFlags::IN).build().user_data(1)])?;
-    assert_eq!(result(ring, PollRemove::new(5).build())?, Err(Errno::NOENT));
-    start(ring, &[PollRemove::new(1).build().user_data(2)])?;
-    let done = reap(ring, 2)?;
+    start(&mut **ring, &[PollAdd::new(&out, PollFlags::IN).build().user_data(1)])?;
+    assert_eq!(ring.result(PollRemove::new(5).build())?, Err(Errno::NOENT));
+    start(&mut **ring, &[PollRemove::new(1).build().user_data(2)])?;
+    let done = reap(&mut **ring, 2)?;
     assert_eq!(done[0].to_result(), Err(Errno::CANCELED));
     assert_eq!(done[1].to_result(), Ok(0));
-    assert_eq!(result(ring, PollRemove::new(1).build())?, Err(Errno::NOENT));
+    assert_eq!(ring.result(PollRemove::new(1).build())?, Err(Errno::NOENT));
     Ok(())
 }
 
 /// Another mask, another user data, and both.
 fn poll_update(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     // Nothing urgent comes.
-    start(ring, &[PollAdd::new(&out, PollFlags::PRI).build().user_data(1)])?;
-    start(ring, &[PollUpdate::new(1).new_user_data(2).build().user_data(9)])?;
-    assert_eq!(reap(ring, 1)?[0].to_result(), Ok(0));
-    assert_eq!(result(ring, PollUpdate::new(1).new_user_data(3).build())?, Err(Errno::NOENT));
+    start(&mut **ring, &[PollAdd::new(&out, PollFlags::PRI).build().user_data(1)])?;
+    start(&mut **ring, &[PollUpdate::new(1).new_user_data(2).build().user_data(9)])?;
+    assert_eq!(reap(&mut **ring, 1)?[0].to_result(), Ok(0));
+    assert_eq!(ring.result(PollUpdate::new(1).new_user_data(3).build())?, Err(Errno::NOENT));
     let change = PollUpdate::new(2).events(PollFlags::IN).build();
-    assert_eq!(result(ring, change)?, Ok(0));
+    assert_eq!(ring.result(change)?, Ok(0));
     write(&to, b"hello")?;
-    let done = reap(ring, 1)?;
+    let done = reap(&mut **ring, 1)?;
     assert_eq!((done[0].user_data(), done[0].more()), (2, false));
     assert!(done[0].to_poll_flags()?.contains(PollFlags::IN), "{done:?}");
     assert_eq!(rustix::io::read(&out, &mut [0; 16])?, 5);
 
     // One that goes on, goes on.
     let poll = PollAdd::new(&out, PollFlags::PRI).multi(true).build();
-    start(ring, &[poll.user_data(1)])?;
+    start(&mut **ring, &[poll.user_data(1)])?;
     for (multi, user_data) in [(true, 2), (false, 3)] {
         let change = PollUpdate::new(user_data - 1).events(PollFlags::IN).multi(multi);
-        start(ring, &[change.new_user_data(user_data).build().user_data(9)])?;
-        assert_eq!(reap(ring, 1)?[0].to_result(), Ok(0));
+        start(&mut **ring, &[change.new_user_data(user_data).build().user_data(9)])?;
+        assert_eq!(reap(&mut **ring, 1)?[0].to_result(), Ok(0));
         for _ in 0..2 {
             write(&to, b"hello")?;
-            let done = reap(ring, 1)?;
+            let done = reap(&mut **ring, 1)?;
             assert_eq!(done[0].user_data(), user_data);
             assert!(done[0].more() && done[0].to_poll_flags()?.contains(PollFlags::IN), "{done:?}");
             let mut buf = [0; 16];
             assert_eq!(rustix::io::read(&out, &mut buf)?, 5);
         }
     }
-    start(ring, &[PollRemove::new(3).build().user_data(9)])?;
-    assert_eq!(reap(ring, 2)?[1].to_result(), Ok(0));
+    start(&mut **ring, &[PollRemove::new(3).build().user_data(9)])?;
+    assert_eq!(reap(&mut **ring, 2)?[1].to_result(), Ok(0));
     Ok(())
 }
 
 fn poll_update_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let none = PollUpdate::new(1).events(PollFlags::IN).build();
-    assert_eq!(result(ring, none)?, Err(Errno::NOENT));
-    // To go on with what?
-    assert_eq!(result(ring, PollUpdate::new(1).multi(true).build())?, Err(Errno::INVAL));
-    Ok(())
+    ring.refuses([
+        (none, Errno::NOENT),
+        // To go on with what?
+        (PollUpdate::new(1).multi(true).build(), Errno::INVAL),
+    ])
 }
 
 fn epoll() -> Result<OwnedFd> {
@@ -315,11 +318,9 @@ fn epoll_wait_refused(ring: &mut dyn Ring) -> Result {
         (EpollWait::new(Fd(-1), start, 4), Errno::BADF),
         (EpollWait::new(&epoll, ptr::null_mut(), 4), Errno::FAULT),
     ];
-    for (wait, errno) in refusals {
-        // SAFETY: `events` outlives the operation, for whose end `run` waits.
-        assert_eq!(unsafe { ring.run(wait.build()) }?.to_result(), Err(errno));
-    }
-    Ok(())
+    // SAFETY: `events` outlives each operation, for whose end `refuses` waits.
+    let mut ring = unsafe { ring.runner() };
+    ring.refuses(refusals.map(|(wait, errno)| (wait.build(), errno)))
 }
 
 /// That the other end writes no more is told to those who have asked for nothing, as hanging up is.

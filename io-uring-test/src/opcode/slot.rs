@@ -6,7 +6,6 @@ use std::ptr;
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{FilesUpdate, FixedFdInstall, Nop, Read};
-use rustix_uring::squeue::Entry;
 use rustix_uring::types::{FileSlot, Fixed, FixedFdFlags, SKIP_FILE};
 
 use crate::harness::Need::*;
@@ -131,34 +130,32 @@ fn update_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Runs an operation that points to nothing.
-fn completion(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
-    // SAFETY: there is no memory, and slots are registered or not, as is tried.
-    unsafe { ring.run(entry) }
-}
-
 fn install(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and slots are registered or not, as is tried.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
     for (flags, closes) in
         [(FixedFdFlags::empty(), FdFlags::CLOEXEC), (FixedFdFlags::NO_CLOEXEC, FdFlags::empty())]
     {
-        let done = completion(ring, FixedFdInstall::new(Fixed(1), flags).build())?;
+        let done = ring.completion(FixedFdInstall::new(Fixed(1), flags).build())?;
         // SAFETY: the operation's result is a descriptor, and this is its only owner.
         let installed = std::fs::File::from(unsafe { done.to_fd() }?);
         assert_eq!(content(&installed)?, b"hello");
         assert_eq!(fcntl_getfd(installed.as_fd())?, closes);
     }
-    assert_eq!(completion(ring, Nop::new().build())?.to_result(), Ok(0));
+    assert_eq!(ring.result(Nop::new().build())?, Ok(0));
     Ok(())
 }
 
 fn install_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and slots are registered or not, as is tried.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
     let empty = FixedFdInstall::new(Fixed(0), FixedFdFlags::empty()).build();
-    assert_eq!(completion(ring, empty)?.to_result(), Err(Errno::BADF));
+    assert_eq!(ring.result(empty)?, Err(Errno::BADF));
     let unknown = FixedFdInstall::new(Fixed(1), FixedFdFlags::from_bits_retain(1 << 30));
-    assert_eq!(completion(ring, unknown.build())?.to_result(), Err(Errno::INVAL));
+    assert_eq!(ring.result(unknown.build())?, Err(Errno::INVAL));
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use rustix_uring::opcode::{AsyncCancel, Timeout};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{TimeoutFlags, Timespec};
 use rustix_uring::{Errno, IoUring};
 
@@ -199,16 +199,15 @@ fn takes_time_at_submit(ring: &mut dyn Ring) -> Result {
 }
 
 fn refused(ring: &mut dyn Ring) -> Result {
-    let mut refused = |entry: Entry| {
-        // SAFETY: times outlive the timeouts, which do not begin.
-        unsafe { ring.run(entry) }.map(|done| done.to_result().expect_err("it was taken"))
-    };
     let moment = Timespec::from(MOMENT);
-    assert_eq!(refused(Timeout::new(std::ptr::null()).build())?, Errno::FAULT);
     let unknown = TimeoutFlags::from_bits_retain(1 << 30);
-    assert_eq!(refused(Timeout::new(&moment).flags(unknown).build())?, Errno::INVAL);
     let mut two = Timeout::new(&moment).build();
     two.as_raw_mut().len = 2;
-    assert_eq!(refused(two)?, Errno::INVAL);
-    Ok(())
+    // SAFETY: `moment` outlives the timeouts, which do not begin.
+    let mut ring = unsafe { ring.runner() };
+    ring.refuses([
+        (Timeout::new(std::ptr::null()).build(), Errno::FAULT),
+        (Timeout::new(&moment).flags(unknown).build(), Errno::INVAL),
+        (two, Errno::INVAL),
+    ])
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Fadvise, Fallocate, Fsync, Ftruncate, Madvise, SyncFileRange};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{Fadv, FallocateFlags, Fd, FileSlot, Fixed, Madv, SyncFileRangeFlags};
 
 use crate::harness::Need::*;
@@ -29,65 +29,67 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("madvise_refused", &[Opcode(Madvise::CODE)], madvise_refused),
 ];
 
-/// Runs an operation whose file and memory outlive the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: every caller in this file has both on its own stack.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 /// Syncing shows in nothing but the answer.
 fn fsync_range(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let sync = |offset, len| Fsync::new(file.as_fd()).offset(offset).len(len).build();
-    assert_eq!(result(ring, sync(6, 5))?, Ok(0));
+    assert_eq!(ring.result(sync(6, 5))?, Ok(0));
     // Beyond the end there is nothing to sync, and no harm.
-    assert_eq!(result(ring, sync(1 << 40, u32::MAX))?, Ok(0));
+    assert_eq!(ring.result(sync(1 << 40, u32::MAX))?, Ok(0));
     Ok(())
 }
 
 fn sync_file_range(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
     let all = SyncFileRangeFlags::all();
     for flags in [SyncFileRangeFlags::empty(), SyncFileRangeFlags::WRITE] {
         let sync = SyncFileRange::new(Fixed(0), 5).offset(6).flags(flags).build();
-        assert_eq!(result(ring, sync)?, Ok(0));
+        assert_eq!(ring.result(sync)?, Ok(0));
     }
     let known = SyncFileRangeFlags::WAIT_BEFORE
         | SyncFileRangeFlags::WRITE
         | SyncFileRangeFlags::WAIT_AFTER;
     let sync = |flags| SyncFileRange::new(file.as_fd(), 0).flags(flags).build();
-    assert_eq!(result(ring, sync(known))?, Ok(0));
-    assert_eq!(result(ring, sync(all))?, Err(Errno::INVAL));
+    assert_eq!(ring.result(sync(known))?, Ok(0));
+    assert_eq!(ring.result(sync(all))?, Err(Errno::INVAL));
     Ok(())
 }
 
 fn sync_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let file = file_with(b"hello")?;
-    assert_eq!(result(ring, SyncFileRange::new(&out, 5).build())?, Err(Errno::SPIPE));
-    assert_eq!(result(ring, SyncFileRange::new(Fd(-1), 5).build())?, Err(Errno::BADF));
-    let far = SyncFileRange::new(file.as_fd(), 5).offset(u64::MAX).build();
-    assert_eq!(result(ring, far)?, Err(Errno::INVAL));
-    Ok(())
+    ring.refuses([
+        (SyncFileRange::new(&out, 5).build(), Errno::SPIPE),
+        (SyncFileRange::new(Fd(-1), 5).build(), Errno::BADF),
+        (SyncFileRange::new(file.as_fd(), 5).offset(u64::MAX).build(), Errno::INVAL),
+    ])
 }
 
 fn fallocate(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(&[7; 12288])?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
     let allocate =
         |offset, len, mode| Fallocate::new(Fixed(0), len).offset(offset).mode(mode).build();
     // Longer, with zeros.
-    assert_eq!(result(ring, allocate(12288, 100, FallocateFlags::empty()))?, Ok(0));
+    assert_eq!(ring.result(allocate(12288, 100, FallocateFlags::empty()))?, Ok(0));
     assert_eq!(file.metadata()?.len(), 12388);
     // More room, but no longer.
     let keep = FallocateFlags::KEEP_SIZE;
-    assert_eq!(result(ring, allocate(0, 1 << 20, keep))?, Ok(0));
+    assert_eq!(ring.result(allocate(0, 1 << 20, keep))?, Ok(0));
     assert_eq!(file.metadata()?.len(), 12388);
     assert!(file.metadata()?.blocks() * 512 >= 1 << 20);
     // A hole reads as zeros.
     let hole = allocate(4096, 4096, FallocateFlags::PUNCH_HOLE | keep);
-    assert_eq!(result(ring, hole.flags(Flags::ASYNC))?, Ok(0));
+    assert_eq!(ring.result(hole.flags(Flags::ASYNC))?, Ok(0));
     let bytes = content(&file)?;
     let zero = |n: &usize| (4096..8192).contains(n) || *n >= 12288;
     assert!(bytes.iter().enumerate().all(|(n, byte)| *byte == if zero(&n) { 0 } else { 7 }));
@@ -95,6 +97,8 @@ fn fallocate(ring: &mut dyn Ring) -> Result {
 }
 
 fn fallocate_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let (out, to) = pipe()?;
     let to_read = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
@@ -108,39 +112,44 @@ fn fallocate_refused(ring: &mut dyn Ring) -> Result {
         (Fallocate::new(Fd(to_read.as_raw_fd()), 1), Errno::BADF),
         (Fallocate::new(Fd(-1), 1), Errno::BADF),
     ];
-    for (n, (allocate, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, allocate.build())?, Err(errno), "{n}");
-    }
+    ring.refuses(refusals.map(|(allocate, errno)| (allocate.build(), errno)))?;
     drop(out);
     Ok(())
 }
 
 fn ftruncate(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
-    assert_eq!(result(ring, Ftruncate::new(Fixed(0), 5).build())?, Ok(0));
+    assert_eq!(ring.result(Ftruncate::new(Fixed(0), 5).build())?, Ok(0));
     assert_eq!(content(&file)?, b"hello");
-    assert_eq!(result(ring, Ftruncate::new(file.as_fd(), 7).build())?, Ok(0));
+    assert_eq!(ring.result(Ftruncate::new(file.as_fd(), 7).build())?, Ok(0));
     assert_eq!(content(&file)?, b"hello\0\0");
     // More than 32 bits.
-    assert_eq!(result(ring, Ftruncate::new(file.as_fd(), 5 << 32).build())?, Ok(0));
+    assert_eq!(ring.result(Ftruncate::new(file.as_fd(), 5 << 32).build())?, Ok(0));
     assert_eq!(file.metadata()?.len(), 5 << 32);
     Ok(())
 }
 
 fn ftruncate_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (_out, to) = pipe()?;
     let file = file_with(b"hello")?;
     let to_read = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    assert_eq!(result(ring, Ftruncate::new(&to, 5).build())?, Err(Errno::INVAL));
-    assert_eq!(result(ring, Ftruncate::new(to_read.as_fd(), 5).build())?, Err(Errno::INVAL));
-    assert_eq!(result(ring, Ftruncate::new(file.as_fd(), u64::MAX).build())?, Err(Errno::INVAL));
-    assert_eq!(result(ring, Ftruncate::new(Fd(-1), 5).build())?, Err(Errno::BADF));
-    Ok(())
+    ring.refuses([
+        (Ftruncate::new(&to, 5).build(), Errno::INVAL),
+        (Ftruncate::new(to_read.as_fd(), 5).build(), Errno::INVAL),
+        (Ftruncate::new(file.as_fd(), u64::MAX).build(), Errno::INVAL),
+        (Ftruncate::new(Fd(-1), 5).build(), Errno::BADF),
+    ])
 }
 
 /// Advice shows in nothing but the answer.
 fn fadvise(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
     for advice in [
@@ -152,7 +161,7 @@ fn fadvise(ring: &mut dyn Ring) -> Result {
         Fadv::NOREUSE,
     ] {
         let advise = Fadvise::new(Fixed(0), 5, advice).offset(6).build();
-        assert_eq!(result(ring, advise)?, Ok(0), "{advice:?}");
+        assert_eq!(ring.result(advise)?, Ok(0), "{advice:?}");
     }
     Ok(())
 }
@@ -169,25 +178,32 @@ const FAR: Need = Trial {
 
 /// The length is looked at, all of it: from here to its end there are more than 63 bits.
 fn fadvise_far(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let advise = |len| Fadvise::new(file.as_fd(), len, Fadv::WILLNEED).build();
-    assert_eq!(result(ring, advise(1 << 62))?, Ok(0));
-    assert_eq!(result(ring, advise(1 << 63))?, Err(Errno::INVAL));
+    assert_eq!(ring.result(advise(1 << 62))?, Ok(0));
+    assert_eq!(ring.result(advise(1 << 63))?, Err(Errno::INVAL));
     Ok(())
 }
 
 fn fadvise_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let file = file_with(b"hello")?;
     let unknown = Fadvise::new(file.as_fd(), 5, Fadv(99)).build();
-    assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));
-    assert_eq!(result(ring, Fadvise::new(&out, 5, Fadv::NORMAL).build())?, Err(Errno::SPIPE));
-    assert_eq!(result(ring, Fadvise::new(Fd(-1), 5, Fadv::NORMAL).build())?, Err(Errno::BADF));
-    Ok(())
+    ring.refuses([
+        (unknown, Errno::INVAL),
+        (Fadvise::new(&out, 5, Fadv::NORMAL).build(), Errno::SPIPE),
+        (Fadvise::new(Fd(-1), 5, Fadv::NORMAL).build(), Errno::BADF),
+    ])
 }
 
 /// What is not needed any more is zero again.
 fn madvise(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let memory = Pages::new(8192)?;
     let start = memory.all().cast::<u8>();
     let (page, len) = (rustix::param::page_size(), memory.all().len());
@@ -195,7 +211,7 @@ fn madvise(ring: &mut dyn Ring) -> Result {
     unsafe { start.write_bytes(7, len) };
     let first = start.as_ptr().cast_const().cast();
     let advise = Madvise::new(first, page as u64, Madv::DONTNEED).build();
-    assert_eq!(result(ring, advise)?, Ok(0));
+    assert_eq!(ring.result(advise)?, Ok(0));
     // SAFETY: the memory is initialised, and the operation is over.
     let bytes = unsafe { memory.all().as_ref() };
     assert!(bytes[..page].iter().all(|byte| *byte == 0));
@@ -204,16 +220,17 @@ fn madvise(ring: &mut dyn Ring) -> Result {
 }
 
 fn madvise_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: files and memory outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let memory = Pages::new(8192)?;
     let start = memory.all().cast::<u8>().as_ptr().cast_const();
     let advise = |at: *const u8, len, advice| Madvise::new(at.cast(), len, advice).build();
     let page = rustix::param::page_size() as u64;
-    let unknown = advise(start, page, Madv(9999));
-    assert_eq!(result(ring, unknown)?, Err(Errno::INVAL));
-    let odd = advise(start.wrapping_add(1), page, Madv::NORMAL);
-    assert_eq!(result(ring, odd)?, Err(Errno::INVAL));
     // Where nothing is mapped: before the first page that may be.
-    let nowhere = advise(std::ptr::without_provenance(page as usize), page, Madv::WILLNEED);
-    assert_eq!(result(ring, nowhere)?, Err(Errno::NOMEM));
-    Ok(())
+    let nowhere = std::ptr::without_provenance(page as usize);
+    ring.refuses([
+        (advise(start, page, Madv(9999)), Errno::INVAL),
+        (advise(start.wrapping_add(1), page, Madv::NORMAL), Errno::INVAL),
+        (advise(nowhere, page, Madv::WILLNEED), Errno::NOMEM),
+    ])
 }

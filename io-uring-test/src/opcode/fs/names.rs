@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix_uring::Errno;
 use rustix_uring::opcode::{LinkAt, MkDirAt, RenameAt, SymlinkAt, UnlinkAt};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{AtFlags, Fd, Mode, RenameFlags};
 use tempfile::TempDir;
 
@@ -64,69 +64,66 @@ impl Directory {
     }
 }
 
-/// Runs an operation whose paths and directories outlive the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: in this file, paths are constants or on the caller's own stack.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 const A: &CStr = c"a";
 const B: &CStr = c"b";
 
 fn mk_dir_at(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     let make = MkDirAt::new(&directory.fd, A.as_ptr()).mode(Mode::RWXU).build();
-    assert_eq!(result(ring, make)?, Ok(0));
+    assert_eq!(ring.result(make)?, Ok(0));
     let made = fs::metadata(directory.path("a"))?;
     assert!(made.is_dir() && made.permissions().mode() & 0o777 == 0o700);
     let whole = directory.absolute("b")?;
     let make = MkDirAt::new(Fd::CWD, whole.as_ptr()).build().flags(Flags::ASYNC);
-    assert_eq!(result(ring, make)?, Ok(0));
+    assert_eq!(ring.result(make)?, Ok(0));
     assert_eq!(fs::metadata(directory.path("b"))?.permissions().mode() & 0o777, 0);
     Ok(())
 }
 
 fn mk_dir_at_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
     let fd = Fd(directory.fd.as_raw_fd());
-    let refusals = [
-        (fd, A, Errno::EXIST),
-        (fd, c"a/b", Errno::NOTDIR),
-        (fd, c"none/b", Errno::NOENT),
-        (Fd(-1), B, Errno::BADF),
-    ];
-    for (fd, path, errno) in refusals {
-        assert_eq!(result(ring, MkDirAt::new(fd, path.as_ptr()).build())?, Err(errno));
-    }
-    let nothing = MkDirAt::new(fd, std::ptr::null()).build();
-    assert_eq!(result(ring, nothing)?, Err(Errno::FAULT));
-    // No directory is a slot's, with any of these operations.
-    let slot = MkDirAt::new(fd, B.as_ptr()).build().flags(Flags::FIXED_FILE);
-    assert_eq!(result(ring, slot)?, Err(Errno::BADF));
-    Ok(())
+    let make = |fd, path| MkDirAt::new(fd, path).build();
+    ring.refuses([
+        (make(fd, A.as_ptr()), Errno::EXIST),
+        (make(fd, c"a/b".as_ptr()), Errno::NOTDIR),
+        (make(fd, c"none/b".as_ptr()), Errno::NOENT),
+        (make(Fd(-1), B.as_ptr()), Errno::BADF),
+        (make(fd, std::ptr::null()), Errno::FAULT),
+        // No directory is a slot's, with any of these operations.
+        (make(fd, B.as_ptr()).flags(Flags::FIXED_FILE), Errno::BADF),
+    ])
 }
 
 fn rename_at(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other) = (Directory::new()?, Directory::new()?);
     one.write("a", "first")?;
     other.write("b", "second")?;
     let rename =
         |flags| RenameAt::new(&one.fd, A.as_ptr(), &other.fd, B.as_ptr()).flags(flags).build();
-    assert_eq!(result(ring, rename(RenameFlags::NOREPLACE))?, Err(Errno::EXIST));
-    assert_eq!(result(ring, rename(RenameFlags::EXCHANGE))?, Ok(0));
+    assert_eq!(ring.result(rename(RenameFlags::NOREPLACE))?, Err(Errno::EXIST));
+    assert_eq!(ring.result(rename(RenameFlags::EXCHANGE))?, Ok(0));
     assert_eq!((one.read("a"), other.read("b")), (Ok("second".into()), Ok("first".into())));
-    assert_eq!(result(ring, rename(RenameFlags::empty()))?, Ok(0));
+    assert_eq!(ring.result(rename(RenameFlags::empty()))?, Ok(0));
     assert_eq!((one.has("a"), other.read("b")), (false, Ok("second".into())));
     // Into the directory that is the current one, where the path does not need it.
     let whole = one.absolute("c")?;
     let back = RenameAt::new(&other.fd, B.as_ptr(), Fd::CWD, whole.as_ptr()).build();
-    assert_eq!(result(ring, back)?, Ok(0));
+    assert_eq!(ring.result(back)?, Ok(0));
     assert_eq!((one.read("c"), other.has("b")), (Ok("second".into()), false));
     Ok(())
 }
 
 fn rename_at_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
     let fd = Fd(directory.fd.as_raw_fd());
@@ -139,25 +136,27 @@ fn rename_at_refused(ring: &mut dyn Ring) -> Result {
         (RenameAt::new(fd, A.as_ptr(), fd, B.as_ptr()).flags(unknown), Errno::INVAL),
         (RenameAt::new(fd, A.as_ptr(), fd, std::ptr::null()), Errno::FAULT),
     ];
-    for (n, (rename, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, rename.build())?, Err(errno), "{n}");
-    }
+    ring.refuses(refusals.map(|(rename, errno)| (rename.build(), errno)))?;
     assert!(directory.has("a"));
     Ok(())
 }
 
 fn unlink_at(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
     fs::create_dir(directory.path("b"))?;
-    assert_eq!(result(ring, UnlinkAt::new(&directory.fd, A.as_ptr()).build())?, Ok(0));
+    assert_eq!(ring.result(UnlinkAt::new(&directory.fd, A.as_ptr()).build())?, Ok(0));
     let empty = UnlinkAt::new(&directory.fd, B.as_ptr()).flags(AtFlags::REMOVEDIR).build();
-    assert_eq!(result(ring, empty)?, Ok(0));
+    assert_eq!(ring.result(empty)?, Ok(0));
     assert!(!directory.has("a") && !directory.has("b"));
     Ok(())
 }
 
 fn unlink_at_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
     fs::create_dir_all(directory.path("b/c"))?;
@@ -171,24 +170,26 @@ fn unlink_at_refused(ring: &mut dyn Ring) -> Result {
         (remove(A, AtFlags::from_bits_retain(1 << 30)), Errno::INVAL),
         (UnlinkAt::new(Fd(-1), A.as_ptr()), Errno::BADF),
     ];
-    for (n, (remove, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, remove.build())?, Err(errno), "{n}");
-    }
+    ring.refuses(refusals.map(|(remove, errno)| (remove.build(), errno)))?;
     assert!(directory.has("a") && directory.has("b/c"));
     Ok(())
 }
 
 fn symlink_at(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
     let link = SymlinkAt::new(&directory.fd, A.as_ptr(), B.as_ptr()).build();
-    assert_eq!(result(ring, link)?, Ok(0));
+    assert_eq!(ring.result(link)?, Ok(0));
     assert_eq!(fs::read_link(directory.path("b"))?, Path::new("a"));
     assert_eq!(directory.read("b"), Ok("file".into()));
     Ok(())
 }
 
 fn symlink_at_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("b", "file")?;
     let fd = Fd(directory.fd.as_raw_fd());
@@ -199,17 +200,16 @@ fn symlink_at_refused(ring: &mut dyn Ring) -> Result {
         (SymlinkAt::new(Fd(-1), A.as_ptr(), A.as_ptr()), Errno::BADF),
         (SymlinkAt::new(fd, A.as_ptr(), std::ptr::null()), Errno::FAULT),
     ];
-    for (n, (link, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, link.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(link, errno)| (link.build(), errno)))
 }
 
 fn link_at(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other) = (Directory::new()?, Directory::new()?);
     one.write("a", "file")?;
     let link = LinkAt::new(&one.fd, A.as_ptr(), &other.fd, B.as_ptr()).build();
-    assert_eq!(result(ring, link)?, Ok(0));
+    assert_eq!(ring.result(link)?, Ok(0));
     assert_eq!(other.read("b"), Ok("file".into()));
     assert_eq!(fs::metadata(one.path("a"))?.nlink(), 2);
     // A link's own name, or that of what it leads to.
@@ -218,7 +218,7 @@ fn link_at(ring: &mut dyn Ring) -> Result {
         [(c"c", AtFlags::empty(), true), (c"d", AtFlags::SYMLINK_FOLLOW, false)]
     {
         let link = LinkAt::new(&one.fd, c"link".as_ptr(), &one.fd, name.as_ptr()).flags(flags);
-        assert_eq!(result(ring, link.build())?, Ok(0));
+        assert_eq!(ring.result(link.build())?, Ok(0));
         let made = fs::symlink_metadata(one.path(name.to_str()?))?;
         assert_eq!(made.is_symlink(), is_link, "{name:?}");
     }
@@ -226,6 +226,8 @@ fn link_at(ring: &mut dyn Ring) -> Result {
 }
 
 fn link_at_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the paths are constants or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
     let fd = Fd(directory.fd.as_fd().as_raw_fd());
@@ -237,8 +239,5 @@ fn link_at_refused(ring: &mut dyn Ring) -> Result {
         (LinkAt::new(fd, A.as_ptr(), fd, B.as_ptr()).flags(unknown), Errno::INVAL),
         (LinkAt::new(fd, std::ptr::null(), fd, B.as_ptr()), Errno::FAULT),
     ];
-    for (n, (link, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, link.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(link, errno)| (link.build(), errno)))
 }

@@ -7,7 +7,7 @@ use std::ptr;
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{Close, OpenAt, OpenAt2, Read, Write};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{
     DestinationSlot, Fd, FileSlot, Fixed, Mode, OFlags, OpenHow, ResolveFlags,
 };
@@ -34,7 +34,8 @@ fn opens(target: DestinationSlot) -> Result {
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
     ring.submitter().register_files(&[FileSlot::EMPTY])?;
     let open = OpenAt::new(Fd::CWD, c"/".as_ptr()).file_index(Some(target)).build();
-    completion(&mut *ring, open)?.to_result()?;
+    // SAFETY: the path is a constant.
+    unsafe { ring.run(open) }?.to_result()?;
     Ok(())
 }
 
@@ -58,18 +59,14 @@ fn directory() -> Result<(TempDir, OwnedFd)> {
     Ok((directory, fd))
 }
 
-/// Runs an operation on what outlives the call.
-fn completion(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
-    // SAFETY: in this file, what entries point to is constant or on the caller's own stack.
-    unsafe { ring.run(entry) }
-}
-
 fn open_at2(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (directory, fd) = directory()?;
     let beneath = OpenHow::new().flags(OFlags::CLOEXEC).resolve(ResolveFlags::BENEATH);
     let open = OpenAt2::new(&fd, c"link".as_ptr(), &beneath).build();
     for flags in [Flags::empty(), Flags::ASYNC] {
-        let done = completion(ring, open.flags(flags))?;
+        let done = ring.completion(open.flags(flags))?;
         // SAFETY: the operation's result is a descriptor, and this is its only owner.
         let file = fs::File::from(unsafe { done.to_fd() }?);
         assert_eq!(content(&file)?, b"hello");
@@ -77,7 +74,7 @@ fn open_at2(ring: &mut dyn Ring) -> Result {
     }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
     let make = OpenHow::new().flags(flags).mode(Mode::RUSR);
-    let done = completion(ring, OpenAt2::new(&fd, c"new".as_ptr(), &make).build())?;
+    let done = ring.completion(OpenAt2::new(&fd, c"new".as_ptr(), &make).build())?;
     // SAFETY: as above.
     drop(unsafe { done.to_fd() }?);
     let made = fs::metadata(directory.path().join("new"))?;
@@ -86,6 +83,8 @@ fn open_at2(ring: &mut dyn Ring) -> Result {
 }
 
 fn open_at2_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     let (plain, no_links) = (OpenHow::new(), OpenHow::new().resolve(ResolveFlags::NO_SYMLINKS));
     let beneath = OpenHow::new().resolve(ResolveFlags::BENEATH);
@@ -102,18 +101,18 @@ fn open_at2_refused(ring: &mut dyn Ring) -> Result {
         (OpenAt2::new(fd, ptr::null(), &plain), Errno::FAULT),
         (OpenAt2::new(fd, c"file".as_ptr(), ptr::null()), Errno::FAULT),
     ];
-    for (n, (open, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(completion(ring, open.build())?.to_result(), Err(errno), "{n}");
-    }
+    ring.refuses(refusals.map(|(open, errno)| (open.build(), errno)))?;
     let slot = OpenAt2::new(fd, c"file".as_ptr(), &plain).build().flags(Flags::FIXED_FILE);
-    assert_eq!(completion(ring, slot)?.to_result(), Err(Errno::BADF));
+    assert_eq!(ring.result(slot)?, Err(Errno::BADF));
     Ok(())
 }
 
 /// What the file in a slot says.
 fn read(ring: &mut dyn Ring, slot: Fixed) -> Result<Result<Vec<u8>, Errno>> {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let mut buf = [0; 8];
-    let done = completion(ring, Read::new(slot, buf.as_mut_ptr(), 8).build())?;
+    let done = ring.completion(Read::new(slot, buf.as_mut_ptr(), 8).build())?;
     Ok(done.to_result().map(|n| buf[..n as usize].to_vec()))
 }
 
@@ -123,20 +122,24 @@ fn hello() -> Result<Vec<u8>, Errno> {
 
 /// What was there before is closed.
 fn open_into_slot(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     let before = file_with(b"before")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&before)])?;
-    assert_eq!(read(ring, Fixed(1))?, Ok(b"before".to_vec()));
+    assert_eq!(read(&mut **ring, Fixed(1))?, Ok(b"before".to_vec()));
     for slot in [0, 1] {
         let target = DestinationSlot::try_from_slot_target(slot).ok();
         let open = OpenAt::new(&fd, c"file".as_ptr()).file_index(target).build();
-        assert_eq!(completion(ring, open)?.to_result(), Ok(0));
-        assert_eq!(read(ring, Fixed(slot))?, hello());
+        assert_eq!(ring.result(open)?, Ok(0));
+        assert_eq!(read(&mut **ring, Fixed(slot))?, hello());
     }
     Ok(())
 }
 
 fn open_into_any_slot(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&fd), FileSlot::EMPTY])?;
     let any = Some(DestinationSlot::auto_target());
@@ -147,41 +150,48 @@ fn open_into_any_slot(ring: &mut dyn Ring) -> Result {
     ];
     let mut slots = Vec::new();
     for open in opens {
-        let slot = completion(ring, open)?.to_fixed()?;
-        assert_eq!(read(ring, slot)?, hello());
+        let slot = ring.completion(open)?.to_fixed()?;
+        assert_eq!(read(&mut **ring, slot)?, hello());
         slots.push(slot.0);
     }
     slots.sort_unstable();
     assert_eq!(slots, [0, 2]);
-    assert_eq!(completion(ring, opens[0])?.to_fixed(), Err(Errno::NFILE));
+    assert_eq!(ring.completion(opens[0])?.to_fixed(), Err(Errno::NFILE));
     Ok(())
 }
 
 fn open_into_slot_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     let slot = |slot| DestinationSlot::try_from_slot_target(slot).ok();
     let open = |target| OpenAt::new(&fd, c"file".as_ptr()).file_index(target);
-    assert_eq!(completion(ring, open(slot(0)).build())?.to_result(), Err(Errno::NXIO));
+    assert_eq!(ring.result(open(slot(0)).build())?, Err(Errno::NXIO));
     ring.submitter().register_files(&[FileSlot::EMPTY])?;
-    assert_eq!(completion(ring, open(slot(1)).build())?.to_result(), Err(Errno::INVAL));
+    assert_eq!(ring.result(open(slot(1)).build())?, Err(Errno::INVAL));
     let closes = open(slot(0)).flags(OFlags::CLOEXEC).build();
-    assert_eq!(completion(ring, closes)?.to_result(), Err(Errno::INVAL));
+    assert_eq!(ring.result(closes)?, Err(Errno::INVAL));
     let how = OpenHow::new().flags(OFlags::CLOEXEC);
     let closes = OpenAt2::new(&fd, c"file".as_ptr(), &how).file_index(slot(0)).build();
-    assert_eq!(completion(ring, closes)?.to_result(), Err(Errno::INVAL));
-    assert_eq!(read(ring, Fixed(0))?, Err(Errno::BADF));
+    assert_eq!(ring.result(closes)?, Err(Errno::INVAL));
+    assert_eq!(read(&mut **ring, Fixed(0))?, Err(Errno::BADF));
     Ok(())
 }
 
 fn close_slot(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let close = |slot| Close::new(Fixed(slot)).build();
-    assert_eq!(completion(ring, close(0))?.to_result(), Err(Errno::NXIO));
+    assert_eq!(ring.result(close(0))?, Err(Errno::NXIO));
     ring.submitter().register_files(&[FileSlot::new(&file), FileSlot::new(&file)])?;
-    assert_eq!(completion(ring, close(1))?.to_result(), Ok(0));
-    assert_eq!((read(ring, Fixed(0))?, read(ring, Fixed(1))?), (hello(), Err(Errno::BADF)));
-    assert_eq!(completion(ring, close(1))?.to_result(), Err(Errno::BADF));
-    assert_eq!(completion(ring, close(2))?.to_result(), Err(Errno::INVAL));
+    assert_eq!(ring.result(close(1))?, Ok(0));
+    assert_eq!(
+        (read(&mut **ring, Fixed(0))?, read(&mut **ring, Fixed(1))?),
+        (hello(), Err(Errno::BADF))
+    );
+    assert_eq!(ring.result(close(1))?, Err(Errno::BADF));
+    assert_eq!(ring.result(close(2))?, Err(Errno::INVAL));
     // The descriptor is another matter.
     assert_eq!(content(&file)?, b"hello");
     Ok(())
@@ -189,12 +199,14 @@ fn close_slot(ring: &mut dyn Ring) -> Result {
 
 /// There is no such slot. The number after it is 0, which means the entry's descriptor: 0.
 fn close_last_slot(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
     // SAFETY: it is only asked whether it is open.
     let zero = || fcntl_getfd(unsafe { BorrowedFd::borrow_raw(0) });
     let before = zero();
     for slot in [u32::MAX, u32::MAX - 1] {
-        let done = completion(ring, Close::new(Fixed(slot)).build())?.to_result();
+        let done = ring.result(Close::new(Fixed(slot)).build())?;
         assert_eq!(done, Err(Errno::INVAL));
     }
     assert_eq!(zero(), before);
@@ -203,6 +215,8 @@ fn close_last_slot(ring: &mut dyn Ring) -> Result {
 
 /// Files that are larger than a signed 32-bit number says are opened and written to as others are.
 fn open_large(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     const LARGE: u64 = 5 << 30;
     let directory = TempDir::new()?;
     let path = directory.path().join("large");
@@ -218,7 +232,7 @@ fn open_large(ring: &mut dyn Ring) -> Result {
         // As a path only, which wants no other flag.
         OpenAt2::new(Fd::CWD, path.as_ptr(), &OpenHow::new().flags(OFlags::PATH)).build(),
     ] {
-        let done = completion(ring, entry)?;
+        let done = ring.completion(entry)?;
         // SAFETY: the descriptor is new, and nobody else's.
         let file = fs::File::from(unsafe { done.to_fd() }?);
         assert_eq!(file.metadata()?.len(), LARGE);
@@ -226,11 +240,11 @@ fn open_large(ring: &mut dyn Ring) -> Result {
     // Behind what 31 bits reach.
     let open = OpenAt2::new(Fd::CWD, path.as_ptr(), &read_write).build();
     // SAFETY: as above.
-    let file = unsafe { completion(ring, open)?.to_fd() }?;
+    let file = unsafe { ring.completion(open)?.to_fd() }?;
     let write = Write::new(&file, b"end".as_ptr(), 3).offset(LARGE).build();
-    assert_eq!(completion(ring, write)?.to_result(), Ok(3));
+    assert_eq!(ring.result(write)?, Ok(3));
     let mut buf = [0; 8];
     let read = Read::new(&file, buf.as_mut_ptr(), 8).offset(LARGE).build();
-    assert_eq!((completion(ring, read)?.to_result(), &buf[..3]), (Ok(3), &b"end"[..]));
+    assert_eq!((ring.result(read)?, &buf[..3]), (Ok(3), &b"end"[..]));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Extended attributes.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
@@ -44,12 +44,13 @@ const SLOTS: Need = Trial {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
         ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
         let get = FGetXattr::new(Fixed(0), NAME.as_ptr(), ptr::null_mut(), 0).build();
-        assert_eq!(result(&mut *ring, get)??, 5);
+        // SAFETY: the name is a constant, and there is no room to be written to.
+        assert_eq!(unsafe { ring.run(get) }?.to_result()?, 5);
         Ok(())
     },
 };
 
-const NAME: &std::ffi::CStr = c"user.name";
+const NAME: &CStr = c"user.name";
 
 /// A file that has an attribute, if it has a value; and its path.
 fn file(value: &[u8]) -> Result<(NamedTempFile, CString)> {
@@ -69,33 +70,31 @@ fn value(file: &NamedTempFile) -> Result<Vec<u8>> {
     Ok(value)
 }
 
-/// Runs an operation on what outlives the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: in this file, what entries point to is constant or on the caller's own stack.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 /// Asks for as much as there is room for, for the length alone, and for too little.
-fn gets(ring: &mut dyn Ring, get: impl Fn(*mut u8, u32) -> Entry) -> Result {
+fn gets(ring: &mut Runner<'_>, get: impl Fn(*mut u8, u32) -> Entry) -> Result {
     let mut room = [0; 8];
     let start = room.as_mut_ptr();
-    assert_eq!(result(ring, get(start, 0))?, Ok(5));
-    assert_eq!(result(ring, get(start, 4))?, Err(Errno::RANGE));
+    assert_eq!(ring.result(get(start, 0))?, Ok(5));
+    assert_eq!(ring.result(get(start, 4))?, Err(Errno::RANGE));
     assert_eq!(room, [0; 8]);
-    assert_eq!(result(ring, get(room.as_mut_ptr(), 8))?, Ok(5));
+    assert_eq!(ring.result(get(room.as_mut_ptr(), 8))?, Ok(5));
     assert_eq!(&room, b"value\0\0\0");
-    assert_eq!(result(ring, get(ptr::null_mut(), 8))?, Err(Errno::FAULT));
+    assert_eq!(ring.result(get(ptr::null_mut(), 8))?, Err(Errno::FAULT));
     Ok(())
 }
 
 fn get(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"value")?;
     let missing = GetXattr::new(c"user.none".as_ptr(), ptr::null_mut(), path.as_ptr(), 0).build();
-    assert_eq!(result(ring, missing)?, Err(Errno::NODATA));
+    assert_eq!(ring.result(missing)?, Err(Errno::NODATA));
     gets(ring, |room, len| GetXattr::new(NAME.as_ptr(), room.cast(), path.as_ptr(), len).build())
 }
 
 fn get_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"")?;
     let mut room = [0; 8];
     let room = room.as_mut_ptr().cast();
@@ -106,34 +105,33 @@ fn get_refused(ring: &mut dyn Ring) -> Result {
         (ptr::null(), path.as_ptr(), Errno::FAULT),
         (NAME.as_ptr(), ptr::null(), Errno::FAULT),
     ];
-    for (n, (name, path, errno)) in refusals.into_iter().enumerate() {
-        let get = GetXattr::new(name, room, path, 8).build();
-        assert_eq!(result(ring, get)?, Err(errno), "{n}");
-    }
-    Ok(())
+    let get = |name, path| GetXattr::new(name, room, path, 8).build();
+    ring.refuses(refusals.map(|(name, path, errno)| (get(name, path), errno)))
 }
 
 /// Sets it where it is not, and then where it is.
 fn sets(
-    ring: &mut dyn Ring,
+    ring: &mut Runner<'_>,
     file: &NamedTempFile,
     set: impl Fn(&'static [u8], XattrFlags) -> Entry,
 ) -> Result {
     let (create, replace) = (XattrFlags::CREATE, XattrFlags::REPLACE);
-    assert_eq!(result(ring, set(b"first", replace))?, Err(Errno::NODATA));
-    assert_eq!(result(ring, set(b"first", create))?, Ok(0));
+    assert_eq!(ring.result(set(b"first", replace))?, Err(Errno::NODATA));
+    assert_eq!(ring.result(set(b"first", create))?, Ok(0));
     assert_eq!(value(file)?, b"first");
-    assert_eq!(result(ring, set(b"other", create))?, Err(Errno::EXIST));
-    assert_eq!(result(ring, set(b"second", replace))?, Ok(0));
+    assert_eq!(ring.result(set(b"other", create))?, Err(Errno::EXIST));
+    assert_eq!(ring.result(set(b"second", replace))?, Ok(0));
     assert_eq!(value(file)?, b"second");
-    assert_eq!(result(ring, set(b"", XattrFlags::empty()))?, Ok(0));
+    assert_eq!(ring.result(set(b"", XattrFlags::empty()))?, Ok(0));
     assert_eq!(value(file)?, b"");
     let unknown = XattrFlags::from_bits_retain(1 << 20);
-    assert_eq!(result(ring, set(b"third", unknown))?, Err(Errno::INVAL));
+    assert_eq!(ring.result(set(b"third", unknown))?, Err(Errno::INVAL));
     Ok(())
 }
 
 fn set(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (file, path) = file(b"")?;
     sets(ring, &file, |value, flags| {
         let (value, len) = (value.as_ptr().cast(), value.len() as u32);
@@ -142,6 +140,8 @@ fn set(ring: &mut dyn Ring) -> Result {
 }
 
 fn set_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"")?;
     let value = b"value".as_ptr().cast();
     let refusals = [
@@ -150,40 +150,45 @@ fn set_refused(ring: &mut dyn Ring) -> Result {
         (NAME.as_ptr(), ptr::null(), path.as_ptr(), 5, Errno::FAULT),
         (NAME.as_ptr(), value, path.as_ptr(), 1 << 20, Errno::TOOBIG),
     ];
-    for (n, (name, value, path, len, errno)) in refusals.into_iter().enumerate() {
-        let set = SetXattr::new(name, value, path, len).build();
-        assert_eq!(result(ring, set)?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(name, value, path, len, errno)| {
+        (SetXattr::new(name, value, path, len).build(), errno)
+    }))
 }
 
 fn f_get(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"value")?;
     let fd = file.as_file().as_fd();
     gets(ring, |room, len| FGetXattr::new(fd, NAME.as_ptr(), room.cast(), len).build())
 }
 
 fn f_get_of_slot(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"value")?;
     ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
     gets(ring, |room, len| FGetXattr::new(Fixed(0), NAME.as_ptr(), room.cast(), len).build())
 }
 
 fn f_get_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     let mut room = [0; 8];
     let room = room.as_mut_ptr().cast();
     let fd = Fd(file.as_file().as_raw_fd());
-    for (fd, name, errno) in
-        [(fd, c"nonsense", Errno::OPNOTSUPP), (fd, c"", Errno::RANGE), (Fd(-1), NAME, Errno::BADF)]
-    {
-        let get = FGetXattr::new(fd, name.as_ptr(), room, 8).build();
-        assert_eq!(result(ring, get)?, Err(errno));
-    }
-    Ok(())
+    let get = |fd, name: &CStr| FGetXattr::new(fd, name.as_ptr(), room, 8).build();
+    ring.refuses([
+        (get(fd, c"nonsense"), Errno::OPNOTSUPP),
+        (get(fd, c""), Errno::RANGE),
+        (get(Fd(-1), NAME), Errno::BADF),
+    ])
 }
 
 fn f_set(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     let fd = file.as_file().as_fd();
     sets(ring, &file, |value, flags| {
@@ -193,6 +198,8 @@ fn f_set(ring: &mut dyn Ring) -> Result {
 }
 
 fn f_set_of_slot(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
     sets(ring, &file, |value, flags| {
@@ -202,14 +209,15 @@ fn f_set_of_slot(ring: &mut dyn Ring) -> Result {
 }
 
 fn f_set_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is constant or on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     let value = b"value".as_ptr().cast();
     let fd = Fd(file.as_file().as_raw_fd());
-    for (fd, name, errno) in
-        [(fd, c"nonsense", Errno::OPNOTSUPP), (fd, c"", Errno::RANGE), (Fd(-1), NAME, Errno::BADF)]
-    {
-        let set = FSetXattr::new(fd, name.as_ptr(), value, 5).build();
-        assert_eq!(result(ring, set)?, Err(errno));
-    }
-    Ok(())
+    let set = |fd, name: &CStr| FSetXattr::new(fd, name.as_ptr(), value, 5).build();
+    ring.refuses([
+        (set(fd, c"nonsense"), Errno::OPNOTSUPP),
+        (set(fd, c""), Errno::RANGE),
+        (set(Fd(-1), NAME), Errno::BADF),
+    ])
 }

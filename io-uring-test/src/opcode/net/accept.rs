@@ -182,6 +182,8 @@ fn nonblocking(ring: &mut dyn Ring) -> Result {
 }
 
 fn refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the entries point to nothing.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let listener = TcpListener::bind(LOCAL)?;
     let file = file_with(b"")?;
@@ -192,11 +194,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
         (fd(&file), Errno::NOTSOCK),
         (accept(Fd(-1)), Errno::BADF),
     ];
-    for (n, (accept, errno)) in refusals.into_iter().enumerate() {
-        // SAFETY: they point to nothing.
-        assert_eq!(unsafe { ring.run(accept.build()) }?.to_result(), Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(accept, errno)| (accept.build(), errno)))
 }
 
 /// Has the accept with user data 1 cancelled.
@@ -255,6 +253,8 @@ fn multi_into_slots(ring: &mut dyn Ring) -> Result {
 }
 
 fn multi_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the entries point to nothing.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let listener = TcpListener::bind(LOCAL)?;
     ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
@@ -262,9 +262,5 @@ fn multi_refused(ring: &mut dyn Ring) -> Result {
     let mut chosen = AcceptMulti::new(listener.as_fd()).build();
     chosen.as_raw_mut().file_index = 1;
     let refusals = [(AcceptMulti::new(one.as_fd()).build(), Errno::INVAL), (chosen, Errno::INVAL)];
-    for (n, (accept, errno)) in refusals.into_iter().enumerate() {
-        // SAFETY: they point to nothing.
-        assert_eq!(unsafe { ring.run(accept) }?.to_result(), Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals)
 }

@@ -10,7 +10,7 @@ use std::ptr;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{ProvideBuffers, RecvMsg, RecvMsgMulti};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{
     ControlMessages, Fd, MsgFlags, MsgHdr, RecvMsgOut, SocketAddrBuf, iovec,
 };
@@ -52,13 +52,9 @@ fn vector(bytes: &mut [u8]) -> iovec {
     iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
 }
 
-/// Runs an operation that points to what outlives the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: every caller in this file has on its own stack what the entry points to.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 fn once(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other, _) = udp()?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         one.send_to(b"hello world", other.local_addr()?)?;
@@ -75,7 +71,7 @@ fn once(ring: &mut dyn Ring) -> Result {
             ..MsgHdr::new()
         };
         let recv = RecvMsg::new(other.as_fd(), &raw mut message).build();
-        assert_eq!(result(ring, recv.flags(flags))?, Ok(11));
+        assert_eq!(ring.result(recv.flags(flags))?, Ok(11));
         assert_eq!((&first, &second[..6]), (b"hello", &b" world"[..]));
         assert_eq!(message.msg_flags, MsgFlags::empty());
         assert_eq!(message.msg_namelen, 16);
@@ -105,6 +101,8 @@ fn file_in(mut messages: ControlMessages<'_>) -> Result<File> {
 }
 
 fn control_messages(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other) = UnixDatagram::pair()?;
     send_file(&one, &file_with(b"hello")?)?;
     let (mut text, mut control) = ([0; 16], [0; 64]);
@@ -117,7 +115,7 @@ fn control_messages(ring: &mut dyn Ring) -> Result {
         ..MsgHdr::new()
     };
     let recv = RecvMsg::new(other.as_fd(), &raw mut message).flags(MsgFlags::CMSG_CLOEXEC);
-    assert_eq!(result(ring, recv.build())?, Ok(6));
+    assert_eq!(ring.result(recv.build())?, Ok(6));
     assert_eq!(message.msg_flags, MsgFlags::CMSG_CLOEXEC);
     let file = file_in(ControlMessages::new(&control[..message.msg_controllen]))?;
     assert_eq!(content(&file)?, b"hello");
@@ -125,6 +123,8 @@ fn control_messages(ring: &mut dyn Ring) -> Result {
 }
 
 fn cut_off(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other) = UnixDatagram::pair()?;
     send_file(&one, &file_with(b"hello")?)?;
     let mut text = [0; 3];
@@ -132,7 +132,7 @@ fn cut_off(ring: &mut dyn Ring) -> Result {
     let mut message = MsgHdr { msg_iov: parts.as_mut_ptr(), msg_iovlen: 1, ..MsgHdr::new() };
     // With the flag, the result is what the length was.
     let recv = RecvMsg::new(other.as_fd(), &raw mut message).flags(MsgFlags::TRUNC).build();
-    assert_eq!(result(ring, recv)?, Ok(6));
+    assert_eq!(ring.result(recv)?, Ok(6));
     assert_eq!(message.msg_flags, MsgFlags::TRUNC | MsgFlags::CTRUNC);
     assert_eq!(&text, b"a f");
     Ok(())
@@ -143,9 +143,11 @@ const SIZE: usize = 128;
 
 /// Provides buffers, numbered from 0 on.
 fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (start, n) = (buffers.as_mut_ptr().cast(), buffers.len() as u16);
     let provide = ProvideBuffers::new(start, SIZE as u32, n, GROUP, 0).build();
-    assert_eq!(result(ring, provide)?, Ok(0));
+    assert_eq!(ring.result(provide)?, Ok(0));
     Ok(())
 }
 
@@ -166,6 +168,8 @@ fn into_group(ring: &mut dyn Ring) -> Result {
 }
 
 fn refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other, _) = udp()?;
     let file = file_with(b"")?;
     let mut message = MsgHdr::new();
@@ -176,10 +180,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
         (RecvMsg::new(fd(&file), &raw mut message), Errno::NOTSOCK),
         (RecvMsg::new(Fd(-1), &raw mut message), Errno::BADF),
     ];
-    for (n, (recv, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, recv.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(recv, errno)| (recv.build(), errno)))
 }
 
 /// Receives messages that are there, until it ends, and what has been filled of each buffer.
@@ -280,20 +281,24 @@ fn multi_cut_off(ring: &mut dyn Ring) -> Result {
 }
 
 fn multi_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let msghdr = MsgHdr::new();
     let recv = RecvMsgMulti::new(one.as_fd(), &msghdr, GROUP);
     // Without room for the header, it cannot be received.
     let mut small = [0; SIZE];
     let provide = ProvideBuffers::new(small.as_mut_ptr(), 8, 1, GROUP, 0).build();
-    assert_eq!(result(ring, provide)?, Ok(0));
-    assert_eq!(result(ring, recv.flags(MsgFlags::WAITALL).build())?, Err(Errno::INVAL));
-    assert_eq!(result(ring, recv.build().clear_flags())?, Err(Errno::INVAL));
+    assert_eq!(ring.result(provide)?, Ok(0));
+    ring.refuses([
+        (recv.flags(MsgFlags::WAITALL).build(), Errno::INVAL),
+        (recv.build().clear_flags(), Errno::INVAL),
+    ])?;
     let one_nothing = RecvMsgMulti::new(one.as_fd(), ptr::null(), GROUP).build();
-    assert_eq!(result(ring, one_nothing)?, Err(Errno::FAULT));
+    assert_eq!(ring.result(one_nothing)?, Err(Errno::FAULT));
     let (one, other, _) = udp()?;
     one.send_to(b"hello", other.local_addr()?)?;
     let recv = RecvMsgMulti::new(other.as_fd(), &msghdr, GROUP).build();
-    assert_eq!(result(ring, recv)?, Err(Errno::FAULT));
+    assert_eq!(ring.result(recv)?, Err(Errno::FAULT));
     Ok(())
 }

@@ -102,20 +102,16 @@ fn heard(other: &mut TcpStream) -> Result<Vec<u8>> {
     Ok(said)
 }
 
-/// Runs an operation that points to constants, or to what outlives the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: every caller in this file has on its own stack what is no constant.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 fn send(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, mut other) = tcp()?;
     ring.submitter().register_files(&[FileSlot::new(&one)])?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         let more = hello(Fd(one.as_raw_fd())).flags(MsgFlags::MORE).build().flags(flags);
-        assert_eq!(result(ring, more)?, Ok(5));
+        assert_eq!(ring.result(more)?, Ok(5));
         let last = Send::new(Fixed(0), b" world".as_ptr(), 6).build().flags(flags);
-        assert_eq!(result(ring, last)?, Ok(6));
+        assert_eq!(ring.result(last)?, Ok(6));
         assert_eq!(heard(&mut other)?, b"hello world");
     }
     Ok(())
@@ -126,28 +122,32 @@ fn to(fd: Fd, address: &SocketAddrAny) -> Entry {
 }
 
 fn send_to(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other, address) = udp()?;
     let fd = Fd(one.as_raw_fd());
-    assert_eq!(result(ring, hello(fd).build())?, Err(Errno::DESTADDRREQ));
-    assert_eq!(result(ring, to(fd, &address))?, Ok(5));
+    assert_eq!(ring.result(hello(fd).build())?, Err(Errno::DESTADDRREQ));
+    assert_eq!(ring.result(to(fd, &address))?, Ok(5));
     let mut said = [0; 8];
     assert_eq!(other.recv_from(&mut said)?, (5, one.local_addr()?));
     assert_eq!(&said[..5], HELLO);
     let short = hello(fd).dest_addr(address.as_ptr()).dest_addr_len(2).build();
-    assert_eq!(result(ring, short)?, Err(Errno::INVAL));
+    assert_eq!(ring.result(short)?, Err(Errno::INVAL));
     let long = hello(fd).dest_addr(address.as_ptr()).dest_addr_len(1 << 16 | 16).build();
-    assert_eq!(result(ring, long)?, Err(Errno::INVAL));
+    assert_eq!(ring.result(long)?, Err(Errno::INVAL));
     Ok(())
 }
 
 fn send_vectorized(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, mut other) = tcp()?;
     let vectors = [vector(HELLO), vector(b" "), vector(b"world")];
     let send = Send::new(one.as_fd(), ptr::null(), 3).vectorized(vectors.as_ptr()).build();
-    assert_eq!(result(ring, send)?, Ok(11));
+    assert_eq!(ring.result(send)?, Ok(11));
     assert_eq!(heard(&mut other)?, b"hello world");
     let nothing = Send::new(one.as_fd(), ptr::null(), 3).vectorized(ptr::null()).build();
-    assert_eq!(result(ring, nothing)?, Err(Errno::FAULT));
+    assert_eq!(ring.result(nothing)?, Err(Errno::FAULT));
     Ok(())
 }
 
@@ -155,9 +155,11 @@ const GROUP: u16 = 4;
 
 /// Provides these words in a group, one buffer each.
 fn provide(ring: &mut dyn Ring, words: &'static [u8], size: u32) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (start, n) = (words.as_ptr().cast_mut(), words.len() as u32 / size);
     let provide = ProvideBuffers::new(start, size, n as u16, GROUP, 10).build();
-    assert_eq!(result(ring, provide)?, Ok(0));
+    assert_eq!(ring.result(provide)?, Ok(0));
     Ok(())
 }
 
@@ -176,6 +178,8 @@ fn send_from_group(ring: &mut dyn Ring) -> Result {
 }
 
 fn send_registered(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, mut other) = tcp()?;
     let memory = Pages::new(4096)?;
     let start = memory.all().cast::<u8>();
@@ -185,10 +189,10 @@ fn send_registered(ring: &mut dyn Ring) -> Result {
     // SAFETY: the memory outlives the ring's operations.
     unsafe { ring.submitter().register_buffers(&[all]) }?;
     let send = |from, index| Send::new(one.as_fd(), from, 5).buf_index(Some(index)).build();
-    assert_eq!(result(ring, send(start.as_ptr().cast_const(), 0))?, Ok(5));
+    assert_eq!(ring.result(send(start.as_ptr().cast_const(), 0))?, Ok(5));
     assert_eq!(heard(&mut other)?, HELLO);
-    assert_eq!(result(ring, send(start.as_ptr(), 1))?, Err(Errno::FAULT));
-    assert_eq!(result(ring, send(HELLO.as_ptr(), 0))?, Err(Errno::FAULT));
+    assert_eq!(ring.result(send(start.as_ptr(), 1))?, Err(Errno::FAULT));
+    assert_eq!(ring.result(send(HELLO.as_ptr(), 0))?, Err(Errno::FAULT));
     Ok(())
 }
 
@@ -218,10 +222,14 @@ fn waits_for_room(ring: &mut dyn Ring, send: impl FnOnce(Fd) -> Entry) -> Result
 }
 
 fn send_poll_first(ring: &mut dyn Ring) -> Result {
-    waits_for_room(ring, |fd| hello(fd).ioprio(RecvSendFlags::POLL_FIRST).build())
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
+    waits_for_room(&mut **ring, |fd| hello(fd).ioprio(RecvSendFlags::POLL_FIRST).build())
 }
 
 fn send_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other) = tcp()?;
     let (full, _other, _) = full()?;
     let file = file_with(b"")?;
@@ -233,17 +241,15 @@ fn send_refused(ring: &mut dyn Ring) -> Result {
         (hello(fd(&full)).flags(MsgFlags::DONTWAIT), Errno::AGAIN),
         (hello(fd(&one)).ioprio(RecvSendFlags::MULTISHOT), Errno::INVAL),
     ];
-    for (n, (send, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, send.build())?, Err(errno), "{n}");
-    }
+    ring.refuses(refusals.map(|(send, errno)| (send.build(), errno)))?;
     // No signal, whoever handles it. That the other end is gone, it says by itself.
     drop(other);
     let gone = (0..1000).find_map(|_| {
         thread::sleep(Duration::from_millis(1));
-        result(ring, hello(fd(&one)).build()).ok()?.err()
+        ring.result(hello(fd(&one)).build()).ok()?.err()
     });
     assert!(matches!(gone, Some(Errno::PIPE | Errno::CONNRESET)), "{gone:?}");
-    assert_eq!(result(ring, hello(fd(&one)).build())?, Err(Errno::PIPE));
+    assert_eq!(ring.result(hello(fd(&one)).build())?, Err(Errno::PIPE));
     Ok(())
 }
 
@@ -298,6 +304,8 @@ pub(crate) fn message(parts: &mut [iovec]) -> MsgHdr {
 }
 
 fn send_msg(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, other, address) = udp()?;
     ring.submitter().register_files(&[FileSlot::new(&one)])?;
     let mut parts = [vector(HELLO), vector(b" world")];
@@ -308,7 +316,7 @@ fn send_msg(ring: &mut dyn Ring) -> Result {
     };
     for flags in [Flags::empty(), Flags::ASYNC] {
         let send = SendMsg::new(Fixed(0), &message).flags(MsgFlags::CONFIRM).build();
-        assert_eq!(result(ring, send.flags(flags))?, Ok(11));
+        assert_eq!(ring.result(send.flags(flags))?, Ok(11));
         let mut said = [0; 16];
         assert_eq!(other.recv_from(&mut said)?, (11, one.local_addr()?));
         assert_eq!(&said[..11], b"hello world");
@@ -317,13 +325,17 @@ fn send_msg(ring: &mut dyn Ring) -> Result {
 }
 
 fn send_msg_poll_first(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let mut parts = [vector(HELLO)];
     let message = message(&mut parts);
     let poll_first = RecvSendFlags::POLL_FIRST;
-    waits_for_room(ring, |fd| SendMsg::new(fd, &message).ioprio(poll_first).build())
+    waits_for_room(&mut **ring, |fd| SendMsg::new(fd, &message).ioprio(poll_first).build())
 }
 
 fn send_msg_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what is no constant is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (one, _other, _) = udp()?;
     let file = file_with(b"")?;
     let mut parts = [vector(HELLO)];
@@ -337,8 +349,5 @@ fn send_msg_refused(ring: &mut dyn Ring) -> Result {
         (SendMsg::new(fd(&file), &message), Errno::NOTSOCK),
         (SendMsg::new(Fd(-1), &message), Errno::BADF),
     ];
-    for (n, (send, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, send.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals.map(|(send, errno)| (send.build(), errno)))
 }

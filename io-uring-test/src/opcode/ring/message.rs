@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix_uring::opcode::{MsgRingData, MsgRingSendFd, Read};
-use rustix_uring::squeue::Entry;
 use rustix_uring::types::{DestinationSlot, Fd, FileSlot, Fixed, MsgRingFlags};
 use rustix_uring::{Errno, IoUring, cqueue};
 
@@ -43,12 +42,6 @@ const SEND_FD: Need = Trial {
     },
 };
 
-/// Runs an operation that points to nothing.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: there is no memory, and the caller's files outlive the call.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 /// What has come to the other ring: user data, result, flags.
 fn came(other: &mut IoUring) -> Vec<(u64, i32, u32)> {
     let parts = |cqe: cqueue::Entry| (cqe.user_data(), cqe.result(), cqe.flags());
@@ -56,10 +49,12 @@ fn came(other: &mut IoUring) -> Vec<(u64, i32, u32)> {
 }
 
 fn data(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     for (message, user_data) in [(0, 1), (i32::MAX, u64::MAX), (-5, 3)] {
         let send = MsgRingData::new(other.as_fd(), message, user_data, None).build();
-        assert_eq!(result(ring, send)?, Ok(0));
+        assert_eq!(ring.result(send)?, Ok(0));
         other.submitter().wait(1)?;
         assert_eq!(came(&mut other), [(user_data, message, 0)]);
     }
@@ -67,15 +62,19 @@ fn data(ring: &mut dyn Ring) -> Result {
 }
 
 fn data_with_flags(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     let send = MsgRingData::new(other.as_fd(), 7, 8, Some(0x1234_0001)).build();
-    assert_eq!(result(ring, send)?, Ok(0));
+    assert_eq!(ring.result(send)?, Ok(0));
     other.submitter().wait(1)?;
     assert_eq!(came(&mut other), [(8, 7, 0x1234_0001)]);
     Ok(())
 }
 
 fn data_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     let disabled: IoUring = IoUring::builder().setup_r_disabled().build(2)?;
     let file = file_with(b"")?;
@@ -88,19 +87,19 @@ fn data_refused(ring: &mut dyn Ring) -> Result {
         (send(Fd(-1)), Errno::BADF),
         (to_other.opcode_flags(unknown), Errno::INVAL),
     ];
-    for (n, (message, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(result(ring, message.build())?, Err(errno), "{n}");
-    }
+    ring.refuses(refusals.map(|(message, errno)| (message.build(), errno)))?;
     // A ring is no slot's.
     let mut slot = MsgRingData::new(Fd(0), 7, 8, None).build();
     slot = slot.flags(rustix_uring::squeue::Flags::FIXED_FILE);
-    assert_eq!(result(ring, slot)?, Err(Errno::BADF));
+    assert_eq!(ring.result(slot)?, Err(Errno::BADF));
     assert_eq!(came(&mut other), []);
     Ok(())
 }
 
 /// Into a chosen slot and into any, with a word about it or without.
 fn send_fd(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     let file = file_with(b"hello")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
@@ -110,10 +109,10 @@ fn send_fd(ring: &mut dyn Ring) -> Result {
     let send = |fd, to, n| MsgRingSendFd::new(fd, Fixed(1), to, n);
     let fd = Fd(other.as_raw_fd());
     let to_chosen = send(fd, chosen, 7).opcode_flags(MsgRingFlags::CQE_SKIP).build();
-    assert_eq!(result(ring, to_chosen)?, Ok(0));
+    assert_eq!(ring.result(to_chosen)?, Ok(0));
     assert_eq!(came(&mut other), []);
     let to_any = send(fd, DestinationSlot::auto_target(), 8).build();
-    assert_eq!(result(ring, to_any)?, Ok(0));
+    assert_eq!(ring.result(to_any)?, Ok(0));
     other.submitter().wait(1)?;
     assert_eq!(came(&mut other), [(8, 0, 0)]);
 
@@ -128,26 +127,28 @@ fn send_fd(ring: &mut dyn Ring) -> Result {
         assert_eq!(&buf, b"hello");
     }
     let full = send(fd, DestinationSlot::auto_target(), 8).build();
-    assert_eq!(result(ring, full)?, Err(Errno::NFILE));
+    assert_eq!(ring.result(full)?, Err(Errno::NFILE));
     Ok(())
 }
 
 fn send_fd_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: there is no memory, and the files outlive each call of it.
+    let ring = &mut unsafe { ring.runner() };
     let other: IoUring = IoUring::new(2)?;
     let file = file_with(b"hello")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
     let any = DestinationSlot::auto_target();
     let send = |to: Fd, slot| MsgRingSendFd::new(to, Fixed(slot), any, 7).build();
     let itself = Fd(ring.as_fd().as_raw_fd());
-    assert_eq!(result(ring, send(itself, 1))?, Err(Errno::INVAL));
+    assert_eq!(ring.result(send(itself, 1))?, Err(Errno::INVAL));
     let to = Fd(other.as_raw_fd());
-    assert_eq!(result(ring, send(to, 0))?, Err(Errno::BADF));
-    assert_eq!(result(ring, send(to, 2))?, Err(Errno::BADF));
-    // The other ring has no table.
-    assert_eq!(result(ring, send(to, 1))?, Err(Errno::NFILE));
+    ring.refuses([
+        (send(to, 0), Errno::BADF),
+        (send(to, 2), Errno::BADF),
+        // The other ring has no table.
+        (send(to, 1), Errno::NFILE),
+    ])?;
     let chosen = DestinationSlot::try_from_slot_target(0).expect("it is no large number");
     let chosen = MsgRingSendFd::new(to, Fixed(1), chosen, 7).build();
-    assert_eq!(result(ring, chosen)?, Err(Errno::NXIO));
-    assert_eq!(result(ring, send(Fd(file.as_raw_fd()), 1))?, Err(Errno::BADFD));
-    Ok(())
+    ring.refuses([(chosen, Errno::NXIO), (send(Fd(file.as_raw_fd()), 1), Errno::BADFD)])
 }

@@ -64,20 +64,16 @@ impl Registered {
     }
 }
 
-/// Runs an operation on what outlives the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: every caller in this file has on its own stack what the entry points to.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 const SYNC: RwFlags = RwFlags::DSYNC;
 
 fn read_fixed(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
-    let buffer = Registered::new(ring, b"")?;
+    let buffer = Registered::new(&**ring, b"")?;
     for flags in [Flags::empty(), Flags::ASYNC] {
         let read = ReadFixed::new(file.as_fd(), buffer.byte(10), 100, INDEX).offset(6);
-        assert_eq!(result(ring, read.build().flags(flags))?, Ok(5));
+        assert_eq!(ring.result(read.build().flags(flags))?, Ok(5));
         assert_eq!(buffer.content(9, 7), b"\0world\0");
     }
     Ok(())
@@ -98,46 +94,49 @@ fn refusals<T>(buffer: &Registered, build: impl Fn(Fd, *mut u8, u16) -> T, fd: F
 }
 
 fn read_fixed_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
-    let buffer = Registered::new(ring, b"")?;
+    let buffer = Registered::new(&**ring, b"")?;
     let fd = Fd(file.as_raw_fd());
     let read = |fd, buf, index| ReadFixed::new(fd, buf, 5, index);
-    for (n, (read, errno)) in refusals(&buffer, read, fd).into_iter().enumerate() {
-        assert_eq!(result(ring, read.build())?, Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals(&buffer, read, fd).map(|(read, errno)| (read.build(), errno)))
 }
 
 fn write_fixed(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
-    let buffer = Registered::new(ring, b"?WORLD!")?;
+    let buffer = Registered::new(&**ring, b"?WORLD!")?;
     for (flags, offset) in [(Flags::empty(), 6), (Flags::ASYNC, 7)] {
         let write = WriteFixed::new(Fixed(0), buffer.byte(1), 5, INDEX).offset(offset);
-        assert_eq!(result(ring, write.rw_flags(SYNC).build().flags(flags))?, Ok(5));
+        assert_eq!(ring.result(write.rw_flags(SYNC).build().flags(flags))?, Ok(5));
     }
     assert_eq!(content(&file)?, b"hello WWORLD");
     Ok(())
 }
 
 fn write_fixed_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
-    let buffer = Registered::new(ring, b"nothing")?;
+    let buffer = Registered::new(&**ring, b"nothing")?;
     let fd = Fd(file.as_raw_fd());
     let write = |fd, buf: *mut u8, index| WriteFixed::new(fd, buf, 5, index);
-    for (n, (write, errno)) in refusals(&buffer, write, fd).into_iter().enumerate() {
-        assert_eq!(result(ring, write.build())?, Err(errno), "{n}");
-    }
+    ring.refuses(refusals(&buffer, write, fd).map(|(write, errno)| (write.build(), errno)))?;
     assert_eq!(content(&file)?, b"hello");
     Ok(())
 }
 
 fn readv_fixed(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
-    let buffer = Registered::new(ring, b"")?;
+    let buffer = Registered::new(&**ring, b"")?;
     let parts = [buffer.part(100, 5), buffer.part(10, 50)];
     let read = ReadvFixed::new(file.as_fd(), parts.as_ptr(), 2, INDEX).offset(1).build();
-    assert_eq!(result(ring, read)?, Ok(10));
+    assert_eq!(ring.result(read)?, Ok(10));
     assert_eq!(
         (buffer.content(100, 6), buffer.content(10, 6)),
         (b"ello \0".into(), b"world\0".into())
@@ -147,7 +146,7 @@ fn readv_fixed(ring: &mut dyn Ring) -> Result {
 
 /// As [`refusals`], in a list of parts of which the first is good.
 fn vector_refusals<T>(
-    ring: &mut dyn Ring,
+    ring: &mut Runner<'_>,
     buffer: &Registered,
     fd: Fd,
     build: impl Fn(Fd, *const iovec, u32, u16) -> T,
@@ -165,32 +164,38 @@ fn vector_refusals<T>(
     {
         let parts = [good, second];
         let refused = entry(build(fd, parts.as_ptr(), 2, index));
-        assert_eq!(result(ring, refused)?, Err(errno), "{n}");
+        assert_eq!(ring.result(refused)?, Err(errno), "{n}");
     }
     let nothing = entry(build(fd, ptr::null(), 2, INDEX));
-    assert_eq!(result(ring, nothing)?, Err(Errno::FAULT));
+    assert_eq!(ring.result(nothing)?, Err(Errno::FAULT));
     Ok(())
 }
 
 fn readv_fixed_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
-    let buffer = Registered::new(ring, b"")?;
+    let buffer = Registered::new(&**ring, b"")?;
     vector_refusals(ring, &buffer, Fd(file.as_raw_fd()), ReadvFixed::new, ReadvFixed::build)
 }
 
 fn writev_fixed(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
-    let buffer = Registered::new(ring, b"HELLO WORLD")?;
+    let buffer = Registered::new(&**ring, b"HELLO WORLD")?;
     let parts = [buffer.part(6, 5), buffer.part(5, 1), buffer.part(0, 5)];
     let write = WritevFixed::new(file.as_fd(), parts.as_ptr(), 3, INDEX).offset(2).rw_flags(SYNC);
-    assert_eq!(result(ring, write.build())?, Ok(11));
+    assert_eq!(ring.result(write.build())?, Ok(11));
     assert_eq!(content(&file)?, b"heWORLD HELLO");
     Ok(())
 }
 
 fn writev_fixed_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: what the entries point to is on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
-    let buffer = Registered::new(ring, b"nothing")?;
+    let buffer = Registered::new(&**ring, b"nothing")?;
     let fd = Fd(file.as_raw_fd());
     vector_refusals(ring, &buffer, fd, WritevFixed::new, WritevFixed::build)?;
     assert_eq!(content(&file)?, b"hello");

@@ -8,7 +8,7 @@ use rustix::io::write;
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{AsyncCancel, ProvideBuffers, Read, ReadMulti, Readv, Write};
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Flags;
 use rustix_uring::types::{AttrPi, FileSlot, Fixed, PiFlags, iovec};
 
 use crate::harness::Need::*;
@@ -28,34 +28,32 @@ pub(crate) const CASES: &[Case] = &[
 const GROUP: u16 = 5;
 const SIZE: usize = 8;
 
-/// Runs an operation on what outlives the call.
-fn completion(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
-    // SAFETY: every caller in this file has on its own stack what the entry points to.
-    unsafe { ring.run(entry) }
-}
-
 /// Provides buffers, numbered from 0 on.
 fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
+    // SAFETY: the buffers are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (start, n) = (buffers.as_mut_ptr().cast(), buffers.len() as u16);
     let provide = ProvideBuffers::new(start, SIZE as u32, n, GROUP, 0).build();
-    assert_eq!(completion(ring, provide)?.to_result(), Ok(0));
+    assert_eq!(ring.result(provide)?, Ok(0));
     Ok(())
 }
 
 fn into_group(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the buffers are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let mut buffers = [[0; SIZE]; 2];
-    provide(ring, &mut buffers)?;
+    provide(&mut **ring, &mut buffers)?;
     let part = [iovec { iov_base: ptr::null_mut(), iov_len: 3 }];
     let read = Read::new(file.as_fd(), ptr::null_mut(), 100).offset(2).buf_group(GROUP).build();
     let readv = Readv::new(file.as_fd(), part.as_ptr(), 1).offset(6).buf_group(GROUP).build();
     for (read, expected) in [(read, &b"llo worl"[..]), (readv, b"wor")] {
-        let done = completion(ring, read.flags(Flags::BUFFER_SELECT))?;
+        let done = ring.completion(read.flags(Flags::BUFFER_SELECT))?;
         assert_eq!(done.to_result(), Ok(expected.len() as u32));
         let bid = done.buffer_select().expect("it took a buffer");
         assert_eq!(&buffers[usize::from(bid)][..expected.len()], expected);
     }
-    let done = completion(ring, read.flags(Flags::BUFFER_SELECT))?;
+    let done = ring.completion(read.flags(Flags::BUFFER_SELECT))?;
     assert_eq!((done.to_result(), done.buffer_select()), (Err(Errno::NOBUFS), None));
     Ok(())
 }
@@ -85,10 +83,12 @@ fn read_multi(ring: &mut dyn Ring) -> Result {
 }
 
 fn read_multi_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the buffers are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let file = file_with(b"hello")?;
     let mut buffers = [[0; SIZE]; 1];
-    provide(ring, &mut buffers)?;
+    provide(&mut **ring, &mut buffers)?;
     let read = ReadMulti::new(&out, 0, GROUP).build();
     let refusals = [
         // What cannot be waited for.
@@ -96,17 +96,16 @@ fn read_multi_refused(ring: &mut dyn Ring) -> Result {
         (read.clear_flags(), Errno::INVAL),
         (ReadMulti::new(&out, 5, GROUP).build(), Errno::INVAL),
     ];
-    for (n, (read, errno)) in refusals.into_iter().enumerate() {
-        assert_eq!(completion(ring, read)?.to_result(), Err(errno), "{n}");
-    }
-    Ok(())
+    ring.refuses(refusals)
 }
 
 /// A file has none, and takes no notice.
 fn write_stream(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the buffers are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let write = Write::new(file.as_fd(), b"HE".as_ptr(), 2).write_stream(3).build();
-    assert_eq!(completion(ring, write)?.to_result(), Ok(2));
+    assert_eq!(ring.result(write)?, Ok(2));
     assert_eq!(content(&file)?, b"HEllo");
     Ok(())
 }
@@ -117,7 +116,8 @@ const ATTR: Need = Trial {
     refusal: Errno::NOTSUP,
     call: || {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
-        match with_attr(&mut *ring, ptr::null())? {
+        // SAFETY: there is nothing at null, as the kernel finds.
+        match with_attr(&mut unsafe { ring.runner() }, ptr::null())? {
             Err(Errno::FAULT) => Ok(()),
             Ok(_) => Err(Errno::NOTSUP.into()),
             Err(errno) => Err(errno.into()),
@@ -126,14 +126,16 @@ const ATTR: Need = Trial {
 };
 
 /// Reads from what has no protection information.
-fn with_attr(ring: &mut dyn Ring, attr: *const AttrPi) -> Result<Result<u32, Errno>> {
+fn with_attr(ring: &mut Runner<'_>, attr: *const AttrPi) -> Result<Result<u32, Errno>> {
     let zero = File::open("/dev/zero")?;
     let mut buf = [0; 8];
     let read = Read::new(zero.as_fd(), buf.as_mut_ptr(), 8).attr_pi(attr).build();
-    Ok(completion(ring, read)?.to_result())
+    ring.result(read)
 }
 
 fn attr_pi_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the buffers are on this stack.
+    let ring = &mut unsafe { ring.runner() };
     let mut pi = [0; 8];
     let attr = AttrPi::new(pi.as_mut_ptr(), 8).flags(PiFlags::CHK_GUARD);
     assert_eq!(with_attr(ring, &attr)?, Err(Errno::INVAL));

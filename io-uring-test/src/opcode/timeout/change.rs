@@ -63,20 +63,16 @@ fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
     Ok(())
 }
 
-/// Runs an operation, with a time that is constant or outlives the call.
-fn result(ring: &mut dyn Ring, entry: Entry) -> Result<Result<u32, Errno>> {
-    // SAFETY: as above.
-    Ok(unsafe { ring.run(entry) }?.to_result())
-}
-
 fn remove(ring: &mut dyn Ring) -> Result {
-    start(ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
-    assert_eq!(result(ring, TimeoutRemove::new(2).build())?, Err(Errno::NOENT));
-    start(ring, &[TimeoutRemove::new(1).build().user_data(2)])?;
-    let done = reap(ring, 2)?;
+    // SAFETY: the times are constants.
+    let ring = &mut unsafe { ring.runner() };
+    start(&mut **ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
+    assert_eq!(ring.result(TimeoutRemove::new(2).build())?, Err(Errno::NOENT));
+    start(&mut **ring, &[TimeoutRemove::new(1).build().user_data(2)])?;
+    let done = reap(&mut **ring, 2)?;
     assert_eq!(done[0].to_result(), Err(Errno::CANCELED));
     assert_eq!(done[1].to_result(), Ok(0));
-    assert_eq!(result(ring, TimeoutRemove::new(1).build())?, Err(Errno::NOENT));
+    assert_eq!(ring.result(TimeoutRemove::new(1).build())?, Err(Errno::NOENT));
     Ok(())
 }
 
@@ -103,15 +99,17 @@ fn waiting(from: &impl std::os::fd::AsFd, buf: &mut [u8; 8], timeout: LinkTimeou
 }
 
 fn update_linked(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the times are constants.
+    let ring = &mut unsafe { ring.runner() };
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
-    start(ring, &waiting(&out, &mut buf, LinkTimeout::new(&HOUR)))?;
+    start(&mut **ring, &waiting(&out, &mut buf, LinkTimeout::new(&HOUR)))?;
     let moment = Timespec::from(MOMENT);
     let update = TimeoutUpdate::new(2, &moment);
     // Of the other kind, there is none.
-    assert_eq!(result(ring, update.build())?, Err(Errno::NOENT));
+    assert_eq!(ring.result(update.build())?, Err(Errno::NOENT));
     let update = update.flags(TimeoutFlags::LINK_TIMEOUT_UPDATE);
-    start(ring, &[update.build().user_data(3)])?;
-    let done = reap(ring, 3)?;
+    start(&mut **ring, &[update.build().user_data(3)])?;
+    let done = reap(&mut **ring, 3)?;
     ended(&done[0]);
     assert_eq!(done[1].to_result(), Err(Errno::TIME));
     assert_eq!(done[2].to_result(), Ok(0));
@@ -124,12 +122,15 @@ fn ended(cqe: &Completion) {
 }
 
 fn update_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the times are constants.
+    let ring = &mut unsafe { ring.runner() };
     let update = |time: *const Timespec| TimeoutUpdate::new(1, time);
     let unknown = TimeoutFlags::from_bits_retain(1 << 30);
-    assert_eq!(result(ring, update(&HOUR).build())?, Err(Errno::NOENT));
-    assert_eq!(result(ring, update(ptr::null()).build())?, Err(Errno::FAULT));
-    assert_eq!(result(ring, update(&HOUR).flags(unknown).build())?, Err(Errno::INVAL));
-    Ok(())
+    ring.refuses([
+        (update(&HOUR).build(), Errno::NOENT),
+        (update(ptr::null()).build(), Errno::FAULT),
+        (update(&HOUR).flags(unknown).build(), Errno::INVAL),
+    ])
 }
 
 /// In time, or not in time.
@@ -165,15 +166,17 @@ fn linked_absolute(ring: &mut dyn Ring) -> Result {
 }
 
 fn linked_refused(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the times are constants.
+    let ring = &mut unsafe { ring.runner() };
     // Behind nothing.
-    assert_eq!(result(ring, LinkTimeout::new(&HOUR).build())?, Err(Errno::INVAL));
+    assert_eq!(ring.result(LinkTimeout::new(&HOUR).build())?, Err(Errno::INVAL));
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
     for (timeout, errno) in [
         (LinkTimeout::new(ptr::null()), Errno::FAULT),
         (LinkTimeout::new(&HOUR).flags(TimeoutFlags::from_bits_retain(1 << 30)), Errno::INVAL),
     ] {
-        start(ring, &waiting(&out, &mut buf, timeout))?;
-        let done = reap(ring, 2)?;
+        start(&mut **ring, &waiting(&out, &mut buf, timeout))?;
+        let done = reap(&mut **ring, 2)?;
         assert_eq!(done[0].to_result(), Err(Errno::CANCELED));
         assert_eq!(done[1].to_result(), Err(errno));
     }
@@ -183,11 +186,13 @@ fn linked_refused(ring: &mut dyn Ring) -> Result {
 const NANOSECONDS: u64 = MOMENT.as_nanos() as u64;
 
 fn immediate(ring: &mut dyn Ring) -> Result {
+    // SAFETY: the times are constants.
+    let ring = &mut unsafe { ring.runner() };
     for (flags, at_least) in [(TimeoutFlags::empty(), MOMENT), (TimeoutFlags::ABS, Duration::ZERO)]
     {
         let started = Instant::now();
         let timeout = Timeout::new(ptr::null()).immediate(NANOSECONDS).flags(flags).build();
-        assert_eq!(result(ring, timeout)?, Err(Errno::TIME));
+        assert_eq!(ring.result(timeout)?, Err(Errno::TIME));
         assert!(started.elapsed() >= at_least);
     }
     Ok(())
