@@ -210,8 +210,12 @@ fn compiles_by_call(
     let _ = (wide.result(), wide.user_data(), wide.flags());
     let _ = (cqueue::more(0), cqueue::notif(0), cqueue::sock_nonempty(0));
     let _ = (cqueue::buffer_more(0), cqueue::buffer_select(0));
+    fn bounds<S: squeue::EntryMarker, C: cqueue::EntryMarker>() {}
+    bounds::<squeue::Entry128, cqueue::Entry32>();
 }
 const BY_CALL: &[&str] = &[
+    "squeue::EntryMarker",
+    "cqueue::EntryMarker",
     "squeue::SubmissionQueue::push",
     "squeue::SubmissionQueue::push_multiple",
     "submit::Submitter::register_buf_ring",
