@@ -211,15 +211,6 @@ impl Lockstep<'_> {
     /// Compares all that is visible.
     fn compare(&mut self) -> Same {
         for r in 0..2 {
-            if self.compare_ring(r).is_ok() {
-                continue;
-            }
-            // A worker thread that was thought to be done may not be.
-            let ring = self.model.rings[r].as_mut().filter(|ring| ring.workers);
-            if let Some(ring) = ring {
-                ring.restless += 1;
-                self.settle(r)?;
-            }
             self.compare_ring(r)?;
         }
         Ok(())
@@ -249,7 +240,15 @@ impl Lockstep<'_> {
             expected.sq_capacity = model.sq.capacity as usize;
             expected.cq_capacity = model.cq.capacity as usize;
             if self.seen != *expected {
-                return Err(format!("{}: {}", op::name(r), self.seen.difference(expected)));
+                let difference = self.seen.difference(expected);
+                let wanted: Vec<_> = model.cq.visible().map(|cqe| cqe.user_data).collect();
+                let mut ready = Vec::new();
+                real.reap(step::Reap::All, 0, &mut ready);
+                let ready: Vec<_> = ready.iter().map(|cqe| cqe.user_data).collect();
+                let name = op::name(r);
+                return Err(format!(
+                    "{name}: {difference}; ready: {ready:?}, the model: {wanted:?}"
+                ));
             }
         }
         Ok(())

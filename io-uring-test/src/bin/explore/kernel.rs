@@ -57,7 +57,61 @@ fn drain_holds() -> Result<bool> {
     Ok(held)
 }
 
+/// A ring that defers, with two chains of two NOPs, of which the first ones have completed.
+fn two_chains() -> Result<IoUring> {
+    let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+    builder.setup_single_issuer().setup_defer_taskrun();
+    let mut ring = builder.build(4)?;
+    let nop = |user_data| opcode::Nop::new().build().user_data(user_data);
+    let linked = |user_data| nop(user_data).flags(Flags::IO_LINK);
+    // SAFETY: NOPs use no memory.
+    unsafe { ring.submission().push_multiple(&[linked(1), nop(2), linked(3), nop(4)]) }?;
+    ring.submit()?;
+    anyhow::ensure!(ring.completion().count() == 2, "the second ones are deferred");
+    Ok(ring)
+}
+
+/// Whether deferred work is done when the task makes a register call.
+fn register_runs_work() -> Result<bool> {
+    let mut ring = two_chains()?;
+    // Nothing is registered, which does not matter.
+    let _ = ring.submitter().unregister_files();
+    Ok(ring.completion().count() > 0)
+}
+
+/// Whether the newest deferred work is done first.
+fn deferred_in_reverse() -> Result<bool> {
+    let mut ring = two_chains()?;
+    ring.submitter().get_events()?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 4))
+}
+
+/// Whether a pipe is read without a worker thread.
+fn pipe_nowait() -> Result<bool> {
+    let (reader, writer) = rustix::pipe::pipe()?;
+    rustix::io::write(&writer, b"x")?;
+    let mut byte = 0;
+    let n = run(opcode::Read::new(&reader, &raw mut byte, 1).build())?;
+    anyhow::ensure!(n == 1, "a read returns {n}");
+    Ok(!crate::workers::exist())
+}
+
+/// Whether worker threads show, and where they sleep.
+fn workers_show() -> Result<bool> {
+    run(opcode::Nop::new().build().flags(Flags::ASYNC))?;
+    for _ in 0..2000 {
+        if crate::workers::exist() && crate::workers::are_at_rest() {
+            return Ok(true);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Ok(false)
+}
+
 pub(crate) fn ask() -> Result<Kernel> {
+    // Before there are workers for something else. (Where they do not show, this does not tell.)
+    let pipe_nowait = pipe_nowait()?;
+    let workers_show = workers_show()?;
     let ring = IoUring::new(4)?;
     let features = ring.params().features();
     let has = |feature: Features| features.contains(feature);
@@ -107,6 +161,8 @@ pub(crate) fn ask() -> Result<Kernel> {
         linked_file: has(Features::LINKED_FILE),
         nop_result: run(nop().result(3).build())? == 3,
         nop_task_work: run(nop().task_work(true).build())? == 0 && setup & flag::CQE_MIXED != 0,
+        nop_ioprio: run(Entry::from_raw(squeue::Sqe { ioprio: 1, ..nop().build().into_raw() }))?
+            != 0,
         nop_big: setup & flag::CQE_MIXED != 0,
         nop128: setup & flag::SQE_MIXED != 0,
         messages: run(opcode::MsgRingData::new(Fd(-1), 0, 0, None).build())?
@@ -126,6 +182,10 @@ pub(crate) fn ask() -> Result<Kernel> {
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),
         drain_holds: drain_holds()?,
+        deferred_in_reverse: defers && deferred_in_reverse()?,
+        register_runs_work: defers && register_runs_work()?,
+        pipe_nowait: pipe_nowait && workers_show,
+        workers_show,
         resize,
         resize_shows_taskrun,
         ring_fds: IoUring::new(1)?.into_local().register_ring_fd().is_ok(),

@@ -23,6 +23,35 @@ pub(crate) struct Fault {
 
 pub(crate) static FAULTS: &[Fault] = &[
     Fault {
+        name: "overtaken_drain",
+        // Seen on 5.10, and not on 6.1.
+        from: (5, 1),
+        until: Some((6, 1)),
+        model: "nothing is submitted behind a drain but NOPs that the kernel accepts",
+        reproduction: "submit two NOPs, a NOP with IO_DRAIN, and an entry that is refused: the refusal is \
+                       posted at once, and the drain, which waits until exactly two completions were \
+                       posted, waits for ever",
+    },
+    Fault {
+        name: "register_waits",
+        from: (5, 1),
+        until: Some((5, 18)),
+        model: "rings are enabled only while nothing is in flight",
+        reproduction: "submit a read of an empty pipe, then call register_enable_rings, or register \
+                       anything but personalities, a probe, and updates of the table of files: the \
+                       kernel waits for the end of everything that is in flight",
+    },
+    Fault {
+        name: "uncounted",
+        from: (5, 17),
+        until: Some((6, 16)),
+        model: "no entry with an unknown opcode is silent",
+        reproduction: "submit an entry with an unknown opcode and SKIP_SUCCESS that is linked to another \
+                       entry, then a NOP with IO_DRAIN: the opcode is refused before the flag is looked \
+                       at, so that draining stays allowed; but the second entry posts nothing, and the \
+                       drain, which counts completions, waits for it for ever",
+    },
+    Fault {
         name: "silent_big",
         from: (6, 18),
         until: None,

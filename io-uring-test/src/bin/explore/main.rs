@@ -17,6 +17,7 @@ mod report;
 mod setup;
 mod step;
 mod supervise;
+mod workers;
 mod world;
 
 use std::process::ExitCode;
@@ -55,6 +56,9 @@ struct Args {
     /// Print that one as a program, whether there is a difference or not.
     #[arg(long)]
     show: bool,
+    /// Run whatever is looked at alone this many times, if no difference shows before.
+    #[arg(long, default_value_t = 1)]
+    tries: u32,
 }
 
 fn main() -> ExitCode {
@@ -81,12 +85,12 @@ fn explore(args: &Args) -> Result<bool> {
     let (major, minor) = kernel.known.version;
     println!("seed {seed}, Linux {major}.{minor} ({})", std::env::consts::ARCH);
     if args.known {
+        println!("{kernel:?}");
         for fault in kernel.known.rows() {
             println!("{}\n  model: {}\n  seen: {}", fault.name, fault.model, fault.reproduction);
         }
         return Ok(true);
     }
-    let start = Instant::now();
     let plan = supervise::Plan {
         seed,
         first: args.episode,
@@ -94,12 +98,12 @@ fn explore(args: &Args) -> Result<bool> {
         steps: args.steps,
         time: Duration::from_secs(args.seconds),
         length: args.length,
+        tries: args.tries,
     };
     if args.show {
-        let trial = supervise::show(&kernel, &plan)?;
-        println!("{}// {}", trial.lines, trial.what.as_deref().unwrap_or("no difference"));
-        return Ok(trial.what.is_none());
+        return report::program(&kernel, &plan);
     }
+    let start = Instant::now();
     let outcome = supervise::run(&kernel, &plan)?;
     let seconds = start.elapsed().as_secs_f64();
     report::summary(&outcome, seconds);

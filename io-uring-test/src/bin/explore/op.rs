@@ -73,7 +73,9 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
     };
     // Memory is not for silent entries: nobody would know when it is free.
     let uses_memory = matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing);
-    let flags = if stale { flags & !flag::SKIP } else { flags };
+    // A drain would wait for it for ever.
+    let uncounted = op == Op::NoSuchOpcode && kernel.known.has("uncounted");
+    let flags = if stale || uncounted { flags & !flag::SKIP } else { flags };
     let flags = if uses_memory { flags & !flag::SKIP & !flag::BUFFER_SELECT } else { flags };
     let flags = if matches!(op, Op::Receive(_)) { flag::BUFFER_SELECT } else { flags };
     (op, flags)
@@ -209,7 +211,7 @@ fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64)
     }
     let mixed = model.rings[to].as_ref().is_some_and(|to| to.cq.size == Size::Mixed);
     // Where there is no order, filler may be in other places.
-    let ordered = model.rings.iter().flatten().all(|ring| !ring.workers)
+    let ordered = model.rings.iter().flatten().all(|ring| !ring.workers && !ring.unordered)
         && model.rings[to].as_ref().is_some_and(|to| !to.defers);
     let no_32 = !mixed && kernel.known.has("message_32");
     let flags = match arg >> 3 & 7 {

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 
+use crate::episode::Episode;
 use crate::model::Kernel;
 use crate::step;
 use crate::supervise::{self, Found, Outcome, Plan};
@@ -29,17 +30,30 @@ pub(crate) fn difference(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<
     println!("episode {} of seed {}: {}", found.episode, plan.seed, found.what);
     let shortest = supervise::shrink(kernel, plan, found)?;
     println!("shortest: {} steps: {}", shortest.episode.steps.len(), shortest.what);
-    println!("{:?}", crate::model::setup::Setup::of(shortest.episode.setup));
-    for (draw, numbers) in &shortest.episode.steps {
+    print(&shortest.episode, &shortest.lines, Some(&shortest.what));
+    Ok(())
+}
+
+/// Prints an episode as a program; says whether there is no difference.
+pub(crate) fn program(kernel: &Kernel, plan: &Plan) -> Result<bool> {
+    let (episode, trial) = supervise::alone(kernel, plan)?;
+    print(&episode, &trial.lines, trial.what.as_deref());
+    Ok(trial.what.is_none())
+}
+
+fn print(episode: &Episode, lines: &str, difference: Option<&str>) {
+    println!("// {:?}", crate::model::setup::Setup::of(episode.setup));
+    for (draw, numbers) in &episode.steps {
         println!("// {:?}", step::Step::of(*draw, *numbers));
     }
     println!("{PROLOGUE}");
-    for line in shortest.lines.lines() {
+    for line in lines.lines() {
         println!("    {line}");
     }
-    println!("    // and here: {}", shortest.what.replace('\n', "\n    // "));
+    if let Some(what) = difference {
+        println!("    // and here: {}", what.replace('\n', "\n    // "));
+    }
     println!("}}");
-    Ok(())
 }
 
 const PROLOGUE: &str = r#"

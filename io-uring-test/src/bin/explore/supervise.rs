@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) steps: u64,
     pub(crate) time: Duration,
     pub(crate) length: usize,
+    /// How many times an episode that is run alone is run, if it shows no difference before.
+    pub(crate) tries: u32,
 }
 
 /// What has come of it.
@@ -244,6 +246,31 @@ pub(crate) struct Trial {
     pub(crate) lines: String,
 }
 
+/// Runs an episode alone, and again and again until there is a difference.
+fn try_several(
+    kernel: &Kernel,
+    shared: &mut Shared,
+    episode: &Episode,
+    patience: Duration,
+    tries: u32,
+) -> Result<Trial> {
+    let mut trial = try_one(kernel, shared, episode, patience)?;
+    for _ in 1..tries {
+        if trial.what.is_some() {
+            break;
+        }
+        trial = try_one(kernel, shared, episode, patience)?;
+    }
+    Ok(trial)
+}
+
+/// Runs the first episode alone.
+pub(crate) fn alone(kernel: &Kernel, plan: &Plan) -> Result<(Episode, Trial)> {
+    let episode = draw(plan, plan.first)?.current();
+    let trial = try_several(kernel, &mut Shared::new()?, &episode, HUNG, plan.tries)?;
+    Ok((episode, trial))
+}
+
 fn try_one(
     kernel: &Kernel,
     shared: &mut Shared,
@@ -276,12 +303,6 @@ fn try_one(
     })
 }
 
-/// The first episode as a program.
-pub(crate) fn show(kernel: &Kernel, plan: &Plan) -> Result<Trial> {
-    let episode = draw(plan, plan.first)?.current();
-    try_one(kernel, &mut Shared::new()?, &episode, HUNG)
-}
-
 /// The shortest sequence found that still shows a difference.
 pub(crate) struct Shortest {
     pub(crate) episode: Episode,
@@ -297,7 +318,7 @@ pub(crate) fn shrink(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<Shor
     let end = Instant::now() + Duration::from_secs(50);
     let mut candidate = tree.current();
     loop {
-        let trial = try_one(kernel, &mut shared, &candidate, patience)?;
+        let trial = try_several(kernel, &mut shared, &candidate, patience, plan.tries)?;
         let fails = trial.what.is_some();
         if let Some(what) = trial.what {
             best = Some(Shortest { episode: candidate, what, lines: trial.lines });

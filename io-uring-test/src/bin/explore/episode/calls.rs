@@ -50,7 +50,11 @@ impl Lockstep<'_> {
                 Ok(())
             }
             Step::Enable { .. } => {
+                let waits = self.model.kernel.known.has("register_waits");
                 let ring = self.model.ring(r);
+                if waits && (ring.outstanding() > 0 || ring.cq.overflows()) {
+                    return Ok(());
+                }
                 let may = ring.may_call(call::ENABLE_RINGS);
                 let expected = may.and(if ring.disabled { Ok(()) } else { Err(EBADFD) });
                 ring.disabled = false;
@@ -124,11 +128,12 @@ impl Lockstep<'_> {
         expected: Result<(), i32>,
         make: &mut dyn FnMut(&dyn Registers) -> Result<(), Errno>,
     ) -> Same {
-        self.model.system_call();
+        self.model.register_call(r);
         say!(self, "println!(\"{{:?}}\", {}.submitter().{call}); // {expected:?}", op::name(r));
         let mut real = Ok(());
         self.real(r).with_submitter(&mut |submitter| real = raw(make(submitter)));
-        same(call, &real, &expected)
+        same(call, &real, &expected)?;
+        self.rest(r)
     }
 
     pub(super) fn resize(&mut self, r: usize, entries: u32, cq_entries: Option<u32>) -> Same {
@@ -214,7 +219,7 @@ impl Lockstep<'_> {
                 }
             },
         };
-        self.model.system_call();
+        self.model.register_call(r);
         say!(
             self,
             "println!(\"{{:?}}\", {}.submitter().register_files_update({slot}, &[{}])); // {expected:?}",
@@ -228,7 +233,8 @@ impl Lockstep<'_> {
         if let Some(ring) = &mut self.rings[r] {
             ring.with_submitter(&mut |it| real = raw(it.files_update(slot, file)));
         }
-        same("register_files_update", &real, &expected)
+        same("register_files_update", &real, &expected)?;
+        self.rest(r)
     }
 
     /// How the ring is held, and named.
@@ -237,10 +243,21 @@ impl Lockstep<'_> {
         if step == (Step::CloseFd { ring: r }) && op::is_sent_to(&self.model, r) {
             return Ok(());
         }
-        let Some(mut real) = self.rings[r].take() else { return Ok(()) };
         let (ring_fds, reg_reg) = (self.model.kernel.ring_fds, self.model.kernel.reg_reg_ring);
         let may_name = self.model.ring(r).may_call(call::RING_FDS);
         let lost = self.model.ring(r).lost;
+        let built = &self.model.ring(r).built;
+        let registers = match step {
+            Step::RegisterFd { .. } => built.local && !built.registered,
+            Step::UnregisterFd { .. } | Step::IntoShared { .. } => {
+                built.registered && built.descriptor
+            }
+            _ => false,
+        };
+        if registers {
+            self.model.register_call(r);
+        }
+        let Some(mut real) = self.rings[r].take() else { return Ok(()) };
         let built = &mut self.model.ring(r).built;
         let result = match step {
             Step::IntoLocal { .. } => {
@@ -299,7 +316,8 @@ impl Lockstep<'_> {
         self.rings[r] = Some(real);
         say!(self, "// {step:?} of {name}");
         self.model.system_call();
-        result
+        result?;
+        self.rest(r)
     }
 
     /// Another thread submits, and is gone.

@@ -143,10 +143,16 @@ impl Lockstep<'_> {
             && (ring.cq.overflows()
                 || ring.cq.len() + 3 * ring.outstanding() >= ring.cq.capacity as usize);
         // What a chain cancels may be cancelled already when its turn comes.
-        let cancels = links && all().any(|entry| entry.op.cancels());
+        let begins = ring.work.iter().flat_map(|work| work.chain()).any(|entry| entry.op.cancels());
+        let cancels = begins || links && all().any(|entry| entry.op.cancels());
+        // A worker thread may have begun what is cancelled, or not.
+        let pipe_nowait = self.model.kernel.pipe_nowait;
+        let reads = |entry: &Entry| matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. });
+        let at_work = !pipe_nowait && ring.sq.entries().any(reads);
         // What has happened and what is cancelled meet: either may come first.
         let woken = ring.waiting.iter().any(|waiting| waiting.woken);
-        if ring.disabled || woken || cancels || messages || full || ring.workers {
+        let workers = ring.workers || ring.drain_active || at_work;
+        if ring.disabled || woken || cancels || messages || full || workers {
             return None;
         }
         let (mut counted, mut silent) = (Vec::new(), Vec::new());

@@ -38,7 +38,10 @@ impl Model {
         let Some(i) = ring.waiting.iter().position(|waiting| is_it(&waiting.chain[0])) else {
             return -ENOENT;
         };
-        if ring.waiting[i].woken {
+        let waiting = &mut ring.waiting[i];
+        if waiting.woken {
+            // It counts as one more wake-up, so that the poll looks again at what there is.
+            waiting.mask = 0;
             return -EALREADY;
         }
         let chain = ring.waiting.remove(i).chain;

@@ -55,6 +55,8 @@ pub(crate) struct Kernel {
     pub(crate) nop_result: bool,
     pub(crate) nop_task_work: bool,
     pub(crate) nop_big: bool,
+    /// A NOP with an I/O priority is refused.
+    pub(crate) nop_ioprio: bool,
     pub(crate) nop128: bool,
     pub(crate) messages: bool,
     pub(crate) message_flags: bool,
@@ -68,6 +70,14 @@ pub(crate) struct Kernel {
     pub(crate) sparse_files: bool,
     /// What comes behind a drain waits until that has completed, and not only until it has started.
     pub(crate) drain_holds: bool,
+    /// Rings that defer do the newest work first.
+    pub(crate) deferred_in_reverse: bool,
+    /// A register call does the work of the task first.
+    pub(crate) register_runs_work: bool,
+    /// Pipes are read by the task itself, and not by a worker thread, which might have to wait.
+    pub(crate) pipe_nowait: bool,
+    /// It shows when worker threads have come to rest.
+    pub(crate) workers_show: bool,
     pub(crate) resize: bool,
     /// A resize sets the flag that says that work waits, whether any does.
     pub(crate) resize_shows_taskrun: bool,
@@ -106,6 +116,8 @@ pub(crate) struct Model {
     pub(crate) retired: Vec<usize>,
     /// The last wait has ended because its time ran out. (It has no limit otherwise.)
     pub(crate) ran_out: bool,
+    /// A worker thread may have made something ready before that, or may not: then it is no error.
+    pub(crate) ran_out_or_not: bool,
 }
 
 impl Model {
@@ -119,11 +131,20 @@ impl Model {
             read: BTreeMap::new(),
             retired: Vec::new(),
             ran_out: false,
+            ran_out_or_not: false,
         }
     }
 
     pub(crate) fn ring(&mut self, ring: usize) -> &mut Ring {
         self.rings[ring].as_mut().expect("steps name rings that are there")
+    }
+
+    /// The task makes a register call.
+    pub(crate) fn register_call(&mut self, ring: usize) {
+        if self.kernel.register_runs_work {
+            self.run(ring);
+        }
+        self.system_call();
     }
 
     /// The task has made a system call: what waits for it to return is run, except on rings that

@@ -70,6 +70,7 @@ impl Model {
             self.system_call();
             return Err(errno);
         }
+        self.register_call(r);
         let several = by.all;
         let found = self.cancel_by(r, by, |_| true);
         self.system_call();

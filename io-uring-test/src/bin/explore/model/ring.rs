@@ -20,7 +20,8 @@ pub(crate) struct Waiting {
     pub(crate) chain: Chain,
     /// What it waits for has happened, and it will have a look.
     pub(crate) woken: bool,
-    /// What a poll was woken with, which is its result whatever comes later.
+    /// What a poll was woken with, which is its result whatever comes later. If it was woken more than
+    /// once (0), its result is what there is when it looks.
     pub(crate) mask: i32,
     pub(crate) cancelled: bool,
 }
@@ -99,7 +100,7 @@ pub(crate) struct Ring {
     pub(crate) unordered: bool,
     /// The flag that says that work waits is set, although none does.
     pub(crate) taskrun_for_nothing: bool,
-    /// A worker thread has done something: it lets go of it at some later time, which sets that flag.
+    /// A worker thread does something: it lets go of it at some later time, which sets that flag.
     pub(crate) workers: bool,
     /// Whether it is, is for the kernel to say.
     pub(crate) taskrun_is_open: bool,

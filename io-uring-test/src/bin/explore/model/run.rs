@@ -40,12 +40,25 @@ impl Outcome {
 
 impl Model {
     /// Starts a request that the task has submitted or whose turn has come.
-    pub(super) fn start(&mut self, r: usize, mut chain: Chain, _inline: bool) {
+    pub(super) fn start(&mut self, r: usize, mut chain: Chain, by_task_work: bool) {
         if chain[0].flags & ASYNC != 0 {
             // A worker thread does it.
             self.ring(r).in_its_own_time();
         }
-        match self.issue(r, &mut chain) {
+        let outcome = self.issue(r, &mut chain);
+        if by_task_work && !self.ring(r).defers {
+            // What this makes work for, or posts at once, overtakes what is done in the same round;
+            // unless the task has to make room for another: then it posts in the middle.
+            let on = match chain[0].op {
+                Op::Message { ring, .. } => Some(ring),
+                Op::Poll { multi: true, .. } | Op::Nop { task_work: true, .. } => Some(r),
+                op => op.cancels().then_some(r),
+            };
+            if let Some(on) = on.and_then(|on| self.rings[on].as_mut()) {
+                on.unordered = true;
+            }
+        }
+        match outcome {
             Outcome::Done { result, failed, big, flags } => {
                 let task_work = matches!(chain[0].op, Op::Nop { task_work: true, .. });
                 let done = Done { chain, result, flags, big, failed };
@@ -77,14 +90,15 @@ impl Model {
                 let result = result.unwrap_or(0);
                 Outcome::Done { result, failed: result < 0, big, flags: 0 }
             }
-            Op::NoSuchOpcode | Op::Ioprio => unreachable!("was refused"),
+            Op::NoSuchOpcode => unreachable!("was refused"),
+            Op::Ioprio => Outcome::done(0),
             Op::ReadNothing => Outcome::done(-EBADF),
             Op::Poll { pipe, multi } => match self.readiness(pipe) {
                 0 => Outcome::Waits,
                 _ if multi => Outcome::WaitsWoken,
                 mask => Outcome::done(mask),
             },
-            Op::Read { pipe, len } => self.read_pipe(pipe, len, entry.user_data),
+            Op::Read { pipe, len } => self.read_pipe(r, pipe, len, entry.user_data),
             Op::Receive(what) => self.receive(r, entry.user_data, what),
             Op::ReadSlot { slot, len } => {
                 let pipe =
@@ -92,7 +106,7 @@ impl Model {
                 match pipe {
                     Some(pipe) => {
                         chain[0].op = Op::Read { pipe, len };
-                        self.read_pipe(pipe, len, entry.user_data)
+                        self.read_pipe(r, pipe, len, entry.user_data)
                     }
                     None => Outcome::done(-EBADF),
                 }
@@ -125,11 +139,16 @@ impl Model {
         readable | if pipe.hung_up { HUP } else { 0 }
     }
 
-    fn read_pipe(&mut self, pipe: usize, len: u32, user_data: u64) -> Outcome {
-        let from = &mut self.pipes[pipe];
+    fn read_pipe(&mut self, r: usize, pipe: usize, len: u32, user_data: u64) -> Outcome {
+        let from = &self.pipes[pipe];
         if from.bytes.is_empty() && !from.hung_up {
             return Outcome::Waits;
         }
+        if !self.kernel.pipe_nowait {
+            // A worker thread does it.
+            self.ring(r).in_its_own_time();
+        }
+        let from = &mut self.pipes[pipe];
         let n = from.bytes.len().min(len as usize);
         let bytes: Vec<u8> = from.bytes.drain(..n).collect();
         self.read.insert(user_data, bytes);
@@ -150,8 +169,7 @@ impl Model {
         }
         if no_order {
             // It may be sent in its own time.
-            ring.workers = true;
-            ring.restless += 1;
+            ring.in_its_own_time();
         }
         let big = match ring.cq.size {
             Size::Small => None,
@@ -217,28 +235,25 @@ impl Model {
 
     /// The work of the task: until there is none left.
     pub(crate) fn run(&mut self, r: usize) {
+        let in_reverse = self.kernel.deferred_in_reverse;
         let mut rounds = 0;
         while !self.ring(r).work.is_empty() {
             rounds += 1;
             let ring = self.ring(r);
             ring.taskrun_for_nothing = false;
-            if ring.defers && rounds == 2 {
-                // One call need not do all of it. And what comes up while work is done sets the flag
+            if ring.defers && rounds > 1 {
+                // One call need not do more than one round. And what comes up while work is done sets the flag
                 // that says that there is some, which then may stay.
                 ring.restless += 1;
                 ring.taskrun_is_open = true;
             }
-            let batch = std::mem::take(&mut self.ring(r).work);
+            let mut batch = std::mem::take(&mut self.ring(r).work);
+            if in_reverse && self.ring(r).defers {
+                batch.make_contiguous().reverse();
+            }
             for work in batch {
                 match work {
-                    Work::Start(chain) => {
-                        // A message overtakes what is done in the same round; unless the task gives way
-                        // to others in between, which ends the round.
-                        let message = matches!(chain[0].op, Op::Message { ring, .. } if ring == r);
-                        let ring = self.ring(r);
-                        ring.unordered |= message && !ring.done.is_empty();
-                        self.start(r, chain, false);
-                    }
+                    Work::Start(chain) => self.start(r, chain, true),
                     Work::Fail(chain) => {
                         for entry in chain {
                             let result = entry.failed.unwrap_or(-ECANCELED);
@@ -289,7 +304,7 @@ impl Model {
                     mask if multi => self.one_of_several(r, entry.user_data, mask),
                     mask => Outcome::done(mask),
                 },
-                Op::Read { pipe, len } => self.read_pipe(pipe, len, entry.user_data),
+                Op::Read { pipe, len } => self.read_pipe(r, pipe, len, entry.user_data),
                 Op::Receive(what) => self.receive(r, entry.user_data, what),
                 _ => Outcome::Waits,
             }

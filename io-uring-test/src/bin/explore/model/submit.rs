@@ -58,11 +58,11 @@ impl Model {
             return Err(ENOTRECOVERABLE);
         }
         if self.ring(r).disabled {
-            self.ran_out = false;
+            (self.ran_out, self.ran_out_or_not) = (false, false);
             self.system_call();
             return Err(EBADFD);
         }
-        self.ran_out = false;
+        (self.ran_out, self.ran_out_or_not) = (false, false);
         let mut taken = 0;
         if submit > 0 {
             taken = self.take(r, submit);
@@ -71,12 +71,15 @@ impl Model {
         let mut waited = Ok(());
         if taken == submit {
             if let Some(want) = want {
+                let before = self.ring(r).workers;
                 self.run(r);
                 self.ring(r).cq.flush();
                 let ring = self.ring(r);
                 let least = want.min(u64::from(ring.cq.capacity)) as usize;
                 let ready = ring.cq.len();
+                let workers = before || ring.workers;
                 self.ran_out = ready < least;
+                self.ran_out_or_not = self.ran_out && taken == 0 && workers;
                 // The time runs out. That is an error only if nothing at all is there.
                 if self.ran_out && ready == 0 {
                     waited = Err(ETIME);
@@ -130,7 +133,12 @@ impl Model {
     /// With what the kernel refuses an entry, if it does.
     fn refusal(&mut self, r: usize, entry: &mut Entry, chain: Option<&Chain>) -> Option<i32> {
         let (linked_file, cqe_skip) = (self.kernel.linked_file, self.kernel.cqe_skip);
-        let nop = (self.kernel.nop_result, self.kernel.nop_task_work, self.kernel.nop_big);
+        let nop = (
+            self.kernel.nop_result,
+            self.kernel.nop_task_work,
+            self.kernel.nop_big,
+            self.kernel.nop_ioprio,
+        );
         let ring = self.ring(r);
         if entry.op == Op::NoSuchOpcode {
             return Some(EINVAL);
@@ -166,7 +174,7 @@ impl Model {
             entry.flags |= DRAIN;
         }
         match entry.op {
-            Op::Ioprio => Some(EINVAL),
+            Op::Ioprio if nop.3 => Some(EINVAL),
             // It could not say which completion is the last.
             Op::Poll { multi: true, .. } if entry.is_silent() => Some(EINVAL),
             Op::ReadNothing if !linked_file => Some(EBADF),
@@ -203,7 +211,7 @@ impl Model {
             }
             return;
         }
-        self.start(r, chain, true);
+        self.start(r, chain, false);
     }
 
     /// Starts what waits behind a drain, if it is its turn.
