@@ -184,13 +184,16 @@ pub struct Parameters(pub(crate) io_uring_params);
 impl Parameters {
     /// Parameters that another process handed on together with the ring's descriptor, for
     /// [`IoUring::from_fd`](crate::IoUring::from_fd).
-    pub const fn from_raw(params: io_uring_params) -> Self {
-        Self(params)
+    pub const fn from_bytes(bytes: [u8; 120]) -> Self {
+        // SAFETY: the struct is 120 bytes of integers, for which every byte is valid.
+        Self(unsafe { core::mem::transmute::<[u8; 120], io_uring_params>(bytes) })
     }
 
-    /// The kernel's own struct, to hand on together with the ring's descriptor.
-    pub const fn into_raw(self) -> io_uring_params {
-        self.0
+    /// The kernel's `struct io_uring_params`, byte by byte, to hand on together with the ring's
+    /// descriptor.
+    pub const fn to_bytes(&self) -> [u8; 120] {
+        // SAFETY: the struct is 120 bytes of integers, without padding.
+        unsafe { core::mem::transmute::<io_uring_params, [u8; 120]>(self.0) }
     }
 
     /// The flags that the ring has.

@@ -14,7 +14,7 @@ use rustix::io::dup;
 use rustix::param::page_size;
 use rustix::process::Resource;
 use rustix_uring::squeue::Entry128;
-use rustix_uring::{Errno, IoUring, Parameters, SetupFlags, cqueue, squeue};
+use rustix_uring::{Errno, IoUring, SetupFlags, cqueue, squeue};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -313,10 +313,8 @@ fn from_fd<S: squeue::Kind, C: cqueue::Kind>() -> Result {
 fn from_fd_refused() -> Result {
     let maker = IoUring::new(4)?;
     let params = *maker.params();
-    let mut in_makers_memory = params.into_raw();
-    in_makers_memory.flags |= SetupFlags::NO_MMAP.bits();
-    let mut no_ring = params.into_raw();
-    no_ring.sq_entries = 0;
+    let in_makers_memory = altered(&params, |raw| raw.flags |= SetupFlags::NO_MMAP.bits());
+    let no_ring = altered(&params, |raw| raw.sq_entries = 0);
     // Descriptors that are left open make the case fail.
     // SAFETY: the descriptor is a ring's; the parameters are refused, or the ring is not used.
     unsafe {
@@ -325,8 +323,7 @@ fn from_fd_refused() -> Result {
         let refusal = IoUring::<squeue::Entry, cqueue::Mixed>::from_fd(dup(&maker)?, params).err();
         assert_eq!(refusal, Some(Errno::INVAL));
         for params in [in_makers_memory, no_ring] {
-            let refusal =
-                IoUring::<squeue::Entry>::from_fd(dup(&maker)?, Parameters::from_raw(params));
+            let refusal = IoUring::<squeue::Entry>::from_fd(dup(&maker)?, params);
             assert_eq!(refusal.err(), Some(Errno::INVAL));
         }
         let no_ring = open("/dev/null", OFlags::RDWR, Mode::empty())?;

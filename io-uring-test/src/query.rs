@@ -59,7 +59,7 @@ fn setup_flags() -> Result {
 fn headers(ring: &mut dyn Ring) -> Result {
     let query = ring.submitter().register_query()?;
     if let Some(scq) = query.scq() {
-        let cqes = ring.params().into_raw().cq_off.cqes;
+        let cqes = raw(ring.params()).cq_off.cqes;
         assert_eq!(scq.header_size(), u64::from(cqes));
         assert_eq!(scq.header_size() % scq.header_alignment(), 0);
     }

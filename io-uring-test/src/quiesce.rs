@@ -17,7 +17,7 @@ use rustix_uring::opcode::{AsyncCancel2, Nop, PollAdd, Read, Timeout};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::sys::io_uring_register_op::IORING_REGISTER_SYNC_CANCEL;
 use rustix_uring::types::{CancelBuilder, PollFlags, Timespec};
-use rustix_uring::{Errno, Features, IoUring, Parameters, QuiesceError, SetupFlags, sys};
+use rustix_uring::{Errno, Features, IoUring, QuiesceError, SetupFlags, sys};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -235,12 +235,10 @@ fn panic_keeps_count() -> Result {
 /// As on kernels that know no time to wait.
 fn without_ext_arg() -> Result {
     let maker = IoUring::new(8)?;
-    let mut params = maker.params().into_raw();
-    params.features &= !Features::EXT_ARG.bits();
+    let params = altered(maker.params(), |raw| raw.features &= !Features::EXT_ARG.bits());
     // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
     // used meanwhile.
-    let mut ring =
-        unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, Parameters::from_raw(params)) }?;
+    let mut ring = unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, params) }?;
     // SAFETY: what a timeout points to is a constant.
     unsafe { ring.submission().push_multiple(&[hour(0), hour(1)]) }?;
     let mut in_flight = 2;

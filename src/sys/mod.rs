@@ -2,8 +2,15 @@
 //!
 //! Everything of `linux/io_uring.h` that linux-raw-sys names is re-exported; what is newer than
 //! that crate's headers is declared here under its kernel name. Programs need this module only
-//! where they write an entry by hand ([`Sqe`](crate::squeue::Sqe)) or hand parameters on to
-//! another process ([`Parameters::from_raw`](crate::Parameters::from_raw)).
+//! where they write an entry by hand ([`Sqe`](crate::squeue::Sqe)) or make a raw register call
+//! ([`Submitter::register`](crate::Submitter::register)).
+//!
+//! # Stability
+//!
+//! This module follows linux-raw-sys. A new release of that crate may change the type of a number or
+//! the name of a struct's field here, and comes to you in a *minor* release of this one. Nothing
+//! outside of this module has these types in its signature, so the rest of your program is not
+//! affected.
 
 pub(crate) mod call;
 mod errno;

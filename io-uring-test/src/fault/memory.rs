@@ -99,7 +99,7 @@ fn no_mapping() -> Result {
     let params = *IoUring::new(1024)?.params();
     let single = params.is_feature_single_mmap();
     // The ring's own offset is 0, which many mappings have: its length tells it.
-    let raw = params.into_raw();
+    let raw = raw(&params);
     let (mut ring, cq) = (0, raw.cq_off.cqes + raw.cq_entries * 16);
     if !params.setup_flags().contains(SetupFlags::NO_SQARRAY) {
         ring = raw.sq_off.array + raw.sq_entries * 4;

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use anyhow::Context;
-use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_ptr, io_uring_setup};
+use rustix::io_uring::{IoringSetupFlags, io_uring_ptr, io_uring_setup};
 use rustix::param::page_size;
-use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue, squeue};
+use rustix_uring::sys::io_uring_params;
+use rustix_uring::{Builder, Errno, IoUring, Parameters, SetupFlags, cqueue, squeue};
 
 use super::memory::Pages;
 use super::outcome::Result;
@@ -77,7 +78,7 @@ pub(crate) fn refusal(flags: SetupFlags) -> Result<Option<Errno>> {
     let rewinds = flags.contains(SetupFlags::SQ_REWIND);
     let flags = if rewinds { flags.union(SetupFlags::NO_SQARRAY) } else { flags };
     let pages = Pages::new(2 * page_size())?;
-    let mut params = io_uring_params::default();
+    let mut params = rustix::io_uring::io_uring_params::default();
     params.flags = IoringSetupFlags::from_bits_retain(flags.bits());
     params.cq_entries = 16;
     if flags.contains(SetupFlags::NO_MMAP) {
@@ -93,4 +94,18 @@ pub(crate) fn refusal(flags: SetupFlags) -> Result<Option<Errno>> {
         Err(Errno::PERM) if flags.contains(SetupFlags::SQPOLL) => Ok(Some(Errno::PERM)),
         Err(e) => Err(e).context(format!("setup {}", with(flags))),
     }
+}
+
+/// The kernel's struct of parameters.
+pub(crate) fn raw(params: &Parameters) -> io_uring_params {
+    // SAFETY: the struct is as many bytes of integers and addresses, of which every one is valid.
+    unsafe { std::mem::transmute(params.to_bytes()) }
+}
+
+/// Parameters of a ring with something else in them, as a process may be handed them.
+pub(crate) fn altered(params: &Parameters, alter: impl FnOnce(&mut io_uring_params)) -> Parameters {
+    let mut raw = raw(params);
+    alter(&mut raw);
+    // SAFETY: the struct is as many bytes, without padding.
+    Parameters::from_bytes(unsafe { std::mem::transmute::<io_uring_params, [u8; 120]>(raw) })
 }

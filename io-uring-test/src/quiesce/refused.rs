@@ -8,7 +8,7 @@ use rustix::pipe::pipe;
 use rustix_uring::opcode::{AsyncCancel, Nop, PollAdd, Read};
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::sys::io_uring_register_op::*;
-use rustix_uring::{Features, Parameters, Restriction};
+use rustix_uring::{Features, Restriction};
 
 use super::*;
 
@@ -103,14 +103,11 @@ fn disabled(ring: &mut dyn Ring) -> Result {
 /// does not. Returns what was left in the queue.
 fn with_enter(errno: i32, ext_arg: bool, limit: Duration) -> Result<(Errno, usize, Vec<Entry>)> {
     let maker = IoUring::new(8)?;
-    let mut params = maker.params().into_raw();
-    if !ext_arg {
-        params.features &= !Features::EXT_ARG.bits();
-    }
+    let lacking = if ext_arg { Features::empty() } else { Features::EXT_ARG };
+    let params = altered(maker.params(), |raw| raw.features &= !lacking.bits());
     // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
     // used meanwhile.
-    let mut ring =
-        unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, Parameters::from_raw(params)) }?;
+    let mut ring = unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, params) }?;
     // SAFETY: what a timeout points to is a constant.
     unsafe { ring.submission().push(&hour(0)) }?;
     let refuses = move || -> Result<_> {

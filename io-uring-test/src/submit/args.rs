@@ -11,7 +11,7 @@ use rustix::io_uring::{
 use rustix::time::{ClockId, clock_gettime};
 use rustix_uring::squeue::Flags;
 use rustix_uring::types::{KernelSigSet, Signal, SubmitArgs, Timespec};
-use rustix_uring::{EnterFlags, Errno, Features, IoUring, Parameters, SetupFlags};
+use rustix_uring::{EnterFlags, Errno, Features, IoUring, SetupFlags};
 
 use super::{A_WHILE, Waiting};
 use crate::harness::Need::*;
@@ -262,11 +262,10 @@ fn unblocks(ring: &IoUring) -> Result {
 /// As on kernels that know no time to wait: everything else is there.
 fn without_ext_arg() -> Result {
     let maker = IoUring::new(8)?;
-    let mut params = maker.params().into_raw();
-    params.features &= !Features::EXT_ARG.bits();
+    let params = altered(maker.params(), |raw| raw.features &= !Features::EXT_ARG.bits());
     // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
     // used meanwhile.
-    let mut ring = unsafe { IoUring::from_fd(dup(maker.as_fd())?, Parameters::from_raw(params)) }?;
+    let mut ring = unsafe { IoUring::from_fd(dup(maker.as_fd())?, params) }?;
     let a_while = Timespec::from(A_WHILE);
     for args in [
         SubmitArgs::new().timespec(&a_while),
