@@ -43,6 +43,7 @@ mod untouched;
 
 pub(crate) use case::Case;
 pub(crate) use child::in_child;
+pub(crate) use coverage::unnamed;
 pub(crate) use files::*;
 pub(crate) use kernel::{about, kernel_is_32_bit, register};
 pub(crate) use kind::KINDS;

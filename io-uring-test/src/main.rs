@@ -131,6 +131,11 @@ const NOTHING_TRIED: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let unnamed = harness::unnamed(FILES.iter().flat_map(|(_, cases)| cases.iter()));
+    if !unnamed.is_empty() {
+        eprintln!("no case has the name of {}", unnamed.join(" "));
+        return ExitCode::FAILURE;
+    }
     let contains = |name: &str, filters: &[String]| filters.iter().any(|it| name.contains(it));
     let chosen = |name: &str| {
         (args.filters.is_empty() || contains(name, &args.filters)) && !contains(name, &args.skip)

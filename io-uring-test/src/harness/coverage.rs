@@ -7,6 +7,7 @@ use std::io::Write;
 use anyhow::bail;
 use rustix_uring::sys::op_name;
 
+use super::case::Case;
 use super::kernel::{REGISTER_OPS, RESTRICTED, last_register_op, opcode_name, probe, short};
 use super::need::Need;
 use super::outcome::{Result, State};
@@ -23,6 +24,20 @@ pub(super) fn check(needs: &[Need]) -> Result {
         }
     }
     Ok(())
+}
+
+/// The operations that no case is named after, where it is found by the kernel's name.
+pub(crate) fn unnamed<'c>(cases: impl Iterator<Item = &'c Case> + Clone) -> Vec<&'static str> {
+    let operations = (0..).map_while(|code| Some((code, op_name(code)?)));
+    let is_unnamed = |&(code, name): &(u8, &'static str)| {
+        let name = name.trim_start_matches("IORING_OP_").to_lowercase();
+        !cases.clone().any(|case| {
+            let mut needs = case.needs.iter();
+            case.name.contains(&name)
+                && needs.any(|need| matches!(need, Need::Opcode(it) if *it == code))
+        })
+    };
+    operations.filter(is_unnamed).map(|(_, name)| name).collect()
 }
 
 /// What the cases say of the kernel's operations.

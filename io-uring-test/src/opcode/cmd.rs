@@ -31,25 +31,29 @@ use crate::opcode::taken;
 const CMD: Need = Opcode(UringCmd16::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("inq_and_outq", &[CMD, INQ], inq_and_outq),
-    Case::kinds("inq_refused", &[CMD, INQ], inq_refused),
-    Case::kinds("set_sock_opt", &[CMD, SOCKOPT], set_sock_opt),
-    Case::kinds("get_sock_opt", &[CMD, SOCKOPT], get_sock_opt),
-    Case::kinds("get_sock_name", &[CMD, NAME], get_sock_name),
-    Case::once("tx_timestamp_32", &[TIMESTAMP], tx_timestamp::<cqueue::Entry32>),
+    Case::kinds("uring_cmd_inq_and_outq", &[CMD, INQ], uring_cmd_inq_and_outq),
+    Case::kinds("uring_cmd_inq_refused", &[CMD, INQ], uring_cmd_inq_refused),
+    Case::kinds("uring_cmd_setsockopt", &[CMD, SOCKOPT], uring_cmd_setsockopt),
+    Case::kinds("uring_cmd_getsockopt", &[CMD, SOCKOPT], uring_cmd_getsockopt),
+    Case::kinds("uring_cmd_getsockname", &[CMD, NAME], uring_cmd_getsockname),
+    Case::once("uring_cmd_tx_timestamp_32", &[TIMESTAMP], tx_timestamp::<cqueue::Entry32>),
     Case::once(
-        "tx_timestamp_mixed",
+        "uring_cmd_tx_timestamp_mixed",
         &[TIMESTAMP, RingWith(SetupFlags::CQE_MIXED)],
         tx_timestamp::<cqueue::Mixed>,
     ),
-    Case::kinds("tx_timestamp_refused", &[CMD], tx_timestamp_refused),
-    Case::kinds("cmd16", &[CMD, INQ], cmd16),
-    Case::kinds("cmd80", &[CMD, INQ, RingWith(SetupFlags::SQE128)], cmd80),
-    Case::kinds("cmd128", &[Opcode(UringCmd128::CODE)], cmd128),
-    Case::kinds("refused", &[CMD], refused),
-    Case::kinds("flags_refused", &[CMD, INQ], flags_refused),
-    Case::kinds("discard", &[CMD, LOOP, DISCARD], discard),
-    Case::kinds("zone_reset_all", &[CMD, LOOP, ZONES], zone_reset_all),
+    Case::kinds("uring_cmd_tx_timestamp_refused", &[CMD], uring_cmd_tx_timestamp_refused),
+    Case::kinds("uring_cmd16", &[CMD, INQ], uring_cmd16),
+    Case::kinds("uring_cmd80", &[CMD, INQ, RingWith(SetupFlags::SQE128)], uring_cmd80),
+    Case::kinds("uring_cmd128", &[Opcode(UringCmd128::CODE)], uring_cmd128),
+    Case::kinds("uring_cmd_refused", &[CMD], uring_cmd_refused),
+    Case::kinds("uring_cmd_flags_refused", &[CMD, INQ], uring_cmd_flags_refused),
+    Case::kinds("uring_cmd_block_discard", &[CMD, LOOP, DISCARD], uring_cmd_block_discard),
+    Case::kinds(
+        "uring_cmd_block_zone_reset_all",
+        &[CMD, LOOP, ZONES],
+        uring_cmd_block_zone_reset_all,
+    ),
 ];
 
 /// Gives a socket a command, on a ring of its own.
@@ -84,7 +88,7 @@ const NAME: Need = Trial {
     },
 };
 
-fn inq_and_outq(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_inq_and_outq(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (mut one, other) = tcp()?;
@@ -107,7 +111,7 @@ fn inq_and_outq(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn inq_refused(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_inq_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
@@ -119,7 +123,7 @@ fn inq_refused(ring: &mut dyn Ring) -> Result {
     ])
 }
 
-fn set_sock_opt(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_setsockopt(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
@@ -142,7 +146,7 @@ fn set_sock_opt(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(set, errno)| (set.build(), errno)))
 }
 
-fn get_sock_opt(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_getsockopt(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
@@ -160,7 +164,7 @@ fn get_sock_opt(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(get, errno)| (get.build(), errno)))
 }
 
-fn get_sock_name(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_getsockname(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = tcp()?;
@@ -258,7 +262,7 @@ fn tx_timestamp<C: Stamped>() -> Result {
 }
 
 /// Where completions have no room for it.
-fn tx_timestamp_refused(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_tx_timestamp_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     if ring.params().setup_flags().intersects(SetupFlags::CQE32 | SetupFlags::CQE_MIXED) {
@@ -285,7 +289,7 @@ fn hello() -> Result<(TcpStream, TcpStream)> {
     Ok((one, other))
 }
 
-fn cmd16(ring: &mut dyn Ring) -> Result {
+fn uring_cmd16(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
@@ -302,7 +306,7 @@ fn wide(ring: &mut dyn Ring, entry: Entry128) -> Result<Result<u32, Errno>> {
 }
 
 /// On rings whose entries all have 128 bytes.
-fn cmd80(ring: &mut dyn Ring) -> Result {
+fn uring_cmd80(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
@@ -316,7 +320,7 @@ fn cmd80(ring: &mut dyn Ring) -> Result {
 }
 
 /// On rings that have entries of 128 bytes, be they all or some.
-fn cmd128(ring: &mut dyn Ring) -> Result {
+fn uring_cmd128(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
@@ -329,7 +333,7 @@ fn cmd128(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
@@ -341,7 +345,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     ])
 }
 
-fn flags_refused(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_flags_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
@@ -432,7 +436,7 @@ impl Drop for Loop {
     }
 }
 
-fn discard(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_block_discard(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let disk = Loop::new()?;
@@ -452,7 +456,7 @@ fn discard(ring: &mut dyn Ring) -> Result {
 }
 
 /// It has none.
-fn zone_reset_all(ring: &mut dyn Ring) -> Result {
+fn uring_cmd_block_zone_reset_all(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let disk = Loop::new()?;

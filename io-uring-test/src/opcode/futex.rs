@@ -14,12 +14,12 @@ const BOTH: &[Need] = &[Opcode(FutexWait::CODE), Opcode(FutexWake::CODE)];
 const ALL: &[Need] = &[Opcode(FutexWaitV::CODE), Opcode(FutexWake::CODE)];
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("wait_and_wake", BOTH, wait_and_wake),
-    Case::kinds("masks", BOTH, masks),
-    Case::kinds("wait_refused", &[Opcode(FutexWait::CODE)], wait_refused),
-    Case::kinds("wake_refused", &[Opcode(FutexWake::CODE)], wake_refused),
-    Case::kinds("wait_v", ALL, wait_v),
-    Case::kinds("wait_v_refused", &[Opcode(FutexWaitV::CODE)], wait_v_refused),
+    Case::kinds("futex_wait_and_wake", BOTH, futex_wait_and_wake),
+    Case::kinds("futex_masks", BOTH, futex_masks),
+    Case::kinds("futex_wait_refused", &[Opcode(FutexWait::CODE)], futex_wait_refused),
+    Case::kinds("futex_wake_refused", &[Opcode(FutexWake::CODE)], futex_wake_refused),
+    Case::kinds("futex_waitv", ALL, futex_waitv),
+    Case::kinds("futex_waitv_refused", &[Opcode(FutexWaitV::CODE)], futex_waitv_refused),
 ];
 
 const PRIVATE: FutexFlags = FutexFlags::SIZE_U32.union(FutexFlags::PRIVATE);
@@ -49,7 +49,7 @@ fn wake(ring: &mut dyn Ring, wake: FutexWake, n: usize) -> Result<Woken> {
     Ok((woke.to_result(), woken.collect::<Result<_>>()?))
 }
 
-fn wait_and_wake(ring: &mut dyn Ring) -> Result {
+fn futex_wait_and_wake(ring: &mut dyn Ring) -> Result {
     let futex = 7;
     for flags in [PRIVATE, SHARED] {
         let wait = FutexWait::new(&futex, 7, FUTEX_BITSET_MATCH_ANY, flags).build();
@@ -64,7 +64,7 @@ fn wait_and_wake(ring: &mut dyn Ring) -> Result {
 }
 
 /// Only those that have a bit in common.
-fn masks(ring: &mut dyn Ring) -> Result {
+fn futex_masks(ring: &mut dyn Ring) -> Result {
     let futex = 7;
     let wait = |mask: u64| FutexWait::new(&futex, 7, mask, PRIVATE).build().user_data(mask);
     start(ring, &[wait(1), wait(2), wait(6)])?;
@@ -75,7 +75,7 @@ fn masks(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn wait_refused(ring: &mut dyn Ring) -> Result {
+fn futex_wait_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the futexes and their list are on this stack.
     let ring = &mut unsafe { ring.runner() };
     let futex = 7;
@@ -96,7 +96,7 @@ fn wait_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(wait, errno)| (wait.build(), errno)))
 }
 
-fn wake_refused(ring: &mut dyn Ring) -> Result {
+fn futex_wake_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the futexes and their list are on this stack.
     let ring = &mut unsafe { ring.runner() };
     let futex = 7;
@@ -109,7 +109,7 @@ fn wake_refused(ring: &mut dyn Ring) -> Result {
 }
 
 /// The index of the one that was woken.
-fn wait_v(ring: &mut dyn Ring) -> Result {
+fn futex_waitv(ring: &mut dyn Ring) -> Result {
     let futexes: [u32; 3] = [7, 8, 9];
     let waiter = |futex: &u32| Waiter::new().val((*futex).into()).uaddr(futex).flags(PRIVATE);
     let waiters: [_; 3] = std::array::from_fn(|n| waiter(&futexes[n]));
@@ -121,7 +121,7 @@ fn wait_v(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn wait_v_refused(ring: &mut dyn Ring) -> Result {
+fn futex_waitv_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the futexes and their list are on this stack.
     let ring = &mut unsafe { ring.runner() };
     let futex = 7;

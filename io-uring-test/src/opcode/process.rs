@@ -10,11 +10,11 @@ use crate::harness::Need::*;
 use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("exited", &[Opcode(WaitId::CODE)], exited),
-    Case::kinds("killed", &[Opcode(WaitId::CODE)], killed),
-    Case::kinds("by_pidfd", &[Opcode(WaitId::CODE)], by_pidfd),
-    Case::kinds("any_child", &[Opcode(WaitId::CODE)], any_child),
-    Case::kinds("refused", &[Opcode(WaitId::CODE)], refused),
+    Case::kinds("waitid_exited", &[Opcode(WaitId::CODE)], waitid_exited),
+    Case::kinds("waitid_killed", &[Opcode(WaitId::CODE)], waitid_killed),
+    Case::kinds("waitid_by_pidfd", &[Opcode(WaitId::CODE)], waitid_by_pidfd),
+    Case::kinds("waitid_any_child", &[Opcode(WaitId::CODE)], waitid_any_child),
+    Case::kinds("waitid_refused", &[Opcode(WaitId::CODE)], waitid_refused),
 ];
 
 const EXITED: WaitIdOptions = WaitIdOptions::EXITED;
@@ -48,7 +48,7 @@ fn wait(ring: &mut dyn Ring, wait: WaitId) -> Result<(Result<u32, Errno>, SigInf
     Ok((done.to_result(), info))
 }
 
-fn exited(ring: &mut dyn Ring) -> Result {
+fn waitid_exited(ring: &mut dyn Ring) -> Result {
     let pid = child(Some(7))?;
     let wait_for = |options| WaitId::new(IdType::PID, number(pid), options);
     // Left to be waited for again, and then no more.
@@ -65,7 +65,7 @@ fn exited(ring: &mut dyn Ring) -> Result {
 }
 
 /// One that is waited for while it lives.
-fn killed(ring: &mut dyn Ring) -> Result {
+fn waitid_killed(ring: &mut dyn Ring) -> Result {
     let pid = child(None)?;
     let wait_for = |options| WaitId::new(IdType::PID, number(pid), options);
     // Nothing to tell yet.
@@ -83,7 +83,7 @@ fn killed(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn by_pidfd(ring: &mut dyn Ring) -> Result {
+fn waitid_by_pidfd(ring: &mut dyn Ring) -> Result {
     let pid = child(Some(3))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let child = WaitId::new(IdType::PIDFD, pidfd.as_raw_fd() as u32, EXITED);
@@ -93,7 +93,7 @@ fn by_pidfd(ring: &mut dyn Ring) -> Result {
 }
 
 /// And nowhere to tell of it.
-fn any_child(ring: &mut dyn Ring) -> Result {
+fn waitid_any_child(ring: &mut dyn Ring) -> Result {
     child(Some(3))?;
     let any = WaitId::new(IdType::ALL, 0, EXITED).build();
     // SAFETY: it points to nothing.
@@ -101,7 +101,7 @@ fn any_child(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
+fn waitid_refused(ring: &mut dyn Ring) -> Result {
     let refusals = [
         (WaitId::new(IdType::ALL, 0, EXITED), Errno::CHILD),
         (WaitId::new(IdType::PID, number(rustix::process::getpid()), EXITED), Errno::CHILD),

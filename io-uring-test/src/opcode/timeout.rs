@@ -15,13 +15,21 @@ use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("timeout", &[Opcode(Timeout::CODE)], timeout),
-    Case::kinds("absolute", &[Opcode(Timeout::CODE)], absolute),
-    Case::kinds("other_clocks", &[Opcode(Timeout::CODE), CLOCKS], other_clocks),
-    Case::kinds("count", &[Opcode(Timeout::CODE)], count),
-    Case::kinds("etime_success", &[Opcode(Timeout::CODE), ETIME_SUCCESS], etime_success),
-    Case::kinds("multishot", &[Opcode(Timeout::CODE), MULTISHOT], multishot),
-    Case::kinds("takes_time_at_submit", &[Opcode(Timeout::CODE)], takes_time_at_submit),
-    Case::kinds("refused", &[Opcode(Timeout::CODE)], refused),
+    Case::kinds("timeout_absolute", &[Opcode(Timeout::CODE)], timeout_absolute),
+    Case::kinds("timeout_other_clocks", &[Opcode(Timeout::CODE), CLOCKS], timeout_other_clocks),
+    Case::kinds("timeout_count", &[Opcode(Timeout::CODE)], timeout_count),
+    Case::kinds(
+        "timeout_etime_success",
+        &[Opcode(Timeout::CODE), ETIME_SUCCESS],
+        timeout_etime_success,
+    ),
+    Case::kinds("timeout_multishot", &[Opcode(Timeout::CODE), MULTISHOT], timeout_multishot),
+    Case::kinds(
+        "timeout_takes_time_at_submit",
+        &[Opcode(Timeout::CODE)],
+        timeout_takes_time_at_submit,
+    ),
+    Case::kinds("timeout_refused", &[Opcode(Timeout::CODE)], timeout_refused),
 ];
 
 const MOMENT: Duration = Duration::from_millis(20);
@@ -83,7 +91,7 @@ fn now(clock: ClockId) -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-fn absolute(ring: &mut dyn Ring) -> Result {
+fn timeout_absolute(ring: &mut dyn Ring) -> Result {
     let deadline = now(ClockId::Monotonic) + MOMENT;
     assert_eq!(run(ring, deadline, TimeoutFlags::ABS)?.0, Err(Errno::TIME));
     assert!(now(ClockId::Monotonic) >= deadline);
@@ -93,7 +101,7 @@ fn absolute(ring: &mut dyn Ring) -> Result {
 }
 
 /// The wall clock is far ahead of the others: a point of it would be years away by them.
-fn other_clocks(ring: &mut dyn Ring) -> Result {
+fn timeout_other_clocks(ring: &mut dyn Ring) -> Result {
     for (clock, flag) in
         [(ClockId::Realtime, TimeoutFlags::REALTIME), (ClockId::Boottime, TimeoutFlags::BOOTTIME)]
     {
@@ -111,7 +119,7 @@ fn hour() -> Timespec {
 }
 
 /// Ends with 0 when as many others have completed.
-fn count(ring: &mut dyn Ring) -> Result {
+fn timeout_count(ring: &mut dyn Ring) -> Result {
     let hour = hour();
     let timeout = Timeout::new(&hour).count(3).build().user_data(99);
     // SAFETY: the time outlives the timeout, which is awaited; NOPs use no memory.
@@ -127,7 +135,7 @@ fn count(ring: &mut dyn Ring) -> Result {
 }
 
 /// A chain goes on behind it, or is severed by it.
-fn etime_success(ring: &mut dyn Ring) -> Result {
+fn timeout_etime_success(ring: &mut dyn Ring) -> Result {
     let moment = Timespec::from(MOMENT);
     let chain = |flags| {
         let first = Timeout::new(&moment).flags(flags).build().user_data(1).flags(Flags::IO_LINK);
@@ -146,7 +154,7 @@ fn etime_success(ring: &mut dyn Ring) -> Result {
 }
 
 /// Runs out again and again, as often as was said, or until it is cancelled.
-fn multishot(ring: &mut dyn Ring) -> Result {
+fn timeout_multishot(ring: &mut dyn Ring) -> Result {
     let moment = Timespec::from(Duration::from_millis(2));
     let again = |count| {
         let flags = TimeoutFlags::MULTISHOT;
@@ -187,7 +195,7 @@ fn multishot(ring: &mut dyn Ring) -> Result {
 }
 
 /// What it points to may change once it is submitted.
-fn takes_time_at_submit(ring: &mut dyn Ring) -> Result {
+fn timeout_takes_time_at_submit(ring: &mut dyn Ring) -> Result {
     let mut time = Timespec::from(MOMENT);
     // SAFETY: `time` lives until the kernel has taken the entry.
     unsafe { ring.push(&[Timeout::new(&time).build()]) }?;
@@ -198,7 +206,7 @@ fn takes_time_at_submit(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
+fn timeout_refused(ring: &mut dyn Ring) -> Result {
     let moment = Timespec::from(MOMENT);
     let unknown = TimeoutFlags::from_bits_retain(1 << 30);
     let mut two = Timeout::new(&moment).build();

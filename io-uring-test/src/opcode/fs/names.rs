@@ -17,16 +17,16 @@ use crate::harness::Need::*;
 use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("mk_dir_at", &[Opcode(MkDirAt::CODE)], mk_dir_at),
-    Case::kinds("mk_dir_at_refused", &[Opcode(MkDirAt::CODE)], mk_dir_at_refused),
-    Case::kinds("rename_at", &[Opcode(RenameAt::CODE)], rename_at),
-    Case::kinds("rename_at_refused", &[Opcode(RenameAt::CODE)], rename_at_refused),
-    Case::kinds("unlink_at", &[Opcode(UnlinkAt::CODE)], unlink_at),
-    Case::kinds("unlink_at_refused", &[Opcode(UnlinkAt::CODE)], unlink_at_refused),
-    Case::kinds("symlink_at", &[Opcode(SymlinkAt::CODE)], symlink_at),
-    Case::kinds("symlink_at_refused", &[Opcode(SymlinkAt::CODE)], symlink_at_refused),
-    Case::kinds("link_at", &[Opcode(LinkAt::CODE)], link_at),
-    Case::kinds("link_at_refused", &[Opcode(LinkAt::CODE)], link_at_refused),
+    Case::kinds("mkdirat", &[Opcode(MkDirAt::CODE)], mkdirat),
+    Case::kinds("mkdirat_refused", &[Opcode(MkDirAt::CODE)], mkdirat_refused),
+    Case::kinds("renameat", &[Opcode(RenameAt::CODE)], renameat),
+    Case::kinds("renameat_refused", &[Opcode(RenameAt::CODE)], renameat_refused),
+    Case::kinds("unlinkat", &[Opcode(UnlinkAt::CODE)], unlinkat),
+    Case::kinds("unlinkat_refused", &[Opcode(UnlinkAt::CODE)], unlinkat_refused),
+    Case::kinds("symlinkat", &[Opcode(SymlinkAt::CODE)], symlinkat),
+    Case::kinds("symlinkat_refused", &[Opcode(SymlinkAt::CODE)], symlinkat_refused),
+    Case::kinds("linkat", &[Opcode(LinkAt::CODE)], linkat),
+    Case::kinds("linkat_refused", &[Opcode(LinkAt::CODE)], linkat_refused),
 ];
 
 /// A directory of its own, and a descriptor of it.
@@ -67,7 +67,7 @@ impl Directory {
 const A: &CStr = c"a";
 const B: &CStr = c"b";
 
-fn mk_dir_at(ring: &mut dyn Ring) -> Result {
+fn mkdirat(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
@@ -82,7 +82,7 @@ fn mk_dir_at(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn mk_dir_at_refused(ring: &mut dyn Ring) -> Result {
+fn mkdirat_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
@@ -100,7 +100,7 @@ fn mk_dir_at_refused(ring: &mut dyn Ring) -> Result {
     ])
 }
 
-fn rename_at(ring: &mut dyn Ring) -> Result {
+fn renameat(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = (Directory::new()?, Directory::new()?);
@@ -121,7 +121,7 @@ fn rename_at(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn rename_at_refused(ring: &mut dyn Ring) -> Result {
+fn renameat_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
@@ -141,7 +141,7 @@ fn rename_at_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn unlink_at(ring: &mut dyn Ring) -> Result {
+fn unlinkat(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
@@ -154,7 +154,7 @@ fn unlink_at(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn unlink_at_refused(ring: &mut dyn Ring) -> Result {
+fn unlinkat_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
@@ -175,7 +175,7 @@ fn unlink_at_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn symlink_at(ring: &mut dyn Ring) -> Result {
+fn symlinkat(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
@@ -187,7 +187,7 @@ fn symlink_at(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn symlink_at_refused(ring: &mut dyn Ring) -> Result {
+fn symlinkat_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
@@ -203,7 +203,7 @@ fn symlink_at_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(link, errno)| (link.build(), errno)))
 }
 
-fn link_at(ring: &mut dyn Ring) -> Result {
+fn linkat(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = (Directory::new()?, Directory::new()?);
@@ -225,7 +225,7 @@ fn link_at(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn link_at_refused(ring: &mut dyn Ring) -> Result {
+fn linkat_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the paths are constants or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;

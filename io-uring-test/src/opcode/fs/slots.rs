@@ -19,14 +19,18 @@ use crate::harness::*;
 const OPENAT2: Need = Opcode(OpenAt2::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("open_at2", &[OPENAT2], open_at2),
-    Case::kinds("open_at2_refused", &[OPENAT2], open_at2_refused),
-    Case::kinds("open_into_slot", &[Opcode(OpenAt::CODE), SLOTS], open_into_slot),
-    Case::kinds("open_into_any_slot", &[Opcode(OpenAt::CODE), OPENAT2, ANY], open_into_any_slot),
-    Case::kinds("open_into_slot_refused", &[OPENAT2, SLOTS], open_into_slot_refused),
+    Case::kinds("openat2", &[OPENAT2], openat2),
+    Case::kinds("openat2_refused", &[OPENAT2], openat2_refused),
+    Case::kinds("openat_into_slot", &[Opcode(OpenAt::CODE), SLOTS], openat_into_slot),
+    Case::kinds(
+        "openat_into_any_slot",
+        &[Opcode(OpenAt::CODE), OPENAT2, ANY],
+        openat_into_any_slot,
+    ),
+    Case::kinds("openat_into_slot_refused", &[OPENAT2, SLOTS], openat_into_slot_refused),
     Case::kinds("close_slot", &[Opcode(Close::CODE), SLOTS], close_slot),
     Case::kinds("close_last_slot", &[Opcode(Close::CODE), SLOTS], close_last_slot),
-    Case::kinds("open_large", &[Opcode(OpenAt::CODE), OPENAT2], open_large),
+    Case::kinds("openat_large", &[Opcode(OpenAt::CODE), OPENAT2], openat_large),
 ];
 
 /// Opens a directory into the only slot, on a ring of its own.
@@ -59,7 +63,7 @@ fn directory() -> Result<(TempDir, OwnedFd)> {
     Ok((directory, fd))
 }
 
-fn open_at2(ring: &mut dyn Ring) -> Result {
+fn openat2(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (directory, fd) = directory()?;
@@ -82,7 +86,7 @@ fn open_at2(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn open_at2_refused(ring: &mut dyn Ring) -> Result {
+fn openat2_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
@@ -121,7 +125,7 @@ fn hello() -> Result<Vec<u8>, Errno> {
 }
 
 /// What was there before is closed.
-fn open_into_slot(ring: &mut dyn Ring) -> Result {
+fn openat_into_slot(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
@@ -137,7 +141,7 @@ fn open_into_slot(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn open_into_any_slot(ring: &mut dyn Ring) -> Result {
+fn openat_into_any_slot(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
@@ -160,7 +164,7 @@ fn open_into_any_slot(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn open_into_slot_refused(ring: &mut dyn Ring) -> Result {
+fn openat_into_slot_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
@@ -214,7 +218,7 @@ fn close_last_slot(ring: &mut dyn Ring) -> Result {
 }
 
 /// Files that are larger than a signed 32-bit number says are opened and written to as others are.
-fn open_large(ring: &mut dyn Ring) -> Result {
+fn openat_large(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     const LARGE: u64 = 5 << 30;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 
 use anyhow::Context;
-use rustix::fs::{XattrFlags as Flags, getxattr, setxattr};
+use rustix::fs::{self, XattrFlags as Flags};
 use rustix_uring::Errno;
 use rustix_uring::opcode::{FGetXattr, FSetXattr, GetXattr, SetXattr};
 use rustix_uring::squeue::Entry;
@@ -17,16 +17,24 @@ use crate::harness::Need::*;
 use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("get", &[Opcode(GetXattr::CODE), ATTRIBUTES], get),
-    Case::kinds("get_refused", &[Opcode(GetXattr::CODE)], get_refused),
-    Case::kinds("set", &[Opcode(SetXattr::CODE), ATTRIBUTES], set),
-    Case::kinds("set_refused", &[Opcode(SetXattr::CODE)], set_refused),
-    Case::kinds("f_get", &[Opcode(FGetXattr::CODE), ATTRIBUTES], f_get),
-    Case::kinds("f_get_of_slot", &[Opcode(FGetXattr::CODE), ATTRIBUTES, SLOTS], f_get_of_slot),
-    Case::kinds("f_get_refused", &[Opcode(FGetXattr::CODE)], f_get_refused),
-    Case::kinds("f_set", &[Opcode(FSetXattr::CODE), ATTRIBUTES], f_set),
-    Case::kinds("f_set_of_slot", &[Opcode(FSetXattr::CODE), ATTRIBUTES, SLOTS], f_set_of_slot),
-    Case::kinds("f_set_refused", &[Opcode(FSetXattr::CODE)], f_set_refused),
+    Case::kinds("getxattr", &[Opcode(GetXattr::CODE), ATTRIBUTES], getxattr),
+    Case::kinds("getxattr_refused", &[Opcode(GetXattr::CODE)], getxattr_refused),
+    Case::kinds("setxattr", &[Opcode(SetXattr::CODE), ATTRIBUTES], setxattr),
+    Case::kinds("setxattr_refused", &[Opcode(SetXattr::CODE)], setxattr_refused),
+    Case::kinds("fgetxattr", &[Opcode(FGetXattr::CODE), ATTRIBUTES], fgetxattr),
+    Case::kinds(
+        "fgetxattr_of_slot",
+        &[Opcode(FGetXattr::CODE), ATTRIBUTES, SLOTS],
+        fgetxattr_of_slot,
+    ),
+    Case::kinds("fgetxattr_refused", &[Opcode(FGetXattr::CODE)], fgetxattr_refused),
+    Case::kinds("fsetxattr", &[Opcode(FSetXattr::CODE), ATTRIBUTES], fsetxattr),
+    Case::kinds(
+        "fsetxattr_of_slot",
+        &[Opcode(FSetXattr::CODE), ATTRIBUTES, SLOTS],
+        fsetxattr_of_slot,
+    ),
+    Case::kinds("fsetxattr_refused", &[Opcode(FSetXattr::CODE)], fsetxattr_refused),
 ];
 
 /// Not every file system keeps them.
@@ -56,7 +64,7 @@ const NAME: &CStr = c"user.name";
 fn file(value: &[u8]) -> Result<(NamedTempFile, CString)> {
     let file = NamedTempFile::new()?;
     if !value.is_empty() {
-        setxattr(file.path(), NAME, value, Flags::CREATE)?;
+        fs::setxattr(file.path(), NAME, value, Flags::CREATE)?;
     }
     let path = CString::new(file.path().as_os_str().as_bytes())?;
     Ok((file, path))
@@ -65,7 +73,7 @@ fn file(value: &[u8]) -> Result<(NamedTempFile, CString)> {
 /// The attribute's value.
 fn value(file: &NamedTempFile) -> Result<Vec<u8>> {
     let mut value = vec![0; 64];
-    let len = getxattr(file.path(), NAME, &mut value[..]).context("it has no attribute")?;
+    let len = fs::getxattr(file.path(), NAME, &mut value[..]).context("it has no attribute")?;
     value.truncate(len);
     Ok(value)
 }
@@ -83,7 +91,7 @@ fn gets(ring: &mut Runner<'_>, get: impl Fn(*mut u8, u32) -> Entry) -> Result {
     Ok(())
 }
 
-fn get(ring: &mut dyn Ring) -> Result {
+fn getxattr(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"value")?;
@@ -92,7 +100,7 @@ fn get(ring: &mut dyn Ring) -> Result {
     gets(ring, |room, len| GetXattr::new(NAME.as_ptr(), room.cast(), path.as_ptr(), len).build())
 }
 
-fn get_refused(ring: &mut dyn Ring) -> Result {
+fn getxattr_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"")?;
@@ -129,7 +137,7 @@ fn sets(
     Ok(())
 }
 
-fn set(ring: &mut dyn Ring) -> Result {
+fn setxattr(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (file, path) = file(b"")?;
@@ -139,7 +147,7 @@ fn set(ring: &mut dyn Ring) -> Result {
     })
 }
 
-fn set_refused(ring: &mut dyn Ring) -> Result {
+fn setxattr_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"")?;
@@ -155,7 +163,7 @@ fn set_refused(ring: &mut dyn Ring) -> Result {
     }))
 }
 
-fn f_get(ring: &mut dyn Ring) -> Result {
+fn fgetxattr(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"value")?;
@@ -163,7 +171,7 @@ fn f_get(ring: &mut dyn Ring) -> Result {
     gets(ring, |room, len| FGetXattr::new(fd, NAME.as_ptr(), room.cast(), len).build())
 }
 
-fn f_get_of_slot(ring: &mut dyn Ring) -> Result {
+fn fgetxattr_of_slot(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"value")?;
@@ -171,7 +179,7 @@ fn f_get_of_slot(ring: &mut dyn Ring) -> Result {
     gets(ring, |room, len| FGetXattr::new(Fixed(0), NAME.as_ptr(), room.cast(), len).build())
 }
 
-fn f_get_refused(ring: &mut dyn Ring) -> Result {
+fn fgetxattr_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
@@ -186,7 +194,7 @@ fn f_get_refused(ring: &mut dyn Ring) -> Result {
     ])
 }
 
-fn f_set(ring: &mut dyn Ring) -> Result {
+fn fsetxattr(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
@@ -197,7 +205,7 @@ fn f_set(ring: &mut dyn Ring) -> Result {
     })
 }
 
-fn f_set_of_slot(ring: &mut dyn Ring) -> Result {
+fn fsetxattr_of_slot(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
@@ -208,7 +216,7 @@ fn f_set_of_slot(ring: &mut dyn Ring) -> Result {
     })
 }
 
-fn f_set_refused(ring: &mut dyn Ring) -> Result {
+fn fsetxattr_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is constant or on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;

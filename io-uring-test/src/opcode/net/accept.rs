@@ -22,14 +22,14 @@ use crate::harness::*;
 use crate::opcode::reap;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("once", &[Opcode(Accept::CODE)], once),
-    Case::kinds("into_slots", &[Opcode(Accept::CODE), INTO_SLOTS], into_slots),
-    Case::kinds("at_once_or_later", &[Opcode(Accept::CODE), FLAGS], at_once_or_later),
-    Case::kinds("nonblocking", &[Opcode(Accept::CODE)], nonblocking),
-    Case::kinds("refused", &[Opcode(Accept::CODE)], refused),
-    Case::kinds("multi", &[Opcode(Accept::CODE), MULTI], multi),
-    Case::kinds("multi_into_slots", &[Opcode(Accept::CODE), MULTI], multi_into_slots),
-    Case::kinds("multi_refused", &[Opcode(Accept::CODE), MULTI], multi_refused),
+    Case::kinds("accept_once", &[Opcode(Accept::CODE)], accept_once),
+    Case::kinds("accept_into_slots", &[Opcode(Accept::CODE), INTO_SLOTS], accept_into_slots),
+    Case::kinds("accept_at_once_or_later", &[Opcode(Accept::CODE), FLAGS], accept_at_once_or_later),
+    Case::kinds("accept_nonblocking", &[Opcode(Accept::CODE)], accept_nonblocking),
+    Case::kinds("accept_refused", &[Opcode(Accept::CODE)], accept_refused),
+    Case::kinds("accept_multi", &[Opcode(Accept::CODE), MULTI], accept_multi),
+    Case::kinds("accept_multi_into_slots", &[Opcode(Accept::CODE), MULTI], accept_multi_into_slots),
+    Case::kinds("accept_multi_refused", &[Opcode(Accept::CODE), MULTI], accept_multi_refused),
 ];
 
 /// Accepts one caller, as `accept` says, on a ring with a slot.
@@ -90,7 +90,7 @@ fn talks(mut one: &TcpStream, mut other: &TcpStream) -> Result {
     Ok(())
 }
 
-fn once(ring: &mut dyn Ring) -> Result {
+fn accept_once(ring: &mut dyn Ring) -> Result {
     for flags in [SocketFlags::empty(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK] {
         let (listener, caller) = called()?;
         let mut peer = SocketAddrBuf::new();
@@ -119,7 +119,7 @@ fn read(ring: &mut dyn Ring, slot: Fixed) -> Result<[u8; 5]> {
     Ok(heard)
 }
 
-fn into_slots(ring: &mut dyn Ring) -> Result {
+fn accept_into_slots(ring: &mut dyn Ring) -> Result {
     let (listener, mut first) = called()?;
     let mut second = TcpStream::connect(listener.local_addr()?)?;
     ring.submitter().register_files(&[FileSlot::EMPTY; 3])?;
@@ -143,7 +143,7 @@ fn into_slots(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn at_once_or_later(ring: &mut dyn Ring) -> Result {
+fn accept_at_once_or_later(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     let accept = accept(Fd(listener.as_raw_fd()));
     // SAFETY: it points to nothing, and the listener outlives it.
@@ -163,7 +163,7 @@ fn at_once_or_later(ring: &mut dyn Ring) -> Result {
 }
 
 /// It waits all the same.
-fn nonblocking(ring: &mut dyn Ring) -> Result {
+fn accept_nonblocking(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
@@ -181,7 +181,7 @@ fn nonblocking(ring: &mut dyn Ring) -> Result {
     })
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
+fn accept_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the entries point to nothing.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
@@ -208,7 +208,7 @@ fn cancel(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn multi(ring: &mut dyn Ring) -> Result {
+fn accept_multi(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     let accept = AcceptMulti::new(listener.as_fd()).flags(SocketFlags::CLOEXEC);
     // SAFETY: it points to nothing, and the listener outlives it.
@@ -227,7 +227,7 @@ fn multi(ring: &mut dyn Ring) -> Result {
 }
 
 /// Until there is none left.
-fn multi_into_slots(ring: &mut dyn Ring) -> Result {
+fn accept_multi_into_slots(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     let accept = AcceptMulti::new(listener.as_fd()).allocate_file_index(true);
@@ -252,7 +252,7 @@ fn multi_into_slots(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn multi_refused(ring: &mut dyn Ring) -> Result {
+fn accept_multi_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the entries point to nothing.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;

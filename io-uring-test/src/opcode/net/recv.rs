@@ -26,12 +26,12 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("recv_poll_first", &[RECV, POLL_FIRST], recv_poll_first),
     Case::kinds("recv_nonempty", &[RECV, POLL_FIRST], recv_nonempty),
     Case::kinds("recv_refused", &[RECV], recv_refused),
-    Case::kinds("multi", &[RECV, MULTI], multi),
-    Case::kinds("multi_to_the_end", &[RECV, MULTI], multi_to_the_end),
-    Case::kinds("multi_limited", &[RECV, LIMITS], multi_limited),
-    Case::kinds("multi_refused", &[RECV, MULTI], multi_refused),
-    Case::kinds("bundle", &[RECV, BUNDLE], bundle),
-    Case::kinds("multi_bundle", &[RECV, BUNDLE], multi_bundle),
+    Case::kinds("recv_multi", &[RECV, MULTI], recv_multi),
+    Case::kinds("recv_multi_to_the_end", &[RECV, MULTI], recv_multi_to_the_end),
+    Case::kinds("recv_multi_limited", &[RECV, LIMITS], recv_multi_limited),
+    Case::kinds("recv_multi_refused", &[RECV, MULTI], recv_multi_refused),
+    Case::kinds("recv_bundle", &[RECV, BUNDLE], recv_bundle),
+    Case::kinds("recv_multi_bundle", &[RECV, BUNDLE], recv_multi_bundle),
 ];
 
 /// Receives five bytes that are there, as `build` says, on a ring of its own.
@@ -226,7 +226,7 @@ fn start(ring: &mut dyn Ring, entry: Entry) -> Result {
 }
 
 /// Each into a buffer of its own, until there is none left; or until it is cancelled.
-fn multi(ring: &mut dyn Ring) -> Result {
+fn recv_multi(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 3)?;
     let recv = RecvMulti::new(other.as_fd(), GROUP).build();
@@ -261,7 +261,7 @@ fn multi(ring: &mut dyn Ring) -> Result {
 }
 
 /// It ends by itself, with a success.
-fn multi_to_the_end(ring: &mut dyn Ring) -> Result {
+fn recv_multi_to_the_end(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 3)?;
     start(ring, RecvMulti::new(other.as_fd(), GROUP).build())?;
@@ -275,7 +275,7 @@ fn multi_to_the_end(ring: &mut dyn Ring) -> Result {
 }
 
 /// So much at a time, and so much in all.
-fn multi_limited(ring: &mut dyn Ring) -> Result {
+fn recv_multi_limited(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 8)?;
     one.write_all(b"one two six ten")?;
@@ -288,7 +288,7 @@ fn multi_limited(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn multi_refused(ring: &mut dyn Ring) -> Result {
+fn recv_multi_refused(ring: &mut dyn Ring) -> Result {
     let (one, _other) = tcp()?;
     let recv = RecvMulti::new(one.as_fd(), GROUP);
     let mut no_group = recv.build().clear_flags();
@@ -308,7 +308,7 @@ fn said(group: &Group, done: &[Completion]) -> Result<Vec<u8>> {
 const TEXT: &[u8] = b"a text of more than eight bytes";
 
 /// How many buffers it uses is up to the kernel.
-fn bundle(ring: &mut dyn Ring) -> Result {
+fn recv_bundle(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 4)?;
     one.write_all(TEXT)?;
@@ -322,7 +322,7 @@ fn bundle(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn multi_bundle(ring: &mut dyn Ring) -> Result {
+fn recv_multi_bundle(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 3)?;
     one.write_all(TEXT)?;

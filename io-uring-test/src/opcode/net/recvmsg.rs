@@ -23,16 +23,20 @@ use crate::opcode::{reap_to_the_last, taken};
 const RECVMSG: Need = Opcode(RecvMsg::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("once", &[RECVMSG], once),
-    Case::kinds("control_messages", &[RECVMSG], control_messages),
-    Case::kinds("cut_off", &[RECVMSG], cut_off),
-    Case::kinds("into_group", &[RECVMSG], into_group),
-    Case::kinds("refused", &[RECVMSG], refused),
-    Case::kinds("multi", &[RECVMSG, MULTI], multi),
-    Case::kinds("multi_empty", &[RECVMSG, MULTI], multi_empty),
-    Case::kinds("multi_control_messages", &[RECVMSG, MULTI], multi_control_messages),
-    Case::kinds("multi_cut_off", &[RECVMSG, MULTI], multi_cut_off),
-    Case::kinds("multi_refused", &[RECVMSG, MULTI], multi_refused),
+    Case::kinds("recvmsg_once", &[RECVMSG], recvmsg_once),
+    Case::kinds("recvmsg_control_messages", &[RECVMSG], recvmsg_control_messages),
+    Case::kinds("recvmsg_cut_off", &[RECVMSG], recvmsg_cut_off),
+    Case::kinds("recvmsg_into_group", &[RECVMSG], recvmsg_into_group),
+    Case::kinds("recvmsg_refused", &[RECVMSG], recvmsg_refused),
+    Case::kinds("recvmsg_multi", &[RECVMSG, MULTI], recvmsg_multi),
+    Case::kinds("recvmsg_multi_empty", &[RECVMSG, MULTI], recvmsg_multi_empty),
+    Case::kinds(
+        "recvmsg_multi_control_messages",
+        &[RECVMSG, MULTI],
+        recvmsg_multi_control_messages,
+    ),
+    Case::kinds("recvmsg_multi_cut_off", &[RECVMSG, MULTI], recvmsg_multi_cut_off),
+    Case::kinds("recvmsg_multi_refused", &[RECVMSG, MULTI], recvmsg_multi_refused),
 ];
 
 const MULTI: Need = Trial {
@@ -52,7 +56,7 @@ fn vector(bytes: &mut [u8]) -> iovec {
     iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
 }
 
-fn once(ring: &mut dyn Ring) -> Result {
+fn recvmsg_once(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, other, _) = udp()?;
@@ -100,7 +104,7 @@ fn file_in(mut messages: ControlMessages<'_>) -> Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-fn control_messages(ring: &mut dyn Ring) -> Result {
+fn recvmsg_control_messages(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = UnixDatagram::pair()?;
@@ -122,7 +126,7 @@ fn control_messages(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn cut_off(ring: &mut dyn Ring) -> Result {
+fn recvmsg_cut_off(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = UnixDatagram::pair()?;
@@ -151,7 +155,7 @@ fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
     Ok(())
 }
 
-fn into_group(ring: &mut dyn Ring) -> Result {
+fn recvmsg_into_group(ring: &mut dyn Ring) -> Result {
     let (one, other, _) = udp()?;
     let mut buffers = [[0; SIZE]; 1];
     provide(ring, &mut buffers)?;
@@ -167,7 +171,7 @@ fn into_group(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
+fn recvmsg_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other, _) = udp()?;
@@ -201,7 +205,7 @@ fn all<'b>(
     Ok((filled, done[done.len() - 1]))
 }
 
-fn multi(ring: &mut dyn Ring) -> Result {
+fn recvmsg_multi(ring: &mut dyn Ring) -> Result {
     let (one, other, _) = udp()?;
     let mut buffers = [[0; SIZE]; 2];
     provide(ring, &mut buffers)?;
@@ -227,7 +231,7 @@ fn multi(ring: &mut dyn Ring) -> Result {
 }
 
 /// A message without payload is received, and the last one.
-fn multi_empty(ring: &mut dyn Ring) -> Result {
+fn recvmsg_multi_empty(ring: &mut dyn Ring) -> Result {
     let (one, other, _) = udp()?;
     let mut buffers = [[0; SIZE]; 2];
     provide(ring, &mut buffers)?;
@@ -242,7 +246,7 @@ fn multi_empty(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn multi_control_messages(ring: &mut dyn Ring) -> Result {
+fn recvmsg_multi_control_messages(ring: &mut dyn Ring) -> Result {
     let (one, other) = UnixDatagram::pair()?;
     let mut buffers = [[0; SIZE]; 1];
     provide(ring, &mut buffers)?;
@@ -261,7 +265,7 @@ fn multi_control_messages(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn multi_cut_off(ring: &mut dyn Ring) -> Result {
+fn recvmsg_multi_cut_off(ring: &mut dyn Ring) -> Result {
     let (one, other, _) = udp()?;
     let mut buffers = [[0; SIZE]; 1];
     provide(ring, &mut buffers)?;
@@ -280,7 +284,7 @@ fn multi_cut_off(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn multi_refused(ring: &mut dyn Ring) -> Result {
+fn recvmsg_multi_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;

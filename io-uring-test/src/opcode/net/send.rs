@@ -28,11 +28,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("send_registered", &[Opcode(Send::CODE), REGISTERED], send_registered),
     Case::kinds("send_poll_first", &[Opcode(Send::CODE), POLL_FIRST], send_poll_first),
     Case::kinds("send_refused", &[Opcode(Send::CODE)], send_refused),
-    Case::kinds("bundle", &[Opcode(Send::CODE), BUNDLE], bundle),
-    Case::kinds("bundle_of_ring", &[Opcode(Send::CODE), BUNDLE], bundle_of_ring),
-    Case::kinds("send_msg", &[Opcode(SendMsg::CODE)], send_msg),
-    Case::kinds("send_msg_poll_first", &[Opcode(SendMsg::CODE), POLL_FIRST], send_msg_poll_first),
-    Case::kinds("send_msg_refused", &[Opcode(SendMsg::CODE)], send_msg_refused),
+    Case::kinds("send_bundle", &[Opcode(Send::CODE), BUNDLE], send_bundle),
+    Case::kinds("send_bundle_of_ring", &[Opcode(Send::CODE), BUNDLE], send_bundle_of_ring),
+    Case::kinds("sendmsg", &[Opcode(SendMsg::CODE)], sendmsg),
+    Case::kinds("sendmsg_poll_first", &[Opcode(SendMsg::CODE), POLL_FIRST], sendmsg_poll_first),
+    Case::kinds("sendmsg_refused", &[Opcode(SendMsg::CODE)], sendmsg_refused),
 ];
 
 const HELLO: &[u8] = b"hello";
@@ -254,7 +254,7 @@ fn send_refused(ring: &mut dyn Ring) -> Result {
 }
 
 /// One completion for each buffer that was provided on its own.
-fn bundle(ring: &mut dyn Ring) -> Result {
+fn send_bundle(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     provide(ring, b"onetwo", 3)?;
     let send = SendBundle::new(one.as_fd(), GROUP).flags(MsgFlags::WAITALL).build();
@@ -278,7 +278,7 @@ fn bundle(ring: &mut dyn Ring) -> Result {
 }
 
 /// As many buffers as there are, in one completion.
-fn bundle_of_ring(ring: &mut dyn Ring) -> Result {
+fn send_bundle_of_ring(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     let memory = Pages::new(BufRing::memory_size(4))?;
     let none = BufRingFlags::empty();
@@ -303,7 +303,7 @@ pub(crate) fn message(parts: &mut [iovec]) -> MsgHdr {
     MsgHdr { msg_iov: parts.as_mut_ptr(), msg_iovlen: parts.len(), ..MsgHdr::new() }
 }
 
-fn send_msg(ring: &mut dyn Ring) -> Result {
+fn sendmsg(ring: &mut dyn Ring) -> Result {
     // SAFETY: what is no constant is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, other, address) = udp()?;
@@ -324,7 +324,7 @@ fn send_msg(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn send_msg_poll_first(ring: &mut dyn Ring) -> Result {
+fn sendmsg_poll_first(ring: &mut dyn Ring) -> Result {
     // SAFETY: what is no constant is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let mut parts = [vector(HELLO)];
@@ -333,7 +333,7 @@ fn send_msg_poll_first(ring: &mut dyn Ring) -> Result {
     waits_for_room(&mut **ring, |fd| SendMsg::new(fd, &message).ioprio(poll_first).build())
 }
 
-fn send_msg_refused(ring: &mut dyn Ring) -> Result {
+fn sendmsg_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: what is no constant is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other, _) = udp()?;

@@ -28,14 +28,14 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("send_zc_vectorized", &[ZC, VECTORIZED], send_zc_vectorized),
     Case::kinds("send_zc_notif_user_data", &[ZC, NOTIF_USER_DATA], send_zc_notif_user_data),
     Case::kinds("send_zc_refused", &[ZC], send_zc_refused),
-    Case::kinds("send_msg_zc", &[MSG_ZC], send_msg_zc),
-    Case::kinds("send_msg_zc_registered", &[MSG_ZC, MSG_REGISTERED], send_msg_zc_registered),
+    Case::kinds("sendmsg_zc", &[MSG_ZC], sendmsg_zc),
+    Case::kinds("sendmsg_zc_registered", &[MSG_ZC, MSG_REGISTERED], sendmsg_zc_registered),
     Case::kinds(
-        "send_msg_zc_notif_user_data",
+        "sendmsg_zc_notif_user_data",
         &[MSG_ZC, MSG_NOTIF_USER_DATA],
-        send_msg_zc_notif_user_data,
+        sendmsg_zc_notif_user_data,
     ),
-    Case::kinds("send_msg_zc_refused", &[MSG_ZC], send_msg_zc_refused),
+    Case::kinds("sendmsg_zc_refused", &[MSG_ZC], sendmsg_zc_refused),
     Case::kinds("recv_zc_refused", &[Opcode(RecvZc::CODE)], recv_zc_refused),
 ];
 
@@ -223,7 +223,7 @@ fn send_zc_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn send_msg_zc(ring: &mut dyn Ring) -> Result {
+fn sendmsg_zc(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     let mut parts = [vector(HELLO), vector(b" world")];
     let message = message(&mut parts);
@@ -236,7 +236,7 @@ fn send_msg_zc(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn send_msg_zc_registered(ring: &mut dyn Ring) -> Result {
+fn sendmsg_zc_registered(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     let (_memory, start) = registered(ring)?;
     let part = |offset: usize, len| iovec {
@@ -255,7 +255,7 @@ fn send_msg_zc_registered(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn send_msg_zc_notif_user_data(ring: &mut dyn Ring) -> Result {
+fn sendmsg_zc_notif_user_data(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     let mut parts = [vector(HELLO)];
     let message = message(&mut parts);
@@ -265,7 +265,7 @@ fn send_msg_zc_notif_user_data(ring: &mut dyn Ring) -> Result {
     hears(&mut other, HELLO)
 }
 
-fn send_msg_zc_refused(ring: &mut dyn Ring) -> Result {
+fn sendmsg_zc_refused(ring: &mut dyn Ring) -> Result {
     let (one, _other) = tcp()?;
     let (local, _end) = UnixStream::pair()?;
     let mut parts = [vector(HELLO)];

@@ -16,10 +16,10 @@ use crate::opcode::{reap, taken};
 const CANCEL: Need = Opcode(AsyncCancel::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("by_operation", &[CANCEL, BY_OPERATION], by_operation),
-    Case::kinds("by_slot", &[CANCEL, BY_SLOT], by_slot),
-    Case::kinds("by_all_of_it", &[CANCEL, BY_OPERATION], by_all_of_it),
-    Case::kinds("refused", &[CANCEL, BY_OPERATION], refused),
+    Case::kinds("async_cancel_by_operation", &[CANCEL, BY_OPERATION], async_cancel_by_operation),
+    Case::kinds("async_cancel_by_slot", &[CANCEL, BY_SLOT], async_cancel_by_slot),
+    Case::kinds("async_cancel_by_all_of_it", &[CANCEL, BY_OPERATION], async_cancel_by_all_of_it),
+    Case::kinds("async_cancel_refused", &[CANCEL, BY_OPERATION], async_cancel_refused),
 ];
 
 const BY_OPERATION: Need = Trial {
@@ -67,7 +67,7 @@ fn cancel(
     Ok((result.to_result(), done.iter().map(|cqe| cqe.user_data()).collect()))
 }
 
-fn by_operation(ring: &mut dyn Ring) -> Result {
+fn async_cancel_by_operation(ring: &mut dyn Ring) -> Result {
     let (out, _to) = pipe()?;
     let hour = Timespec::from(Duration::from_secs(3600));
     let mut bufs = [[0; 8]; 2];
@@ -92,7 +92,7 @@ fn by_operation(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn by_slot(ring: &mut dyn Ring) -> Result {
+fn async_cancel_by_slot(ring: &mut dyn Ring) -> Result {
     let (out, _to) = pipe()?;
     let (other, _other_to) = pipe()?;
     ring.submitter().register_files(&[FileSlot::new(&other), FileSlot::new(&out)])?;
@@ -107,7 +107,7 @@ fn by_slot(ring: &mut dyn Ring) -> Result {
 }
 
 /// All criteria must match.
-fn by_all_of_it(ring: &mut dyn Ring) -> Result {
+fn async_cancel_by_all_of_it(ring: &mut dyn Ring) -> Result {
     let (out, to) = pipe()?;
     let mut buf = [0; 8];
     let poll = PollAdd::new(&out, PollFlags::IN).build();
@@ -129,7 +129,7 @@ fn by_all_of_it(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
+fn async_cancel_refused(ring: &mut dyn Ring) -> Result {
     let everything = CancelBuilder::any();
     assert_eq!(cancel(ring, everything.and_op(Read::CODE), 0)?.0, Err(Errno::INVAL));
     let (out, _to) = pipe()?;

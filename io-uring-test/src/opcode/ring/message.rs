@@ -13,11 +13,11 @@ use crate::opcode::taken;
 const MESSAGE: Need = Opcode(MsgRingData::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("data", &[MESSAGE], data),
-    Case::kinds("data_with_flags", &[MESSAGE, FLAGS], data_with_flags),
-    Case::kinds("data_refused", &[MESSAGE], data_refused),
-    Case::kinds("send_fd", &[MESSAGE, SEND_FD], send_fd),
-    Case::kinds("send_fd_refused", &[MESSAGE, SEND_FD], send_fd_refused),
+    Case::kinds("msg_ring_data", &[MESSAGE], msg_ring_data),
+    Case::kinds("msg_ring_data_with_flags", &[MESSAGE, FLAGS], msg_ring_data_with_flags),
+    Case::kinds("msg_ring_data_refused", &[MESSAGE], msg_ring_data_refused),
+    Case::kinds("msg_ring_send_fd", &[MESSAGE, SEND_FD], msg_ring_send_fd),
+    Case::kinds("msg_ring_send_fd_refused", &[MESSAGE, SEND_FD], msg_ring_send_fd_refused),
 ];
 
 const FLAGS: Need = Trial {
@@ -48,7 +48,7 @@ fn came(other: &mut IoUring) -> Vec<(u64, i32, u32)> {
     other.completion().map(parts).collect()
 }
 
-fn data(ring: &mut dyn Ring) -> Result {
+fn msg_ring_data(ring: &mut dyn Ring) -> Result {
     // SAFETY: there is no memory, and the files outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
@@ -61,7 +61,7 @@ fn data(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn data_with_flags(ring: &mut dyn Ring) -> Result {
+fn msg_ring_data_with_flags(ring: &mut dyn Ring) -> Result {
     // SAFETY: there is no memory, and the files outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
@@ -72,7 +72,7 @@ fn data_with_flags(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn data_refused(ring: &mut dyn Ring) -> Result {
+fn msg_ring_data_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: there is no memory, and the files outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
@@ -97,7 +97,7 @@ fn data_refused(ring: &mut dyn Ring) -> Result {
 }
 
 /// Into a chosen slot and into any, with a word about it or without.
-fn send_fd(ring: &mut dyn Ring) -> Result {
+fn msg_ring_send_fd(ring: &mut dyn Ring) -> Result {
     // SAFETY: there is no memory, and the files outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
@@ -131,7 +131,7 @@ fn send_fd(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn send_fd_refused(ring: &mut dyn Ring) -> Result {
+fn msg_ring_send_fd_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: there is no memory, and the files outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     let other: IoUring = IoUring::new(2)?;

@@ -14,13 +14,13 @@ use crate::opcode::taken;
 const NOP: Need = Opcode(Nop::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("result", &[NOP, RESULT], injected_result),
-    Case::kinds("file", &[NOP, FILE], file),
-    Case::kinds("buffer", &[NOP, FILE], buffer),
-    Case::kinds("task_work", &[NOP, TASK_WORK], task_work),
-    Case::kinds("big_cqe", &[NOP, BIG_CQE], big_cqe),
-    Case::kinds("refused", &[NOP], refused),
-    Case::kinds("wide", &[Opcode(Nop128::CODE)], wide),
+    Case::kinds("nop_result", &[NOP, RESULT], injected_result),
+    Case::kinds("nop_file", &[NOP, FILE], nop_file),
+    Case::kinds("nop_buffer", &[NOP, FILE], nop_buffer),
+    Case::kinds("nop_task_work", &[NOP, TASK_WORK], nop_task_work),
+    Case::kinds("nop_big_cqe", &[NOP, BIG_CQE], nop_big_cqe),
+    Case::kinds("nop_flags_refused", &[NOP], nop_flags_refused),
+    Case::kinds("nop128", &[Opcode(Nop128::CODE)], nop128),
 ];
 
 const RESULT: Need = Trial {
@@ -82,7 +82,7 @@ fn finds(ring: &mut dyn Ring, nop: Nop, errno: Errno) -> Result<bool> {
     Ok(second.is_ok())
 }
 
-fn file(ring: &mut dyn Ring) -> Result {
+fn nop_file(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"")?;
     ring.submitter().register_files(&[FileSlot::new(&file), FileSlot::EMPTY])?;
     let mut finds = |nop| finds(ring, nop, Errno::BADF);
@@ -94,7 +94,7 @@ fn file(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn buffer(ring: &mut dyn Ring) -> Result {
+fn nop_buffer(ring: &mut dyn Ring) -> Result {
     let memory = Pages::new(4096)?;
     let all = iovec { iov_base: memory.all().as_ptr().cast(), iov_len: 4096 };
     // SAFETY: the memory outlives the ring's operations.
@@ -104,7 +104,7 @@ fn buffer(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn task_work(ring: &mut dyn Ring) -> Result {
+fn nop_task_work(ring: &mut dyn Ring) -> Result {
     // SAFETY: a NOP uses no memory; files and buffers outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     for task_work in [true, false] {
@@ -115,7 +115,7 @@ fn task_work(ring: &mut dyn Ring) -> Result {
 }
 
 /// On rings that have room for it.
-fn big_cqe(ring: &mut dyn Ring) -> Result {
+fn nop_big_cqe(ring: &mut dyn Ring) -> Result {
     // SAFETY: a NOP uses no memory; files and buffers outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     let roomy = SetupFlags::CQE32 | SetupFlags::CQE_MIXED;
@@ -128,7 +128,7 @@ fn big_cqe(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn refused(ring: &mut dyn Ring) -> Result {
+fn nop_flags_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: a NOP uses no memory; files and buffers outlive each call of it.
     let ring = &mut unsafe { ring.runner() };
     let mut unknown = Nop::new().build();
@@ -138,7 +138,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
 }
 
 /// In an entry of 128 bytes; in a smaller one, it is refused.
-fn wide(ring: &mut dyn Ring) -> Result {
+fn nop128(ring: &mut dyn Ring) -> Result {
     let nop = Nop128::from(Nop::new().result(7)).build();
     if ring.queue().takes_wide() {
         // SAFETY: a NOP uses no memory.

@@ -18,11 +18,11 @@ use crate::opcode::reap;
 const MULTI: Need = Opcode(ReadMulti::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("into_group", &[Opcode(Read::CODE), Opcode(Readv::CODE)], into_group),
-    Case::kinds("read_multi", &[MULTI], read_multi),
-    Case::kinds("read_multi_refused", &[MULTI], read_multi_refused),
+    Case::kinds("read_into_group", &[Opcode(Read::CODE), Opcode(Readv::CODE)], read_into_group),
+    Case::kinds("read_multishot", &[MULTI], read_multishot),
+    Case::kinds("read_multishot_refused", &[MULTI], read_multishot_refused),
     Case::kinds("write_stream", &[Opcode(Write::CODE)], write_stream),
-    Case::kinds("attr_pi_refused", &[Opcode(Read::CODE), ATTR], attr_pi_refused),
+    Case::kinds("read_attr_pi_refused", &[Opcode(Read::CODE), ATTR], read_attr_pi_refused),
 ];
 
 const GROUP: u16 = 5;
@@ -38,7 +38,7 @@ fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
     Ok(())
 }
 
-fn into_group(ring: &mut dyn Ring) -> Result {
+fn read_into_group(ring: &mut dyn Ring) -> Result {
     // SAFETY: the buffers are on this stack.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
@@ -58,7 +58,7 @@ fn into_group(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn read_multi(ring: &mut dyn Ring) -> Result {
+fn read_multishot(ring: &mut dyn Ring) -> Result {
     let (out, to) = pipe()?;
     ring.submitter().register_files(&[FileSlot::new(&out)])?;
     let mut buffers = [[0; SIZE]; 3];
@@ -82,7 +82,7 @@ fn read_multi(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn read_multi_refused(ring: &mut dyn Ring) -> Result {
+fn read_multishot_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the buffers are on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
@@ -133,7 +133,7 @@ fn with_attr(ring: &mut Runner<'_>, attr: *const AttrPi) -> Result<Result<u32, E
     ring.result(read)
 }
 
-fn attr_pi_refused(ring: &mut dyn Ring) -> Result {
+fn read_attr_pi_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the buffers are on this stack.
     let ring = &mut unsafe { ring.runner() };
     let mut pi = [0; 8];

@@ -18,16 +18,24 @@ const REMOVE: Need = Opcode(TimeoutRemove::CODE);
 const LINK: Need = Opcode(LinkTimeout::CODE);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("remove", &[REMOVE], remove),
-    Case::kinds("update", &[REMOVE, UPDATE], update),
-    Case::kinds("update_linked", &[REMOVE, LINK, UPDATE_LINKED], update_linked),
-    Case::kinds("update_refused", &[REMOVE, UPDATE], update_refused),
-    Case::kinds("linked", &[LINK], linked),
-    Case::kinds("linked_absolute", &[LINK], linked_absolute),
-    Case::kinds("linked_refused", &[LINK], linked_refused),
-    Case::kinds("immediate", &[Opcode(Timeout::CODE), IMMEDIATE], immediate),
-    Case::kinds("immediate_linked", &[LINK, IMMEDIATE], immediate_linked),
-    Case::kinds("immediate_update", &[REMOVE, IMMEDIATE], immediate_update),
+    Case::kinds("timeout_remove", &[REMOVE], timeout_remove),
+    Case::kinds("timeout_remove_update", &[REMOVE, UPDATE], timeout_remove_update),
+    Case::kinds(
+        "timeout_remove_update_linked",
+        &[REMOVE, LINK, UPDATE_LINKED],
+        timeout_remove_update_linked,
+    ),
+    Case::kinds("timeout_remove_update_refused", &[REMOVE, UPDATE], timeout_remove_update_refused),
+    Case::kinds("link_timeout", &[LINK], link_timeout),
+    Case::kinds("link_timeout_absolute", &[LINK], link_timeout_absolute),
+    Case::kinds("link_timeout_refused", &[LINK], link_timeout_refused),
+    Case::kinds("timeout_immediate", &[Opcode(Timeout::CODE), IMMEDIATE], timeout_immediate),
+    Case::kinds("link_timeout_immediate", &[LINK, IMMEDIATE], link_timeout_immediate),
+    Case::kinds(
+        "timeout_remove_update_immediate",
+        &[REMOVE, IMMEDIATE],
+        timeout_remove_update_immediate,
+    ),
 ];
 
 const HOUR: Timespec = Timespec::new().sec(3600);
@@ -63,7 +71,7 @@ fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
     Ok(())
 }
 
-fn remove(ring: &mut dyn Ring) -> Result {
+fn timeout_remove(ring: &mut dyn Ring) -> Result {
     // SAFETY: the times are constants.
     let ring = &mut unsafe { ring.runner() };
     start(&mut **ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
@@ -77,7 +85,7 @@ fn remove(ring: &mut dyn Ring) -> Result {
 }
 
 /// To a time that comes, or is past.
-fn update(ring: &mut dyn Ring) -> Result {
+fn timeout_remove_update(ring: &mut dyn Ring) -> Result {
     let moment = Timespec::from(MOMENT);
     for (flags, at_least) in [(TimeoutFlags::empty(), MOMENT), (TimeoutFlags::ABS, Duration::ZERO)]
     {
@@ -98,7 +106,7 @@ fn waiting(from: &impl std::os::fd::AsFd, buf: &mut [u8; 8], timeout: LinkTimeou
     [read.flags(Flags::IO_LINK), timeout.build().user_data(2)]
 }
 
-fn update_linked(ring: &mut dyn Ring) -> Result {
+fn timeout_remove_update_linked(ring: &mut dyn Ring) -> Result {
     // SAFETY: the times are constants.
     let ring = &mut unsafe { ring.runner() };
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
@@ -121,7 +129,7 @@ fn ended(cqe: &Completion) {
     assert!(matches!(cqe.to_result(), Err(Errno::CANCELED | Errno::INTR)), "{cqe:?}");
 }
 
-fn update_refused(ring: &mut dyn Ring) -> Result {
+fn timeout_remove_update_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the times are constants.
     let ring = &mut unsafe { ring.runner() };
     let update = |time: *const Timespec| TimeoutUpdate::new(1, time);
@@ -134,7 +142,7 @@ fn update_refused(ring: &mut dyn Ring) -> Result {
 }
 
 /// In time, or not in time.
-fn linked(ring: &mut dyn Ring) -> Result {
+fn link_timeout(ring: &mut dyn Ring) -> Result {
     let ((out, to), mut buf) = (pipe()?, [0; 8]);
     start(ring, &waiting(&out, &mut buf, LinkTimeout::new(&HOUR)))?;
     assert!(ring.reap().is_empty());
@@ -154,7 +162,7 @@ fn linked(ring: &mut dyn Ring) -> Result {
 }
 
 /// A point of the clock that is long past.
-fn linked_absolute(ring: &mut dyn Ring) -> Result {
+fn link_timeout_absolute(ring: &mut dyn Ring) -> Result {
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
     let past = Timespec::from(MOMENT);
     let timeout = LinkTimeout::new(&past).flags(TimeoutFlags::ABS);
@@ -165,7 +173,7 @@ fn linked_absolute(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn linked_refused(ring: &mut dyn Ring) -> Result {
+fn link_timeout_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: the times are constants.
     let ring = &mut unsafe { ring.runner() };
     // Behind nothing.
@@ -185,7 +193,7 @@ fn linked_refused(ring: &mut dyn Ring) -> Result {
 
 const NANOSECONDS: u64 = MOMENT.as_nanos() as u64;
 
-fn immediate(ring: &mut dyn Ring) -> Result {
+fn timeout_immediate(ring: &mut dyn Ring) -> Result {
     // SAFETY: the times are constants.
     let ring = &mut unsafe { ring.runner() };
     for (flags, at_least) in [(TimeoutFlags::empty(), MOMENT), (TimeoutFlags::ABS, Duration::ZERO)]
@@ -198,7 +206,7 @@ fn immediate(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn immediate_linked(ring: &mut dyn Ring) -> Result {
+fn link_timeout_immediate(ring: &mut dyn Ring) -> Result {
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
     let started = Instant::now();
     let timeout = LinkTimeout::new(ptr::null()).immediate(NANOSECONDS);
@@ -210,7 +218,7 @@ fn immediate_linked(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn immediate_update(ring: &mut dyn Ring) -> Result {
+fn timeout_remove_update_immediate(ring: &mut dyn Ring) -> Result {
     start(ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
     let update = TimeoutUpdate::new(1, ptr::null()).immediate(NANOSECONDS);
     start(ring, &[update.build().user_data(2)])?;
