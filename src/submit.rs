@@ -316,10 +316,7 @@ impl<H: Handle> Submitter<'_, H> {
         if self.sq.setup.contains(SetupFlags::SQ_REWIND) {
             return self.rewound();
         }
-        // The head first: where another thread pushes, or the kernel's takes, it must not pass the
-        // tail that it is compared with.
-        let head = self.sq.head.acquire();
-        Ok(self.sq.tail.own().wrapping_sub(head))
+        Ok(self.sq.published())
     }
 
     /// How many completions the kernel is to wait for.

@@ -208,7 +208,7 @@ fn publish_with_cq() -> Result {
         // SAFETY: a NOP uses no memory and no descriptor.
         unsafe { ring.submission().push(&nop(n)) }?;
         ring.submit_and_wait(1)?;
-        let status = ring.status();
+        let status = ring.completion_status();
         // SAFETY: there is no other view of the queue.
         let mut queue = unsafe { ring.completion_shared() };
         assert_eq!(queue.next().map(|cqe| cqe.user_data()), Some(n));

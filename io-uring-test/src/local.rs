@@ -116,7 +116,7 @@ fn moved_rings_leave_others_alone() -> Result {
         assert_eq!(stays.registered_index(), index);
         works(&mut moves, 5)?;
         works(&mut stays, 5)?;
-        assert_eq!(stays.status().ready() + moves.status().ready(), 0);
+        assert_eq!(stays.completion_status().ready() + moves.completion_status().ready(), 0);
         drop(moves);
         works(&mut stays, 5)
     })

@@ -265,7 +265,7 @@ fn failure_keeps_count() -> Result {
     // Nor does it leave a cancellation to the next submit.
     assert!(ring.submission().is_empty());
     ring.submit()?;
-    assert!(ring.status().is_empty(), "{:?}", ring.completion().next());
+    assert!(ring.completion_status().is_empty(), "{:?}", ring.completion().next());
     ring.quiesce(in_flight, LIMIT)?;
     works(&mut ring, 5)
 }

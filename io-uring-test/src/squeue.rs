@@ -16,6 +16,7 @@ const DISABLED: Setup = Setup::USUAL.flags(SetupFlags::R_DISABLED);
 
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("free_places", &[], free_places),
+    Case::kinds("status", &[], status),
     Case::kinds("all_or_nothing", &[], all_or_nothing),
     Case::kinds("panic_while_pushing", &[], panic_while_pushing),
     Case::kinds("reserve", &[], reserve),
@@ -101,6 +102,20 @@ fn free_places(ring: &mut dyn Ring) -> Result {
         assert!(ring.queue().is_empty());
         ring.works(3)?;
     }
+    Ok(())
+}
+
+/// What a view has not published does not count; what a submit has taken does not count any more.
+fn status(ring: &mut dyn Ring) -> Result {
+    ring.works(3)?;
+    assert_eq!((ring.status().len(), ring.status().capacity()), (0, 16));
+    ring.push_nops(0..5, Default::default())?;
+    let slots = ring.queue().len();
+    assert_eq!((ring.status().len(), ring.status().is_empty()), (slots, false));
+    expect(ring, 0..5)?;
+    assert_eq!((ring.status().len(), ring.status().is_empty()), (0, true));
+    let flags = (ring.status().need_wakeup(), ring.status().cq_overflow(), ring.status().taskrun());
+    assert_eq!((flags, ring.status().dropped()), ((false, false, false), 0));
     Ok(())
 }
 

@@ -252,29 +252,23 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         self.cq.overflow.relaxed()
     }
 
-    /// Whether completions leave the registered eventfd alone.
+    /// Returns whether completions leave the registered eventfd alone. See
+    /// [`Status::eventfd_disabled`].
     #[inline]
     pub fn eventfd_disabled(&self) -> bool {
-        self.cq.flags.is_some_and(|flags| flags.relaxed() & sys::IORING_CQ_EVENTFD_DISABLED != 0)
+        self.status().eventfd_disabled()
     }
 
-    /// Lets completions leave the registered eventfd alone.
-    ///
-    /// Since Linux 5.8; before, this does nothing, as
-    /// [`eventfd_disabled`](Self::eventfd_disabled) then says.
+    /// Lets completions leave the registered eventfd alone. See [`Status::disable_eventfd`].
     #[inline]
     pub fn disable_eventfd(&self) {
-        if let Some(flags) = self.cq.flags {
-            flags.set_bits(sys::IORING_CQ_EVENTFD_DISABLED);
-        }
+        self.status().disable_eventfd();
     }
 
-    /// Lets completions signal the registered eventfd again, as they do from the start.
+    /// Lets completions signal the registered eventfd again. See [`Status::enable_eventfd`].
     #[inline]
     pub fn enable_eventfd(&self) {
-        if let Some(flags) = self.cq.flags {
-            flags.clear_bits(sys::IORING_CQ_EVENTFD_DISABLED);
-        }
+        self.status().enable_eventfd();
     }
 
     /// A handle that tells how full the queue is, for as long as the ring is borrowed.
@@ -356,7 +350,10 @@ impl<C: Kind> Debug for CompletionQueue<'_, C> {
     }
 }
 
-/// How full a completion queue is, without a view of it.
+/// How full a completion queue is, and the switch of its eventfd, without a view of it.
+///
+/// [`IoUring::completion_status`](crate::IoUring::completion_status) and
+/// [`CompletionQueue::status`] make one.
 ///
 /// You can ask from any thread. The kernel and the thread that reaps go on meanwhile, so an answer
 /// may be out of date when you have it. A completion counts until the view that goes past it has
@@ -391,6 +388,31 @@ impl Status<'_> {
     pub fn overflow(&self) -> u32 {
         self.cq.overflow.relaxed()
     }
+
+    /// Returns whether completions leave the registered eventfd alone.
+    #[inline]
+    pub fn eventfd_disabled(&self) -> bool {
+        self.cq.flags.is_some_and(|flags| flags.relaxed() & sys::IORING_CQ_EVENTFD_DISABLED != 0)
+    }
+
+    /// Lets completions leave the registered eventfd alone, from any thread.
+    ///
+    /// Since Linux 5.8; before, this does nothing, as
+    /// [`eventfd_disabled`](Self::eventfd_disabled) then says.
+    #[inline]
+    pub fn disable_eventfd(&self) {
+        if let Some(flags) = self.cq.flags {
+            flags.set_bits(sys::IORING_CQ_EVENTFD_DISABLED);
+        }
+    }
+
+    /// Lets completions signal the registered eventfd again, as they do from the start.
+    #[inline]
+    pub fn enable_eventfd(&self) {
+        if let Some(flags) = self.cq.flags {
+            flags.clear_bits(sys::IORING_CQ_EVENTFD_DISABLED);
+        }
+    }
 }
 
 impl Debug for Status<'_> {
@@ -398,6 +420,7 @@ impl Debug for Status<'_> {
         f.debug_struct("Status")
             .field("ready", &self.ready())
             .field("overflow", &self.overflow())
+            .field("eventfd_disabled", &self.eventfd_disabled())
             .finish()
     }
 }

@@ -20,7 +20,7 @@ impl Mock {
     pub(crate) fn new<S: squeue::Kind, C: cqueue::Kind>(entries: u32, start: u32) -> Self {
         let region = Region::new::<S, C>(entries, entries, start);
         // SAFETY: the queues are dropped before the memory, and there are no others over it.
-        let (sq, cq) = unsafe {
+        let (mut sq, cq) = unsafe {
             region.memory().queues(
                 &region.params(),
                 Shape::of::<S::Slot, C::Slot>(),
@@ -28,6 +28,7 @@ impl Mock {
             )
         }
         .unwrap();
+        sq.setup |= S::SETUP;
         let mixed = size_of::<C>() != size_of::<C::Slot>();
         Self { sq, cq, mixed, region }
     }

@@ -210,9 +210,16 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         unsafe { CompletionQueue::new(&self.cq) }
     }
 
-    /// A handle that tells how full the completion queue is, without a view of it.
+    /// Returns a handle that tells how full the submission queue is and what the kernel says in its
+    /// flags, without a view of it.
     #[inline]
-    pub fn status(&self) -> cqueue::Status<'_> {
+    pub fn submission_status(&self) -> squeue::Status<'_> {
+        squeue::Status::new(&self.sq)
+    }
+
+    /// Returns a handle that tells how full the completion queue is, without a view of it.
+    #[inline]
+    pub fn completion_status(&self) -> cqueue::Status<'_> {
         cqueue::Status::new(&self.cq)
     }
 

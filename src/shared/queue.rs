@@ -59,6 +59,17 @@ unsafe impl Send for Sq {}
 unsafe impl Sync for Sq {}
 
 impl Sq {
+    /// Counts the entries that are published and not taken. While the kernel takes some, it may count
+    /// those too.
+    #[inline(always)]
+    pub(crate) fn published(&self) -> u32 {
+        // The head first: where another thread pushes, or the kernel's takes, it must not pass the
+        // tail that it is compared with. The tail that the kernel has seen happens before its head,
+        // which the acquire load sees.
+        let head = self.head.acquire();
+        self.tail.own().wrapping_sub(head)
+    }
+
     /// Makes of this a queue without slots, of a ring whose calls all fail: the kernel has gone on in
     /// other memory than this.
     pub(crate) fn lose(&mut self) {

@@ -57,12 +57,13 @@ mod kind;
 #[cfg(not(rustix_uring_loom))]
 mod reserve;
 mod rewound;
+mod status;
 
 #[cfg(not(rustix_uring_loom))]
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::shared::{Ordering, Slot, Sq, put, wakeup_fence};
+use crate::shared::{Ordering, Slot, Sq, put};
 use crate::sys;
 
 pub use crate::sqe::{Flags, PAD_USER_DATA, QUIESCE_USER_DATA, Sqe};
@@ -72,6 +73,7 @@ pub(crate) use kind::sealed;
 pub use kind::{Accepts, EntryMarker, FixedSize, Kind, Mixed, Rewind};
 #[cfg(not(rustix_uring_loom))]
 pub use reserve::{Filled, Vacant};
+pub use status::Status;
 
 /// A view of the ring's submission queue. See the [module](self).
 pub struct SubmissionQueue<'a, S: Kind = Entry> {
@@ -194,37 +196,39 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     /// "No" is only worth something if it was asked after publishing, with [`sync`](Self::sync).
     #[inline]
     pub fn need_wakeup(&self) -> bool {
-        wakeup_fence();
-        self.need_wakeup_after_intermittent_seqcst()
+        self.status().need_wakeup()
     }
 
     /// [`need_wakeup`](Self::need_wakeup) for callers who have passed a sequentially consistent
     /// fence of their own since they published.
     #[inline]
     pub fn need_wakeup_after_intermittent_seqcst(&self) -> bool {
-        self.sq.flags.relaxed() & sys::IORING_SQ_NEED_WAKEUP != 0
+        self.status().has(sys::IORING_SQ_NEED_WAKEUP)
     }
 
-    /// Whether completions wait in the kernel because the completion queue was full. They arrive
-    /// when there is room and somebody enters, which [`Submitter::submit`](crate::Submitter::submit) then does even with
-    /// nothing to submit.
+    /// Returns whether completions wait in the kernel for room. See [`Status::cq_overflow`].
     #[inline]
     pub fn cq_overflow(&self) -> bool {
-        self.sq.flags.relaxed() & sys::IORING_SQ_CQ_OVERFLOW != 0
+        self.status().cq_overflow()
     }
 
-    /// Whether completions wait for this task to ask for them, on rings with
-    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag).
+    /// Returns whether completions wait for this task to ask for them. See [`Status::taskrun`].
     #[inline]
     pub fn taskrun(&self) -> bool {
-        self.sq.flags.relaxed() & sys::IORING_SQ_TASKRUN != 0
+        self.status().taskrun()
     }
 
-    /// How many entries the kernel has thrown away because the index array named no slot. The
-    /// array is ours and never does, so this stays 0.
+    /// Returns how many entries the kernel has dropped: none. See [`Status::dropped`].
     #[inline]
     pub fn dropped(&self) -> u32 {
-        self.sq.dropped.relaxed()
+        self.status().dropped()
+    }
+
+    /// Returns a handle that answers questions about the queue, for as long as the ring is borrowed.
+    /// It does not know what this view has not published.
+    #[inline]
+    pub fn status(&self) -> Status<'a> {
+        Status::new(self.sq)
     }
 
     /// Pushes an entry of the queue's own size: an [`Entry128`] on queues of 128-byte entries, else an

@@ -18,7 +18,7 @@ use crate::memory::zeroed_params;
 use crate::shared::{
     AtomicU32, Cq, KernelU32, Ordering, RingId, Saved, Settings, Slot, Sq, fence, get, put,
 };
-use crate::squeue::{Entry, Sqe, SubmissionQueue};
+use crate::squeue::{self, Entry, Sqe, SubmissionQueue};
 use crate::submit::Submitter;
 use crate::sys::{IORING_CQE_F_32, IORING_SETUP_SQPOLL, IORING_SQ_NEED_WAKEUP, io_uring_params};
 use crate::{Parameters, SetupFlags};
@@ -189,6 +189,26 @@ fn both_halves_arrive_together() {
         let seen = early.or_else(|| queue.next()).unwrap();
         assert_eq!((seen.user_data(), seen.big_cqe()), (1, Some(&[2, 0])));
         assert!(queue.next().is_none());
+    });
+}
+
+/// What a third thread sees of a queue through which one entry goes: one or none, and never a head
+/// that has passed the tail.
+#[test]
+fn status_counts_what_is_there() {
+    loom::model(|| {
+        let region = Region::new(u32::MAX);
+        let (kernel, watcher) = (region.clone(), region.clone());
+        let kernel = thread::spawn(move || kernel.run());
+        let watcher = thread::spawn(move || squeue::Status::new(&watcher.queues().0).len());
+        let (sq, _) = region.queues();
+        // SAFETY: this is the only view.
+        let mut queue = unsafe { SubmissionQueue::<Entry>::new(&sq) };
+        // SAFETY: nobody runs the entry.
+        unsafe { queue.push(&numbered(1)) }.unwrap();
+        queue.sync();
+        assert!(watcher.join().unwrap() <= 1, "the head has passed the tail");
+        kernel.join().unwrap();
     });
 }
 

@@ -98,6 +98,10 @@ impl<S: QueueKind, C: cqueue::Kind + Into<Completion>> Ring for Kinded<S, C> {
         self.ring.submitter()
     }
 
+    fn status(&self) -> squeue::Status<'_> {
+        self.ring.submission_status()
+    }
+
     fn queue(&mut self) -> Box<dyn Queue + '_> {
         Box::new(self.ring.submission())
     }

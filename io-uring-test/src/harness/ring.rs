@@ -67,6 +67,9 @@ pub(crate) trait Ring {
     /// For register calls, and for waiting.
     fn submitter(&self) -> Submitter<'_>;
 
+    /// What is to be known of the submission queue without a view.
+    fn status(&self) -> squeue::Status<'_>;
+
     /// A view of the submission queue.
     fn queue(&mut self) -> Box<dyn Queue + '_>;
 
@@ -273,7 +276,7 @@ where
     for i in 0..n {
         // SAFETY: a NOP uses no memory and no descriptor.
         unsafe { ring.submission().push_any(&nop(i)) }?;
-        while ring.status().is_empty() {
+        while ring.completion_status().is_empty() {
             ring.submit_and_wait(1)?;
         }
         let done: Vec<_> = ring.completion().collect();

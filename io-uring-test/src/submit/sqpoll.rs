@@ -33,13 +33,13 @@ fn awake(builder: &mut Builder, entries: u32) -> Result<IoUring> {
 fn wakes_up() -> Result {
     let mut ring = awake(<IoUring>::builder().setup_sqpoll(1), 8)?;
     for n in 0..50 {
-        while !ring.submission().need_wakeup() {
+        while !ring.submission_status().need_wakeup() {
             nap();
         }
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe { ring.submission().push(&nop(n)) }?;
         assert_eq!(ring.submit(), Ok(1));
-        while ring.status().is_empty() {
+        while ring.completion_status().is_empty() {
             nap();
         }
         assert!(ring.completion().map(|cqe| cqe.user_data()).eq([n]));
@@ -53,12 +53,12 @@ fn submits_by_itself() -> Result {
     for n in 0..50 {
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe { ring.submission().push(&nop(n)) }?;
-        while ring.status().is_empty() {
+        while ring.completion_status().is_empty() {
             thread::yield_now();
         }
         assert!(ring.completion().map(|cqe| cqe.user_data()).eq([n]));
         // Seen on 6.1: the place is given back after the completion.
-        while !ring.submission().is_empty() {
+        while !ring.submission_status().is_empty() {
             thread::yield_now();
         }
     }

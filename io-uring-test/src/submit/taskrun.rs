@@ -44,7 +44,7 @@ fn submit_surfaces(ring: &mut dyn Ring) -> Result {
         done = ring.reap();
     }
     assert_eq!((done.len(), done[0].user_data(), done[0].to_result()), (1, 7, Ok(8)));
-    assert!(!ring.queue().taskrun());
+    assert!(!ring.queue().taskrun() && !ring.status().taskrun());
     Ok(())
 }
 

@@ -339,7 +339,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
             self.submitter().get_events()
         };
         let waited = timed && !matches!(looked, Err(Errno::AGAIN | Errno::BUSY));
-        if !waited && self.status().is_empty() {
+        if !waited && self.completion_status().is_empty() {
             self.handle.pause(at_most.min(MOMENT));
         }
         looked

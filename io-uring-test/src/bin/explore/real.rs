@@ -334,7 +334,7 @@ unsafe fn push<S: Kind>(
 impl<S: Kind, C: CKind> Ring for Held<S, C> {
     fn look(&mut self, seen: &mut Seen) {
         on!(self, ring => {
-            seen.ready_by_status = ring.status().ready();
+            seen.ready_by_status = ring.completion_status().ready();
             let queue = ring.submission();
             seen.queued = queue.len();
             seen.queue_full = queue.is_full();
@@ -421,7 +421,7 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
     }
 
     fn ready(&self) -> usize {
-        on!(self, ring => ring.status().ready())
+        on!(self, ring => ring.completion_status().ready())
     }
 
     fn overflows(&mut self) -> bool {
