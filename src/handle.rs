@@ -13,20 +13,28 @@ use crate::memory::maker::Maker;
 use crate::sys::call::{self, RingName};
 use crate::sys::{io_uring_register_op as op, io_uring_rsrc_update};
 
+use sealed::{SEAL, Seal, Sealed};
+
 pub(crate) mod sealed {
     use super::*;
     use crate::sys::call::EnterArg;
 
+    /// What only this crate can hand over: the methods of a bound are callable by everybody who has
+    /// the bound.
+    #[derive(Clone, Copy)]
+    pub struct Seal(());
+    pub(crate) const SEAL: Seal = Seal(());
+
     pub trait Sealed {
         /// How enter calls name the ring.
-        fn name(&self) -> RingName;
+        fn name(&self, _: Seal) -> RingName;
 
         /// How register calls do. By the descriptor while there is one: kernels before 6.3 know
         /// no other way.
-        fn register_name(&self) -> RingName;
+        fn register_name(&self, _: Seal) -> RingName;
 
         /// The ring's descriptor, if it has one.
-        fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+        fn descriptor(&self, _: Seal) -> Option<BorrowedFd<'_>>;
 
         /// Enters for the ring.
         ///
@@ -36,13 +44,14 @@ pub(crate) mod sealed {
         #[inline(always)]
         unsafe fn enter(
             &self,
+            seal: Seal,
             to_submit: u32,
             min_complete: u32,
             flags: u32,
             arg: EnterArg<'_>,
         ) -> io::Result<u32> {
             // SAFETY: the caller vouches for entries and argument.
-            unsafe { call::enter(self.name(), to_submit, min_complete, flags, arg) }
+            unsafe { call::enter(self.name(seal), to_submit, min_complete, flags, arg) }
         }
 
         /// Makes a register call for the ring.
@@ -51,20 +60,26 @@ pub(crate) mod sealed {
         ///
         /// As for [`call::register`].
         #[inline(always)]
-        unsafe fn register(&self, op: u32, arg: *const c_void, nr_args: u32) -> io::Result<u32> {
+        unsafe fn register(
+            &self,
+            seal: Seal,
+            op: u32,
+            arg: *const c_void,
+            nr_args: u32,
+        ) -> io::Result<u32> {
             // SAFETY: the caller vouches for the argument.
-            unsafe { call::register(self.register_name(), op, arg, nr_args) }
+            unsafe { call::register(self.register_name(seal), op, arg, nr_args) }
         }
 
         /// The time on the clock of the ring's waits.
-        fn now(&self) -> Duration {
+        fn now(&self, _: Seal) -> Duration {
             let now = clock_gettime(ClockId::Monotonic);
             // The clock starts at zero.
             Duration::try_from(now).unwrap_or_default()
         }
 
         /// Lets time pass, without entering.
-        fn pause(&self, time: Duration) {
+        fn pause(&self, _: Seal, time: Duration) {
             if let Ok(time) = time.try_into() {
                 // A signal may end it early.
                 let _ = nanosleep(&time);
@@ -80,12 +95,13 @@ pub(crate) mod sealed {
         #[inline(always)]
         unsafe fn enter_registered_wait(
             &self,
+            seal: Seal,
             to_submit: u32,
             min_complete: u32,
             flags: u32,
             offset: usize,
         ) -> io::Result<u32> {
-            let ring = self.name();
+            let ring = self.name(seal);
             // SAFETY: the caller vouches for entries and argument.
             unsafe { call::enter_registered_wait(ring, to_submit, min_complete, flags, offset) }
         }
@@ -94,19 +110,27 @@ pub(crate) mod sealed {
 
 /// What holds a ring open: an [`OwnedFd`], or [`Local`]; in tests, the mock kernel of the cargo
 /// feature `mock-kernel`.
-pub trait Handle: sealed::Sealed {}
+///
+/// It is a bound, and nothing to call:
+///
+/// ```compile_fail
+/// fn name<H: rustix_uring::Handle>(handle: &H) {
+///     handle.descriptor();
+/// }
+/// ```
+pub trait Handle: Sealed {}
 
-impl sealed::Sealed for OwnedFd {
+impl Sealed for OwnedFd {
     #[inline(always)]
-    fn name(&self) -> RingName {
+    fn name(&self, _: Seal) -> RingName {
         RingName::descriptor(self.as_raw_fd())
     }
 
-    fn register_name(&self) -> RingName {
-        self.name()
+    fn register_name(&self, seal: Seal) -> RingName {
+        self.name(seal)
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    fn descriptor(&self, _: Seal) -> Option<BorrowedFd<'_>> {
         Some(self.as_fd())
     }
 }
@@ -138,17 +162,17 @@ pub struct Local {
     stays: PhantomData<*const ()>,
 }
 
-impl sealed::Sealed for Local {
+impl Sealed for Local {
     #[inline(always)]
-    fn name(&self) -> RingName {
+    fn name(&self, _: Seal) -> RingName {
         self.name
     }
 
-    fn register_name(&self) -> RingName {
-        self.fd.as_ref().map_or(self.name, sealed::Sealed::name)
+    fn register_name(&self, seal: Seal) -> RingName {
+        self.fd.as_ref().map_or(self.name, |fd| fd.name(seal))
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    fn descriptor(&self, _: Seal) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
     }
 }
@@ -235,7 +259,7 @@ impl Drop for Local {
     fn drop(&mut self) {
         if let Some(index) = self.own_index() {
             // Nothing can be done about an error; the index goes with the task at the latest.
-            let _ = unregister(sealed::Sealed::register_name(self), index);
+            let _ = unregister(Sealed::register_name(self, SEAL), index);
         }
     }
 }

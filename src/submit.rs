@@ -5,6 +5,7 @@ use rustix::io::{self, Errno};
 
 use crate::cqueue::Status;
 use crate::handle::Handle;
+use crate::handle::sealed::SEAL;
 use crate::params::{EnterFlags, Parameters, SetupFlags};
 use crate::shared::{Cq, RingId, Sq, wakeup_fence};
 use crate::sys;
@@ -79,7 +80,7 @@ impl<'a, H: Handle> Submitter<'a, H> {
     /// # Ok::<(), rustix_uring::Errno>(())
     /// ```
     pub fn ring_fd(&self) -> Option<BorrowedFd<'a>> {
-        self.handle.descriptor()
+        self.handle.descriptor(SEAL)
     }
 }
 
@@ -302,7 +303,7 @@ impl<H: Handle> Submitter<'_, H> {
             Some(_) => return Err(Errno::OPNOTSUPP),
         };
         // SAFETY: the caller vouches for the entries; `args` borrows what it points to.
-        let taken = unsafe { self.handle.enter(to_submit, min_complete, flags.bits(), arg) }?;
+        let taken = unsafe { self.handle.enter(SEAL, to_submit, min_complete, flags.bits(), arg) }?;
         Ok(taken as usize)
     }
 
@@ -375,8 +376,9 @@ impl<H: Handle> Submitter<'_, H> {
         let want = self.min_complete(want);
         // SAFETY: every entry was pushed under the contract; the argument points into the region,
         // which is borrowed by our caller.
-        let taken =
-            unsafe { self.handle.enter_registered_wait(to_submit, want, flags.bits(), offset) }?;
+        let taken = unsafe {
+            self.handle.enter_registered_wait(SEAL, to_submit, want, flags.bits(), offset)
+        }?;
         Ok(taken as usize)
     }
 }

@@ -80,7 +80,7 @@
 //!    completes with anything but -ECANCELED does not. A cancellation that found something ends it.
 //! 2. **Flags are true.** A buffer ID ([`Answer::buffer`]) is that of a buffer in the group, which the
 //!    kernel has filled and not named before. The same goes for other [`flags`](Answer::flags) and for
-//!    the [second half](Answer::big).
+//!    the [second half](Answer::big_cqe).
 //! 3. **Operations complete as often as they do on a kernel.** Only multishot and zero-copy operations
 //!    complete more than once ([`Answer::then`]).
 //! 4. **The last completion is the last.** If you write to addresses in an entry yourself, you do it
@@ -158,7 +158,8 @@ use region::Region;
 use state::{State, Until, duration};
 
 use crate::cqueue;
-use crate::handle::{Handle, sealed::Sealed};
+use crate::handle::Handle;
+use crate::handle::sealed::{Seal, Sealed};
 use crate::params::{EnterFlags, Features, SetupFlags};
 use crate::ring::{Builder, IoUring};
 use crate::shared::Ordering;
@@ -441,28 +442,29 @@ impl fmt::Debug for Kernel {
 }
 
 impl Sealed for Kernel {
-    fn name(&self) -> RingName {
+    fn name(&self, _: Seal) -> RingName {
         RingName::NONE
     }
 
-    fn register_name(&self) -> RingName {
+    fn register_name(&self, _: Seal) -> RingName {
         RingName::NONE
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    fn descriptor(&self, _: Seal) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    fn now(&self) -> Duration {
+    fn now(&self, _: Seal) -> Duration {
         self.state().now
     }
 
-    fn pause(&self, time: Duration) {
+    fn pause(&self, _: Seal, time: Duration) {
         self.advance(time);
     }
 
     unsafe fn enter(
         &self,
+        _: Seal,
         to_submit: u32,
         min_complete: u32,
         flags: u32,
@@ -511,7 +513,7 @@ impl Sealed for Kernel {
         }
     }
 
-    unsafe fn register(&self, op: u32, _: *const c_void, nr_args: u32) -> io::Result<u32> {
+    unsafe fn register(&self, _: Seal, op: u32, _: *const c_void, nr_args: u32) -> io::Result<u32> {
         // A script can say that these succeed; it cannot make it so.
         let impossible = [IORING_REGISTER_RESIZE_RINGS, IORING_REGISTER_MEM_REGION]
             .into_iter()
@@ -525,7 +527,14 @@ impl Sealed for Kernel {
     }
 
     #[cfg(feature = "raw-syscall")]
-    unsafe fn enter_registered_wait(&self, _: u32, _: u32, _: u32, _: usize) -> io::Result<u32> {
+    unsafe fn enter_registered_wait(
+        &self,
+        _: Seal,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: usize,
+    ) -> io::Result<u32> {
         Err(Errno::INVAL)
     }
 }

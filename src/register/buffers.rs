@@ -3,6 +3,7 @@
 use rustix::io;
 
 use crate::handle::Handle;
+use crate::handle::sealed::SEAL;
 use crate::submit::Submitter;
 use crate::sys::{self, io_uring_clone_buffers, io_uring_register_op::*};
 use crate::types::{CloneBuffersFlags, iovec};
@@ -130,7 +131,7 @@ impl<H: Handle> Submitter<'_, H> {
         nr: u32,
         flags: CloneBuffersFlags,
     ) -> io::Result<()> {
-        let (src_fd, registered) = src.handle.register_name().number_and_registered();
+        let (src_fd, registered) = src.handle.register_name(SEAL).number_and_registered();
         let mut arg = io_uring_clone_buffers {
             src_fd,
             flags: flags.bits() | if registered { SRC_REGISTERED } else { 0 },

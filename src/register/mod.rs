@@ -80,6 +80,7 @@ use core::ptr;
 use rustix::io::{self, Errno};
 
 use crate::handle::Handle;
+use crate::handle::sealed::SEAL;
 use crate::submit::Submitter;
 use crate::sys::io_uring_register_op::{self, IORING_REGISTER_USE_REGISTERED_RING};
 use crate::sys::{io_uring_rsrc_register, io_uring_rsrc_update2};
@@ -135,7 +136,7 @@ impl<H: Handle> Submitter<'_, H> {
             return Err(Errno::INVAL);
         }
         // SAFETY: the caller vouches for the argument, and for what the call does to the ring.
-        unsafe { self.handle.register(op, arg, nr_args) }
+        unsafe { self.handle.register(SEAL, op, arg, nr_args) }
     }
 }
 

@@ -18,6 +18,7 @@ use rustix::io::{Errno, Result};
 
 use crate::cqueue::{self, CompletionQueue};
 use crate::handle::Handle;
+use crate::handle::sealed::SEAL;
 use crate::memory::Memory;
 use crate::params::Parameters;
 use crate::shared::{Cq, Sq};
@@ -89,7 +90,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
 
     /// Returns the ring's descriptor, if it has one. See [`Submitter::ring_fd`].
     pub fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.handle.descriptor()
+        self.handle.descriptor(SEAL)
     }
 
     /// Submits what was pushed. See [`Submitter::submit`], errors above all.

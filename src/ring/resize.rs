@@ -7,6 +7,7 @@ use rustix::io::{self, Errno};
 
 use crate::cqueue;
 use crate::handle::Handle;
+use crate::handle::sealed::SEAL;
 use crate::memory::{Memory, Shape, sizes, zeroed_params};
 use crate::params::SetupFlags;
 use crate::ring::IoUring;
@@ -43,14 +44,14 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         let Memory::Mapped { .. } = self.memory else { return Err(Errno::INVAL) };
-        if self.handle.descriptor().is_none() {
+        if self.handle.descriptor(SEAL).is_none() {
             return Err(Errno::INVAL);
         }
         // What can fail comes first: when the kernel has resized, it has left the old memory.
         let reserved = Memory::reserve(Shape::of::<S::Slot, C::Slot>(), sq, cq)?;
         let params = self.register_resize(params_for(sq, cq))?;
         let dontfork = self.sq.settings.dontfork;
-        let fd = self.handle.descriptor().ok_or(Errno::INVAL);
+        let fd = self.handle.descriptor(SEAL).ok_or(Errno::INVAL);
         let memory = fd.and_then(|fd| reserved.fill(fd, dontfork));
         self.move_to(&params, memory)
     }

@@ -6,6 +6,7 @@ use rustix::io::{self, Errno};
 
 use super::{Buf, BufRing, BufRingFlags, BufRingOptions, Registered};
 use crate::handle::Handle;
+use crate::handle::sealed::SEAL;
 use crate::memory::mmap::Mmap;
 use crate::submit::Submitter;
 use crate::sys::{self, io_uring_register_op::*};
@@ -88,7 +89,7 @@ impl<H: Handle> Submitter<'_, H> {
         if !entries.is_power_of_two() || group & u64::from(sys::IORING_OFF_MMAP_MASK) != 0 {
             return Err(Errno::INVAL);
         }
-        let fd = self.handle.descriptor().ok_or(Errno::BADF)?;
+        let fd = self.handle.descriptor(SEAL).ok_or(Errno::BADF)?;
         let mut options = options.into();
         options.flags.insert(BufRingFlags::MMAP);
         // SAFETY: the kernel gets no address.

@@ -7,6 +7,7 @@ use rustix::io::{self, Errno};
 
 use crate::cqueue;
 use crate::handle::Handle;
+use crate::handle::sealed::SEAL;
 use crate::opcode::{AsyncCancel, AsyncCancel2};
 use crate::params::SetupFlags;
 use crate::ring::IoUring;
@@ -196,7 +197,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         user_data: &[u64],
         mut is_counted: impl FnMut(C) -> bool,
     ) -> Result<(), QuiesceError> {
-        let start = self.handle.now();
+        let start = self.handle.now(SEAL);
         // None: never.
         let end = start.checked_add(timeout);
         let mut cancel = Cancel::new(user_data);
@@ -230,7 +231,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
                 };
                 return Err(QuiesceError { errno, in_flight: *in_flight });
             }
-            let now = self.handle.now();
+            let now = self.handle.now(SEAL);
             if *in_flight == 0 {
                 cancel.left = 0;
             } else if now >= next_round && cancel.is_over() {
@@ -340,7 +341,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         };
         let waited = timed && !matches!(looked, Err(Errno::AGAIN | Errno::BUSY));
         if !waited && self.completion_status().is_empty() {
-            self.handle.pause(at_most.min(MOMENT));
+            self.handle.pause(SEAL, at_most.min(MOMENT));
         }
         looked
     }
