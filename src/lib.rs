@@ -45,7 +45,7 @@ pub use register::{
 #[cfg(feature = "raw-syscall")]
 pub use register::{WaitRegion, filter_task, restrict_task, send_msg_ring};
 pub use ring::{Availability, Builder, IoUring, QuiesceError, availability};
-pub use rustix::io::{Errno, Result};
+pub use rustix::io::Errno;
 pub use squeue::SubmissionQueue;
 pub use submit::Submitter;
 

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::rc::Rc;
 
-use rustix_uring::{Errno, Handle, Result};
+use rustix_uring::{Errno, Handle};
 
 use crate::event_loop::{Context, Done, Loop, Until};
 use crate::op::{Buffer, File, Op, Outcome};
@@ -23,7 +23,7 @@ pub(crate) fn serve<H: Handle>(
     on: &mut Loop<Rc<Echo>, H>,
     listener: TcpListener,
     connections: usize,
-) -> Result<u64> {
+) -> Result<u64, Errno> {
     let echo = Rc::new(Echo {
         to_come: Cell::new(connections),
         bytes: Cell::new(0),

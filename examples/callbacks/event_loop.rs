@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix_uring::squeue::Entry;
-use rustix_uring::{Builder, Errno, Handle, IoUring, Result, cqueue};
+use rustix_uring::{Builder, Errno, Handle, IoUring, cqueue};
 
 use crate::op::{Mailbox, Message, Op, Outcome};
 use crate::task::{Pool, TaskId, Work};
@@ -59,20 +59,20 @@ pub(crate) struct Loop<U, H: Handle = OwnedFd> {
 
 impl<U> Loop<U> {
     /// A loop with so many tasks.
-    pub(crate) fn new(tasks: u32) -> Result<Self> {
+    pub(crate) fn new(tasks: u32) -> Result<Self, Errno> {
         Self::build(&mut IoUring::builder(), tasks)
     }
 
     /// A loop, for another thread as a rule, whose ring has the same worker threads as that of
     /// `other`.
-    pub(crate) fn sharing_workers(other: &Mailbox, tasks: u32) -> Result<Self> {
+    pub(crate) fn sharing_workers(other: &Mailbox, tasks: u32) -> Result<Self, Errno> {
         let mut builder = IoUring::builder();
         // SAFETY: a mailbox keeps the descriptor of its loop's ring open.
         unsafe { builder.setup_attach_wq(other.0.as_raw_fd()) };
         Self::build(&mut builder, tasks)
     }
 
-    fn build(builder: &mut Builder, tasks: u32) -> Result<Self> {
+    fn build(builder: &mut Builder, tasks: u32) -> Result<Self, Errno> {
         let slots = tasks.clamp(1, MOST_SLOTS);
         // As many completions can be there as there are tasks, and some messages.
         let ring = builder.setup_cqsize(tasks.max(slots) * 2).build(slots)?;
@@ -80,7 +80,7 @@ impl<U> Loop<U> {
     }
 
     /// Where others can send messages to.
-    pub(crate) fn mailbox(&self) -> Result<Mailbox> {
+    pub(crate) fn mailbox(&self) -> Result<Mailbox, Errno> {
         let fd = self.ring.as_fd().try_clone_to_owned();
         let fd = fd.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))?;
         Ok(Mailbox(Arc::new(fd)))
@@ -100,11 +100,7 @@ impl<U, H: Handle> Loop<U, H> {
     /// The kernel hears of it when the loop runs. If all tasks are busy, operation and context come
     /// back.
     #[allow(clippy::result_large_err, reason = "what is given back is what was given")]
-    pub(crate) fn start(
-        &mut self,
-        op: Op,
-        context: Context<U, H>,
-    ) -> std::result::Result<TaskId, Work<U, H>> {
+    pub(crate) fn start(&mut self, op: Op, context: Context<U, H>) -> Result<TaskId, Work<U, H>> {
         self.pool.queue((op, context))
     }
 
@@ -124,7 +120,7 @@ impl<U, H: Handle> Loop<U, H> {
     }
 
     /// Submits, waits, and calls back.
-    pub(crate) fn run(&mut self, until: Until) -> Result<()> {
+    pub(crate) fn run(&mut self, until: Until) -> Result<(), Errno> {
         self.stopped = false;
         while !self.stopped && (self.pool.busy() > 0 || until == Until::Stopped) {
             self.push();
@@ -178,7 +174,7 @@ impl<U, H: Handle> Loop<U, H> {
 
     /// Comes to the end of everything, without calling anybody: what is under way is cancelled, and
     /// awaited where it cannot be.
-    pub(crate) fn end(&mut self) -> Result<()> {
+    pub(crate) fn end(&mut self) -> Result<(), Errno> {
         while self.pool.take_back().is_some() {}
         let user_data = self.pool.user_data();
         let Self { ring, pool, .. } = self;

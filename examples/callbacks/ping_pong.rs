@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use rustix_uring::{Errno, Handle, Result};
+use rustix_uring::{Errno, Handle};
 
 use crate::event_loop::{Context, Done, Loop, Until};
 use crate::op::{Mailbox, Message, Op, Outcome};
@@ -34,7 +34,7 @@ impl Player {
         self: &Rc<Self>,
         on: &mut Players<H>,
         begins: bool,
-    ) -> Result<u32> {
+    ) -> Result<u32, Errno> {
         on.listen(received, self.clone());
         if begins {
             self.send(on, Message { subject: PLAY, value: 0 });
@@ -74,7 +74,7 @@ fn sent<H: Handle>(on: &mut Players<H>, done: Done<Rc<Player>>) {
 
 /// Has two threads send a number back and forth until it has grown to `last`. Says how many
 /// messages each has got.
-pub(crate) fn two_threads(last: i32) -> Result<(u32, u32)> {
+pub(crate) fn two_threads(last: i32) -> Result<(u32, u32), Errno> {
     let mut here = Loop::new(4)?;
     let here_is = here.mailbox()?;
     let (tell, told) = mpsc::channel();

@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// Whether the kernel takes a timeout with these flags.
-fn takes(flags: TimeoutFlags) -> rustix_uring::Result<()> {
+fn takes(flags: TimeoutFlags) -> Result<(), Errno> {
     let mut ring = IoUring::new(2)?;
     let at_once = Timespec::new().nsec(1);
     // SAFETY: the time outlives the timeout, which is awaited.
