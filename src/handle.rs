@@ -118,6 +118,11 @@ pub(crate) mod sealed {
 ///     handle.descriptor();
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not hold a ring open",
+    label = "expected `OwnedFd` or `Local`",
+    note = "the third parameter of `IoUring` is `OwnedFd` unless you write another"
+)]
 pub trait Handle: Sealed {}
 
 impl Sealed for OwnedFd {

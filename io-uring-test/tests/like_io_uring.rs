@@ -13,23 +13,36 @@ use std::ptr::NonNull;
 use anyhow::{Context, Result};
 use cargo_metadata::MetadataCommand;
 use regex::Regex;
-use rustix_uring::types::{self, Fd};
+use rustix_uring::types::{
+    self, Fadv, FallocateFlags, Fd, FixedFdFlags, FsyncFlags, FutexFlags, Madv, Mode, MsgFlags,
+    MsgRingFlags, PollFlags, RwFlags, SpliceFlags, TimeoutFlags,
+};
 use rustix_uring::{
     BufRingFlags, Builder, CompletionQueue, EnterFlags, IoUring, Parameters, Probe, Restriction,
     SubmissionQueue, Submitter, cqueue, opcode, squeue,
 };
 
+/// A setter, which takes one type only, or what converts into one.
+macro_rules! setter {
+    ($Builder:ident $setter:ident) => {
+        let _ = opcode::$Builder::$setter;
+    };
+    ($Builder:ident $setter:ident $Value:ty) => {
+        let _ = |it: opcode::$Builder, value: $Value| it.$setter(value);
+    };
+}
+
 /// Builders with the arguments of `new` and the setters, which compile only if they exist; and the
 /// same as text.
 macro_rules! builders {
-    ($($Builder:ident($($arg:ident $(: $Type:ty)?),*): $($setter:ident)*;)*) => {
+    ($($Builder:ident($($arg:ident $(: $Type:ty)?),*): $($setter:ident $(($Value:ty))?)*;)*) => {
         #[allow(dead_code, reason = "it is there to be compiled")]
         fn compiles() {
             $(
                 let _ = |$($arg $(: $Type)?),*| opcode::$Builder::new($($arg),*);
                 let _ = opcode::$Builder::CODE;
                 let _ = |it: opcode::$Builder| it.build();
-                $(let _ = opcode::$Builder::$setter;)*
+                $(setter!($Builder $setter $($Value)?);)*
             )*
         }
         const BUILDERS: &[(&str, &[&str], &[&str])] =
@@ -40,78 +53,78 @@ macro_rules! builders {
 #[rustfmt::skip]
 builders! {
     Nop():;
-    Readv(fd: Fd, iovec, len): ioprio offset rw_flags buf_group;
-    Writev(fd: Fd, iovec, len): ioprio offset rw_flags write_stream;
-    Fsync(fd: Fd): offset len flags;
-    ReadFixed(fd: Fd, buf, len, buf_index): ioprio offset rw_flags;
-    WriteFixed(fd: Fd, buf, len, buf_index): ioprio offset rw_flags write_stream;
-    PollAdd(fd: Fd, flags): multi;
+    Readv(fd: Fd, iovec, len): ioprio offset rw_flags(RwFlags) buf_group;
+    Writev(fd: Fd, iovec, len): ioprio offset rw_flags(RwFlags) write_stream;
+    Fsync(fd: Fd): offset len flags(FsyncFlags);
+    ReadFixed(fd: Fd, buf, len, buf_index): ioprio offset rw_flags(RwFlags);
+    WriteFixed(fd: Fd, buf, len, buf_index): ioprio offset rw_flags(RwFlags) write_stream;
+    PollAdd(fd: Fd, flags: PollFlags): multi;
     PollRemove(user_data):;
     SyncFileRange(fd: Fd, len): offset flags;
-    SendMsg(fd: Fd, msg): ioprio flags;
-    RecvMsg(fd: Fd, msg): ioprio flags buf_group;
-    RecvMsgMulti(fd: Fd, msg, buf_group): ioprio flags;
-    Timeout(timespec): count flags;
+    SendMsg(fd: Fd, msg): flags(MsgFlags);
+    RecvMsg(fd: Fd, msg): flags(MsgFlags) buf_group;
+    RecvMsgMulti(fd: Fd, msg, buf_group): flags(MsgFlags);
+    Timeout(timespec): count flags(TimeoutFlags);
     TimeoutRemove(user_data):;
-    TimeoutUpdate(user_data, timespec): flags;
+    TimeoutUpdate(user_data, timespec): flags(TimeoutFlags);
     Accept(fd: Fd, addr, addrlen): file_index flags;
     SetSockOpt(fd: Fd, level, optname, optval, optlen):;
     AsyncCancel(user_data):;
-    LinkTimeout(timespec): flags;
+    LinkTimeout(timespec): flags(TimeoutFlags);
     Connect(fd: Fd, addr, addrlen):;
-    Fallocate(fd: Fd, len): offset mode;
-    OpenAt(dirfd: Fd, pathname): file_index flags mode;
+    Fallocate(fd: Fd, len): offset mode(FallocateFlags);
+    OpenAt(dirfd: Fd, pathname): file_index flags mode(Mode);
     Close(fd: Fd):;
     FilesUpdate(fds, len): offset;
     Statx(dirfd: Fd, pathname, statxbuf): flags mask;
-    Read(fd: Fd, buf, len): offset ioprio rw_flags buf_group;
-    Write(fd: Fd, buf, len): offset ioprio rw_flags write_stream;
-    Fadvise(fd: Fd, len, advice): offset;
-    Madvise(addr, len, advice):;
-    Send(fd: Fd, buf, len): ioprio flags dest_addr dest_addr_len;
-    Recv(fd: Fd, buf, len): ioprio flags buf_group;
-    RecvMulti(fd: Fd, buf_group): flags len;
+    Read(fd: Fd, buf, len): offset ioprio rw_flags(RwFlags) buf_group;
+    Write(fd: Fd, buf, len): offset ioprio rw_flags(RwFlags) write_stream;
+    Fadvise(fd: Fd, len, advice: Fadv): offset;
+    Madvise(addr, len, advice: Madv):;
+    Send(fd: Fd, buf, len): flags(MsgFlags) dest_addr dest_addr_len;
+    Recv(fd: Fd, buf, len): flags(MsgFlags) buf_group;
+    RecvMulti(fd: Fd, buf_group): flags(MsgFlags) len;
     OpenAt2(dirfd: Fd, pathname, how): file_index;
     EpollCtl(epfd: Fd, fd: Fd, op, ev):;
-    Splice(fd_in: Fd, off_in, fd_out: Fd, off_out, len): flags;
+    Splice(fd_in: Fd, off_in, fd_out: Fd, off_out, len): flags(SpliceFlags);
     ProvideBuffers(addr, len, nbufs, bgid, bid):;
     RemoveBuffers(nbufs, bgid):;
-    Tee(fd_in: Fd, fd_out: Fd, len): flags;
+    Tee(fd_in: Fd, fd_out: Fd, len): flags(SpliceFlags);
     Shutdown(fd: Fd, how):;
     RenameAt(olddirfd: Fd, oldpath, newdirfd: Fd, newpath): flags;
     UnlinkAt(dirfd: Fd, pathname): flags;
-    MkDirAt(dirfd: Fd, pathname): mode;
+    MkDirAt(dirfd: Fd, pathname): mode(Mode);
     SymlinkAt(newdirfd: Fd, target, linkpath):;
     LinkAt(olddirfd: Fd, oldpath, newdirfd: Fd, newpath): flags;
     GetXattr(name, value, path, len):;
     SetXattr(name, value, path, len): flags;
     FGetXattr(fd: Fd, name, value, len):;
     FSetXattr(fd: Fd, name, value, len): flags;
-    MsgRingData(ring_fd: Fd, result, user_data, user_flags): opcode_flags;
+    MsgRingData(ring_fd: Fd, result, user_data, user_flags): opcode_flags(MsgRingFlags);
     AsyncCancel2(builder):;
     UringCmd16(fd: Fd, cmd_op): buf_index cmd addr;
     UringCmd80(fd: Fd, cmd_op): buf_index cmd addr;
     Socket(domain, socket_type, protocol): file_index flags;
     AcceptMulti(fd: Fd): allocate_file_index flags;
-    MsgRingSendFd(ring_fd: Fd, fixed_slot_src, dest_slot_index, user_data): opcode_flags;
-    SendZc(fd: Fd, buf, len): buf_index dest_addr dest_addr_len flags zc_flags;
-    SendMsgZc(fd: Fd, msg): ioprio flags;
+    MsgRingSendFd(ring_fd: Fd, fixed_slot_src, dest_slot_index, user_data): opcode_flags(MsgRingFlags);
+    SendZc(fd: Fd, buf, len): buf_index dest_addr dest_addr_len flags(MsgFlags);
+    SendMsgZc(fd: Fd, msg): flags(MsgFlags);
     ReadMulti(fd: Fd, len, buf_group): offset;
-    FutexWait(futex, val, mask, futex_flags):;
-    FutexWake(futex, val, mask, futex_flags):;
+    FutexWait(futex, val, mask, futex_flags: FutexFlags):;
+    FutexWake(futex, val, mask, futex_flags: FutexFlags):;
     FutexWaitV(futexv, nr_futex):;
     WaitId(idtype, id, options): infop;
-    FixedFdInstall(fd, file_flags):;
+    FixedFdInstall(fd, file_flags: FixedFdFlags):;
     Ftruncate(fd: Fd, len):;
-    SendBundle(fd: Fd, buf_group): flags len;
-    RecvBundle(fd: Fd, buf_group): flags;
-    RecvMultiBundle(fd: Fd, buf_group): flags;
+    SendBundle(fd: Fd, buf_group): flags(MsgFlags) len;
+    RecvBundle(fd: Fd, buf_group): flags(MsgFlags);
+    RecvMultiBundle(fd: Fd, buf_group): flags(MsgFlags);
     Bind(fd: Fd, addr, addrlen):;
     Listen(fd: Fd, backlog):;
-    RecvZc(fd: Fd, len): ifq ioprio;
+    RecvZc(fd: Fd, len): ifq;
     EpollWait(fd: Fd, events, max_events):;
-    ReadvFixed(fd: Fd, iovec, len, buf_index): ioprio offset rw_flags;
-    WritevFixed(fd: Fd, iovec, len, buf_index): ioprio offset rw_flags write_stream;
+    ReadvFixed(fd: Fd, iovec, len, buf_index): ioprio offset rw_flags(RwFlags);
+    WritevFixed(fd: Fd, iovec, len, buf_index): ioprio offset rw_flags(RwFlags) write_stream;
     Pipe(fds): flags file_index;
 }
 
@@ -167,6 +180,8 @@ types! {
         register_enable_rings register_iowq_aff unregister_iowq_aff register_iowq_max_workers
         register_napi unregister_napi register_napi_add_id register_napi_del_id
         unregister_buf_ring register_sync_cancel register_ifq;
+    types statx (types::statx):;
+    types epoll_event (types::epoll_event):;
     types Fd (types::Fd):;
     types Fixed (types::Fixed):;
     types TimeoutFlags (types::TimeoutFlags):;

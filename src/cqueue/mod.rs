@@ -54,6 +54,10 @@ mod sealed {
 use sealed::Sealed;
 
 /// A kind of completion queue, and what it yields: [`Entry`], [`Entry32`] or [`Mixed`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a kind of completion queue",
+    label = "expected `cqueue::Entry`, `Entry32` or `Mixed`"
+)]
 pub trait Kind: Sealed + Copy + Debug + Into<Entry> + 'static {
     /// The number that the submission was given.
     fn user_data(&self) -> u64;
@@ -66,6 +70,11 @@ pub trait Kind: Sealed + Copy + Debug + Into<Entry> + 'static {
 ///
 /// Code that is generic over completions, as it is written for the `io-uring` crate, has this bound.
 /// The wider idea, with [`Mixed`], is [`Kind`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a completion",
+    label = "expected `cqueue::Entry` or `cqueue::Entry32`",
+    note = "code for `Mixed` as well has the bound `cqueue::Kind`"
+)]
 pub trait EntryMarker: Kind + Sealed<Slot = Self> {}
 impl EntryMarker for Entry {}
 impl EntryMarker for Entry32 {}

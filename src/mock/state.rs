@@ -102,7 +102,7 @@ impl State {
                     && (some && !by.contains(By::USERDATA) || target.user_data == sqe.addr)
         };
         let all = by.intersects(By::ALL | By::ANY);
-        let most = if by.contains(By::ALL) { usize::MAX } else { 1 };
+        let most = if all { usize::MAX } else { 1 };
         let now = self.now;
         let targets = self.in_flight.iter_mut().filter(|it| matches(&it.sqe));
         let found = targets.filter_map(|it| it.cancel(now).then_some(())).take(most).count();

@@ -6,15 +6,18 @@ operations! {
     /// Adds buffers to a group, for operations to take when they need one.
     ///
     /// `nbufs` buffers of `len` bytes each, one behind the other from `addr` on, numbered from `bid`
-    /// on. A buffer that an operation has taken is out of the group until it is provided again. A
+    /// on. The last number is 65,535, so that there are 65,536 buffers at most.
+    ///
+    /// A buffer that an operation has taken is out of the group until it is provided again. A
     /// [`BufRing`](crate::BufRing) does the same faster, and a group is one or the other.
     ///
-    /// - **Result:** 0
+    /// - **Result:** 0; for 65,536 buffers at once -E2BIG on some kernels, and others put in 65,535 and
+    ///   answer 0 all the same
     /// - **Memory:** all buffers for as long as they are in the group, and until the *completion*
     ///   of the operation that has taken them
     ProvideBuffers = "IORING_OP_PROVIDE_BUFFERS" since "5.7",
     new(
-        addr: *mut u8 => addr, len: u32 => len, nbufs: u16 => nr_buffers,
+        addr: *mut u8 => addr, len: u32 => len, nbufs: u32 => nr_buffers,
         bgid: u16 => buf_group, bid: u16 => first_bid
     )
 
@@ -22,7 +25,7 @@ operations! {
     ///
     /// - **Result:** how many were taken out; -ENOENT where there is no such group, 0 on some kernels
     RemoveBuffers = "IORING_OP_REMOVE_BUFFERS" since "5.7",
-    new(nbufs: u16 => nr_buffers, bgid: u16 => buf_group)
+    new(nbufs: u32 => nr_buffers, bgid: u16 => buf_group)
 }
 
 #[cfg(test)]
@@ -42,6 +45,8 @@ mod tests {
 
     #[test]
     fn remove_buffers() {
+        let all = ProvideBuffers::new(at(0x1000), 1, 1 << 16, 7, 0).build();
+        assert_eq!(all.as_raw().fd, 1 << 16);
         let entry = RemoveBuffers::new(4, 7).build();
         assert_eq!(entry.into_raw(), Sqe { opcode: 32, fd: 4, buf_index: 7, ..Sqe::ZERO });
     }

@@ -16,7 +16,7 @@ operations! {
     new(fd: impl Target => fd)
     {
         /// [`FsyncFlags::DATASYNC`] makes it an `fdatasync(2)`.
-        flags: FsyncFlags => fsync_flags,
+        flags: impl Into<FsyncFlags> => fsync_flags,
         /// The start of the range to sync, 0 if not given.
         offset: u64 => off,
         /// The length of the range in bytes; 0, as if not given, is to the end of the file.
@@ -50,7 +50,7 @@ operations! {
         /// The start of the range, 0 if not given.
         offset: u64 => off,
         /// What to do; allocate if not given.
-        mode: FallocateFlags => fallocate_mode,
+        mode: impl Into<FallocateFlags> => fallocate_mode,
     }
 
     /// Cuts a file off, or makes it longer, like [`ftruncate(2)`].
@@ -67,7 +67,7 @@ operations! {
     ///
     /// - **Result:** 0
     Fadvise = "IORING_OP_FADVISE" since "5.6; lengths of 4 GiB and more since 6.11",
-    new(fd: impl Target => fd, len: u64 => fadvise_len, advice: Fadv => advice)
+    new(fd: impl Target => fd, len: u64 => fadvise_len, advice: impl Into<Fadv> => advice)
     {
         /// The start of the range, 0 if not given.
         offset: u64 => off,
@@ -81,7 +81,7 @@ operations! {
     /// - **Memory:** `addr` until *completion*, and some advice takes its contents or the mapping
     ///   itself away
     Madvise = "IORING_OP_MADVISE" since "5.6; lengths of 4 GiB and more since 6.11",
-    new(addr: *const c_void => addr, len: u64 => madvise_len, advice: Madv => madvice; no_fd(()))
+    new(addr: *const c_void => addr, len: u64 => madvise_len, advice: impl Into<Madv> => madvice; no_fd(()))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ operations! {
         /// of that size (-EOVERFLOW).
         flags: OFlags => open_flags,
         /// The permissions of a file that is created.
-        mode: Mode => mode,
+        mode: impl Into<Mode> => mode,
         /// Open into the registered file table, without a descriptor. Since Linux 5.15.
         file_index: Option<DestinationSlot> => slot,
     }
@@ -108,7 +108,7 @@ operations! {
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
     {
         /// The directory's permissions; none if not given.
-        mode: Mode => mode,
+        mode: impl Into<Mode> => mode,
     }
 
     /// Makes a symbolic link, like [`symlinkat(2)`].

@@ -15,7 +15,7 @@ operations! {
     FutexWait = "IORING_OP_FUTEX_WAIT" since "6.7",
     new(
         futex: *const u32 => addr, val: u64 => futex_val,
-        mask: u64 => futex_mask, futex_flags: FutexFlags => futex_flags
+        mask: u64 => futex_mask, futex_flags: impl Into<FutexFlags> => futex_flags
     )
 
     /// Wakes waiters of a futex, like [`futex(2)`] with `FUTEX_WAKE_BITSET`.
@@ -30,7 +30,7 @@ operations! {
     FutexWake = "IORING_OP_FUTEX_WAKE" since "6.7",
     new(
         futex: *const u32 => addr, val: u64 => futex_val,
-        mask: u64 => futex_mask, futex_flags: FutexFlags => futex_flags
+        mask: u64 => futex_mask, futex_flags: impl Into<FutexFlags> => futex_flags
     )
 
     /// Waits while each of several futexes has its value, like [`futex_waitv(2)`].

@@ -48,7 +48,8 @@
 //!
 //! # Files
 //!
-//! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&OwnedFd`), or a slot of the
+//! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&File`, `&TcpStream`, a reference to
+//! whatever is `AsFd`), or a slot of the
 //! [registered file table](crate::Submitter::register_files) ([`Fixed`](crate::types::Fixed)) where the builder takes a
 //! [`Target`](crate::types::Target); where it takes a [`Descriptor`](crate::types::Descriptor), the
 //! kernel refuses slots. Operations that make a descriptor can put the file into a slot instead
@@ -58,9 +59,42 @@
 //! write, accept, send or receive: they wait until it is ready. Each has a flag of its own that says
 //! otherwise.
 //!
+//! # Flags
+//!
+//! There are three kinds, and each has a type, so that one is not taken for the other:
+//!
+//! - Before `build`, `flags` are the call's, as they are in the man page: [`MsgFlags`] of a send,
+//!   `OFlags` of an open.
+//! - Before `build`, `recvsend_flags` and `accept_flags` say how the ring goes about it. (The kernel has
+//!   them in the word that is the priority, `ioprio`, of reads and writes.)
+//! - After `build`, [`flags`](crate::squeue::Entry::flags) are the entry's, whatever the operation:
+//!   links, drains, silence.
+//!
+//! Setters also take what rustix calls the same flags (`rustix::net::SendFlags`), and a number for a
+//! `Mode`.
+//!
+//! ```
+//! use rustix_uring::{opcode, squeue, types};
+//!
+//! let text = b"hello";
+//! opcode::Send::new(types::Fd(3), text.as_ptr(), 5)
+//!     .flags(types::MsgFlags::MORE)
+//!     .recvsend_flags(types::RecvSendFlags::POLL_FIRST)
+//!     .build()
+//!     .flags(squeue::Flags::IO_LINK);
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use rustix_uring::{opcode, squeue, types};
+//! opcode::Send::new(types::Fd(3), b"hello".as_ptr(), 5).flags(squeue::Flags::IO_LINK);
+//! ```
+//!
+//! [`MsgFlags`]: crate::types::MsgFlags
+//!
 //! # Provided buffers
 //!
-//! Operations with a `buf_group` can do without a buffer of their own: the kernel takes one out of
+//! Operations with a `buf_group` can do without a buffer of their own: [`Read`], [`Recv`] and [`Send`]
+//! begin with `provided` then instead of `new`. The kernel takes a buffer out of
 //! a group that was provided beforehand ([`BufRing`](crate::BufRing), [`ProvideBuffers`]), when
 //! there is something to put into it. The completion
 //! says which ([`buffer_select`](crate::cqueue::Entry::buffer_select)), and whether the kernel goes

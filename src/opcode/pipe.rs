@@ -17,7 +17,7 @@ operations! {
     {
         /// Flags of this splice. The offsets are -1 for a pipe, and where the file's own position
         /// is to be used.
-        flags: SpliceFlags => splice_flags,
+        flags: impl Into<SpliceFlags> => splice_flags,
     }
 
     /// Copies data from one pipe to another, and leaves it in the first, like [`tee(2)`].
@@ -29,7 +29,7 @@ operations! {
     new(fd_in: impl Target => splice_in, fd_out: impl Target => fd, len: u32 => len)
     {
         /// Flags of this copy.
-        flags: SpliceFlags => splice_flags,
+        flags: impl Into<SpliceFlags> => splice_flags,
     }
 
     /// Makes a pipe, like [`pipe2(2)`].

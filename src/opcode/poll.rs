@@ -15,7 +15,7 @@ operations! {
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last, with
     ///   [`multi`](Self::multi)
     PollAdd = "IORING_OP_POLL_ADD" since "5.1",
-    new(fd: impl Target => fd, flags: PollFlags => poll_mask)
+    new(fd: impl Target => fd, flags: impl Into<PollFlags> => poll_mask)
     {
         /// Complete again and again. It can stop by itself. Since Linux 5.13.
         multi: bool => poll_multi,
@@ -39,7 +39,7 @@ operations! {
     new(user_data: u64 => target_user_data; no_fd(()))
     {
         /// What to wait for instead.
-        events: PollFlags => poll_update_events,
+        events: impl Into<PollFlags> => poll_update_events,
         /// The user data instead.
         new_user_data: u64 => poll_update_user_data,
         /// As in [`PollAdd::multi`], beside [`events`](Self::events); -EINVAL without. Kernels so

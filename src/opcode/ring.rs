@@ -3,7 +3,9 @@
 use super::operations;
 use crate::squeue::Entry128;
 use crate::sys::io_uring_msg_ring_flags::{IORING_MSG_DATA, IORING_MSG_SEND_FD};
-use crate::types::{CancelBuilder, Descriptor, DestinationSlot, Fixed, MsgRingFlags, Target};
+use crate::types::{
+    AsyncCancelFlags, CancelBuilder, Descriptor, DestinationSlot, Fixed, MsgRingFlags, Target,
+};
 
 operations! {
     /// Does nothing: a full round trip, for measuring and for waking a waiter.
@@ -58,6 +60,11 @@ operations! {
     ///   how many were found, and 0 is not an error
     AsyncCancel2 = "IORING_OP_ASYNC_CANCEL" since "5.19; -EINVAL before, except for [`CancelBuilder::user_data`]",
     new(builder: CancelBuilder => cancel)
+    {
+        /// Flags as the kernel has them, beside those of the builder: for what is newer than it. They
+        /// are not checked; [`AsyncCancelFlags::ANY`] cancels everything, whatever the builder says.
+        flags: impl Into<AsyncCancelFlags> => cancel_flags,
+    }
 
     /// Posts a completion on another ring.
     ///
@@ -76,7 +83,7 @@ operations! {
     )
     {
         /// Flags of this message; given flags are since Linux 6.3.
-        opcode_flags: MsgRingFlags => msg_ring_flags,
+        opcode_flags: impl Into<MsgRingFlags> => msg_ring_flags,
     }
 
     /// Puts the file of a registered slot into a slot of another ring, and posts a completion there.
@@ -93,7 +100,7 @@ operations! {
     )
     {
         /// Flags of this message.
-        opcode_flags: MsgRingFlags => msg_ring_flags,
+        opcode_flags: impl Into<MsgRingFlags> => msg_ring_flags,
     }
 }
 
@@ -180,6 +187,10 @@ mod tests {
             entry.into_raw(),
             Sqe { opcode: 14, fd: 3, addr: 5, len: 6, op_flags: 1 | 2 | 8 | 16 | 32, ..Sqe::ZERO }
         );
+        let newer = AsyncCancelFlags::from_bits_retain(1 << 9);
+        let entry = AsyncCancel2::new(CancelBuilder::user_data(5).all()).flags(newer).build();
+        let sqe = Sqe { opcode: 14, fd: -1, addr: 5, op_flags: 1 << 9 | 1, ..Sqe::ZERO };
+        assert_eq!(entry.into_raw(), sqe);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reading and writing.
 
+use core::ptr;
+
 use super::operations;
 use crate::types::{AttrPi, RwFlags, Target, iovec};
 
@@ -22,11 +24,11 @@ operations! {
         /// The I/O priority, as of [`ioprio_set(2)`](https://man7.org/linux/man-pages/man2/ioprio_set.2.html).
         ioprio: u16 => ioprio,
         /// Flags of this read.
-        rw_flags: RwFlags => rw_flags,
-        /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry; `buf` is
+        rw_flags: impl Into<RwFlags> => rw_flags,
+        /// The group to take a provided buffer from: sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT); `buf` is
         /// ignored then and may be null, `len` still limits.
-        buf_group: u16 => buf_group,
+        buf_group: u16 => select_buffer,
         /// Read protection information as well, of a block device opened with `O_DIRECT`; the
         /// [`AttrPi`] itself must live until *submit*. Since Linux 6.14.
         attr_pi: *const AttrPi => attr_pi,
@@ -46,7 +48,7 @@ operations! {
         /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this write.
-        rw_flags: RwFlags => rw_flags,
+        rw_flags: impl Into<RwFlags> => rw_flags,
         /// The write stream of the block device, 0 for none. Since Linux 6.16; ignored before.
         write_stream: u8 => write_stream,
         /// Write protection information as well, as with [`Read::attr_pi`].
@@ -68,11 +70,11 @@ operations! {
         /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this read.
-        rw_flags: RwFlags => rw_flags,
-        /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry. There must
+        rw_flags: impl Into<RwFlags> => rw_flags,
+        /// The group to take a provided buffer from: sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). There must
         /// be one `iovec` then, whose length counts.
-        buf_group: u16 => buf_group,
+        buf_group: u16 => select_buffer,
         /// Read protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
@@ -91,7 +93,7 @@ operations! {
         /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this write.
-        rw_flags: RwFlags => rw_flags,
+        rw_flags: impl Into<RwFlags> => rw_flags,
         /// The write stream, as with [`Write::write_stream`].
         write_stream: u8 => write_stream,
         /// Write protection information as well, as with [`Read::attr_pi`].
@@ -115,7 +117,7 @@ operations! {
         /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this read.
-        rw_flags: RwFlags => rw_flags,
+        rw_flags: impl Into<RwFlags> => rw_flags,
         /// Read protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
@@ -137,7 +139,7 @@ operations! {
         /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this write.
-        rw_flags: RwFlags => rw_flags,
+        rw_flags: impl Into<RwFlags> => rw_flags,
         /// The write stream, as with [`Write::write_stream`].
         write_stream: u8 => write_stream,
         /// Write protection information as well, as with [`Read::attr_pi`].
@@ -160,7 +162,7 @@ operations! {
         /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this read.
-        rw_flags: RwFlags => rw_flags,
+        rw_flags: impl Into<RwFlags> => rw_flags,
         /// Read protection information as well, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
@@ -181,7 +183,7 @@ operations! {
         /// The I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
         /// Flags of this write.
-        rw_flags: RwFlags => rw_flags,
+        rw_flags: impl Into<RwFlags> => rw_flags,
         /// The write stream, as with [`Write::write_stream`].
         write_stream: u8 => write_stream,
         /// Write protection information as well, as with [`Read::attr_pi`].
@@ -205,7 +207,16 @@ operations! {
         /// Where in the file to start, as with [`Read::offset`].
         offset: u64 => off,
         /// Flags of these reads.
-        rw_flags: RwFlags => rw_flags,
+        rw_flags: impl Into<RwFlags> => rw_flags,
+    }
+}
+
+impl Read {
+    /// Reads into a buffer of this group, at most `len` bytes: [`new`](Self::new) with a null pointer, and
+    /// [`buf_group`](Self::buf_group).
+    #[inline]
+    pub fn provided(fd: impl Target, buf_group: u16, len: u32) -> Self {
+        Self::new(fd, ptr::null_mut(), len).buf_group(buf_group)
     }
 }
 
@@ -232,6 +243,7 @@ mod tests {
             entry.into_raw(),
             Sqe {
                 opcode: 22,
+                flags: 1 << 5,
                 fd: 3,
                 addr: 0x1000,
                 len: 16,
@@ -244,6 +256,14 @@ mod tests {
                 ..Sqe::ZERO
             }
         );
+    }
+
+    #[test]
+    fn read_into_a_group() {
+        let entry = Read::provided(Fd(3), 7, 16).build();
+        let sqe = Sqe { opcode: 22, flags: 1 << 5, fd: 3, len: 16, buf_index: 7, ..Sqe::ZERO };
+        assert_eq!(entry.into_raw(), sqe);
+        assert_eq!(Read::new(Fd(3), at(0), 16).buf_group(7).build(), entry);
     }
 
     #[test]
@@ -295,6 +315,7 @@ mod tests {
             entry.into_raw(),
             Sqe {
                 opcode: 1,
+                flags: 1 << 5,
                 fd: 3,
                 addr: 0x1000,
                 len: 2,

@@ -17,16 +17,24 @@ operations! {
     {
         /// The first slot, 0 if not given.
         offset: u32 => first_slot,
-        /// Any free slots: the descriptors at `fds` (the same as in `new`, which may be null) are
-        /// replaced by the slots that they went to. Since Linux 5.19.
-        allocate: *mut RawFd => update_auto,
     }
+
+    /// Puts descriptors into free slots of the registered file table, and writes the slots in their
+    /// place.
+    ///
+    /// - **Result:** how many were put into slots, which may be fewer than `len` where one failed;
+    ///   -ENFILE where no slot is free, -ENXIO where there is no table
+    /// - **Memory:** `len` descriptors at `fds` until *completion*; the kernel writes there
+    /// - **Needs:** a [registered file table](crate::Submitter::register_files)
+    #[doc(alias = "IORING_FILE_INDEX_ALLOC")]
+    FilesUpdateAlloc = "IORING_OP_FILES_UPDATE" since "5.19",
+    new(fds: *mut RawFd => addr, len: u32 => len; no_fd(()), any_slots(()))
 
     /// Makes a descriptor of a registered slot, which keeps its file.
     ///
     /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd))
     FixedFdInstall = "IORING_OP_FIXED_FD_INSTALL" since "6.8",
-    new(fd: Fixed => fd, file_flags: FixedFdFlags => install_flags)
+    new(fd: Fixed => fd, file_flags: impl Into<FixedFdFlags> => install_flags)
 }
 
 #[cfg(test)]
@@ -46,7 +54,7 @@ mod tests {
 
     #[test]
     fn files_update_anywhere() {
-        let entry = FilesUpdate::new(at(0), 4).allocate(at(0x1000)).build();
+        let entry = FilesUpdateAlloc::new(at(0x1000), 4).build();
         assert_eq!(
             entry.into_raw(),
             Sqe { opcode: 20, fd: -1, addr: 0x1000, len: 4, off: 0xffff_ffff, ..Sqe::ZERO }

@@ -18,7 +18,7 @@ operations! {
         /// to run out; 0 is without end.
         count: u32 => count,
         /// Which clock, and whether the time is a point on it.
-        flags: TimeoutFlags => timeout_flags,
+        flags: impl Into<TimeoutFlags> => timeout_flags,
         /// The time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be null.
         /// Since Linux 7.1.
         immediate: u64 => immediate,
@@ -44,7 +44,7 @@ operations! {
     {
         /// [`TimeoutFlags::ABS`] where the new time is a point on the clock,
         /// [`TimeoutFlags::LINK_TIMEOUT_UPDATE`] for a [`LinkTimeout`].
-        flags: TimeoutFlags => timeout_flags,
+        flags: impl Into<TimeoutFlags> => timeout_flags,
         /// The new time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be
         /// null. Since Linux 7.1.
         immediate: u64 => immediate_update,
@@ -63,7 +63,7 @@ operations! {
     new(timespec: *const Timespec => addr; len(1), no_fd(()))
     {
         /// Which clock, and whether the time is a point on it.
-        flags: TimeoutFlags => timeout_flags,
+        flags: impl Into<TimeoutFlags> => timeout_flags,
         /// The time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be null.
         /// Since Linux 7.1.
         immediate: u64 => immediate,

@@ -71,6 +71,10 @@ pub(crate) mod sealed {
 use sealed::{Fits, Sealed};
 
 /// A kind of submission queue: [`Entry`], [`Entry128`], [`Mixed`], or [`Rewind`] of one of them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a kind of submission queue",
+    label = "expected `squeue::Entry`, `Entry128`, `Mixed` or `Rewind` of one of them"
+)]
 pub trait Kind: Sealed + Accepts<Entry> + Accepts<Self::Slot> + 'static {
     /// What lies in one slot: an entry of the queue's own size, on [`Mixed`] queues an [`Entry`] or
     /// one half of an [`Entry128`].
@@ -78,6 +82,10 @@ pub trait Kind: Sealed + Accepts<Entry> + Accepts<Self::Slot> + 'static {
 }
 
 /// A kind of submission queue whose entries all have one size: all but [`Mixed`].
+#[diagnostic::on_unimplemented(
+    message = "the entries of `{Self}` do not all have one size",
+    label = "expected a kind of submission queue other than `Mixed`"
+)]
 pub trait FixedSize: Kind {}
 impl FixedSize for Entry {}
 impl FixedSize for Entry128 {}
@@ -87,11 +95,22 @@ impl<S: FixedSize> FixedSize for Rewind<S> {}
 ///
 /// Code that is generic over entries, as it is written for the `io-uring` crate, has this bound. The
 /// wider idea, with [`Mixed`] and [`Rewind`], is [`Kind`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an entry of a submission queue",
+    label = "expected `squeue::Entry` or `squeue::Entry128`",
+    note = "code for `Mixed` and `Rewind` as well has the bound `squeue::Kind`"
+)]
 pub trait EntryMarker: FixedSize + Kind<Slot = Self> + Copy + Debug + From<Entry> {}
 impl EntryMarker for Entry {}
 impl EntryMarker for Entry128 {}
 
 /// Queues of this kind take entries of type `E`. Every kind takes [`Entry`].
+#[diagnostic::on_unimplemented(
+    message = "a submission queue of kind `{Self}` takes no `{E}`",
+    label = "this queue takes no `{E}`",
+    note = "every queue takes `squeue::Entry`; an `Entry128` goes into queues of `Entry128` and `Mixed`",
+    note = "a builder becomes an entry by `.build()`"
+)]
 pub trait Accepts<E>: Fits<E> {}
 impl<S: Fits<E>, E> Accepts<E> for S {}
 

@@ -22,6 +22,12 @@ impl OpenHow {
         Self { flags: large_file(OFlags::empty()).bits() as u64, mode: 0, resolve: 0 }
     }
 
+    /// With these fields, unchecked and as they are.
+    #[inline]
+    pub(crate) const fn from_raw(flags: u64, mode: u64, resolve: ResolveFlags) -> Self {
+        Self { flags, mode, resolve: resolve.bits() }
+    }
+
     /// Sets whether to read or write, create, truncate and so on. Unknown flags are -EINVAL, with a
     /// slot `O_CLOEXEC` too.
     #[must_use]

@@ -1,5 +1,6 @@
 //! What operations are given: descriptors, flags, and the structures that they point to.
 
+mod convert;
 mod file;
 mod fs;
 mod futex;
@@ -28,7 +29,9 @@ pub use poll::{EpollEvent, EpollEventData, EpollEventFlags, EpollOp, PollFlags};
 pub use process::{Cld, IdType, SigInfo, WaitIdOptions};
 pub use ring::{AsyncCancelFlags, CancelBuilder, MsgRingFlags, NopFlags, SubmitArgs};
 pub use rw::{AttrPi, CURRENT_POSITION, PiFlags, RwFlags};
-pub use slot::{CloneBuffersFlags, DestinationSlot, FileSlot, FixedFdFlags, SKIP_FILE};
+pub use slot::{
+    CloneBuffersFlags, DestinationSlot, DestinationSlotError, FileSlot, FixedFdFlags, SKIP_FILE,
+};
 pub use timeout::{TimeoutFlags, Timespec};
 
 pub use core::ffi::{c_char, c_void};
@@ -39,14 +42,22 @@ pub use rustix::fs::{
 pub use rustix::io_uring::{ClockId, KernelSigSet, Signal, iovec};
 pub use rustix::thread::CpuSet;
 
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use crate::sqe::Flags;
+
+/// [`Statx`], as the kernel and the `io-uring` crate call it.
+#[allow(non_camel_case_types, reason = "the kernel's name")]
+pub type statx = Statx;
+/// [`EpollEvent`], as the kernel and the `io-uring` crate call it.
+#[allow(non_camel_case_types, reason = "the kernel's name")]
+pub type epoll_event = EpollEvent;
 
 /// An open descriptor, by its number.
 ///
 /// It must stay open until the kernel has taken the entry; for entries later in a chain of links,
-/// until the chain has come to them. [`BorrowedFd`] and `&OwnedFd` are taken in its place.
+/// until the chain has come to them. [`BorrowedFd`] is taken in its place, and a reference to whatever
+/// is [`AsFd`]: a file, a socket, an `OwnedFd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Fd(pub RawFd);
@@ -69,9 +80,49 @@ mod sealed {
 use sealed::Sealed;
 
 /// A file that an operation works on: an open descriptor, or a registered slot.
+///
+/// [`Fd`], [`BorrowedFd`] and a reference to whatever is [`AsFd`] are descriptors; [`Fixed`] is a slot.
+/// The entry has the number only: keep the file open.
+///
+/// ```
+/// use std::os::fd::AsFd;
+/// use rustix_uring::{opcode, types};
+///
+/// let file = std::fs::File::open("/dev/null")?;
+/// let mut buf = [0; 16];
+/// let one = opcode::Read::new(&file, buf.as_mut_ptr(), 16).build();
+/// let other = opcode::Read::new(file.as_fd(), buf.as_mut_ptr(), 16).build();
+/// assert_eq!(one, other);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A number is none, as it does not say of what:
+///
+/// ```compile_fail,E0277
+/// # use rustix_uring::opcode;
+/// opcode::Fsync::new(3);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a file that an operation can work on",
+    label = "expected a descriptor or a registered slot",
+    note = "lend what owns a descriptor: `&file` or `file.as_fd()`",
+    note = "a bare number is `types::Fd(number)`, a registered slot is `types::Fixed(slot)`"
+)]
 pub trait Target: Sealed {}
 
-/// An open descriptor, for operations that take no registered slot.
+/// An open descriptor, for operations that take no registered slot: [`Fd`], [`BorrowedFd`], or a
+/// reference to whatever is [`AsFd`].
+///
+/// ```compile_fail,E0277
+/// # use rustix_uring::{opcode, types};
+/// opcode::OpenAt::new(types::Fixed(3), c"name".as_ptr());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a descriptor",
+    label = "expected a descriptor; the kernel takes no registered slot here",
+    note = "lend what owns a descriptor: `&file` or `file.as_fd()`",
+    note = "a bare number is `types::Fd(number)`, the current directory is `types::Fd::CWD`"
+)]
 pub trait Descriptor: Target {}
 
 macro_rules! target {
@@ -89,9 +140,16 @@ macro_rules! target {
 target! {
     Fd: |fd| fd.0, 0;
     BorrowedFd<'_>: |fd| fd.as_raw_fd(), 0;
-    &OwnedFd: |fd| fd.as_raw_fd(), 0;
     Fixed: |slot| slot.0 as i32, Flags::FIXED_FILE.bits();
 }
 impl Descriptor for Fd {}
 impl Descriptor for BorrowedFd<'_> {}
-impl Descriptor for &OwnedFd {}
+
+impl<T: AsFd + ?Sized> Sealed for &T {
+    #[inline(always)]
+    fn number_and_flag(self) -> (i32, u8) {
+        self.as_fd().number_and_flag()
+    }
+}
+impl<T: AsFd + ?Sized> Target for &T {}
+impl<T: AsFd + ?Sized> Descriptor for &T {}

@@ -48,14 +48,6 @@ bitflags! {
     }
 }
 
-impl From<Poll> for PollFlags {
-    #[inline]
-    fn from(flags: Poll) -> Self {
-        #[allow(clippy::unnecessary_cast, reason = "on some targets the bits are signed")]
-        Self::from_bits_retain(u32::from(flags.bits() as u16))
-    }
-}
-
 /// What [`EpollCtl`](crate::opcode::EpollCtl) does: the `EPOLL_CTL_*` of [`epoll_ctl(2)`].
 ///
 /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html

@@ -104,14 +104,14 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Does not count the wait as the processor waiting for I/O, which otherwise shows in the
+    /// Whether not to count the wait as the processor waiting for I/O, which otherwise shows in the
     /// system's `iowait` and keeps its frequency up. Since Linux 6.15
     /// ([`is_feature_no_iowait`](crate::Parameters::is_feature_no_iowait)); before, the kernel
     /// answers EINVAL.
     #[must_use]
     #[inline]
-    pub fn no_iowait(mut self) -> Self {
-        self.flags.insert(EnterFlags::NO_IOWAIT);
+    pub fn no_iowait(mut self, no_iowait: bool) -> Self {
+        self.flags.set(EnterFlags::NO_IOWAIT, no_iowait);
         self
     }
 
@@ -198,10 +198,10 @@ impl CancelBuilder {
         Self { flags, user_data: 0, fd: -1, opcode: 0 }
     }
 
-    /// Every request of the ring, as with [`all`](Self::all). Since Linux 5.19.
+    /// Every request of the ring. Since Linux 5.19.
     ///
-    /// Do not combine it. Beside it, the kernel ignores other criteria, or refuses them with EINVAL
-    /// (files and operations, in entries).
+    /// A criterion that follows narrows it: `any().and_fd(fd)` is `fd(fd).all()`. (The kernel has a
+    /// flag for "everything", beside which it ignores criteria. It is not set then.)
     pub const fn any() -> Self {
         Self::matching(AsyncCancelFlags::ANY)
     }
@@ -227,6 +227,9 @@ impl CancelBuilder {
     /// [ignore it](Self#before-linux-66).
     #[must_use]
     pub const fn and_user_data(mut self, user_data: u64) -> Self {
+        if self.is_any() {
+            return Self::user_data(user_data).all();
+        }
         self.user_data = user_data;
         self.flags = self.flags.union(AsyncCancelFlags::USERDATA);
         self
@@ -236,14 +239,14 @@ impl CancelBuilder {
     /// file](Self#before-linux-66).
     #[must_use]
     pub fn and_fd(self, fd: impl Target) -> Self {
-        self.keep_user_data().with_fd(fd)
+        self.narrowed().with_fd(fd)
     }
 
     /// And with this operation, an opcode's `CODE`. Since Linux 6.6; some older kernels
     /// [ignore it](Self#before-linux-66).
     #[must_use]
     pub const fn and_op(self, opcode: u8) -> Self {
-        self.keep_user_data().with_op(opcode)
+        self.narrowed().with_op(opcode)
     }
 
     /// All that match, not the first only. Since Linux 5.19.
@@ -253,10 +256,18 @@ impl CancelBuilder {
         self
     }
 
-    /// The user data counts by itself, but beside a file or an operation only with a flag.
-    const fn keep_user_data(mut self) -> Self {
+    const fn is_any(&self) -> bool {
+        self.flags.contains(AsyncCancelFlags::ANY)
+    }
+
+    /// As it is with a file or an operation to follow. The user data counts by itself, but beside
+    /// these only with a flag.
+    const fn narrowed(mut self) -> Self {
         use AsyncCancelFlags as By;
-        if !self.flags.intersects(By::ANY.union(By::FD).union(By::OP)) {
+        if self.is_any() {
+            return Self::matching(By::ALL);
+        }
+        if !self.flags.intersects(By::FD.union(By::OP)) {
             self.flags = self.flags.union(By::USERDATA);
         }
         self
@@ -343,6 +354,14 @@ mod tests {
         let all_three = Flags::FD | Flags::OP | Flags::USERDATA;
         let criteria = CancelBuilder::user_data(4).and_op(6).and_fd(Fd(3));
         assert_eq!(parts(criteria), (all_three, 4, 3, 6));
+        // what narrows "everything" leaves all that match
+        let any = CancelBuilder::any();
+        assert_eq!(any.and_user_data(4), CancelBuilder::user_data(4).all());
+        assert_eq!(any.and_fd(Fd(3)), CancelBuilder::fd(Fd(3)).all());
+        assert_eq!(any.and_op(6), CancelBuilder::op(6).all());
+        let narrow = CancelBuilder::fd(Fd(3)).and_op(6).and_user_data(4).all();
+        assert_eq!(any.and_op(6).and_user_data(4).and_fd(Fd(3)), narrow);
+        assert_eq!(any.and_user_data(4).and_fd(Fd(3)).and_op(6), narrow);
         // the file named last counts, and alone
         assert_eq!(parts(CancelBuilder::fd(Fixed(3)).and_fd(Fd(5))), (Flags::FD, 0, 5, 0));
     }

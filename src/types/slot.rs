@@ -1,5 +1,6 @@
 //! The table of registered files.
 
+use core::fmt;
 use core::marker::PhantomData;
 use core::num::NonZeroU32;
 
@@ -86,12 +87,11 @@ impl DestinationSlot {
     ///
     /// # Errors
     ///
-    /// Gives `slot` back where it is above `u32::MAX - 2`: the last two numbers mean "none" and
-    /// "any" to the kernel.
-    pub const fn try_from_slot_target(slot: u32) -> Result<Self, u32> {
+    /// `slot` is above `u32::MAX - 2`: the last two numbers mean "none" and "any" to the kernel.
+    pub const fn try_from_slot_target(slot: u32) -> Result<Self, DestinationSlotError> {
         match NonZeroU32::new(slot.wrapping_add(1)) {
             Some(file_index) if slot <= u32::MAX - 2 => Ok(Self { file_index }),
-            _ => Err(slot),
+            _ => Err(DestinationSlotError { slot }),
         }
     }
 
@@ -100,6 +100,28 @@ impl DestinationSlot {
         self.file_index.get()
     }
 }
+
+/// There is no such slot: its number is one of the two that the kernel gives another meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DestinationSlotError {
+    slot: u32,
+}
+
+impl DestinationSlotError {
+    /// The slot that was asked for.
+    #[inline]
+    pub const fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
+impl fmt::Display for DestinationSlotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {} is above {}, the last that there can be", self.slot, u32::MAX - 2)
+    }
+}
+
+impl core::error::Error for DestinationSlotError {}
 
 bitflags! {
     /// Flags of [`FixedFdInstall`](crate::opcode::FixedFdInstall): the `IORING_FIXED_FD_*`. Since Linux
@@ -131,14 +153,18 @@ bitflags! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::string::ToString;
 
     #[test]
     fn slots_count_from_one_to_the_kernel() {
         let index = |slot| DestinationSlot::try_from_slot_target(slot).map(|s| s.file_index());
         assert_eq!(index(0), Ok(1));
         assert_eq!(index(u32::MAX - 2), Ok(u32::MAX - 1));
-        assert_eq!(index(u32::MAX - 1), Err(u32::MAX - 1));
-        assert_eq!(index(u32::MAX), Err(u32::MAX));
+        for slot in [u32::MAX - 1, u32::MAX] {
+            let error = index(slot).unwrap_err();
+            assert_eq!(error.slot(), slot);
+            assert!(error.to_string().contains(&slot.to_string()));
+        }
         assert_eq!(DestinationSlot::auto_target().file_index(), u32::MAX);
     }
 }

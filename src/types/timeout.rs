@@ -93,6 +93,16 @@ impl From<rustix::fs::Timespec> for Timespec {
     }
 }
 
+impl From<Timespec> for rustix::fs::Timespec {
+    /// The same time; whole seconds of the nanoseconds are carried.
+    #[inline]
+    fn from(time: Timespec) -> Self {
+        let Timespec { sec, nsec } = time + Duration::ZERO;
+        // Less than a second, which fits everywhere.
+        Self { tv_sec: sec, tv_nsec: nsec as _ }
+    }
+}
+
 bitflags! {
     /// Flags of the timeouts: the `IORING_TIMEOUT_*`, and `IORING_LINK_TIMEOUT_UPDATE`.
     ///
@@ -139,6 +149,14 @@ mod tests {
         assert_eq!(time(1, 1_500_000_000) + later, time(5, 100_000_000));
         assert_eq!(time(-1, 0) + later, time(1, 600_000_000));
         assert_eq!(time(1, 0) + Duration::MAX, time(i64::MAX, 999_999_999));
+    }
+
+    #[test]
+    fn rustix_has_the_same_times() {
+        let time = Timespec::new().sec(5).nsec(6);
+        assert_eq!(Timespec::from(rustix::fs::Timespec::from(time)), time);
+        let carried = rustix::fs::Timespec::from(Timespec::new().sec(5).nsec(3_000_000_007));
+        assert_eq!((carried.tv_sec, carried.tv_nsec), (8, 7));
     }
 
     /// More seconds than there are are not fewer than none.

@@ -131,9 +131,9 @@ pub(crate) fn rows() -> Vec<Row> {
             => Entry::user_data(Nop::new().build(), data);
         io_uring_sqe_set_flags(flags: u32) upon Nop::new().build().flags(Flags::ASYNC)
             => Entry::flags(Nop::new().build().clear_flags(), Flags::from_bits_retain(flags as u8));
-        io_uring_sqe_set_buf_group(bgid: i32) upon Read::new(Fd(3), ptr::null_mut(), 4).build()
+        io_uring_sqe_set_buf_group(bgid: i32) upon Read::provided(Fd(3), 0, 4).build()
             => Read::new(Fd(3), ptr::null_mut(), 4).buf_group(bgid as u16).build();
-        io_uring_sqe_set_buf_group(bgid: i32) upon Recv::new(Fd(3), ptr::null_mut(), 4).build()
+        io_uring_sqe_set_buf_group(bgid: i32) upon Recv::provided(Fd(3), 0, 4).build()
             => Recv::new(Fd(3), ptr::null_mut(), 4).buf_group(bgid as u16).build();
 
         io_uring_prep_rw[op: i32](fd: i32, addr: *const c_void, len: u32, offset: u64)
@@ -223,7 +223,7 @@ pub(crate) fn rows() -> Vec<Row> {
             => AcceptMulti::new(Fd(fd)).flags(SocketFlags::from_bits_retain(flags as u32)).build(),
             but MULTISHOT_ADDRESS if true => |theirs| (theirs.addr, theirs.off) = (0, 0);
         io_uring_prep_multishot_accept(fd: i32, addr: *mut c_void, addrlen: *mut c_void, flags: i32)
-            => Accept::new(Fd(fd), addr.cast(), addrlen.cast()).ioprio(AcceptFlags::MULTISHOT)
+            => Accept::new(Fd(fd), addr.cast(), addrlen.cast()).accept_flags(AcceptFlags::MULTISHOT)
                 .flags(SocketFlags::from_bits_retain(flags as u32)).build();
         io_uring_prep_multishot_accept_direct(
             fd: i32, addr: *mut c_void, addrlen: *mut c_void, flags: i32
@@ -265,7 +265,7 @@ pub(crate) fn rows() -> Vec<Row> {
             but NO_FLAGS if true => |theirs| theirs.op_flags = 0;
         io_uring_prep_files_update(fds: *mut c_void, nr_fds: u32, offset: i32)
             => match offset {
-                -1 => FilesUpdate::new(fds.cast_const().cast(), nr_fds).allocate(fds.cast()).build(),
+                -1 => FilesUpdateAlloc::new(fds.cast(), nr_fds).build(),
                 _ => FilesUpdate::new(fds.cast_const().cast(), nr_fds).offset(offset as u32).build(),
             },
             but UPPER_HALF if offset < 0 => |theirs| theirs.off = u64::from(offset as u32);
@@ -337,12 +337,12 @@ pub(crate) fn rows() -> Vec<Row> {
         io_uring_prep_send_zc(sockfd: i32, buf: *const c_void, len: usize, flags: i32, zc_flags: u32)
             => SendZc::new(Fd(sockfd), buf.cast(), len as u32)
                 .flags(MsgFlags::from_bits_retain(flags as u32))
-                .zc_flags(RecvSendFlags::from_bits_retain(zc_flags as u16)).build();
+                .recvsend_flags(RecvSendFlags::from_bits_retain(zc_flags as u16)).build();
         io_uring_prep_send_zc_fixed(
             sockfd: i32, buf: *const c_void, len: usize, flags: i32, zc_flags: u32, buf_index: u32
         ) => SendZc::new(Fd(sockfd), buf.cast(), len as u32)
                 .flags(MsgFlags::from_bits_retain(flags as u32))
-                .zc_flags(RecvSendFlags::from_bits_retain(zc_flags as u16))
+                .recvsend_flags(RecvSendFlags::from_bits_retain(zc_flags as u16))
                 .buf_index(Some(buf_index as u16)).build();
         io_uring_prep_sendmsg_zc(fd: i32, msg: *const c_void, flags: u32)
             => SendMsgZc::new(Fd(fd), msg.cast()).flags(MsgFlags::from_bits_retain(flags)).build();

@@ -6,7 +6,6 @@ use rustix::io::write;
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{ProvideBuffers, Read, RemoveBuffers};
-use rustix_uring::squeue::Flags;
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -16,6 +15,7 @@ const BOTH: &[Need] = &[Opcode(ProvideBuffers::CODE), Opcode(RemoveBuffers::CODE
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("provide_buffers", &[Opcode(ProvideBuffers::CODE)], provide),
     Case::kinds("provide_buffers_refused", &[Opcode(ProvideBuffers::CODE)], provide_refused),
+    Case::kinds("provide_buffers_all", BOTH, provide_all),
     Case::kinds("remove_buffers", BOTH, remove),
 ];
 
@@ -30,8 +30,7 @@ fn provide(ring: &mut dyn Ring) -> Result {
     let provide = |from: *mut [u8; SIZE], n, bid| {
         ProvideBuffers::new(from.cast(), SIZE as u32, n, GROUP, bid).build()
     };
-    let read = Read::new(&out, ptr::null_mut(), 100).buf_group(GROUP).build();
-    let read = read.flags(Flags::BUFFER_SELECT);
+    let read = Read::provided(&out, GROUP, 100).build();
 
     // SAFETY: `buffers` outlives the ring's operations, which have no other memory.
     let mut ring = unsafe { ring.runner() };
@@ -72,6 +71,29 @@ fn provide_refused(ring: &mut dyn Ring) -> Result {
     let mut ring = unsafe { ring.runner() };
     ring.refuses([(none, Errno::TOOBIG)])?;
     if any_address() { Ok(()) } else { ring.refuses([(nowhere, Errno::FAULT)]) }
+}
+
+/// A group has 65,536 numbers. Some kernels refuse to provide so many at once, others put in one fewer
+/// and say nothing.
+fn provide_all(ring: &mut dyn Ring) -> Result {
+    const ALL: u32 = 1 << 16;
+    let mut buffers = vec![0; ALL as usize];
+    let start: *mut u8 = buffers.as_mut_ptr();
+    let provide = |n, bid| ProvideBuffers::new(start, 1, n, GROUP, bid).build();
+    // SAFETY: `buffers` outlives the ring's operations.
+    let mut ring = unsafe { ring.runner() };
+    ring.refuses([(provide(ALL + 1, 0), Errno::TOOBIG), (provide(u32::MAX, 0), Errno::TOOBIG)])?;
+    match ring.result(provide(ALL, 0))? {
+        Err(Errno::TOOBIG) => {
+            assert_eq!(ring.result(provide(ALL - 1, 0))?, Ok(0));
+        }
+        done => assert_eq!(done, Ok(0)),
+    }
+    let removed = ring.result(RemoveBuffers::new(ALL - 1, GROUP).build())?;
+    assert_eq!(removed, Ok(ALL - 1));
+    let left = ring.result(RemoveBuffers::new(ALL, GROUP).build())?;
+    assert!(matches!(left, Ok(0 | 1) | Err(Errno::NOENT | Errno::TOOBIG)), "{left:?}");
+    Ok(())
 }
 
 /// Whether the kernel takes every address for one of ours until it uses it: programs have an

@@ -5,7 +5,7 @@ use std::ptr;
 
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix_uring::Errno;
-use rustix_uring::opcode::{FilesUpdate, FixedFdInstall, Nop, Read};
+use rustix_uring::opcode::{FilesUpdate, FilesUpdateAlloc, FixedFdInstall, Nop, Read};
 use rustix_uring::types::{FileSlot, Fixed, FixedFdFlags, SKIP_FILE};
 
 use crate::harness::Need::*;
@@ -28,7 +28,7 @@ const ANYWHERE: Need = Trial {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
         ring.submitter().register_files(&[FileSlot::EMPTY])?;
         let mut fds = [std::io::stdout().as_raw_fd()];
-        let update = FilesUpdate::new(ptr::null(), 1).allocate(fds.as_mut_ptr()).build();
+        let update = FilesUpdateAlloc::new(fds.as_mut_ptr(), 1).build();
         // SAFETY: `fds` outlives the operation, for whose end `run` waits.
         unsafe { ring.run(update) }?.to_result()?;
         Ok(())
@@ -98,8 +98,9 @@ fn anywhere(ring: &mut dyn Ring) -> Result {
         FileSlot::EMPTY,
     ])?;
     let mut fds: [RawFd; 2] = [two.as_raw_fd(), one.as_raw_fd()];
-    let anywhere = FilesUpdate::new(ptr::null(), 2).allocate(fds.as_mut_ptr());
-    assert_eq!(update(ring, anywhere)?, Ok(2));
+    let anywhere = FilesUpdateAlloc::new(fds.as_mut_ptr(), 2).build();
+    // SAFETY: `fds` outlives the operation, for whose end `run` waits.
+    assert_eq!(unsafe { ring.run(anywhere) }?.to_result(), Ok(2));
     let mut slots = fds;
     slots.sort_unstable();
     assert_eq!(slots, [1, 3]);
@@ -107,8 +108,9 @@ fn anywhere(ring: &mut dyn Ring) -> Result {
     assert_eq!(now, [Ok(b"two".to_vec()), Ok(b"one".to_vec())]);
 
     let mut fds: [RawFd; 1] = [two.as_raw_fd()];
-    let full = FilesUpdate::new(ptr::null(), 1).allocate(fds.as_mut_ptr());
-    assert_eq!(update(ring, full)?, Err(Errno::NFILE));
+    let full = FilesUpdateAlloc::new(fds.as_mut_ptr(), 1).build();
+    // SAFETY: as above.
+    assert_eq!(unsafe { ring.run(full) }?.to_result(), Err(Errno::NFILE));
     Ok(())
 }
 

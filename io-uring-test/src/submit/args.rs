@@ -196,7 +196,7 @@ fn what_is_there_ends_a_wait(ring: &mut dyn Ring) -> Result {
 fn no_iowait() -> Result {
     let ring = IoUring::new(8)?;
     let a_while = Timespec::from(A_WHILE);
-    let args = SubmitArgs::new().timespec(&a_while).no_iowait();
+    let args = SubmitArgs::new().timespec(&a_while).no_iowait(true);
     let known = ring.params().is_feature_no_iowait();
     let refusal = if known { Errno::TIME } else { Errno::INVAL };
     assert_eq!(ring.submitter().wait_with_args(1, &args), Err(refusal));

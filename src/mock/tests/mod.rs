@@ -340,7 +340,7 @@ fn cancellations_find_what_they_say() {
     let cases = [
         (CancelBuilder::user_data(1), 0, vec![1]),
         (CancelBuilder::user_data(7), -2, vec![]),
-        (CancelBuilder::any(), 1, vec![1]),
+        (CancelBuilder::any(), 3, vec![1, 2, 3]),
         (CancelBuilder::any().all(), 3, vec![1, 2, 3]),
         (CancelBuilder::fd(Fd(5)), 0, vec![2]),
         (CancelBuilder::fd(Fd(5)).all(), 2, vec![2, 3]),

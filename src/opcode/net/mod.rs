@@ -70,7 +70,7 @@ operations! {
         /// How the connection's socket is. With a slot, `SOCK_CLOEXEC` is -EINVAL.
         flags: SocketFlags => socket_flags,
         /// How to accept, beside the flags that are set already. Since Linux 6.10.
-        ioprio: AcceptFlags => accept_flags,
+        accept_flags: impl Into<AcceptFlags> => accept_flags,
     }
 
     /// Accepts connections, one after the other, like [`accept4(2)`].
@@ -90,7 +90,7 @@ operations! {
         /// How the connections' sockets are. With slots, `SOCK_CLOEXEC` is -EINVAL.
         flags: SocketFlags => socket_flags,
         /// How to accept, beside the flags that are set already. Since Linux 6.10.
-        ioprio: AcceptFlags => accept_flags,
+        accept_flags: impl Into<AcceptFlags> => accept_flags,
     }
 
     /// Connects a socket, like [`connect(2)`].
@@ -161,7 +161,7 @@ mod tests {
         let entry = Accept::new(Fd(3), at(0x1000), at(0x2000))
             .file_index(DestinationSlot::try_from_slot_target(6).ok())
             .flags(SocketFlags::NONBLOCK)
-            .ioprio(AcceptFlags::DONTWAIT)
+            .accept_flags(AcceptFlags::DONTWAIT)
             .build();
         assert_eq!(
             entry.into_raw(),
@@ -183,7 +183,7 @@ mod tests {
         let entry = AcceptMulti::new(Fd(3))
             .allocate_file_index(true)
             .flags(SocketFlags::NONBLOCK)
-            .ioprio(AcceptFlags::POLL_FIRST)
+            .accept_flags(AcceptFlags::POLL_FIRST)
             .build();
         assert_eq!(
             entry.into_raw(),

@@ -1,5 +1,7 @@
 //! Receiving.
 
+use core::ptr;
+
 use super::operations;
 use crate::types::{MsgFlags, MsgHdr, RecvSendFlags, Target};
 
@@ -18,13 +20,13 @@ operations! {
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len)
     {
         /// How the ring receives, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// How the socket receives.
-        flags: MsgFlags => msg_flags,
-        /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry; `buf` is
+        flags: impl Into<MsgFlags> => msg_flags,
+        /// The group to take a provided buffer from: sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT); `buf` is
         /// ignored then and may be null, `len` still limits.
-        buf_group: u16 => buf_group,
+        buf_group: u16 => select_buffer,
         /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
@@ -44,7 +46,7 @@ operations! {
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::MULTISHOT))
     {
         /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
         /// How many bytes at most with each completion; 0, as if not given, is as many as the
         /// buffer takes. Since Linux 6.17; -EINVAL before.
         len: u32 => len,
@@ -52,7 +54,7 @@ operations! {
         /// last completion is received as well. Since Linux 6.17.
         total_len: u32 => total_len,
         /// How the ring receives, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
     /// Receives into a group's provided buffers, as many as are needed, like [`recv(2)`].
@@ -69,9 +71,9 @@ operations! {
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::BUNDLE))
     {
         /// How the socket receives.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
         /// How the ring receives, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
     /// Receives whenever there is something, each time into as many provided buffers as it takes,
@@ -90,13 +92,13 @@ operations! {
     )
     {
         /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
         /// How many bytes at most with each completion, as with [`RecvMulti::len`].
         len: u32 => len,
         /// After how many bytes in all to stop, as with [`RecvMulti::total_len`].
         total_len: u32 => total_len,
         /// How the ring receives, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
     /// Receives a message, like [`recvmsg(2)`].
@@ -113,13 +115,13 @@ operations! {
     new(fd: impl Target => fd, msg: *mut MsgHdr => addr; len(1))
     {
         /// How the ring receives, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// How the socket receives.
-        flags: MsgFlags => msg_flags,
-        /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry. There is
+        flags: impl Into<MsgFlags> => msg_flags,
+        /// The group to take a provided buffer from: sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). There is
         /// one buffer in `msg` then, of which the length limits.
-        buf_group: u16 => buf_group,
+        buf_group: u16 => select_buffer,
     }
 
     /// Receives messages, one after the other, like [`recvmsg(2)`], each into a provided buffer.
@@ -145,9 +147,9 @@ operations! {
     )
     {
         /// How the ring receives, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
     }
 
     /// Receives whenever there is something, without copying the data out of what the network device
@@ -166,7 +168,16 @@ operations! {
         /// The interface queue, 0 if not given.
         ifq: u32 => ifq,
         /// How the ring receives, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
+    }
+}
+
+impl Recv {
+    /// Receives into a buffer of this group, at most `len` bytes: [`new`](Self::new) with a null pointer, and
+    /// [`buf_group`](Self::buf_group).
+    #[inline]
+    pub fn provided(fd: impl Target, buf_group: u16, len: u32) -> Self {
+        Self::new(fd, ptr::null_mut(), len).buf_group(buf_group)
     }
 }
 
@@ -180,7 +191,7 @@ mod tests {
     #[test]
     fn recv() {
         let entry = Recv::new(Fd(3), at(0x1000), 64)
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .flags(MsgFlags::PEEK)
             .buf_group(7)
             .build();
@@ -188,6 +199,7 @@ mod tests {
             entry.into_raw(),
             Sqe {
                 opcode: 27,
+                flags: 1 << 5,
                 ioprio: 1,
                 fd: 3,
                 addr: 0x1000,
@@ -197,6 +209,14 @@ mod tests {
                 ..Sqe::ZERO
             }
         );
+    }
+
+    #[test]
+    fn recv_into_a_group() {
+        let entry = Recv::provided(Fd(3), 7, 64).build();
+        let sqe = Sqe { opcode: 27, flags: 1 << 5, fd: 3, len: 64, buf_index: 7, ..Sqe::ZERO };
+        assert_eq!(entry.into_raw(), sqe);
+        assert_eq!(Recv::new(Fd(3), at(0), 64).buf_group(7).build(), entry);
     }
 
     #[test]
@@ -214,7 +234,7 @@ mod tests {
             .flags(MsgFlags::OOB)
             .len(64)
             .total_len(128)
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .build();
         assert_eq!(
             entry.into_raw(),
@@ -236,7 +256,7 @@ mod tests {
     fn recv_bundle() {
         let entry = RecvBundle::new(Fd(3), 7)
             .flags(MsgFlags::OOB)
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .build();
         assert_eq!(
             entry.into_raw(),
@@ -245,7 +265,6 @@ mod tests {
                 flags: 1 << 5,
                 ioprio: 17,
                 fd: 3,
-
                 op_flags: 1,
                 buf_index: 7,
                 ..Sqe::ZERO
@@ -259,7 +278,7 @@ mod tests {
             .flags(MsgFlags::OOB)
             .len(64)
             .total_len(128)
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .build();
         assert_eq!(
             entry.into_raw(),
@@ -280,7 +299,7 @@ mod tests {
     #[test]
     fn recv_msg() {
         let entry = RecvMsg::new(Fixed(3), at(0x1000))
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .flags(MsgFlags::ERRQUEUE)
             .buf_group(7)
             .build();
@@ -288,7 +307,7 @@ mod tests {
             entry.into_raw(),
             Sqe {
                 opcode: 10,
-                flags: 1,
+                flags: 1 << 5 | 1,
                 ioprio: 1,
                 fd: 3,
                 addr: 0x1000,
@@ -303,7 +322,7 @@ mod tests {
     #[test]
     fn recv_msg_multi() {
         let entry = RecvMsgMulti::new(Fd(3), at(0x1000), 7)
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .flags(MsgFlags::TRUNC)
             .build();
         assert_eq!(
@@ -324,7 +343,7 @@ mod tests {
 
     #[test]
     fn recv_zc() {
-        let entry = RecvZc::new(Fd(3), 64).ifq(5).ioprio(RecvSendFlags::POLL_FIRST).build();
+        let entry = RecvZc::new(Fd(3), 64).ifq(5).recvsend_flags(RecvSendFlags::POLL_FIRST).build();
         assert_eq!(
             entry.into_raw(),
             Sqe { opcode: 58, ioprio: 3, fd: 3, len: 64, file_index: 5, ..Sqe::ZERO }

@@ -1,5 +1,7 @@
 //! Sending.
 
+use core::ptr;
+
 use super::operations;
 use crate::types::{
     MsgFlags, MsgHdr, RecvSendFlags, SocketAddrLen, SocketAddrStorage, Target, iovec,
@@ -18,9 +20,9 @@ operations! {
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
         /// How the ring sends, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// How the socket sends.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
         /// Where to send to, with [`dest_addr_len`](Self::dest_addr_len); it must live until
         /// *submit*. Since Linux 6.0.
         dest_addr: *const SocketAddrStorage => addr2,
@@ -29,10 +31,10 @@ operations! {
         /// The buffers are these, `len` of them, in place of `buf`, which may be null; the array
         /// must live until *submit*. Since Linux 6.17.
         vectorized: *const iovec => vectorized,
-        /// The group to take a provided buffer from, with
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) on the entry; `buf` is
+        /// The group to take a provided buffer from: sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT); `buf` is
         /// ignored then and may be null. Since Linux 6.10.
-        buf_group: u16 => buf_group,
+        buf_group: u16 => select_buffer,
         /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
@@ -56,7 +58,7 @@ operations! {
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::BUNDLE))
     {
         /// How the socket sends.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
         /// How many bytes to send first; 0, as if not given, sends all at once.
         ///
         /// **This does not limit the total.** The first completion covers at most this many bytes, and
@@ -67,7 +69,7 @@ operations! {
         /// skipped. To limit the total, add no more buffers than you want to send.
         len: u32 => len,
         /// How the ring sends, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
     /// Sends without copying the data, like [`send(2)`] or [`sendto(2)`].
@@ -95,9 +97,9 @@ operations! {
         /// The length of [`dest_addr`](Self::dest_addr).
         dest_addr_len: SocketAddrLen => addr_len,
         /// How the socket sends.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
         /// How the ring sends, beside the flags that are set already.
-        zc_flags: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// The buffers are these, `len` of them, as with [`Send::vectorized`]. Since Linux 6.17; of
         /// a registered buffer since 7.1.
         vectorized: *const iovec => vectorized,
@@ -118,9 +120,9 @@ operations! {
     new(fd: impl Target => fd, msg: *const MsgHdr => addr; len(1))
     {
         /// How the ring sends, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// How the socket sends.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
     }
 
     /// Sends a message without copying the data, like [`sendmsg(2)`].
@@ -138,13 +140,22 @@ operations! {
     new(fd: impl Target => fd, msg: *const MsgHdr => addr; len(1))
     {
         /// How the ring sends, beside the flags that are set already.
-        ioprio: RecvSendFlags => recvsend_flags,
+        recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// How the socket sends.
-        flags: MsgFlags => msg_flags,
+        flags: impl Into<MsgFlags> => msg_flags,
         /// The registered buffer that the buffers lie in. Since Linux 6.15.
         buf_index: Option<u16> => recvsend_buffer,
         /// The user data of the notification, as with [`SendZc::notif_user_data`].
         notif_user_data: u64 => notif_user_data,
+    }
+}
+
+impl Send {
+    /// Sends out of a buffer of this group, at most `len` bytes: [`new`](Self::new) with a null pointer, and
+    /// [`buf_group`](Self::buf_group). Since Linux 6.10.
+    #[inline]
+    pub fn provided(fd: impl Target, buf_group: u16, len: u32) -> Self {
+        Self::new(fd, ptr::null(), len).buf_group(buf_group)
     }
 }
 
@@ -161,7 +172,7 @@ mod tests {
     #[test]
     fn send() {
         let entry = Send::new(Fd(3), at(0x1000), 64)
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .flags(MsgFlags::MORE)
             .dest_addr(at(0x2000))
             .dest_addr_len(16)
@@ -186,7 +197,7 @@ mod tests {
     fn send_vectorized() {
         let entry = Send::new(Fd(3), at(0), 2)
             .vectorized(at(0x1000))
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .build();
         assert_eq!(
             entry.into_raw(),
@@ -196,8 +207,10 @@ mod tests {
 
     #[test]
     fn send_from_a_group() {
-        let entry = Send::new(Fd(3), at(0), 64).buf_group(7).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 26, fd: 3, len: 64, buf_index: 7, ..Sqe::ZERO });
+        let entry = Send::provided(Fd(3), 7, 64).build();
+        let sqe = Sqe { opcode: 26, flags: 1 << 5, fd: 3, len: 64, buf_index: 7, ..Sqe::ZERO };
+        assert_eq!(entry.into_raw(), sqe);
+        assert_eq!(Send::new(Fd(3), at(0), 64).buf_group(7).build(), entry);
     }
 
     #[test]
@@ -214,7 +227,7 @@ mod tests {
         let entry = SendBundle::new(Fd(3), 7)
             .flags(MsgFlags::WAITALL)
             .len(64)
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .build();
         assert_eq!(
             entry.into_raw(),
@@ -238,7 +251,7 @@ mod tests {
             .dest_addr(at(0x2000))
             .dest_addr_len(16)
             .flags(MsgFlags::WAITALL)
-            .zc_flags(RecvSendFlags::ZC_REPORT_USAGE)
+            .recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE)
             .notif_user_data(9)
             .build();
         assert_eq!(
@@ -271,7 +284,7 @@ mod tests {
     #[test]
     fn send_msg() {
         let entry = SendMsg::new(Fixed(3), at(0x1000))
-            .ioprio(RecvSendFlags::POLL_FIRST)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
             .flags(MsgFlags::EOR)
             .build();
         assert_eq!(
@@ -292,7 +305,7 @@ mod tests {
     #[test]
     fn send_msg_zc() {
         let entry = SendMsgZc::new(Fd(3), at(0x1000))
-            .ioprio(RecvSendFlags::ZC_REPORT_USAGE)
+            .recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE)
             .flags(MsgFlags::EOR)
             .buf_index(Some(7))
             .notif_user_data(9)

@@ -2,8 +2,6 @@
 
 use core::ffi::c_void;
 
-use rustix::fd::RawFd;
-
 use crate::sqe::{Flags, Sqe};
 use crate::sys;
 use crate::types::{
@@ -57,7 +55,7 @@ macro_rules! words {
 /// One setter per meaning, named as the argument that it stores.
 impl Sqe {
     words! {
-        advice(advice: Fadv) => op_flags = advice.0;
+        advice(advice: impl Into<Fadv>) => op_flags = advice.into().0;
         backlog(backlog: i32) => len = backlog as u32;
         buf_group(group: u16) => buf_index = group;
         buf_index(index: u16) => buf_index = index;
@@ -69,13 +67,13 @@ impl Sqe {
         domain(domain: AddressFamily) => fd = i32::from(domain.as_raw());
         epoll_op(op: EpollOp) => len = op.0;
         fallocate_len(len: u64) => addr = len;
-        fallocate_mode(mode: FallocateFlags) => len = mode.bits();
+        fallocate_mode(mode: impl Into<FallocateFlags>) => len = mode.into().bits();
         first_bid(bid: u16) => off = u64::from(bid);
         /// The last number would mean "any slots" to the kernel, which then writes to the list. The
         /// one before it is beyond every table too, and is refused.
         first_slot(slot: u32) => off = u64::from(slot.min(u32::MAX - 1));
-        fsync_flags(flags: FsyncFlags) => op_flags = flags.bits();
-        futex_flags(flags: FutexFlags) => fd = flags.bits() as i32;
+        fsync_flags(flags: impl Into<FsyncFlags>) => op_flags = flags.into().bits();
+        futex_flags(flags: impl Into<FutexFlags>) => fd = flags.into().bits() as i32;
         futex_mask(mask: u64) => addr3 = mask;
         futex_val(val: u64) => off = val;
         getsockname_peer(peer: bool) => file_index = u32::from(peer);
@@ -84,14 +82,15 @@ impl Sqe {
         id(id: u32) => fd = id as i32;
         idtype(idtype: IdType) => len = idtype.0;
         ifq(ifq: u32) => file_index = ifq;
-        install_flags(flags: FixedFdFlags) => op_flags = flags.bits();
+        install_flags(flags: impl Into<FixedFdFlags>) => op_flags = flags.into().bits();
         ioprio(ioprio: u16) => ioprio = ioprio;
         len(len: u32) => len = len;
-        madvice(advice: Madv) => op_flags = advice.0;
-        mode(mode: Mode) => len = mode.bits();
-        msg_flags(flags: MsgFlags) => op_flags = flags.bits();
+        madvice(advice: impl Into<Madv>) => op_flags = advice.into().0;
+        mode(mode: impl Into<Mode>) => len = mode.into().bits();
+        msg_flags(flags: impl Into<MsgFlags>) => op_flags = flags.into().bits();
         notif_user_data(user_data: u64) => addr3 = user_data;
-        nr_buffers(nbufs: u16) => fd = i32::from(nbufs);
+        /// What does not fit is more than the kernel takes, and stays so.
+        nr_buffers(nbufs: u32) => fd = nbufs as i32;
         off(offset: u64) => off = offset;
         off_in(offset: i64) => addr = offset as u64;
         off_out(offset: i64) => off = offset as u64;
@@ -100,7 +99,7 @@ impl Sqe {
         protocol(protocol: Option<Protocol>) => len = protocol.map_or(0, |p| p.as_raw().get());
         range_flags(flags: SyncFileRangeFlags) => op_flags = flags.bits();
         rename_flags(flags: RenameFlags) => op_flags = flags.bits();
-        rw_flags(flags: RwFlags) => op_flags = flags.bits();
+        rw_flags(flags: impl Into<RwFlags>) => op_flags = flags.into().bits();
         /// The slot that takes a new descriptor: 0 is none, so slots count from one.
         slot(slot: Option<DestinationSlot>) => file_index = slot.map_or(0, DestinationSlot::file_index);
         socket_flags(flags: SocketFlags) => op_flags = flags.bits();
@@ -198,8 +197,8 @@ impl Sqe {
     }
 
     #[inline(always)]
-    pub(crate) fn splice_flags(&mut self, flags: SpliceFlags) {
-        self.op_flags |= flags.bits();
+    pub(crate) fn splice_flags(&mut self, flags: impl Into<SpliceFlags>) {
+        self.op_flags |= flags.into().bits();
     }
 
     #[inline(always)]
@@ -209,8 +208,7 @@ impl Sqe {
 
     /// Any free slots: the kernel writes which into the list of descriptors.
     #[inline(always)]
-    pub(crate) fn update_auto(&mut self, fds: *mut RawFd) {
-        self.addr(fds);
+    pub(crate) fn any_slots(&mut self, (): ()) {
         self.off = u64::from(DestinationSlot::auto_target().file_index());
     }
 
@@ -264,13 +262,13 @@ impl Sqe {
     }
 
     #[inline(always)]
-    pub(crate) fn recvsend_flags(&mut self, flags: RecvSendFlags) {
-        self.ioprio |= flags.bits();
+    pub(crate) fn recvsend_flags(&mut self, flags: impl Into<RecvSendFlags>) {
+        self.ioprio |= flags.into().bits();
     }
 
     #[inline(always)]
-    pub(crate) fn accept_flags(&mut self, flags: AcceptFlags) {
-        self.ioprio |= flags.bits();
+    pub(crate) fn accept_flags(&mut self, flags: impl Into<AcceptFlags>) {
+        self.ioprio |= flags.into().bits();
     }
 
     #[inline(always)]
@@ -291,8 +289,8 @@ impl Sqe {
     /// On big endian the kernel takes the two halves of the 32 bits the other way round: where
     /// there were 16 bits once, old kernels look at the first two bytes.
     #[inline(always)]
-    pub(crate) fn poll_mask(&mut self, flags: PollFlags) {
-        let mask = flags.bits();
+    pub(crate) fn poll_mask(&mut self, flags: impl Into<PollFlags>) {
+        let mask = flags.into().bits();
         self.op_flags = if cfg!(target_endian = "little") { mask } else { mask.rotate_left(16) };
     }
 
@@ -307,7 +305,7 @@ impl Sqe {
     }
 
     #[inline(always)]
-    pub(crate) fn poll_update_events(&mut self, flags: PollFlags) {
+    pub(crate) fn poll_update_events(&mut self, flags: impl Into<PollFlags>) {
         self.poll_mask(flags);
         self.len |= sys::IORING_POLL_UPDATE_EVENTS;
     }
@@ -319,8 +317,8 @@ impl Sqe {
     }
 
     #[inline(always)]
-    pub(crate) fn timeout_flags(&mut self, flags: TimeoutFlags) {
-        self.op_flags |= flags.bits();
+    pub(crate) fn timeout_flags(&mut self, flags: impl Into<TimeoutFlags>) {
+        self.op_flags |= flags.into().bits();
     }
 
     /// The time itself, in place of its address. The kernel's number is signed, and refuses less
@@ -347,8 +345,8 @@ impl Sqe {
     }
 
     #[inline(always)]
-    pub(crate) fn cancel_flags(&mut self, flags: AsyncCancelFlags) {
-        self.op_flags = flags.bits();
+    pub(crate) fn cancel_flags(&mut self, flags: impl Into<AsyncCancelFlags>) {
+        self.op_flags |= flags.into().bits();
     }
 
     #[inline(always)]
@@ -357,8 +355,8 @@ impl Sqe {
     }
 
     #[inline(always)]
-    pub(crate) fn msg_ring_flags(&mut self, flags: MsgRingFlags) {
-        self.op_flags |= flags.bits();
+    pub(crate) fn msg_ring_flags(&mut self, flags: impl Into<MsgRingFlags>) {
+        self.op_flags |= flags.into().bits();
     }
 
     /// The flags that the completion on the other ring gets, if any are given.

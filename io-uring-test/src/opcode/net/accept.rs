@@ -66,7 +66,7 @@ const INTO_SLOTS: Need = Trial {
 const FLAGS: Need = Trial {
     what: "accepting at once or not at all",
     refusal: Errno::INVAL,
-    call: || one_caller(|fd| accept(fd).ioprio(AcceptFlags::DONTWAIT).build()),
+    call: || one_caller(|fd| accept(fd).accept_flags(AcceptFlags::DONTWAIT).build()),
 };
 const MULTI: Need = Trial {
     what: "accepting again and again",
@@ -147,11 +147,11 @@ fn accept_at_once_or_later(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     let accept = accept(Fd(listener.as_raw_fd()));
     // SAFETY: it points to nothing, and the listener outlives it.
-    let nobody = unsafe { ring.run(accept.ioprio(AcceptFlags::DONTWAIT).build()) }?;
+    let nobody = unsafe { ring.run(accept.accept_flags(AcceptFlags::DONTWAIT).build()) }?;
     assert_eq!(nobody.to_result(), Err(Errno::AGAIN));
     let callers = [0; 2].map(|_| TcpStream::connect(listener.local_addr()?));
     for (n, caller) in callers.into_iter().enumerate() {
-        let (caller, later) = (caller?, accept.ioprio(AcceptFlags::POLL_FIRST).build());
+        let (caller, later) = (caller?, accept.accept_flags(AcceptFlags::POLL_FIRST).build());
         // SAFETY: it points to nothing, and the listener outlives it.
         let done = unsafe { ring.run(later) }?;
         // SAFETY: the operation's result is a descriptor, and this is its only owner.

@@ -9,7 +9,7 @@ use rustix_uring::Errno;
 use rustix_uring::opcode::{
     AsyncCancel, ProvideBuffers, Recv, RecvBundle, RecvMulti, RecvMultiBundle,
 };
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Entry;
 use rustix_uring::types::{Fd, FileSlot, Fixed, MsgFlags, RecvSendFlags, iovec};
 
 use super::tcp;
@@ -55,7 +55,7 @@ const POLL_FIRST: Need = Trial {
     refusal: Errno::INVAL,
     call: || {
         let poll_first = RecvSendFlags::POLL_FIRST;
-        works(|fd, buf| Recv::new(fd, buf, 5).ioprio(poll_first).build(), &[])
+        works(|fd, buf| Recv::new(fd, buf, 5).recvsend_flags(poll_first).build(), &[])
     },
 };
 const MULTI: Need = Trial {
@@ -131,7 +131,7 @@ impl Group {
     fn provided(ring: &mut dyn Ring, n: u16) -> Result<Self> {
         let group = Self { memory: Pages::new(SIZE * usize::from(n))? };
         let start = group.memory.all().cast::<u8>().as_ptr();
-        let provide = ProvideBuffers::new(start, SIZE as u32, n, GROUP, 10).build();
+        let provide = ProvideBuffers::new(start, SIZE as u32, n.into(), GROUP, 10).build();
         // SAFETY: the memory outlives the ring's operations, all of which are awaited.
         assert_eq!(unsafe { ring.run(provide) }?.to_result(), Ok(0));
         Ok(group)
@@ -152,9 +152,9 @@ fn recv_into_group(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 2)?;
     one.write_all(b"hello")?;
-    let recv = Recv::new(other.as_fd(), ptr::null_mut(), 100).buf_group(GROUP).build();
+    let recv = Recv::provided(&other, GROUP, 100).build();
     // SAFETY: it has no memory but the provided one.
-    let done = unsafe { ring.run(recv.flags(Flags::BUFFER_SELECT)) }?;
+    let done = unsafe { ring.run(recv) }?;
     assert_eq!(group.content(&done)?, b"hello");
     Ok(())
 }
@@ -179,7 +179,8 @@ fn recv_registered(ring: &mut dyn Ring) -> Result {
 fn recv_poll_first(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     one.write_all(b"hello")?;
-    let first = |buf, len| Recv::new(other.as_fd(), buf, len).ioprio(RecvSendFlags::POLL_FIRST);
+    let first =
+        |buf, len| Recv::new(other.as_fd(), buf, len).recvsend_flags(RecvSendFlags::POLL_FIRST);
     assert_eq!(received(ring, first)?.as_deref(), Ok(&b"hello"[..]));
     Ok(())
 }
@@ -212,7 +213,7 @@ fn recv_refused(ring: &mut dyn Ring) -> Result {
     let nowhere = received(ring, |_, len| Recv::new(other.as_fd(), ptr::null_mut(), len))?;
     assert_eq!(nowhere, Err(Errno::FAULT));
     let unknown = RecvSendFlags::from_bits_retain(1 << 12);
-    let recv = |buf, len| Recv::new(other.as_fd(), buf, len).ioprio(unknown);
+    let recv = |buf, len| Recv::new(other.as_fd(), buf, len).recvsend_flags(unknown);
     assert_eq!(received(ring, recv)?, Err(Errno::INVAL));
     Ok(())
 }

@@ -150,7 +150,7 @@ fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
     // SAFETY: what the entries point to is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (start, n) = (buffers.as_mut_ptr().cast(), buffers.len() as u16);
-    let provide = ProvideBuffers::new(start, SIZE as u32, n, GROUP, 0).build();
+    let provide = ProvideBuffers::new(start, SIZE as u32, n.into(), GROUP, 0).build();
     assert_eq!(ring.result(provide)?, Ok(0));
     Ok(())
 }

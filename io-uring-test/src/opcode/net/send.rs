@@ -86,7 +86,7 @@ const REGISTERED: Need = Trial {
 const POLL_FIRST: Need = Trial {
     what: "sending when the socket is ready",
     refusal: Errno::INVAL,
-    call: || sent(|fd| hello(fd).ioprio(RecvSendFlags::POLL_FIRST).build(), &[]),
+    call: || sent(|fd| hello(fd).recvsend_flags(RecvSendFlags::POLL_FIRST).build(), &[]),
 };
 const BUNDLE: Need = Trial {
     what: "sending provided buffers",
@@ -158,7 +158,7 @@ fn provide(ring: &mut dyn Ring, words: &'static [u8], size: u32) -> Result {
     // SAFETY: what is no constant is on this stack.
     let ring = &mut unsafe { ring.runner() };
     let (start, n) = (words.as_ptr().cast_mut(), words.len() as u32 / size);
-    let provide = ProvideBuffers::new(start, size, n as u16, GROUP, 10).build();
+    let provide = ProvideBuffers::new(start, size, n, GROUP, 10).build();
     assert_eq!(ring.result(provide)?, Ok(0));
     Ok(())
 }
@@ -166,13 +166,13 @@ fn provide(ring: &mut dyn Ring, words: &'static [u8], size: u32) -> Result {
 fn send_from_group(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     provide(ring, HELLO, 5)?;
-    let send = Send::new(one.as_fd(), ptr::null(), 0).buf_group(GROUP).build();
+    let send = Send::provided(&one, GROUP, 0).build();
     // SAFETY: what is provided is constant.
-    let done = unsafe { ring.run(send.flags(Flags::BUFFER_SELECT)) }?;
+    let done = unsafe { ring.run(send) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(5), Some(10)));
     assert_eq!(heard(&mut other)?, HELLO);
     // SAFETY: as above.
-    let done = unsafe { ring.run(send.flags(Flags::BUFFER_SELECT)) }?;
+    let done = unsafe { ring.run(send) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Err(Errno::NOBUFS), None));
     Ok(())
 }
@@ -224,7 +224,7 @@ fn waits_for_room(ring: &mut dyn Ring, send: impl FnOnce(Fd) -> Entry) -> Result
 fn send_poll_first(ring: &mut dyn Ring) -> Result {
     // SAFETY: what is no constant is on this stack.
     let ring = &mut unsafe { ring.runner() };
-    waits_for_room(&mut **ring, |fd| hello(fd).ioprio(RecvSendFlags::POLL_FIRST).build())
+    waits_for_room(&mut **ring, |fd| hello(fd).recvsend_flags(RecvSendFlags::POLL_FIRST).build())
 }
 
 fn send_refused(ring: &mut dyn Ring) -> Result {
@@ -239,7 +239,7 @@ fn send_refused(ring: &mut dyn Ring) -> Result {
         (hello(fd(&file)), Errno::NOTSOCK),
         (hello(Fd(-1)), Errno::BADF),
         (hello(fd(&full)).flags(MsgFlags::DONTWAIT), Errno::AGAIN),
-        (hello(fd(&one)).ioprio(RecvSendFlags::MULTISHOT), Errno::INVAL),
+        (hello(fd(&one)).recvsend_flags(RecvSendFlags::MULTISHOT), Errno::INVAL),
     ];
     ring.refuses(refusals.map(|(send, errno)| (send.build(), errno)))?;
     // No signal, whoever handles it. That the other end is gone, it says by itself.
@@ -330,7 +330,7 @@ fn sendmsg_poll_first(ring: &mut dyn Ring) -> Result {
     let mut parts = [vector(HELLO)];
     let message = message(&mut parts);
     let poll_first = RecvSendFlags::POLL_FIRST;
-    waits_for_room(&mut **ring, |fd| SendMsg::new(fd, &message).ioprio(poll_first).build())
+    waits_for_room(&mut **ring, |fd| SendMsg::new(fd, &message).recvsend_flags(poll_first).build())
 }
 
 fn sendmsg_refused(ring: &mut dyn Ring) -> Result {

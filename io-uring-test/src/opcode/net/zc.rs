@@ -69,7 +69,7 @@ fn works(build: impl FnOnce(Fd) -> Entry) -> Result {
 const USAGE: Need = Trial {
     what: "a report on what was copied",
     refusal: Errno::INVAL,
-    call: || works(|fd| hello(fd).zc_flags(RecvSendFlags::ZC_REPORT_USAGE).build()),
+    call: || works(|fd| hello(fd).recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE).build()),
 };
 const VECTORIZED: Need = Trial {
     what: "sending several buffers without copies",
@@ -134,7 +134,7 @@ fn send_zc(ring: &mut dyn Ring) -> Result {
 /// The loopback device copies, and says so in a bit that is no errno's.
 fn send_zc_usage(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
-    let send = hello(Fd(one.as_raw_fd())).zc_flags(RecvSendFlags::ZC_REPORT_USAGE).build();
+    let send = hello(Fd(one.as_raw_fd())).recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE).build();
     let (done, notification) = sent(ring, send)?;
     assert_eq!((done.to_result(), done.zc_copied()), (Ok(5), false));
     let notification = notification.expect("what was sent is announced to be given back");
@@ -210,7 +210,7 @@ fn send_zc_refused(ring: &mut dyn Ring) -> Result {
         (hello(fd(&local)).build(), Errno::OPNOTSUPP),
         (hello(fd(&file)).build(), Errno::NOTSOCK),
         (hello(Fd(-1)).build(), Errno::BADF),
-        (hello(fd(&one)).zc_flags(RecvSendFlags::BUNDLE).build(), Errno::INVAL),
+        (hello(fd(&one)).recvsend_flags(RecvSendFlags::BUNDLE).build(), Errno::INVAL),
     ];
     for (n, (send, errno)) in refusals.into_iter().enumerate() {
         let (done, notification) = sent(ring, send)?;
@@ -228,7 +228,7 @@ fn sendmsg_zc(ring: &mut dyn Ring) -> Result {
     let mut parts = [vector(HELLO), vector(b" world")];
     let message = message(&mut parts);
     for flags in [Flags::empty(), Flags::ASYNC] {
-        let send = SendMsgZc::new(one.as_fd(), &message).ioprio(RecvSendFlags::POLL_FIRST);
+        let send = SendMsgZc::new(one.as_fd(), &message).recvsend_flags(RecvSendFlags::POLL_FIRST);
         let (done, notification) = sent(ring, send.build().flags(flags))?;
         assert_eq!((done.to_result(), notification.is_some()), (Ok(11), true));
         hears(&mut other, b"hello world")?;

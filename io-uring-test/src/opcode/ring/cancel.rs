@@ -7,7 +7,7 @@ use anyhow::Context;
 use rustix::pipe::pipe;
 use rustix_uring::Errno;
 use rustix_uring::opcode::{AsyncCancel, AsyncCancel2, PollAdd, Read, Timeout};
-use rustix_uring::types::{CancelBuilder, FileSlot, Fixed, PollFlags, Timespec};
+use rustix_uring::types::{AsyncCancelFlags, CancelBuilder, FileSlot, Fixed, PollFlags, Timespec};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("async_cancel_by_operation", &[CANCEL, BY_OPERATION], async_cancel_by_operation),
     Case::kinds("async_cancel_by_slot", &[CANCEL, BY_SLOT], async_cancel_by_slot),
     Case::kinds("async_cancel_by_all_of_it", &[CANCEL, BY_OPERATION], async_cancel_by_all_of_it),
+    Case::kinds("async_cancel_narrowed", &[CANCEL, BY_OPERATION], async_cancel_narrowed),
     Case::kinds("async_cancel_refused", &[CANCEL, BY_OPERATION], async_cancel_refused),
 ];
 
@@ -129,11 +130,30 @@ fn async_cancel_by_all_of_it(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn async_cancel_refused(ring: &mut dyn Ring) -> Result {
-    let everything = CancelBuilder::any();
-    assert_eq!(cancel(ring, everything.and_op(Read::CODE), 0)?.0, Err(Errno::INVAL));
+/// A criterion beside "everything" leaves what it does not match.
+fn async_cancel_narrowed(ring: &mut dyn Ring) -> Result {
     let (out, _to) = pipe()?;
-    assert_eq!(cancel(ring, everything.and_fd(&out), 0)?.0, Err(Errno::INVAL));
+    let (other, _other_to) = pipe()?;
+    let poll = PollAdd::new(&out, PollFlags::IN).build();
+    let elsewhere = PollAdd::new(&other, PollFlags::IN).build();
+    // SAFETY: the pipes outlive the waits, all of which are cancelled below.
+    unsafe { ring.push(&[poll.user_data(1), poll.user_data(2), elsewhere.user_data(3)]) }?;
+    ring.submit()?;
+    let any = CancelBuilder::any();
+    assert_eq!(cancel(ring, any.and_user_data(2), 1)?, (Ok(1), vec![2]));
+    assert_eq!(cancel(ring, any.and_fd(&out), 1)?, (Ok(1), vec![1]));
+    assert_eq!(cancel(ring, any, 1)?, (Ok(1), vec![3]));
+    Ok(())
+}
+
+fn async_cancel_refused(ring: &mut dyn Ring) -> Result {
+    let everything = AsyncCancelFlags::ANY;
+    let (out, _to) = pipe()?;
+    for criteria in [CancelBuilder::op(Read::CODE), CancelBuilder::fd(&out)] {
+        let cancel = AsyncCancel2::new(criteria).flags(everything).build();
+        // SAFETY: it is refused, and nothing else is in flight.
+        assert_eq!(unsafe { ring.run(cancel) }?.to_result(), Err(Errno::INVAL));
+    }
     // Not every kernel looks whether there is such an operation.
     let unknown = cancel(ring, CancelBuilder::op(u8::MAX), 0)?.0;
     assert!(matches!(unknown, Err(Errno::NOENT | Errno::INVAL)), "{unknown:?}");
