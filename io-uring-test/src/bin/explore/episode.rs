@@ -6,6 +6,7 @@ macro_rules! say {
     };
 }
 
+mod buffers;
 mod calls;
 mod enter;
 mod groups;
@@ -213,7 +214,10 @@ impl Lockstep<'_> {
         for r in 0..2 {
             self.compare_ring(r)?;
         }
-        Ok(())
+        match self.world.in_pieces() {
+            Some(pieces) => same("registered memory", &pieces, &self.model.pieces),
+            None => Ok(()),
+        }
     }
 
     fn compare_ring(&mut self, r: usize) -> Same {
@@ -287,13 +291,17 @@ impl Lockstep<'_> {
             | Step::Truncate { ring, .. }
             | Step::Clear { ring }
             | Step::Reap { ring, .. }
-            | Step::Enable { ring }
+            | Step::Enable { ring, .. }
             | Step::Restrict { ring, .. }
             | Step::Watch { ring }
             | Step::Group { ring, .. }
             | Step::Provide { ring, .. }
             | Step::GroupGone { ring, .. }
             | Step::Available { ring, .. }
+            | Step::Buffers { ring, .. }
+            | Step::BufferUpdate { ring, .. }
+            | Step::BuffersGone { ring }
+            | Step::Send { ring, .. }
             | Step::Resize { ring, .. }
             | Step::SyncCancel { ring, .. }
             | Step::Files { ring, .. }
@@ -351,7 +359,8 @@ impl Lockstep<'_> {
         // the data is its own affair.
         let partly =
             |op: Op| matches!(op, Op::Receive(what) if what.group == 1 && what.source == pipe);
-        if pipe == MESSAGES || op::all(&self.model).any(partly) {
+        let fills = (0..2).any(|r| op::all(&self.model, r).any(partly));
+        if pipe == MESSAGES || fills {
             return Ok(());
         }
         if self.model.pipes[pipe].hung_up || !self.multishot_has_room() {

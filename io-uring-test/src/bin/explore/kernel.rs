@@ -1,6 +1,7 @@
 //! What the kernel has: it is asked, by its features, by setting rings up, by trying operations.
 
-use std::os::fd::AsFd;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
 use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_setup};
@@ -108,6 +109,27 @@ fn workers_show() -> Result<bool> {
     Ok(false)
 }
 
+/// Whether an operation on a registered buffer is submitted although its slot is none.
+fn looks_buffers_up_late() -> Result<bool> {
+    let mut ring = IoUring::new(4)?;
+    let read = opcode::ReadFixed::new(Fd(-1), std::ptr::null_mut(), 1, 7).build();
+    // SAFETY: there is no such buffer, and no such file.
+    unsafe { ring.submission().push_multiple(&[read, opcode::Nop::new().build()]) }?;
+    Ok(ring.submit()? == 2)
+}
+
+/// Whether the completion of a receive says that there is more.
+fn tells_rest() -> Result<bool> {
+    let (reader, mut writer) = std::os::unix::net::UnixStream::pair()?;
+    writer.write_all(b"two")?;
+    let (mut ring, mut byte) = (IoUring::new(1)?, 0_u8);
+    let receive = opcode::Recv::new(Fd(reader.as_raw_fd()), &raw mut byte, 1).build();
+    // SAFETY: the byte is there until this has completed, which is waited for.
+    unsafe { ring.submission().push(&receive) }?;
+    ring.submit_and_wait(1)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.sock_nonempty()))
+}
+
 pub(crate) fn ask() -> Result<Kernel> {
     // Before there are workers for something else. (Where they do not show, this does not tell.)
     let pipe_nowait = pipe_nowait()?;
@@ -193,6 +215,9 @@ pub(crate) fn ask() -> Result<Kernel> {
         provided: has(Features::RECVSEND_BUNDLE),
         incremental: has(Features::RECVSEND_BUNDLE)
             && ring.submitter().register_buf_ring_mmap(1, 0, BufRingFlags::INC).is_ok(),
+        buffers: looks_buffers_up_late()?,
+        sends_by_call: rustix_uring::send_msg_ring(&IoUring::new(1)?, 1, 1, None).is_ok(),
+        tells_rest: tells_rest()?,
         restrictions: {
             let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
             ring.submitter().register_restrictions(&[Restriction::sqe_op(0)]).is_ok()

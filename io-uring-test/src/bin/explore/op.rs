@@ -25,7 +25,9 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
     let arg = usize::from(raw.arg);
     let pipe = arg % PIPES;
     let op = match raw.op {
-        0..90 => Op::NOP,
+        0..66 => Op::NOP,
+        66..90 if kernel.provided => receive(kernel, model, ring, raw.arg),
+        66..90 => Op::NOP,
         90..102 => nop(kernel, raw.arg, user_data),
         102..106 => Op::NoSuchOpcode,
         106..109 => Op::Ioprio,
@@ -39,7 +41,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         194..200 => Op::TimeoutRemove { user_data: target(model, ring, arg) },
         200..232 if kernel.messages => message(kernel, model, ring, raw.arg, user_data),
         232..238 => Op::CloseSlot { slot: slot(raw.arg) },
-        238..244 => {
+        238..241 => {
             let slot = slot(raw.arg);
             let at = model.rings[ring]
                 .as_ref()
@@ -50,6 +52,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
                 _ => Op::ReadSlot { slot, len: 5 },
             }
         }
+        241..244 if kernel.buffers => read_fixed(model, ring, raw.arg),
         244.. if kernel.provided => receive(kernel, model, ring, raw.arg),
         _ => Op::NOP,
     };
@@ -72,7 +75,10 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         _ => 0,
     };
     // Memory is not for silent entries: nobody would know when it is free.
-    let uses_memory = matches!(op, Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing);
+    let uses_memory = matches!(
+        op,
+        Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing | Op::ReadFixed { .. }
+    );
     // A drain would wait for it for ever.
     let uncounted = op == Op::NoSuchOpcode && kernel.known.has("uncounted");
     let flags = if stale || uncounted { flags & !flag::SKIP } else { flags };
@@ -102,9 +108,26 @@ fn read(model: &Model, pipe: usize, len: u32) -> Op {
     }
 }
 
+/// Most of them into what is in the slot now.
+fn read_fixed(model: &Model, ring: usize, arg: u8) -> Op {
+    let (pipe, slot) = (usize::from(arg) % PIPES, u16::from(arg >> 2 & 3));
+    let slots = model.rings[ring].as_ref().and_then(|ring| ring.buffers.as_ref());
+    let there = slots.and_then(|slots| *slots.get(usize::from(slot))?);
+    let piece = there.map_or(0, |there| there.piece);
+    let (at, len) = if arg >= 250 { (60, 5) } else { (arg >> 4 << 2, 1 + arg % 4) };
+    if there.is_none() && arg & 0x30 != 0 || is_read(model, pipe) || is_polled(model, pipe) {
+        return Op::NOP;
+    }
+    Op::ReadFixed { pipe, slot, piece, at, len, held: false }
+}
+
 /// From each kind of source; the sockets come behind the pipes.
 fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
+    let has = |group: u16| {
+        model.rings[ring].as_ref().is_some_and(|it| it.groups[usize::from(group)].is_some())
+    };
     let group = u16::from(arg & 1);
+    let group = if has(1 - group) && !has(group) { 1 - group } else { group };
     let there =
         model.rings[ring].as_ref().is_some_and(|it| it.groups[usize::from(group)].is_some());
     if !there && arg < 240 || group == 1 && !kernel.incremental {
@@ -145,15 +168,15 @@ fn operations(model: &Model, ring: usize) -> impl Iterator<Item = (u64, Op)> {
     })
 }
 
-/// Those of both rings.
-pub(crate) fn all(model: &Model) -> impl Iterator<Item = Op> {
-    (0..2).flat_map(|ring| operations(model, ring)).map(|(_, op)| op)
+/// Those of a ring.
+pub(crate) fn all(model: &Model, ring: usize) -> impl Iterator<Item = Op> {
+    operations(model, ring).map(|(_, op)| op)
 }
 
 fn is_read(model: &Model, pipe: usize) -> bool {
     (0..2).flat_map(|ring| operations(model, ring).map(move |op| (ring, op))).any(
         |(ring, (_, op))| match op {
-            Op::Read { .. } | Op::Receive(_) => op.source() == Some(pipe),
+            Op::Read { .. } | Op::Receive(_) | Op::ReadFixed { .. } => op.source() == Some(pipe),
             Op::ReadSlot { slot, .. } => {
                 let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
                 slots.is_none_or(|slots| {
@@ -205,9 +228,14 @@ pub(crate) fn criteria(model: &Model, ring: usize, arg: u8) -> Criteria {
 
 fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
     let to = if arg & 7 == 7 { ring } else { 1 - ring };
+    message_to(model, to, arg, user_data).filter(|_| kernel.messages).unwrap_or(Op::NOP)
+}
+
+pub(crate) fn message_to(model: &Model, to: usize, arg: u8, user_data: u64) -> Option<Op> {
+    let kernel = &model.kernel;
     let there = model.rings[to].as_ref().is_some_and(|to| to.built.descriptor && !to.built.local);
     if !there {
-        return Op::NOP;
+        return None;
     }
     let mixed = model.rings[to].as_ref().is_some_and(|to| to.cq.size == Size::Mixed);
     // Where there is no order, filler may be in other places.
@@ -224,7 +252,8 @@ fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64)
         6 => Some(F_32 | F_SKIP),
         _ => Some(F_SKIP),
     };
-    Op::Message { ring: to, user_data: user_data | 1 << 32, result: 5, flags, skip: arg >= 250 }
+    let user_data = user_data | 1 << 32;
+    Some(Op::Message { ring: to, user_data, result: 5, flags, skip: arg >= 250 })
 }
 
 fn slot(arg: u8) -> u32 {
@@ -244,6 +273,8 @@ pub(crate) trait Things {
     fn ring(&self, ring: usize) -> i32;
     /// 64 bytes for an operation to write to.
     fn buffer(&mut self, user_data: u64) -> NonNull<u8>;
+    /// Memory that may be registered.
+    fn piece(&self, piece: usize) -> NonNull<u8>;
 }
 
 fn cancel_builder(by: Criteria, things: &dyn Things) -> CancelBuilder {
@@ -301,6 +332,10 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
             Read::new(Fixed(slot), things.buffer(user_data).as_ptr(), len).build()
         }
         Op::Receive(what) => received(what, things.pipe(what.source)),
+        Op::ReadFixed { pipe, slot, piece, at, len, .. } => {
+            let start = things.piece(piece).as_ptr().wrapping_add(usize::from(at));
+            ReadFixed::new(Fd(things.pipe(pipe)), start, u32::from(len), slot).build()
+        }
         Op::Timeout => Timeout::new(&HOUR).build(),
         Op::Cancel { user_data } => AsyncCancel::new(user_data).build(),
         Op::CancelAny { by } => AsyncCancel2::new(cancel_builder(by, things)).build(),
@@ -406,6 +441,9 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
             format!("opcode::Read::new(Fixed({slot}), buffer(), {len}).build()")
         }
         Op::Receive(what) => receive_code(what),
+        Op::ReadFixed { pipe, slot, piece, at, len, .. } => format!(
+            "opcode::ReadFixed::new(&pipes[{pipe}].0, pieces[{piece}].wrapping_add({at}), {len}, {slot}).build()"
+        ),
         Op::Timeout => "opcode::Timeout::new(&HOUR).build()".into(),
         Op::Cancel { user_data } => format!("opcode::AsyncCancel::new({user_data}).build()"),
         Op::CancelAny { by } => format!("opcode::AsyncCancel2::new({}).build()", criteria_code(by)),

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::io_uring::iovec;
 use rustix_uring::opcode::Nop;
 use rustix_uring::squeue::{Entry, Entry128, PushError};
 use rustix_uring::types::SubmitArgs;
@@ -130,6 +131,15 @@ pub(crate) trait Registers {
         flags: BufRingFlags,
     ) -> Result<BufRing, Errno>;
     fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError>;
+    /// # Safety
+    ///
+    /// That of `register_buffers2`.
+    unsafe fn buffers(&self, all: &[iovec], tags: &[u64]) -> Result<(), Errno>;
+    /// # Safety
+    ///
+    /// That of `register_buffers_update`.
+    unsafe fn buffer_update(&self, slot: u32, all: &[iovec], tags: &[u64]) -> Result<usize, Errno>;
+    fn buffers_gone(&self) -> Result<(), Errno>;
     fn available(&self, bufs: &BufRing) -> Result<u16, Errno>;
     fn restrict(&self, list: &[Restriction]) -> Result<(), Errno>;
     fn files_sparse(&self, n: u32) -> Result<(), Errno>;
@@ -155,6 +165,20 @@ impl<H: Handle> Registers for Submitter<'_, H> {
             Some(memory) => unsafe { self.register_buf_ring(memory, entries, group, flags) },
             None => self.register_buf_ring_mmap(entries, group, flags),
         }
+    }
+
+    unsafe fn buffers(&self, all: &[iovec], tags: &[u64]) -> Result<(), Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { self.register_buffers2(all, tags) }
+    }
+
+    unsafe fn buffer_update(&self, slot: u32, all: &[iovec], tags: &[u64]) -> Result<usize, Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { self.register_buffers_update(slot, all, Some(tags)) }
+    }
+
+    fn buffers_gone(&self) -> Result<(), Errno> {
+        self.unregister_buffers()
     }
 
     fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError> {

@@ -100,8 +100,10 @@ pub(crate) enum Step {
     HangUp {
         pipe: usize,
     },
+    /// Says what the ring may do, if it is disabled and there is a list, and enables it.
     Enable {
         ring: usize,
+        list: Option<u8>,
     },
     /// Says what the ring may do.
     Restrict {
@@ -137,6 +139,26 @@ pub(crate) enum Step {
     Available {
         ring: usize,
         group: usize,
+    },
+    Buffers {
+        ring: usize,
+        n: usize,
+        first: usize,
+        tags: bool,
+    },
+    BufferUpdate {
+        ring: usize,
+        slot: usize,
+        piece: usize,
+        tag: bool,
+    },
+    BuffersGone {
+        ring: usize,
+    },
+    /// Posts a completion by a call without a ring.
+    Send {
+        ring: usize,
+        arg: u8,
     },
     /// Another thread looks on while completions are reaped.
     Watch {
@@ -211,10 +233,10 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (15, Kind::Truncate),
     (6, Kind::Clear),
     (180, Kind::Reap),
-    (50, Kind::Feed),
+    (70, Kind::Feed),
     (8, Kind::HangUp),
-    (8, Kind::Enable),
-    (10, Kind::Restrict),
+    (10, Kind::Enable),
+    (4, Kind::Restrict),
     (25, Kind::Resize),
     (1, Kind::Lose),
     (2, Kind::Watch),
@@ -222,6 +244,10 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (20, Kind::Provide),
     (3, Kind::GroupGone),
     (4, Kind::Available),
+    (10, Kind::Buffers),
+    (8, Kind::BufferUpdate),
+    (3, Kind::BuffersGone),
+    (6, Kind::Send),
     (12, Kind::SyncCancel),
     (8, Kind::Files),
     (12, Kind::FileUpdate),
@@ -234,7 +260,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (1, Kind::Elsewhere),
     (1, Kind::Fork),
     (4, Kind::Eventfd),
-    (8, Kind::Quiesce),
+    (10, Kind::Quiesce),
     (2, Kind::Drop),
     (10, Kind::Make),
 ];
@@ -262,6 +288,10 @@ pub(crate) enum Kind {
     Provide,
     GroupGone,
     Available,
+    Buffers,
+    BufferUpdate,
+    BuffersGone,
+    Send,
     SyncCancel,
     Files,
     FileUpdate,
@@ -360,7 +390,7 @@ impl Step {
             }
             Kind::Feed => Self::Feed { pipe: usize::from(b), n: 1 + usize::from(c % 24) },
             Kind::HangUp => Self::HangUp { pipe: usize::from(b) },
-            Kind::Enable => Self::Enable { ring },
+            Kind::Enable => Self::Enable { ring, list: (c & 1 != 0).then_some(b) },
             Kind::Restrict => Self::Restrict { ring, list: b },
             Kind::Resize => Self::Resize {
                 ring,
@@ -384,6 +414,20 @@ impl Step {
             Kind::GroupGone => {
                 Self::GroupGone { ring, group: usize::from(b & 1), by_other: b & 4 != 0 }
             }
+            Kind::Buffers => Self::Buffers {
+                ring,
+                n: usize::from(b % 5),
+                first: usize::from(c % 5),
+                tags: d & 1 != 0,
+            },
+            Kind::BufferUpdate => Self::BufferUpdate {
+                ring,
+                slot: usize::from(b % 5),
+                piece: usize::from(c % 5),
+                tag: d & 1 != 0,
+            },
+            Kind::BuffersGone => Self::BuffersGone { ring },
+            Kind::Send => Self::Send { ring, arg: b & 0x7f },
             Kind::Available => Self::Available { ring, group: usize::from(b & 1) },
             Kind::SyncCancel => Self::SyncCancel { ring, by: b },
             Kind::Files => Self::Files { ring, n: u32::from(b % 6) },

@@ -8,14 +8,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use anyhow::Result;
+use rustix::io_uring::iovec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::pipe;
 
+use crate::model::STREAM;
+use crate::model::registered::{PIECE, PIECES, Registered};
 use crate::op::Things;
 use crate::real::Ring;
 
 /// How many pipes an episode has.
-pub(crate) const PIPES: usize = 3;
+pub(crate) const PIPES: usize = STREAM;
 /// The pipes, a socket that is a stream, and one that keeps messages apart.
 pub(crate) const SOURCES: usize = PIPES + 2;
 
@@ -34,11 +37,13 @@ pub(crate) struct World {
     pipes: [OnceCell<Pipe>; SOURCES],
     /// Memory that operations write to, by their user data.
     buffers: HashMap<u64, Box<[u8; 64]>>,
+    /// Memory that may be registered, and stays for good once it was.
+    pieces: OnceCell<NonNull<[[u8; PIECE]; PIECES]>>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { pipes: Default::default(), buffers: HashMap::new() }
+        Self { pipes: Default::default(), buffers: HashMap::new(), pieces: OnceCell::new() }
     }
 
     fn ends(&self, k: usize) -> &Pipe {
@@ -72,6 +77,30 @@ impl World {
         }
     }
 
+    fn piece(&self, piece: usize) -> NonNull<u8> {
+        let all =
+            self.pieces.get_or_init(|| NonNull::from(Box::leak(Box::new([[0; PIECE]; PIECES]))));
+        // SAFETY: there are as many.
+        unsafe { all.cast::<[u8; PIECE]>().add(piece) }.cast()
+    }
+
+    /// Pieces of memory as they are registered, with their tags.
+    pub(crate) fn pieces(&self, slots: &[Option<Registered>]) -> (Vec<iovec>, Vec<u64>) {
+        let of = |slot: &Option<Registered>| match slot {
+            Some(Registered { piece, tag }) => {
+                (iovec { iov_base: self.piece(*piece).as_ptr().cast(), iov_len: PIECE }, *tag)
+            }
+            None => (iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }, 0),
+        };
+        slots.iter().map(of).unzip()
+    }
+
+    /// What lies in these pieces.
+    pub(crate) fn in_pieces(&self) -> Option<[[u8; PIECE]; PIECES]> {
+        // SAFETY: they are there for good, and nothing that runs now writes to them.
+        self.pieces.get().map(|all| unsafe { all.read_volatile() })
+    }
+
     /// What an operation has read.
     pub(crate) fn take(&mut self, user_data: u64) -> Option<Box<[u8; 64]>> {
         self.buffers.remove(&user_data)
@@ -97,6 +126,10 @@ impl Things for Borrowed<'_> {
     fn ring(&self, ring: usize) -> i32 {
         let descriptor = self.rings[ring].as_ref().and_then(|ring| ring.descriptor());
         descriptor.map_or(-1, crate::real::number)
+    }
+
+    fn piece(&self, piece: usize) -> NonNull<u8> {
+        self.world.piece(piece)
     }
 
     fn buffer(&mut self, user_data: u64) -> NonNull<u8> {

@@ -49,7 +49,10 @@ impl Lockstep<'_> {
                 unsafe { self.real(r).clear() };
                 Ok(())
             }
-            Step::Enable { .. } => {
+            Step::Enable { list, .. } => {
+                if let (Some(list), true) = (list, self.model.ring(r).disabled) {
+                    self.restrict(r, Restrictions::of(list))?;
+                }
                 let waits = self.model.kernel.known.has("register_waits");
                 let ring = self.model.ring(r);
                 if waits && (ring.outstanding() > 0 || ring.cq.overflows()) {
@@ -57,7 +60,7 @@ impl Lockstep<'_> {
                 }
                 let may = ring.may_call(call::ENABLE_RINGS);
                 let expected = may.and(if ring.disabled { Ok(()) } else { Err(EBADFD) });
-                ring.disabled = false;
+                ring.disabled &= expected.is_err();
                 self.register(r, "register_enable_rings()", expected, &mut |it| it.enable())
             }
             Step::Restrict { list, .. } => self.restrict(r, Restrictions::of(list)),
@@ -101,6 +104,10 @@ impl Lockstep<'_> {
             Step::Group { group, entries, kernels, .. } => self.group(r, group, entries, kernels),
             Step::Provide { group, n, publish, .. } => self.provide(r, group, n, publish),
             Step::GroupGone { group, by_other, .. } => self.group_gone(r, group, by_other),
+            Step::Buffers { n, first, tags, .. } => self.buffers(r, n, first, tags),
+            Step::BufferUpdate { slot, piece, tag, .. } => self.buffer_update(r, slot, piece, tag),
+            Step::BuffersGone { .. } => self.buffers_gone(r),
+            Step::Send { arg, .. } => self.send(r, arg),
             Step::Available { group, .. } => self.available(r, group),
             Step::Fork { child, .. } => {
                 say!(self, "// A child drops what it has inherited.");
@@ -121,7 +128,7 @@ impl Lockstep<'_> {
     }
 
     /// A register call without a result.
-    fn register(
+    pub(super) fn register(
         &mut self,
         r: usize,
         call: &str,

@@ -67,14 +67,15 @@ impl Lockstep<'_> {
             (Ok(bufs), Ok(())) => {
                 let mut tracker = BufTracker::new();
                 // A completion of a buffer that is none of this group's makes nothing up.
-                let wrong = entry(&Cqe { user_data: 0, result: 30, flags: F_BUFFER, big: None });
+                let wrong =
+                    entry(&Cqe { user_data: 0, result: 30, flags: F_BUFFER | 1 << 16, big: None });
                 let n = tracker.bundle_segments(&bufs, &wrong, |_| 10).iter(&bufs).count();
                 same("segments of a buffer that was never added", &n, &1)?;
                 let buffers = NonNull::from(Box::leak(Box::new([[0; LEN]; MOST])));
                 let tracker = BufTracker::new();
                 self.groups[r][group] =
                     Some(Group { bufs, tracker, _memory: memory, buffers, generation });
-                Ok(())
+                self.provide(r, group, MOST, true)
             }
             (real, model) => same("a group", &raw(real.map(drop)), &model),
         }

@@ -27,7 +27,11 @@ impl Lockstep<'_> {
             if i > 0
                 && matches!(
                     op,
-                    Op::Read { .. } | Op::ReadSlot { .. } | Op::Poll { .. } | Op::Receive(_)
+                    Op::Read { .. }
+                        | Op::ReadFixed { .. }
+                        | Op::ReadSlot { .. }
+                        | Op::Poll { .. }
+                        | Op::Receive(_)
                 )
             {
                 flags &= !BUFFER_SELECT;

@@ -77,7 +77,9 @@ impl Lockstep<'_> {
             result = quiesce(self, &mut in_flight, HUNG);
         }
         let expected = self.end_of_all(r, cancels);
-        let ended = |user_data: &u64| expected.iter().any(|cqe| cqe.user_data == *user_data);
+        let ended = |user_data: &u64| {
+            expected.iter().any(|cqe| cqe.user_data == *user_data && cqe.flags & F_MORE == 0)
+        };
         let left = counted.iter().filter(|one| !one.iter().any(ended)).count() + too_many;
         let errno = if cancels { ETIME } else { EACCES };
         // What takes its time to end is waited for.

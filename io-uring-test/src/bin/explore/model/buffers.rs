@@ -73,6 +73,11 @@ impl Group {
         self.published.front().map(|buffer| len_of(buffer.bid) - buffer.used)
     }
 
+    /// How long the buffers are that the kernel may take.
+    pub(crate) fn lengths(&self) -> Vec<u32> {
+        self.published.iter().map(|buffer| len_of(buffer.bid)).collect()
+    }
+
     /// Puts bytes into the next buffer.
     pub(crate) fn fill(&mut self, bytes: Vec<u8>) -> Option<Segment> {
         let buffer = self.published.front_mut()?;

@@ -9,6 +9,7 @@ pub(crate) mod cancel;
 pub(crate) mod cqueue;
 pub(crate) mod operation;
 pub(crate) mod receive;
+pub(crate) mod registered;
 mod resize;
 pub(crate) mod restrict;
 pub(crate) mod ring;
@@ -19,6 +20,7 @@ mod submit;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use registered::{PIECE, PIECES};
 use ring::Ring;
 
 /// Errors, by the kernel's numbers.
@@ -29,6 +31,7 @@ pub(crate) mod errno {
     pub(crate) const EBADF: i32 = 9;
     pub(crate) const ENOMEM: i32 = 12;
     pub(crate) const EACCES: i32 = 13;
+    pub(crate) const EFAULT: i32 = 14;
     pub(crate) const EBUSY: i32 = 16;
     pub(crate) const EEXIST: i32 = 17;
     pub(crate) const EINVAL: i32 = 22;
@@ -86,9 +89,18 @@ pub(crate) struct Kernel {
     /// Rings of provided buffers, and bundles.
     pub(crate) provided: bool,
     pub(crate) incremental: bool,
+    /// A socket says how much is left in it.
+    pub(crate) tells_rest: bool,
+    /// Registered buffers are looked up when an operation is issued, and tags are posted at once.
+    pub(crate) buffers: bool,
+    /// Messages by a call without a ring.
+    pub(crate) sends_by_call: bool,
     pub(crate) reg_reg_ring: bool,
     pub(crate) known: crate::known::Known,
 }
+
+/// The source that is a socket, and a stream.
+pub(crate) const STREAM: usize = 3;
 
 /// A pipe or a socket, as far as its reader sees it.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +124,8 @@ pub(crate) struct Model {
     pub(crate) taken: BTreeMap<u64, VecDeque<buffers::Taken>>,
     /// What a read has put into its buffer, by its user data.
     pub(crate) read: BTreeMap<u64, Vec<u8>>,
+    /// Memory that rings may register.
+    pub(crate) pieces: [[u8; PIECE]; PIECES],
     /// Pipes that operations of a dropped ring may still read.
     pub(crate) retired: Vec<usize>,
     /// The last wait has ended because its time ran out. (It has no limit otherwise.)
@@ -129,6 +143,7 @@ impl Model {
             pipes,
             taken: BTreeMap::new(),
             read: BTreeMap::new(),
+            pieces: [[0; PIECE]; PIECES],
             retired: Vec::new(),
             ran_out: false,
             ran_out_or_not: false,

@@ -39,6 +39,16 @@ pub(crate) enum Op {
         pipe: usize,
         len: u32,
     },
+    /// Reads a pipe into part of a registered buffer.
+    ReadFixed {
+        pipe: usize,
+        slot: u16,
+        piece: usize,
+        at: u8,
+        len: u8,
+        /// It has found its buffer.
+        held: bool,
+    },
     /// Receives into provided buffers.
     Receive(Receive),
     /// Runs out in an hour.
@@ -96,6 +106,7 @@ impl Op {
             Self::Poll { .. }
                 | Self::Read { .. }
                 | Self::ReadSlot { .. }
+                | Self::ReadFixed { .. }
                 | Self::Receive(_)
                 | Self::Timeout
                 | Self::CancelAny { .. }
@@ -107,7 +118,7 @@ impl Op {
     /// The pipe that it takes bytes out of.
     pub(crate) fn read_pipe(&self) -> Option<usize> {
         match self {
-            Self::Read { pipe, .. } => Some(*pipe),
+            Self::Read { pipe, .. } | Self::ReadFixed { pipe, .. } => Some(*pipe),
             Self::Receive(what) => Some(what.source),
             _ => None,
         }

@@ -1,15 +1,15 @@
 //! Receiving into provided buffers.
 //!
-//! - A stream gives as much as there is room for in one buffer; a bundle, in as many as there are.
+//! - A stream gives as much as there is room for in one buffer; for a bundle, see [`bundle`].
 //! - A message is received once: what finds no room in the buffer is gone. With `MSG_TRUNC` the result
 //!   is how long the message is, and not how much of it there is.
 //! - A multishot request posts for each buffer that it fills, and waits for more. It ends where the
-//!   buffers do, or the data.
+//!   buffers do, or the data. (A read does so once, and then looks whether there is more.)
 
 use super::buffers::{F_BUF_MORE, F_BUFFER, Segment, Taken};
 use super::errno::*;
 use super::run::Outcome;
-use super::{Model, Source};
+use super::{Model, STREAM, Source};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
@@ -32,23 +32,25 @@ pub(crate) struct Receive {
 }
 
 impl Model {
-    pub(super) fn receive(&mut self, r: usize, user_data: u64, what: Receive) -> Outcome {
+    pub(super) fn receive(&mut self, r: usize, user_data: u64, what: &mut Receive) -> Outcome {
+        let tells_rest = self.kernel.tells_rest;
         loop {
+            let there = self.pipes[what.source].bytes.len();
             let Some(group) = &mut self.ring(r).groups[usize::from(what.group)] else {
                 let bundle = what.by == By::Bundle;
                 return Outcome::done(if bundle { -ENOENT } else { -ENOBUFS });
             };
             let Some(room) = group.room() else { return Outcome::done(-ENOBUFS) };
-            let all: u32 =
-                group.published.iter().map(|buffer| super::buffers::len_of(buffer.bid)).sum();
             let room = match what.by {
-                By::Bundle => all,
+                By::Bundle => bundle(&group.lengths(), there, what.len, tells_rest),
                 _ if what.len > 0 => room.min(what.len),
                 _ => room,
             };
             let from = &mut self.pipes[what.source];
             let ended = from.is_empty();
             if ended && !from.hung_up {
+                // The buffer that it has looked at limits it from now on, whichever it takes then.
+                what.len = if what.by == By::Read && what.multi { 0 } else { room };
                 return Outcome::Waits;
             }
             if ended && (what.by != By::Read || what.multi) {
@@ -69,6 +71,14 @@ impl Model {
             ring.taskrun_is_open = true;
             if !self.post_one_of_several(r, user_data, result, flags) {
                 return Outcome::Done { result, failed: false, big: None, flags };
+            }
+            what.len = 0;
+            let from = &self.pipes[what.source];
+            let (empty, hung_up) = (from.is_empty(), from.hung_up);
+            // A read goes on only when it is woken; and a receive that knows that nothing is left.
+            let knows = tells_rest && what.source == STREAM && empty;
+            if what.by == By::Read || knows {
+                return if !empty || hung_up { Outcome::WaitsWoken } else { Outcome::Waits };
             }
         }
     }
@@ -91,6 +101,29 @@ impl Model {
         self.taken.entry(user_data).or_default().push_back(Taken { generation, segments });
         flags | if more { F_BUF_MORE } else { 0 }
     }
+}
+
+/// How much a bundle takes of what is there. It fills one buffer and, if the socket then says how much is
+/// left, goes on once: into as many as that fills to the end, or into a single one that it does not.
+fn bundle(lengths: &[u32], there: usize, limit: u32, tells_rest: bool) -> u32 {
+    let (Some(first), there) = (lengths.first().copied(), there as u32) else { return 0 };
+    let first = if limit > 0 { first.min(limit) } else { first };
+    let rest = there.saturating_sub(first);
+    let Some(second) = lengths.get(1).copied().filter(|_| tells_rest && rest > 1) else {
+        return first;
+    };
+    if second > rest {
+        return first + rest;
+    }
+    let most = rest.div_ceil(second) as usize;
+    let mut taken = 0;
+    for len in lengths.iter().skip(1).take(most) {
+        if taken + len > rest {
+            break;
+        }
+        taken += len;
+    }
+    first + taken
 }
 
 impl Source {

@@ -14,6 +14,9 @@ use super::ring::Ring;
 /// Register calls, by the kernel's numbers.
 pub(crate) mod call {
     pub(crate) const UNREGISTER_FILES: u8 = 3;
+    pub(crate) const UNREGISTER_BUFFERS: u8 = 1;
+    pub(crate) const BUFFERS2: u8 = 15;
+    pub(crate) const BUFFERS_UPDATE: u8 = 16;
     pub(crate) const FILES_UPDATE: u8 = 6;
     pub(crate) const RESTRICTIONS: u8 = 11;
     pub(crate) const ENABLE_RINGS: u8 = 12;
@@ -30,6 +33,7 @@ pub(crate) mod call {
 /// Operations, by the kernel's numbers.
 pub(crate) mod opcode {
     pub(crate) const NOP: u8 = 0;
+    pub(crate) const READ_FIXED: u8 = 4;
     pub(crate) const POLL_ADD: u8 = 6;
     pub(crate) const POLL_REMOVE: u8 = 7;
     pub(crate) const TIMEOUT: u8 = 11;
@@ -73,9 +77,10 @@ impl Restrictions {
         }
         if raw & 8 != 0 {
             list.calls.extend([UNREGISTER_FILES, FILES_UPDATE, FILES2]);
+            list.calls.extend([UNREGISTER_BUFFERS, BUFFERS_UPDATE, BUFFERS2]);
         }
         if raw & 0x10 != 0 {
-            list.operations.extend([RECV, READ_MULTISHOT]);
+            list.operations.extend([RECV, READ_MULTISHOT, READ_FIXED]);
             list.calls.extend([ENABLE_RINGS, RING_FDS, RESIZE_RINGS]);
             list.calls.extend([PBUF_RING, UNREGISTER_PBUF_RING, PBUF_STATUS]);
         }
@@ -100,6 +105,7 @@ impl Op {
             Self::Receive(Receive { by: By::Read, multi: true, .. }) => READ_MULTISHOT,
             Self::Receive(Receive { by: By::Read, .. }) => READ,
             Self::Receive(_) => RECV,
+            Self::ReadFixed { .. } => READ_FIXED,
             Self::Timeout => TIMEOUT,
             Self::Cancel { .. } | Self::CancelAny { .. } => ASYNC_CANCEL,
             Self::PollRemove { .. } => POLL_REMOVE,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::buffers::{GROUPS, Group};
 use super::cqueue::Cq;
 use super::operation::Entry;
+use super::registered::Registered;
 use super::restrict::Restrictions;
 use super::setup::Built;
 use super::squeue::Sq;
@@ -111,6 +112,8 @@ pub(crate) struct Ring {
     /// How many slots for registered files there are, and the pipes in them.
     pub(crate) slots: Option<Vec<Option<usize>>>,
     pub(crate) groups: [Option<Group>; GROUPS],
+    /// The slots for registered buffers.
+    pub(crate) buffers: Option<Vec<Option<Registered>>>,
 }
 
 impl Ring {
@@ -139,6 +142,7 @@ impl Ring {
             restrictions: None,
             slots: None,
             groups: Default::default(),
+            buffers: None,
         }
     }
 

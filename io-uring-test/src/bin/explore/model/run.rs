@@ -99,7 +99,12 @@ impl Model {
                 mask => Outcome::done(mask),
             },
             Op::Read { pipe, len } => self.read_pipe(r, pipe, len, entry.user_data),
-            Op::Receive(what) => self.receive(r, entry.user_data, what),
+            Op::Receive(mut what) => {
+                let outcome = self.receive(r, entry.user_data, &mut what);
+                chain[0].op = Op::Receive(what);
+                outcome
+            }
+            Op::ReadFixed { .. } => self.read_fixed(r, &mut chain[0].op),
             Op::ReadSlot { slot, len } => {
                 let pipe =
                     self.ring(r).slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
@@ -154,6 +159,21 @@ impl Model {
         self.read.insert(user_data, bytes);
         // Fewer than asked for severs a chain.
         Outcome::Done { result: n as i32, failed: n < len as usize, big: None, flags: 0 }
+    }
+
+    /// A message by a call without a ring.
+    pub(crate) fn send(
+        &mut self,
+        to: usize,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+    ) -> Result<(), i32> {
+        let message = Cqe { user_data, result, flags, big: None };
+        match self.message(to, to, message, false) {
+            Outcome::Done { result: result @ ..0, .. } => Err(-result),
+            _ => Ok(()),
+        }
     }
 
     /// A message to a ring: posted at once, or by the work of its task if that ring defers.
@@ -305,10 +325,23 @@ impl Model {
                     mask => Outcome::done(mask),
                 },
                 Op::Read { pipe, len } => self.read_pipe(r, pipe, len, entry.user_data),
-                Op::Receive(what) => self.receive(r, entry.user_data, what),
+                Op::Receive(mut what) => {
+                    let outcome = self.receive(r, entry.user_data, &mut what);
+                    let ring = self.ring(r);
+                    ring.waiting[i].chain[0].op = Op::Receive(what);
+                    outcome
+                }
+                mut op @ Op::ReadFixed { .. } => self.read_fixed(r, &mut op),
                 _ => Outcome::Waits,
             }
         };
+        if let Outcome::WaitsWoken = outcome {
+            let ring = self.ring(r);
+            if let Some(waiting) = ring.waiting.iter_mut().find(|waiting| waiting.id == id) {
+                waiting.woken = true;
+                ring.work.push_back(Work::Look(id));
+            }
+        }
         if let Outcome::Done { result, failed, big, flags } = outcome {
             let ring = self.ring(r);
             let chain = ring.waiting.remove(i).chain;

@@ -1,0 +1,102 @@
+//! Registered buffers, and messages that no ring sends.
+
+use rustix_uring::{Errno, send_msg_ring};
+
+use super::{Lockstep, Same, raw, same};
+use crate::model::cqueue::F_32;
+use crate::model::operation::Op;
+use crate::model::registered::{PIECES, Registered};
+use crate::op;
+
+impl Lockstep<'_> {
+    /// A tag, which is told from the user data of entries as messages are.
+    fn tag(&mut self, wanted: bool) -> u64 {
+        self.next += u64::from(wanted);
+        if wanted { self.next - 1 | 1 << 32 } else { 0 }
+    }
+
+    pub(super) fn buffers(&mut self, r: usize, n: usize, first: usize, tags: bool) -> Same {
+        if !self.model.kernel.buffers {
+            return Ok(());
+        }
+        let slots: Vec<_> = (0..n)
+            .map(|i| {
+                let piece = (first + i) % (PIECES + 1);
+                (piece < PIECES).then(|| Registered { piece, tag: self.tag(tags) })
+            })
+            .collect();
+        let expected = self.model.ring(r).register_buffers(slots.clone());
+        self.model.system_call();
+        say!(self, "// Registers buffers with {}: {slots:?}: {expected:?}", op::name(r));
+        let (all, tags) = self.world.pieces(&slots);
+        let mut real = Err(Errno::IO);
+        // SAFETY: the memory stays for good, and is used by operations alone until they have ended.
+        self.real(r).with_submitter(&mut |it| real = unsafe { it.buffers(&all, &tags) });
+        same("register_buffers", &raw(real), &expected)
+    }
+
+    /// Whether something with a tag may be held: that would come late.
+    fn may_be_held(&self, r: usize) -> bool {
+        let slots = self.model.rings[r].as_ref().and_then(|ring| ring.buffers.as_ref());
+        slots.into_iter().flatten().flatten().any(|there| there.tag != 0)
+            && op::all(&self.model, r).any(|op| matches!(op, Op::ReadFixed { .. }))
+    }
+
+    pub(super) fn buffer_update(&mut self, r: usize, slot: usize, piece: usize, tag: bool) -> Same {
+        if !self.model.kernel.buffers || self.may_be_held(r) {
+            return Ok(());
+        }
+        let new = (piece < PIECES).then(|| Registered { piece, tag: self.tag(tag) });
+        let expected = self.model.ring(r).update_buffer(slot, new);
+        self.model.system_call();
+        say!(self, "// Updates slot {slot} of {}: {new:?}: {expected:?}", op::name(r));
+        let (all, tags) = self.world.pieces(&[new]);
+        let mut real = Err(Errno::IO);
+        // SAFETY: as above.
+        self.real(r)
+            .with_submitter(&mut |it| real = unsafe { it.buffer_update(slot as u32, &all, &tags) });
+        same("register_buffers_update", &raw(real), &expected)
+    }
+
+    pub(super) fn buffers_gone(&mut self, r: usize) -> Same {
+        if !self.model.kernel.buffers || self.may_be_held(r) {
+            return Ok(());
+        }
+        let expected = self.model.ring(r).unregister_buffers();
+        self.register(r, "unregister_buffers()", expected, &mut |it| it.buffers_gone())
+    }
+
+    /// Posts a completion on a ring by a call without a ring.
+    pub(super) fn send(&mut self, r: usize, arg: u8) -> Same {
+        let user_data = self.next;
+        self.next += 1;
+        let Some(Op::Message { user_data, result, flags, .. }) =
+            op::message_to(&self.model, r, arg, user_data)
+        else {
+            return Ok(());
+        };
+        if !self.model.kernel.sends_by_call {
+            return Ok(());
+        }
+        let ring = self.model.ring(r);
+        let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
+        let tight = ring.cq.overflows() || room < 4 + 3 * ring.outstanding();
+        if tight && flags.is_some_and(|flags| flags & F_32 != 0) {
+            // As with those that a ring sends.
+            return Ok(());
+        }
+        let expected = self.model.send(r, user_data, result, flags.unwrap_or(0));
+        self.model.system_call();
+        say!(
+            self,
+            "println!(\"{{:?}}\", send_msg_ring(&{}, {result}, {user_data}, {flags:?})); // {expected:?}",
+            op::name(r)
+        );
+        let Some(fd) = self.rings[r].as_ref().and_then(|ring| ring.descriptor()) else {
+            return Ok(());
+        };
+        let real = raw(send_msg_ring(fd, result, user_data, flags));
+        same("send_msg_ring", &real, &expected)?;
+        self.rest(r)
+    }
+}
