@@ -177,8 +177,12 @@ impl Lockstep<'_> {
             _ => real.tracker.segments(&real.bufs, &entry, len_of),
         };
         let segments: Vec<_> = segments.iter(&real.bufs).collect();
-        let plain: Vec<_> =
+        let mut plain: Vec<_> =
             segments.iter().map(|one| (one.bid, one.offset, one.len, one.done)).collect();
+        if let (true, [real], [model]) = (what.tells_length, &mut plain[..], &taken.segments[..]) {
+            // A limit of the request's own does not show in the result.
+            real.2 = real.2.min(model.bytes.len() as u32);
+        }
         let model: Vec<_> = taken
             .segments
             .iter()

@@ -78,7 +78,12 @@ impl Model {
             // A read goes on only when it is woken; and a receive that knows that nothing is left.
             let knows = tells_rest && what.source == STREAM && empty;
             if what.by == By::Read || knows {
-                return if !empty || hung_up { Outcome::WaitsWoken } else { Outcome::Waits };
+                if empty && !hung_up {
+                    return Outcome::Waits;
+                }
+                // In which of the task's rounds is the kernel's affair.
+                self.ring(r).unordered = true;
+                return Outcome::WaitsWoken;
             }
         }
     }
@@ -107,7 +112,10 @@ impl Model {
 /// left, goes on once: into as many as that fills to the end, or into a single one that it does not.
 fn bundle(lengths: &[u32], there: usize, limit: u32, tells_rest: bool) -> u32 {
     let (Some(first), there) = (lengths.first().copied(), there as u32) else { return 0 };
-    let first = if limit > 0 { first.min(limit) } else { first };
+    if limit > 0 && limit < first {
+        // It does not go on from a buffer that it may not fill.
+        return limit;
+    }
     let rest = there.saturating_sub(first);
     let Some(second) = lengths.get(1).copied().filter(|_| tells_rest && rest > 1) else {
         return first;
