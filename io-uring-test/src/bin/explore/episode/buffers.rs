@@ -12,7 +12,7 @@ impl Lockstep<'_> {
     /// A tag, which is told from the user data of entries as messages are.
     fn tag(&mut self, wanted: bool) -> u64 {
         self.next += u64::from(wanted);
-        if wanted { self.next - 1 | 1 << 32 } else { 0 }
+        if wanted { (self.next - 1) | (1 << 32) } else { 0 }
     }
 
     pub(super) fn buffers(&mut self, r: usize, n: usize, first: usize, tags: bool) -> Same {
@@ -52,9 +52,10 @@ impl Lockstep<'_> {
         say!(self, "// Updates slot {slot} of {}: {new:?}: {expected:?}", op::name(r));
         let (all, tags) = self.world.pieces(&[new]);
         let mut real = Err(Errno::IO);
-        // SAFETY: as above.
-        self.real(r)
-            .with_submitter(&mut |it| real = unsafe { it.buffer_update(slot as u32, &all, &tags) });
+        self.real(r).with_submitter(&mut |it| {
+            // SAFETY: as above.
+            real = unsafe { it.buffer_update(slot as u32, &all, &tags) };
+        });
         same("register_buffers_update", &raw(real), &expected)
     }
 
