@@ -313,8 +313,8 @@ fn from_fd<S: squeue::Kind, C: cqueue::Kind>() -> Result {
 fn from_fd_refused() -> Result {
     let maker = IoUring::new(4)?;
     let params = *maker.params();
-    let in_makers_memory = altered(&params, |raw| raw.flags |= SetupFlags::NO_MMAP.bits());
-    let no_ring = altered(&params, |raw| raw.sq_entries = 0);
+    let in_makers_memory = altered_params(&params, |raw| raw.flags |= SetupFlags::NO_MMAP.bits());
+    let no_ring = altered_params(&params, |raw| raw.sq_entries = 0);
     // Descriptors that are left open make the case fail.
     // SAFETY: the descriptor is a ring's; the parameters are refused, or the ring is not used.
     unsafe {

@@ -53,7 +53,7 @@ pub(crate) use outcome::Result;
 pub(crate) use queue::{Queue, Reserve};
 pub(crate) use ring::{Completion, Ring, Runner, nop, works};
 pub(crate) use run::run;
-pub(crate) use setup::{Setup, altered, raw, refusal};
+pub(crate) use setup::{Setup, altered, altered_params, raw, refusal};
 pub(crate) use untouched::{UNTOUCHED, untouched};
 
 /// For calls that want a limit: what takes longer hangs.

@@ -235,7 +235,7 @@ fn panic_keeps_count() -> Result {
 /// As on kernels that know no time to wait.
 fn without_ext_arg() -> Result {
     let maker = IoUring::new(8)?;
-    let params = altered(maker.params(), |raw| raw.features &= !Features::EXT_ARG.bits());
+    let params = altered_params(maker.params(), |raw| raw.features &= !Features::EXT_ARG.bits());
     // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
     // used meanwhile.
     let mut ring = unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, params) }?;

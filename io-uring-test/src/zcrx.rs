@@ -74,15 +74,9 @@ fn area(pages: usize) -> Result<Pages> {
 }
 
 fn config(area: &Pages, rq_entries: u32) -> IfqConfig<'static> {
-    IfqConfig {
-        if_idx: 0,
-        if_rxq: 0,
-        rq_entries,
-        flags: IfqFlags::NODEV,
-        area: Area::Memory(area.all()),
-        rx_buf_len: 0,
-        events: None,
-    }
+    let mut config = IfqConfig::new(0, 0, rq_entries, Area::Memory(area.all()));
+    config.flags = IfqFlags::NODEV;
+    config
 }
 
 fn recv_zc(fd: BorrowedFd<'_>, ifq: u32) -> Entry {
@@ -192,7 +186,7 @@ fn receive_mixed() -> Result {
 
 fn refused() -> Result {
     let memory = area(4)?;
-    let config = IfqConfig { flags: IfqFlags::empty(), if_idx: 1, ..config(&memory, 8) };
+    let config = altered(config(&memory, 8), |it| (it.flags, it.if_idx) = (IfqFlags::empty(), 1));
     // Completions that are too small; task work that others do.
     let small = <IoUring>::builder().setup_single_issuer().setup_defer_taskrun().build(4)?;
     let other = Ring32::builder().build(4)?;
@@ -202,20 +196,20 @@ fn refused() -> Result {
         assert_eq!(other.submitter().register_ifq(&config).err(), Some(Errno::INVAL));
     }
     let ring = ring()?;
-    let no_device = IfqConfig { if_idx: 12345, ..config };
+    let no_device = altered(config, |it| it.if_idx = 12345);
     let refusals = [
         (no_device, Errno::NODEV),
         // The loopback: it has no memory of its own to fill.
         (config, Errno::OPNOTSUPP),
-        (IfqConfig { if_rxq: u32::MAX, ..config }, Errno::INVAL),
-        (IfqConfig { rq_entries: 0, ..config }, Errno::INVAL),
-        (IfqConfig { rq_entries: 65536, ..config }, Errno::INVAL),
-        (IfqConfig { rq_entries: u32::MAX, ..config }, Errno::INVAL),
-        (IfqConfig { flags: IfqFlags::from_bits_retain(1 << 30), ..config }, Errno::INVAL),
-        (IfqConfig { flags: IfqFlags::IMPORT, ..config }, Errno::INVAL),
+        (altered(config, |it| it.if_rxq = u32::MAX), Errno::INVAL),
+        (altered(config, |it| it.rq_entries = 0), Errno::INVAL),
+        (altered(config, |it| it.rq_entries = 65536), Errno::INVAL),
+        (altered(config, |it| it.rq_entries = u32::MAX), Errno::INVAL),
+        (altered(config, |it| it.flags = IfqFlags::from_bits_retain(1 << 30)), Errno::INVAL),
+        (altered(config, |it| it.flags = IfqFlags::IMPORT), Errno::INVAL),
         // There is no device, or there is.
-        (IfqConfig { flags: IfqFlags::NODEV, ..config }, Errno::INVAL),
-        (IfqConfig { if_idx: 0, flags: IfqFlags::empty(), ..config }, Errno::NODEV),
+        (altered(config, |it| it.flags = IfqFlags::NODEV), Errno::INVAL),
+        (altered(config, |it| (it.if_idx, it.flags) = (0, IfqFlags::empty())), Errno::NODEV),
     ];
     let before = footprint()?;
     for (config, errno) in refusals {
@@ -230,7 +224,7 @@ fn refused() -> Result {
 fn unprivileged() -> Result {
     let memory = area(4)?;
     let (ring, with_device) =
-        (ring()?, IfqConfig { if_idx: 1, flags: IfqFlags::empty(), ..config(&memory, 8) });
+        (ring()?, altered(config(&memory, 8), |it| (it.if_idx, it.flags) = (1, IfqFlags::empty())));
     let all = capabilities(None)?;
     let fewer = CapabilitySets { effective: all.effective - CapabilitySet::NET_ADMIN, ..all };
     set_capabilities(None, fewer)?;
@@ -301,7 +295,7 @@ fn events() -> Result {
     let memory = area(16)?;
     let mut ring = ring()?;
     let both = Events::COPY | Events::ALLOC_FAIL;
-    let config = IfqConfig { events: Some((both, TOLD)), ..config(&memory, 16) };
+    let config = altered(config(&memory, 16), |it| it.events = Some((both, TOLD)));
     // SAFETY: the pages are unmapped behind the ring.
     let mut ifq = unsafe { ring.submitter().register_ifq(&config) }?;
     assert_eq!(ifq.stats(), Some(Stats::default()));

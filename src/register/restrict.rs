@@ -102,7 +102,10 @@ pub struct SockFilter {
 /// user data at 0, the operation at byte 8, its flags at byte 9, the size of what follows at byte
 /// 10, and from 16 on what the operation has of that: of a socket family, type and protocol, 4
 /// bytes each; of an open flags, mode and resolve, 8 bytes each. It returns 0 to forbid.
+///
+/// [`new`](Self::new) has what every filter needs; the rest you set field by field.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct BpfFilter<'a> {
     /// The operation, by its `CODE`.
     pub opcode: u8,
@@ -165,7 +168,12 @@ impl<H: Handle> Submitter<'_, H> {
     }
 }
 
-impl BpfFilter<'_> {
+impl<'a> BpfFilter<'a> {
+    /// The filter of an operation, which gets no more than the first 16 bytes.
+    pub const fn new(opcode: u8, program: &'a [SockFilter]) -> Self {
+        Self { opcode, program, pdu_size: 0, flags: BpfFilterFlags::empty() }
+    }
+
     /// The command that registers the filter.
     fn command(&self) -> io::Result<io_uring_bpf> {
         Ok(io_uring_bpf {

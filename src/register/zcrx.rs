@@ -102,13 +102,16 @@ impl Area<'_> {
 }
 
 /// What an interface queue is to be: `struct io_uring_zcrx_ifq_reg`, as far as programs fill it.
+///
+/// [`new`](Self::new) has what every queue needs; the rest you set field by field.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct IfqConfig<'fd> {
     /// The network interface, by its index; 0 without a device.
     pub if_idx: u32,
     /// Which of its receive queues.
     pub if_rxq: u32,
-    /// How many places the refill ring has, rounded up to a power of two; at most 32768.
+    /// How many slots the refill ring has, rounded up to a power of two; at most 32768.
     pub rq_entries: u32,
     /// How it is registered.
     pub flags: IfqFlags,
@@ -121,6 +124,14 @@ pub struct IfqConfig<'fd> {
     /// was [armed](Submitter::zcrx_arm_event) again. [`Events::of`] says which it was. Since Linux
     /// 7.2.
     pub events: Option<(Events, u64)>,
+}
+
+impl<'fd> IfqConfig<'fd> {
+    /// A queue of `rq_entries` slots for what one receive queue of an interface brings into `area`.
+    pub const fn new(if_idx: u32, if_rxq: u32, rq_entries: u32, area: Area<'fd>) -> Self {
+        let (flags, rx_buf_len, events) = (IfqFlags::empty(), 0, None);
+        Self { if_idx, if_rxq, rq_entries, flags, area, rx_buf_len, events }
+    }
 }
 
 /// What was received: where in which area it lies, `struct io_uring_zcrx_cqe`.

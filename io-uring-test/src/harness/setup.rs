@@ -102,10 +102,18 @@ pub(crate) fn raw(params: &Parameters) -> io_uring_params {
     unsafe { std::mem::transmute(params.to_bytes()) }
 }
 
+/// The same with something else in it.
+pub(crate) fn altered<T>(mut it: T, alter: impl FnOnce(&mut T)) -> T {
+    alter(&mut it);
+    it
+}
+
 /// Parameters of a ring with something else in them, as a process may be handed them.
-pub(crate) fn altered(params: &Parameters, alter: impl FnOnce(&mut io_uring_params)) -> Parameters {
-    let mut raw = raw(params);
-    alter(&mut raw);
+pub(crate) fn altered_params(
+    params: &Parameters,
+    alter: impl FnOnce(&mut io_uring_params),
+) -> Parameters {
+    let raw = altered(raw(params), alter);
     // SAFETY: the struct is as many bytes, without padding.
     Parameters::from_bytes(unsafe { std::mem::transmute::<io_uring_params, [u8; 120]>(raw) })
 }

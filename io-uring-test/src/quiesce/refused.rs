@@ -104,7 +104,7 @@ fn disabled(ring: &mut dyn Ring) -> Result {
 fn with_enter(errno: i32, ext_arg: bool, limit: Duration) -> Result<(Errno, usize, Vec<Entry>)> {
     let maker = IoUring::new(8)?;
     let lacking = if ext_arg { Features::empty() } else { Features::EXT_ARG };
-    let params = altered(maker.params(), |raw| raw.features &= !lacking.bits());
+    let params = altered_params(maker.params(), |raw| raw.features &= !lacking.bits());
     // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
     // used meanwhile.
     let mut ring = unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, params) }?;

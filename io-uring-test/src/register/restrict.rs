@@ -145,15 +145,11 @@ const fn answer(k: u32) -> SockFilter {
     SockFilter { code: 0x06, jt: 0, jf: 0, k }
 }
 
-const fn filter(opcode: u8, program: &[SockFilter]) -> BpfFilter<'_> {
-    BpfFilter { opcode, program, pdu_size: 0, flags: BpfFilterFlags::empty() }
-}
-
 fn bpf_filter(ring: &mut dyn Ring) -> Result {
     // The low half of the user data, at its lower address.
     let low = if cfg!(target_endian = "little") { 0 } else { 4 };
     let only_seven = [load(low), skip_unless(7, 1), answer(1), answer(0)];
-    ring.submitter().register_bpf_filter(&filter(Nop::CODE, &only_seven))?;
+    ring.submitter().register_bpf_filter(&BpfFilter::new(Nop::CODE, &only_seven))?;
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         assert_eq!(ring.run(nop(7))?.to_result(), Ok(0));
@@ -161,7 +157,7 @@ fn bpf_filter(ring: &mut dyn Ring) -> Result {
     }
     assert_eq!(read(ring, |read| read.build())?, Ok(1));
     // Another one adds up.
-    ring.submitter().register_bpf_filter(&filter(Nop::CODE, &[answer(0)]))?;
+    ring.submitter().register_bpf_filter(&BpfFilter::new(Nop::CODE, &[answer(0)]))?;
     // SAFETY: as above.
     assert_eq!(unsafe { ring.run(nop(7)) }?.to_result(), Err(Errno::ACCESS));
     Ok(())
@@ -175,11 +171,8 @@ fn bpf_filter_sees(ring: &mut dyn Ring) -> Result {
     let large = OFlags::LARGEFILE.bits();
     let and = SockFilter { code: 0x54, jt: 0, jf: 0, k: !(large | 0o100000) };
     let program = [load(flags), and, skip_unless(wanted.bits(), 1), answer(1), answer(0)];
-    let strict = BpfFilter {
-        pdu_size: 24,
-        flags: BpfFilterFlags::SZ_STRICT,
-        ..filter(OpenAt::CODE, &program)
-    };
+    let mut strict = BpfFilter::new(OpenAt::CODE, &program);
+    (strict.pdu_size, strict.flags) = (24, BpfFilterFlags::SZ_STRICT);
     ring.submitter().register_bpf_filter(&strict)?;
     let open = |flags| OpenAt::new(Fd::CWD, c"/dev/null".as_ptr()).flags(flags).build();
     // SAFETY: the path lives for ever; the descriptor is new, and nobody else's.
@@ -194,7 +187,8 @@ fn bpf_filter_sees(ring: &mut dyn Ring) -> Result {
 
 fn bpf_filter_deny_rest(ring: &mut dyn Ring) -> Result {
     let all = [answer(1)];
-    let deny = BpfFilter { flags: BpfFilterFlags::DENY_REST, ..filter(Nop::CODE, &all) };
+    let mut deny = BpfFilter::new(Nop::CODE, &all);
+    deny.flags = BpfFilterFlags::DENY_REST;
     ring.submitter().register_bpf_filter(&deny)?;
     ring.works(5)?;
     assert_eq!(read(ring, |read| read.build())?, Err(Errno::ACCESS));
@@ -205,19 +199,20 @@ fn bpf_filter_refused(ring: &mut dyn Ring) -> Result {
     let submitter = ring.submitter();
     let all = [answer(1)];
     let register = |filter: BpfFilter<'_>| submitter.register_bpf_filter(&filter);
-    let nops = filter(Nop::CODE, &all);
+    let nops = BpfFilter::new(Nop::CODE, &all);
     // Nothing; no end; a load across words.
     for program in [&[][..], &[load(0)], &[load(1), all[0]]] {
-        assert_eq!(register(filter(Nop::CODE, program)), Err(Errno::INVAL), "{program:?}");
+        assert_eq!(register(BpfFilter::new(Nop::CODE, program)), Err(Errno::INVAL), "{program:?}");
     }
-    assert_eq!(register(filter(255, &all)), Err(Errno::INVAL));
+    assert_eq!(register(BpfFilter::new(255, &all)), Err(Errno::INVAL));
     let unknown = BpfFilterFlags::from_bits_retain(1 << 30);
-    assert_eq!(register(BpfFilter { flags: unknown, ..nops }), Err(Errno::INVAL));
+    assert_eq!(register(altered(nops, |it| it.flags = unknown)), Err(Errno::INVAL));
     // More data than the operation has; and, for the strict, less.
-    assert_eq!(register(BpfFilter { pdu_size: 8, ..nops }), Err(Errno::MSGSIZE));
-    let open = BpfFilter { opcode: OpenAt::CODE, ..nops };
-    let strict = BpfFilterFlags::SZ_STRICT;
-    assert_eq!(register(BpfFilter { flags: strict, pdu_size: 8, ..open }), Err(Errno::MSGSIZE));
+    assert_eq!(register(altered(nops, |it| it.pdu_size = 8)), Err(Errno::MSGSIZE));
+    let strict = altered(nops, |it| {
+        (it.opcode, it.pdu_size, it.flags) = (OpenAt::CODE, 8, BpfFilterFlags::SZ_STRICT);
+    });
+    assert_eq!(register(strict), Err(Errno::MSGSIZE));
     ring.works(5)
 }
 
@@ -278,8 +273,8 @@ fn task_restrictions() -> Result {
 fn task_filter() -> Result {
     steps_in_child(|| {
         let none = [answer(0)];
-        let reads = filter(Read::CODE, &none);
-        let empty = filter_task(&filter(Read::CODE, &[]));
+        let reads = BpfFilter::new(Read::CODE, &none);
+        let empty = filter_task(&BpfFilter::new(Read::CODE, &[]));
         ensure!(empty == Err(Errno::INVAL), "empty: {empty:?}");
         without_privilege()?;
         let forbidden = filter_task(&reads);
@@ -291,7 +286,7 @@ fn task_filter() -> Result {
         let child = in_child(|| Ok((on_a_new_ring()? == [Ok(0), Err(Errno::ACCESS)]) as i32))?;
         ensure!(child == 1, "the child is not confined: {child}");
         // Filters add up.
-        filter_task(&filter(Nop::CODE, &none))?;
+        filter_task(&BpfFilter::new(Nop::CODE, &none))?;
         let confined = on_a_new_ring()?;
         ensure!(confined == [Err(Errno::ACCESS), Err(Errno::ACCESS)], "{confined:?}");
         Ok(())

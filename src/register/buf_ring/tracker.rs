@@ -110,6 +110,7 @@ impl BufTracker {
     ///
     /// The result may exceed the buffer: with `MSG_TRUNC` it is the length of the message. The one
     /// segment then ends with the buffer.
+    #[must_use = "the buffers of these segments are yours to give back"]
     pub fn segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -138,6 +139,7 @@ impl BufTracker {
     /// Two kinds of completions do not tell which buffers were used: those of receives with
     /// `MSG_TRUNC`, and of sends that failed or fell short. Use
     /// [`taken_segments`](Self::taken_segments) for them.
+    #[must_use = "the buffers of these segments are yours to give back"]
     pub fn bundle_segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -161,6 +163,7 @@ impl BufTracker {
     /// not. If you do not know whether it sent everything, use this for its last completion. A [`RecvBundle`](crate::opcode::RecvBundle) with `MSG_TRUNC` returns the length of the
     /// message, however few buffers it had taken. The result is divided among the buffers in order,
     /// as far as it goes; the others have a `len` of 0.
+    #[must_use = "the buffers of these segments are yours to give back"]
     pub fn taken_segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -286,6 +289,7 @@ pub struct BufSegments<L> {
 
 impl<L: Fn(u16) -> u32> BufSegments<L> {
     /// Returns the next segment. `ring` is the ring that the segments were made from.
+    #[must_use = "a buffer that is done is yours to give back"]
     pub fn next(&mut self, ring: &BufRing) -> Option<BufSegment> {
         self.reach.buffers = self.reach.buffers.checked_sub(1)?;
         let (bid, offset) = match self.first.take() {
@@ -307,6 +311,7 @@ impl<L: Fn(u16) -> u32> BufSegments<L> {
     }
 
     /// Returns an iterator over the remaining segments, for when nothing is added meanwhile.
+    #[must_use = "the buffers of these segments are yours to give back"]
     pub fn iter(mut self, ring: &BufRing) -> impl Iterator<Item = BufSegment> {
         iter::from_fn(move || self.next(ring))
     }
