@@ -39,8 +39,8 @@ pub use params::{EnterFlags, Features, Parameters, SetupFlags};
 pub use register::zcrx;
 pub use register::{
     BpfFilter, BpfFilterFlags, BufRing, BufRingFlags, BufRingOptions, BufSegment, BufSegments,
-    BufTracker, Probe, Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent, Restriction,
-    SockFilter, UnregisterError,
+    BufTracker, MemRegion, Probe, Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent,
+    Restriction, SockFilter, UnregisterError,
 };
 #[cfg(feature = "raw-syscall")]
 pub use register::{WaitRegion, filter_task, restrict_task, send_msg_ring};

@@ -111,6 +111,7 @@ const FILES: &[(&str, &[Case])] = &[
     ("register::net", register::net::CASES),
     ("register::personality", register::personality::CASES),
     ("register::probe", register::probe::CASES),
+    ("register::region", register::region::CASES),
     ("register::resize", register::resize::CASES),
     ("register::restrict", register::restrict::CASES),
     ("register::ring", register::ring::CASES),

@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod net;
 pub(crate) mod personality;
 pub(crate) mod probe;
+pub(crate) mod region;
 pub(crate) mod resize;
 pub(crate) mod restrict;
 pub(crate) mod ring;

@@ -1,11 +1,13 @@
 //! Waits whose arguments lie in memory shared with the kernel.
 
 use std::mem;
+use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
+use rustix::param::page_size;
 use rustix_uring::sys::io_uring_register_op::*;
 use rustix_uring::types::{KernelSigSet, Signal, SubmitArgs, Timespec};
-use rustix_uring::{EnterFlags, Errno, Features, IoUring, SetupFlags};
+use rustix_uring::{Errno, Features, IoUring, SetupFlags, WaitRegion};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -18,13 +20,15 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("deadline", &[REGION], deadline),
     Case::once("sigmask", &[REGION], sigmask),
     Case::once("registered_index", &[REGION], registered_index),
+    Case::once("without_descriptor", &[REGION], without_descriptor),
+    Case::kinds("in_memory", &[REGION], in_memory).setup(DISABLED),
+    Case::once("in_memory_refused", &[REGION], in_memory_refused),
     Case::kinds("refused", &[REGION], refused).setup(DISABLED),
     Case::kinds("gone", &[REGION], gone).setup(DISABLED),
 ];
 
 const DISABLED: Setup = Setup::new(16).flags(SetupFlags::R_DISABLED);
 const TICK: Duration = Duration::from_millis(20);
-const NONE: EnterFlags = EnterFlags::empty();
 
 /// How long `wait` takes to say that the time ran out.
 fn times_out(wait: impl FnOnce() -> Result<usize, Errno>) -> Duration {
@@ -43,14 +47,14 @@ fn timeout(ring: &mut dyn Ring) -> Result {
     for (slot, time) in [0, last, 1].into_iter().zip(&times) {
         region.set(slot, &SubmitArgs::new().timespec(time))?;
     }
-    let wait = |slot| times_out(|| ring.submitter().submit_and_wait_reg(1, &region, slot, NONE));
+    let wait = |slot| times_out(|| ring.submitter().submit_and_wait_reg(1, &region, slot));
     assert!(wait(0) >= TICK);
     assert!(wait(last) >= TICK * 4);
     assert!(wait(1) < TICK * 100);
     // It can be changed, and holds for any number of waits.
     region.set(0, &SubmitArgs::new().timespec(&times[2]))?;
     for _ in 0..10 {
-        times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0, NONE));
+        times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0));
     }
     drop(region);
     assert_eq!(footprint()?, before);
@@ -65,9 +69,8 @@ fn submits(ring: &mut dyn Ring) -> Result {
         ring.submitter().register_enable_rings()?;
         region.set(0, &SubmitArgs::new().timespec(&Timespec::new()))?;
         ring.push_nops([1], Default::default())?;
-        let wait = |ring: &mut dyn Ring| {
-            ring.submitter().submit_and_wait_reg(usize::MAX, &region, 0, NONE)
-        };
+        let wait =
+            |ring: &mut dyn Ring| ring.submitter().submit_and_wait_reg(usize::MAX, &region, 0);
         assert_eq!(wait(ring), Err(Errno::INVAL));
         assert_eq!(ring.complete(1)?.len(), 1);
         assert_eq!(wait(ring), Err(Errno::TIME));
@@ -81,7 +84,7 @@ fn submits(ring: &mut dyn Ring) -> Result {
     for n in 0..40 {
         ring.push_nops([n, n + 1], Default::default())?;
         let slots = ring.queue().len();
-        assert_eq!(ring.submitter().submit_and_wait_reg(2, &region, 0, NONE), Ok(slots));
+        assert_eq!(ring.submitter().submit_and_wait_reg(2, &region, 0), Ok(slots));
         assert!(ring.reap().iter().map(|cqe| cqe.user_data()).eq([n, n + 1]));
     }
     Ok(())
@@ -91,19 +94,31 @@ fn disabled() -> Result<IoUring, Errno> {
     <IoUring>::builder().setup_r_disabled().build(4)
 }
 
+/// The slot knows that its time is a deadline. As a span of time it would be as long as the machine
+/// has been up.
 fn deadline() -> Result {
     let ring = disabled()?;
-    let mut region = ring.submitter().register_wait_region(1)?;
+    let mut region = ring.submitter().register_wait_region(2)?;
     ring.submitter().register_enable_rings()?;
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let deadline = Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + TICK;
-    region.set(0, &SubmitArgs::new().timespec(&deadline.into()))?;
-    let abs = EnterFlags::ABS_TIMER;
-    let took = times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0, abs));
+    let deadline = deadline.into();
+    let args = SubmitArgs::new().deadline(&deadline);
+    region.set(0, &args)?;
+    let wait = |region: &WaitRegion, slot| {
+        times_out(|| ring.submitter().submit_and_wait_reg(1, region, slot))
+    };
+    let took = wait(&region, 0);
     assert!((TICK / 2..TICK * 100).contains(&took), "{took:?}");
+    // The same slot with a span of time: as a deadline, it would be over.
+    region.set(0, &SubmitArgs::new().timespec(&TICK.into()))?;
+    assert!(wait(&region, 0) >= TICK);
+    region.set(1, &args.no_iowait(true))?;
     if ring.params().features().contains(Features::NO_IOWAIT) {
-        let flags = abs | EnterFlags::NO_IOWAIT;
-        times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0, flags));
+        wait(&region, 1);
+    } else {
+        let refused = ring.submitter().submit_and_wait_reg(1, &region, 1);
+        assert_eq!(refused, Err(Errno::INVAL));
     }
     Ok(())
 }
@@ -132,9 +147,7 @@ fn sigmask() -> Result {
         libc::pthread_sigmask(libc::SIG_BLOCK, &action.sa_mask, std::ptr::null_mut());
         libc::raise(libc::SIGUSR1);
     }
-    let wait = |region: &rustix_uring::WaitRegion, slot| {
-        ring.submitter().submit_and_wait_reg(1, region, slot, NONE)
-    };
+    let wait = |region: &WaitRegion, slot| ring.submitter().submit_and_wait_reg(1, region, slot);
     // Blocked by the thread, then by the slot: only the time ends it.
     assert_eq!(wait(&region, 0), Err(Errno::TIME));
     assert_eq!(wait(&region, 1), Err(Errno::TIME));
@@ -159,7 +172,77 @@ fn registered_index() -> Result {
     ring.submitter().register_enable_rings()?;
     ring.register_ring_fd()?;
     region.set(0, &SubmitArgs::new().timespec(&TICK.into()))?;
-    assert!(times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0, NONE)) >= TICK);
+    assert!(times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0)) >= TICK);
+    Ok(())
+}
+
+/// A ring that never had a descriptor.
+fn without_descriptor() -> Result {
+    let mut builder = <IoUring>::builder();
+    builder.setup_r_disabled();
+    let pages = Pages::new(builder.memory_size(4)?)?;
+    // SAFETY: the pages outlive the ring and its operations, which are reaped.
+    let mut ring = unsafe { builder.build_registered_in_memory(4, pages.all()) }?;
+    let mut region = ring.submitter().register_wait_region(1)?;
+    ring.submitter().register_enable_rings()?;
+    region.set(0, &SubmitArgs::new().timespec(&TICK.into()))?;
+    assert!(times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0)) >= TICK);
+    works(&mut ring, 3)
+}
+
+/// Every slot of memory of the program's own, which has something else in it at first, and is the
+/// program's again at the end.
+fn in_memory(ring: &mut dyn Ring) -> Result {
+    let len = WaitRegion::memory_size(page_size() / 128 + 1)?;
+    assert_eq!(len, 2 * page_size());
+    let pages = Pages::new(len)?;
+    // SAFETY: the pages are ours.
+    unsafe { pages.all().cast::<u8>().write_bytes(0xaa, len) };
+    // SAFETY: the pages outlive the region, and nobody else uses them while it lives.
+    let mut region = unsafe { ring.submitter().register_wait_region_in_memory(pages.all()) }?;
+    assert_eq!(region.slots(), len / 128);
+    // SAFETY: as above, only that it is refused.
+    let second = unsafe { ring.submitter().register_wait_region_in_memory(pages.all()) };
+    assert_eq!(second.err(), Some(Errno::BUSY));
+    ring.submitter().register_enable_rings()?;
+    // What was not set waits without an end: completions, here.
+    if !ring.kind().flags.contains(SetupFlags::SQ_REWIND) {
+        ring.push_nops([1], Default::default())?;
+        assert!(ring.submitter().submit_and_wait_reg(1, &region, 1).is_ok());
+        assert_eq!(ring.reap().len(), 1);
+    }
+    for slot in 0..region.slots() {
+        region.set(slot, &SubmitArgs::new().timespec(&Timespec::new()))?;
+        times_out(|| ring.submitter().submit_and_wait_reg(1, &region, slot));
+    }
+    drop(region);
+    // SAFETY: the region is gone.
+    unsafe { pages.all().cast::<u8>().write_bytes(0xaa, len) };
+    ring.works(3)
+}
+
+fn in_memory_refused() -> Result {
+    let ring = disabled()?;
+    let pages = Pages::new(2 * page_size())?;
+    // SAFETY: the pages are ours.
+    unsafe { pages.all().cast::<u8>().write_bytes(7, pages.all().len()) };
+    let refused = |start, len| {
+        // SAFETY: within the pages or the guard behind them.
+        let part = unsafe { pages.all().cast::<u8>().add(start) };
+        let memory = NonNull::slice_from_raw_parts(part, len);
+        // SAFETY: it is refused, or else nobody uses the pages while the region lives.
+        unsafe { ring.submitter().register_wait_region_in_memory(memory) }.err()
+    };
+    let page = page_size();
+    assert_eq!(refused(0, 0), Some(Errno::INVAL));
+    assert_eq!(refused(128, page), Some(Errno::INVAL));
+    assert_eq!(refused(0, page + 128), Some(Errno::INVAL));
+    // Its last page is the guard.
+    assert_eq!(refused(page, 2 * page), Some(Errno::FAULT));
+    // SAFETY: nobody else uses the pages.
+    assert!(unsafe { pages.all().as_ref() }.iter().all(|byte| *byte == 7));
+    assert_eq!(refused(0, page), None);
+    assert_eq!(WaitRegion::memory_size(usize::MAX), Err(Errno::INVAL));
     Ok(())
 }
 
@@ -177,7 +260,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     let none = region.slots();
     assert_eq!(region.set(none, &SubmitArgs::new()), Err(Errno::INVAL));
     for slot in [none, usize::MAX] {
-        let wait = submitter.submit_and_wait_reg(1, &region, slot, NONE);
+        let wait = submitter.submit_and_wait_reg(1, &region, slot);
         assert_eq!(wait, Err(Errno::INVAL));
     }
     // Rings that have none, or another one.
@@ -186,7 +269,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     let _own = other.submitter().register_wait_region(1)?;
     other.submitter().register_enable_rings()?;
     for other in [&enabled, &other] {
-        let wait = other.submitter().submit_and_wait_reg(1, &region, 0, NONE);
+        let wait = other.submitter().submit_and_wait_reg(1, &region, 0);
         assert_eq!(wait, Err(Errno::INVAL));
     }
     Ok(())

@@ -40,7 +40,7 @@
 //! | `REGISTER_SEND_MSG_RING` | sync | | | none but a message's, which it has not | |
 //! | `REGISTER_ZCRX_IFQ` | (zcrx) | yes, ours | the area, and the refill ring's pages, ours | to pin them, and writes to the area | `unsafe`, but for a queue that another ring has |
 //! | `REGISTER_RESIZE_RINGS` | (resize) | yes, ours | the caller's memory | to pin it | `&mut` ring; `unsafe` with memory |
-//! | `REGISTER_MEM_REGION` | (wait_region) | | the region's pages, ours | masks, during a wait | |
+//! | `REGISTER_MEM_REGION` | region, wait_region | | the region's pages | masks, during a wait | `unsafe` in the caller's memory |
 //! | `REGISTER_QUERY` | probe | yes, ours | | answers, ours | |
 //! | `REGISTER_ZCRX_CTRL` | (zcrx) | yes, ours | another area | to pin it, and writes to it | `unsafe` to add an area |
 //! | `REGISTER_BPF_FILTER` | restrict | the size, ours | | the program, borrowed | |
@@ -53,6 +53,7 @@ mod net;
 mod personality;
 mod probe;
 mod query;
+mod region;
 mod restrict;
 mod ring;
 mod sync;
@@ -66,6 +67,7 @@ pub use buf_ring::{
 };
 pub use probe::Probe;
 pub use query::{Query, QueryOpcodes, QueryScq, QueryZcrx, QueryZcrxEvent};
+pub use region::MemRegion;
 pub use restrict::{BpfFilter, BpfFilterFlags, Restriction, SockFilter};
 #[cfg(feature = "raw-syscall")]
 pub use restrict::{filter_task, restrict_task};

@@ -1,6 +1,7 @@
 //! Waits whose arguments lie in memory shared with the kernel.
 
 use core::fmt;
+use core::ptr::NonNull;
 
 use rustix::io::{self, Errno};
 use rustix::io_uring::KernelSigSet;
@@ -10,32 +11,54 @@ use crate::handle::Handle;
 use crate::memory::mmap::{Mmap, page_size};
 use crate::shared::RingId;
 use crate::submit::Submitter;
-use crate::sys::{
-    self, __kernel_timespec, io_uring_mem_region_reg, io_uring_reg_wait, io_uring_region_desc,
-    io_uring_register_op::*,
-};
+use crate::sys::{self, __kernel_timespec, io_uring_reg_wait};
 use crate::types::SubmitArgs;
 
-/// One argument, and the signal mask that it points to: a power of two, so that slots lie in one
-/// page.
+/// One argument, the signal mask that it points to, and the flags that go with it into the call: a
+/// power of two, so that slots lie in one page.
 #[repr(C, align(128))]
 struct Slot {
     wait: io_uring_reg_wait,
     sigmask: KernelSigSet,
+    flags: EnterFlags,
 }
+
+const _: () = assert!(size_of::<Slot>() == 128);
 
 /// Memory shared with the kernel that holds the arguments of waits, so that a wait copies none.
 ///
-/// A ring has at most one, made before the ring is enabled, by
-/// [`register_wait_region`](Submitter::register_wait_region). It is used with
+/// A ring has at most one region, made before the ring is enabled, by
+/// [`register_wait_region`](Submitter::register_wait_region), or in memory of yours by
+/// [`register_wait_region_in_memory`](Submitter::register_wait_region_in_memory). It is used with
 /// [`submit_and_wait_reg`](Submitter::submit_and_wait_reg).
+///
+/// A slot that was never [set](Self::set) holds [`SubmitArgs::new`]: a wait without an end.
 pub struct WaitRegion {
     ring: RingId,
-    memory: Mmap,
+    start: NonNull<Slot>,
     slots: usize,
+    /// Memory of ours, for as long as it is to be mapped.
+    _mapping: Option<Mmap>,
 }
 
+// SAFETY: slots are written through `&mut` only, and which thread does so makes no difference.
+unsafe impl Send for WaitRegion {}
+// SAFETY: a shared region only reads.
+unsafe impl Sync for WaitRegion {}
+
 impl WaitRegion {
+    /// Returns how much memory
+    /// [`register_wait_region_in_memory`](Submitter::register_wait_region_in_memory) needs for so many
+    /// slots, in bytes: whole pages.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for more slots than an address space holds.
+    pub fn memory_size(slots: usize) -> io::Result<usize> {
+        let wanted = slots.max(1).checked_mul(size_of::<Slot>()).ok_or(Errno::INVAL)?;
+        wanted.checked_next_multiple_of(page_size()).ok_or(Errno::INVAL)
+    }
+
     /// How many slots there are: at least as many as were asked for.
     pub const fn slots(&self) -> usize {
         self.slots
@@ -46,12 +69,20 @@ impl WaitRegion {
             return Err(Errno::INVAL);
         }
         // SAFETY: the slot is within the memory.
-        Ok(unsafe { self.memory.start().cast::<Slot>().add(slot) }.as_ptr())
+        Ok(unsafe { self.start.add(slot) }.as_ptr())
     }
 
-    /// Puts the arguments of a wait into a slot. (That the wait is
-    /// [`no_iowait`](SubmitArgs::no_iowait), or its time a
-    /// [`deadline`](SubmitArgs::deadline), is said at the wait.)
+    /// The flags that go with a slot into the call.
+    fn flags(&self, slot: usize) -> io::Result<EnterFlags> {
+        let slot = self.slot(slot)?;
+        // SAFETY: the slot is within the memory, and initialized; only `set` writes there, which
+        // borrows us mutably.
+        Ok(unsafe { (*slot).flags })
+    }
+
+    /// Puts the arguments of a wait into a slot, for any number of waits. The slot also remembers
+    /// whether the time is a [`deadline`](SubmitArgs::deadline) and the wait
+    /// [`no_iowait`](SubmitArgs::no_iowait).
     ///
     /// # Errors
     ///
@@ -67,6 +98,7 @@ impl WaitRegion {
             if let Some(sigmask) = args.sigmask {
                 mask.write(sigmask.clone());
             }
+            (&raw mut (*slot).flags).write(args.flags);
             let masked = args.sigmask.is_some();
             (&raw mut (*slot).wait).write(io_uring_reg_wait {
                 ts: __kernel_timespec { tv_sec, tv_nsec },
@@ -93,40 +125,66 @@ impl<H: Handle> Submitter<'_, H> {
     /// Registers memory for the arguments of at least `slots` waits
     /// (`IORING_REGISTER_MEM_REGION`). Since Linux 6.13.
     ///
+    /// ```
+    /// use rustix_uring::{Errno, IoUring, types::{SubmitArgs, Timespec}};
+    ///
+    /// let ring = <IoUring>::builder().setup_r_disabled().build(8)?;
+    /// match ring.submitter().register_wait_region(1) {
+    ///     Err(Errno::INVAL) => {} // an older kernel
+    ///     region => {
+    ///         let mut region = region?;
+    ///         ring.submitter().register_enable_rings()?;
+    ///         let millisecond = Timespec::new().nsec(1_000_000);
+    ///         region.set(0, &SubmitArgs::new().timespec(&millisecond))?;
+    ///         let wait = ring.submitter().submit_and_wait_reg(1, &region, 0);
+    ///         assert_eq!(wait, Err(Errno::TIME));
+    ///     }
+    /// }
+    /// # Ok::<(), Errno>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// EINVAL if the ring is not [disabled](crate::Builder::setup_r_disabled), for more slots than
-    /// there can be, or on older kernels; EBUSY if it has such memory already; ENOMEM if memory is
+    /// there can be, or on older kernels; EBUSY if it has a region already; ENOMEM if memory is
     /// short, or above `RLIMIT_MEMLOCK`. After an error, the ring is as it was.
     pub fn register_wait_region(&self, slots: usize) -> io::Result<WaitRegion> {
-        let wanted = slots.max(1).checked_mul(size_of::<Slot>()).ok_or(Errno::INVAL)?;
-        let len = wanted.checked_next_multiple_of(page_size()).ok_or(Errno::INVAL)?;
-        // The memory is the program's, not the kernel's: it is there before the kernel is asked, so
-        // that nothing can fail once the ring has used up the one region that it may have.
-        let memory = Mmap::anonymous(len)?.dontfork(self.sq.settings.dontfork)?;
-        let mut region = io_uring_region_desc {
-            user_addr: memory.start().as_ptr().expose_provenance() as u64,
-            size: len as u64,
-            flags: sys::IORING_MEM_REGION_TYPE_USER as u32,
-            id: 0,
-            mmap_offset: 0,
-            __resv: [0; 4],
-        };
-        let mut arg = io_uring_mem_region_reg {
-            region_uptr: (&raw mut region).expose_provenance() as u64,
-            flags: sys::IORING_MEM_REGION_REG_WAIT_ARG as u64,
-            __resv: [0; 2],
-        };
-        // SAFETY: the kernel reads both structs and pins the memory, which it only ever reads. It
-        // keeps the pages: what becomes of the addresses afterwards makes no difference to it.
-        unsafe { self.register_struct(IORING_REGISTER_MEM_REGION, &mut arg, 1) }?;
-        Ok(WaitRegion { ring: self.sq.id, memory, slots: len / size_of::<Slot>() })
+        let mapping = self.region_memory(WaitRegion::memory_size(slots)?)?;
+        let memory = NonNull::slice_from_raw_parts(mapping.start(), mapping.len());
+        // SAFETY: the memory is nobody else's, and lives as long as the region.
+        let region = unsafe { self.register_wait_region_in_memory(memory) }?;
+        Ok(WaitRegion { _mapping: Some(mapping), ..region })
+    }
+
+    /// Registers memory of yours for the arguments of waits (`IORING_REGISTER_MEM_REGION`): whole
+    /// pages, which are set to zero. [`WaitRegion::memory_size`] says how much. Since Linux 6.13.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`register_wait_region`](Self::register_wait_region); EINVAL if the memory is empty, or
+    /// does not consist of whole pages; EFAULT if it is not mapped or cannot be written. The memory is
+    /// then as it was.
+    ///
+    /// # Safety
+    ///
+    /// The memory is valid for reads and writes, and nobody else uses it, until the result is dropped.
+    /// After that it is yours again: the kernel keeps the pages until the ring has ended, but does not
+    /// read them.
+    pub unsafe fn register_wait_region_in_memory(
+        &self,
+        memory: NonNull<[u8]>,
+    ) -> io::Result<WaitRegion> {
+        // SAFETY: the caller promises the memory. The kernel only reads it, and only in a wait that
+        // names a slot of the result.
+        unsafe { self.register_region(memory, sys::IORING_MEM_REGION_REG_WAIT_ARG as u64) }?;
+        // SAFETY: the kernel knows now that the memory is there and can be written; it is ours.
+        unsafe { memory.cast::<u8>().write_bytes(0, memory.len()) };
+        let slots = memory.len() / size_of::<Slot>();
+        Ok(WaitRegion { ring: self.sq.id, start: memory.cast(), slots, _mapping: None })
     }
 
     /// Submits what the queue's view has published, and waits until `want` completions are there,
     /// or as the region's slot says. Since Linux 6.13.
-    ///
-    /// `flags` may be [`EnterFlags::ABS_TIMER`] and [`EnterFlags::NO_IOWAIT`].
     ///
     /// # Result and errors
     ///
@@ -138,10 +196,48 @@ impl<H: Handle> Submitter<'_, H> {
         want: usize,
         region: &WaitRegion,
         slot: usize,
-        flags: EnterFlags,
     ) -> io::Result<usize> {
         self.check_is(region.ring)?;
-        region.slot(slot)?;
+        let flags = region.flags(slot)?;
         self.enter_registered_wait(want, slot * size_of::<Slot>(), flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Timespec;
+    use std::boxed::Box;
+
+    /// What a slot says is what was put there last, and nothing of what was there before.
+    #[test]
+    fn slots_remember_all_of_the_arguments() {
+        // SAFETY: zeros are slots that were not set.
+        let mut slots: Box<[Slot; 2]> = Box::new(unsafe { core::mem::zeroed() });
+        let start = NonNull::from(&mut *slots).cast();
+        let mut region = WaitRegion { ring: RingId::new(), start, slots: 2, _mapping: None };
+        let time = Timespec::new().sec(3).nsec(7);
+        let (relative, deadline) =
+            (SubmitArgs::new().timespec(&time), SubmitArgs::new().deadline(&time));
+        let (abs, quiet) = (EnterFlags::ABS_TIMER, EnterFlags::NO_IOWAIT);
+        for (args, flags, has_time) in [
+            (SubmitArgs::new(), EnterFlags::empty(), false),
+            (deadline, abs, true),
+            (deadline.no_iowait(true), abs | quiet, true),
+            (relative.no_iowait(true), quiet, true),
+            (relative, EnterFlags::empty(), true),
+            (SubmitArgs::new().no_iowait(true), quiet, false),
+        ] {
+            region.set(1, &args).unwrap();
+            assert_eq!(region.flags(1), Ok(flags), "{args:?}");
+            assert_eq!(region.flags(0), Ok(EnterFlags::empty()), "{args:?}");
+            // SAFETY: the slot is there, and nobody else looks at it.
+            let wait = unsafe { (*region.slot(1).unwrap()).wait };
+            assert_eq!(wait.flags & sys::IORING_REG_WAIT_TS as u32 != 0, has_time, "{args:?}");
+            let expected = if has_time { (3, 7) } else { (0, 0) };
+            assert_eq!((wait.ts.tv_sec, wait.ts.tv_nsec), expected, "{args:?}");
+        }
+        assert_eq!(region.set(2, &relative), Err(Errno::INVAL));
+        assert_eq!(region.flags(2), Err(Errno::INVAL));
     }
 }
