@@ -46,6 +46,7 @@ const MIN_LEFT: Need = Trial {
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("read_in_order", &[REGISTER, Opcode(Read::CODE)], read_in_order),
     Case::kinds("run_dry", &[REGISTER, Opcode(Read::CODE)], run_dry),
+    Case::once("owned_memory", &[REGISTER, Opcode(Read::CODE)], owned_memory),
     Case::once("kernels_memory", &[REGISTER, KERNELS, Opcode(Read::CODE)], kernels_memory),
     Case::once("publish_with_cq", &[REGISTER, STATUS], publish_with_cq),
     Case::kinds("unregister_gives_back", &[REGISTER, Opcode(Read::CODE)], unregister_gives_back),
@@ -180,9 +181,20 @@ fn run_dry(ring: &mut dyn Ring) -> Result {
 }
 
 fn kernels_memory() -> Result {
-    let (reader, writer) = pipe()?;
     let mut ring = IoUring::new(4)?;
-    let mut bufs = ring.submitter().register_buf_ring_mmap(2, GROUP, NONE)?;
+    let bufs = ring.submitter().register_buf_ring_mmap(2, GROUP, NONE)?;
+    around_and_around(&mut ring, bufs)
+}
+
+fn owned_memory() -> Result {
+    let mut ring = IoUring::new(4)?;
+    let bufs = ring.submitter().register_buf_ring_owned(2, GROUP, NONE)?;
+    around_and_around(&mut ring, bufs)
+}
+
+/// Two slots, many times.
+fn around_and_around(ring: &mut IoUring, mut bufs: BufRing) -> Result {
+    let (reader, writer) = pipe()?;
     let mut bytes = [[0; 4]; 2];
     for n in 0..200_u8 {
         // SAFETY: the buffers outlive the reads, which end before the next look at them.

@@ -123,18 +123,22 @@ fn buf_rings() -> Result {
         // SAFETY: the pages outlive every ring, and no operation takes a buffer.
         let callers = unsafe { submitter.register_buf_ring(pages.all(), 16, 1, none) }?;
         let kernels = submitter.register_buf_ring_mmap(16, 2, none)?;
+        let owned = submitter.register_buf_ring_owned(16, 3, none)?;
         match round % 10 {
             9 => ring = IoUring::new(2)?,
             n if n % 2 == 0 => {
                 callers.unregister(&submitter)?;
                 kernels.unregister(&submitter)?;
+                owned.unregister(&submitter)?;
             }
             _ => {
-                drop((callers, kernels));
+                drop((callers, kernels, owned));
                 // SAFETY: the handles are dropped.
                 unsafe { submitter.unregister_buf_ring(1) }?;
                 // SAFETY: as above.
                 unsafe { submitter.unregister_buf_ring(2) }?;
+                // SAFETY: as above.
+                unsafe { submitter.unregister_buf_ring(3) }?;
             }
         }
     }

@@ -28,7 +28,7 @@
 //! | `REGISTER_IOWQ_MAX_WORKERS` | workers | yes | | | `&mut` |
 //! | `REGISTER_RING_FDS` | (local) | yes | | | a ring bound to its task |
 //! | `UNREGISTER_RING_FDS` | (local) | | | | |
-//! | `REGISTER_PBUF_RING` | buf_ring | the offset to map | the ring | to pin it | `unsafe`, but for memory of the kernel's |
+//! | `REGISTER_PBUF_RING` | buf_ring | the offset to map | the ring | to pin it | `unsafe` in the caller's memory |
 //! | `UNREGISTER_PBUF_RING` | buf_ring | | ends what a handle relies on | | `unsafe` by number, safe by the handle |
 //! | `REGISTER_SYNC_CANCEL` | sync | | | | |
 //! | `REGISTER_FILE_ALLOC_RANGE` | files | | | | |

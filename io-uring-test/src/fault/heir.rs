@@ -1,18 +1,20 @@
 //! Children that drop what they have inherited.
 
+use std::os::fd::AsFd;
 use std::{fs, ptr};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::param::page_size;
 use rustix_uring::sys::io_uring_register_op::*;
-use rustix_uring::{BufRingFlags, IoUring, Local, SetupFlags, cqueue, squeue};
+use rustix_uring::{BufRingFlags, IoUring, Local, SetupFlags, cqueue, opcode, squeue};
 
 use crate::harness::Need::*;
 use crate::harness::*;
 
 const RING_FDS: Need = Register(IORING_REGISTER_RING_FDS as u32);
 const BUF_RING: Need = Register(IORING_REGISTER_PBUF_STATUS as u32);
+const PBUF_RING: Need = Register(IORING_REGISTER_PBUF_RING as u32);
 const REGION: Need = Register(IORING_REGISTER_MEM_REGION as u32);
 const RESIZE: Need = Register(IORING_REGISTER_RESIZE_RINGS as u32);
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
@@ -22,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("ring_left_out", &[], ring_left_out),
     Case::once("resized_ring_left_out", &[RingWith(DEFER), RESIZE], resized_ring_left_out),
     Case::once("buf_ring_left_out", &[BUF_RING], buf_ring_left_out),
+    Case::once("owned_buf_ring", &[PBUF_RING, Opcode(opcode::Read::CODE)], owned_buf_ring),
     Case::once("wait_region_left_out", &[REGION], wait_region_left_out),
     Case::once("index", &[RING_FDS], index),
     Case::once("index_given_back", &[RING_FDS], index_given_back),
@@ -127,6 +130,37 @@ fn buf_ring_left_out() -> Result {
     dropped_in_children(&bufs)?;
     // The group is there, and its memory too.
     assert_eq!(bufs.available(&ring.submitter())?, 0);
+    Ok(())
+}
+
+/// The kernel goes on with the parent's memory, whatever a child does with its copy.
+fn owned_buf_ring() -> Result {
+    for leave_out in [false, true] {
+        let mut builder = <IoUring>::builder();
+        if leave_out {
+            builder.dontfork();
+        }
+        let mut ring = builder.build(8)?;
+        let mut bufs = ring.submitter().register_buf_ring_owned(8, 100, BufRingFlags::empty())?;
+        let (reader, writer) = rustix::pipe::pipe()?;
+        let mut bytes = [[0_u8; 2]; 2];
+        for n in 0..2_u8 {
+            dropped_in_children(&bufs)?;
+            // SAFETY: the buffers outlive the reads, whose completions are awaited.
+            unsafe { bufs.add(bytes[usize::from(n)].as_mut_ptr(), 2, n.into()) };
+            bufs.publish();
+            rustix::io::write(&writer, &[n + 1; 2])?;
+            let read = opcode::Read::new(reader.as_fd(), std::ptr::null_mut(), 2).buf_group(100);
+            let read = read.build().flags(squeue::Flags::BUFFER_SELECT);
+            // SAFETY: as above.
+            unsafe { ring.submission().push(&read) }?;
+            ring.submit_and_wait(1)?;
+            let done = ring.completion().next().context("no completion")?;
+            assert_eq!((done.to_result(), done.buffer_select()), (Ok(2), Some(n.into())));
+        }
+        assert_eq!(bytes, [[1; 2], [2; 2]]);
+        bufs.unregister(&ring.submitter())?;
+    }
     Ok(())
 }
 

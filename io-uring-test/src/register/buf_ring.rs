@@ -28,6 +28,13 @@ pub(crate) const KERNELS: Need = Trial {
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("callers_memory", &[REGISTER, UNREGISTER], callers_memory),
     Case::kinds("kernels_memory", &[REGISTER, UNREGISTER, KERNELS], kernels_memory),
+    Case::kinds("owned_memory", &[REGISTER, UNREGISTER], owned_memory),
+    Case::kinds("owned_memory_refused", &[REGISTER, UNREGISTER], owned_memory_refused),
+    Case::once(
+        "owned_memory_by_index",
+        &[REGISTER, STATUS, RingWith(SetupFlags::NO_MMAP)],
+        owned_memory_by_index,
+    ),
     Case::kinds("refused", &[REGISTER, UNREGISTER], refused),
     Case::kinds("kernels_memory_refused", &[REGISTER, KERNELS], kernels_memory_refused),
     Case::kinds("status", &[REGISTER, STATUS], status),
@@ -76,6 +83,53 @@ fn kernels_memory(ring: &mut dyn Ring) -> Result {
         bufs.unregister(&ring.submitter())?;
         assert_eq!(footprint()?, before);
     }
+    Ok(())
+}
+
+/// Every size, and groups that memory of the kernel cannot be mapped for.
+fn owned_memory(ring: &mut dyn Ring) -> Result {
+    let before = footprint()?;
+    for (group, entries) in [100, 2047, 2048, u16::MAX].into_iter().cycle().zip(sizes()) {
+        let bufs = ring.submitter().register_buf_ring_owned(entries, group, NONE)?;
+        assert_eq!((bufs.capacity(), bufs.group()), (usize::from(entries), group));
+        ensure!(footprint()?.pages > before.pages || cfg!(target_env = "musl"));
+        bufs.unregister(&ring.submitter())?;
+        assert_eq!(unregister(&ring.submitter(), group), Err(Errno::NOENT));
+        assert_eq!(footprint()?, before);
+    }
+    Ok(())
+}
+
+fn owned_memory_refused(ring: &mut dyn Ring) -> Result {
+    let before = footprint()?;
+    let ring = ring.submitter();
+    for entries in [0, 3, 1000, u16::MAX] {
+        let refused = ring.register_buf_ring_owned(entries, GROUP, NONE).err();
+        assert_eq!(refused, Some(Errno::INVAL), "{entries}");
+    }
+    let unknown = BufRingFlags::from_bits_retain(1 << 15);
+    assert_eq!(ring.register_buf_ring_owned(4, GROUP, unknown).err(), Some(Errno::INVAL));
+    let bufs = ring.register_buf_ring_owned(4, GROUP, NONE)?;
+    assert_eq!(ring.register_buf_ring_owned(4, GROUP, NONE).err(), Some(Errno::EXIST));
+    // The group is the kernel's still when its handle is gone.
+    drop(bufs);
+    assert_eq!(footprint()?, before);
+    assert_eq!(ring.register_buf_ring_owned(4, GROUP, NONE).err(), Some(Errno::EXIST));
+    unregister(&ring, GROUP)?;
+    assert_eq!(footprint()?, before);
+    Ok(())
+}
+
+/// A ring without a descriptor, for which nothing can be mapped.
+fn owned_memory_by_index() -> Result {
+    let builder = <IoUring>::builder();
+    let pages = Pages::new(builder.memory_size(4)?)?;
+    // SAFETY: the pages outlive the ring and its operations, which are reaped.
+    let ring = unsafe { builder.build_registered_in_memory(4, pages.all()) }?;
+    assert_eq!(ring.submitter().register_buf_ring_mmap(4, 1, NONE).err(), Some(Errno::BADF));
+    let bufs = ring.submitter().register_buf_ring_owned(4, 1, NONE)?;
+    assert_eq!(bufs.head(&ring.submitter()), Ok(0));
+    bufs.unregister(&ring.submitter())?;
     Ok(())
 }
 
@@ -158,7 +212,10 @@ fn status(ring: &mut dyn Ring) -> Result {
         bufs.publish();
         assert_eq!(bufs.available(&ring)?, n);
     }
-    Ok(bufs.unregister(&ring)?)
+    assert_eq!((bufs.head(&ring), ring.buf_ring_head(1)), (Ok(0), Ok(0)));
+    bufs.unregister(&ring)?;
+    assert_eq!(ring.buf_ring_head(1), Err(Errno::NOENT));
+    Ok(())
 }
 
 /// Another ring has a group of the same number. Ours is not unregistered with it, and it not with
@@ -172,6 +229,7 @@ fn another_ring(ring: &mut dyn Ring) -> Result {
         (ours, other.submitter().register_buf_ring(pages[1].all(), 2, GROUP, NONE)?)
     };
     assert_eq!(theirs.available(&ring.submitter()), Err(Errno::INVAL));
+    assert_eq!(theirs.head(&ring.submitter()), Err(Errno::INVAL));
     let error = ours.unregister(&other.submitter()).unwrap_err();
     assert_eq!(error.errno(), Errno::INVAL);
     // It comes back, and both groups are still there.

@@ -69,7 +69,56 @@ impl<H: Handle> Submitter<'_, H> {
         }
     }
 
+    /// Registers a ring of `entries` provided buffers, a power of two up to 32768, as group `bgid`,
+    /// in memory that the result owns (`IORING_REGISTER_PBUF_RING`). Since Linux 5.19.
+    ///
+    /// The memory is anonymous memory of this process, which works on every ring and for every group.
+    /// A forked child gets a copy, which the kernel does not read, or none
+    /// ([`dontfork`](crate::Builder::dontfork)). The child may drop its `BufRing`, and nothing else.
+    ///
+    /// ```
+    /// use rustix_uring::{BufRingFlags, Errno, IoUring};
+    ///
+    /// let ring = IoUring::new(8)?;
+    /// match ring.submitter().register_buf_ring_owned(8, 0, BufRingFlags::empty()) {
+    ///     Err(Errno::INVAL) => {} // an older kernel
+    ///     bufs => bufs?.unregister(&ring.submitter())?,
+    /// }
+    /// # Ok::<(), Errno>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if `entries` is not such a number, for flags and options that the kernel does not know,
+    /// or on older kernels; EEXIST if there is such a group already; ENOMEM if memory is short, or above
+    /// `RLIMIT_MEMLOCK`. Nothing is registered then.
+    ///
+    /// A 32-bit kernel of 6.1 ends in an oops when it takes a buffer, if the ring lies in high memory.
+    /// There, register in memory of yours ([`register_buf_ring`](Self::register_buf_ring)) that does not.
+    pub fn register_buf_ring_owned(
+        &self,
+        entries: u16,
+        bgid: u16,
+        options: impl Into<BufRingOptions>,
+    ) -> io::Result<BufRing> {
+        if !entries.is_power_of_two() {
+            return Err(Errno::INVAL);
+        }
+        let mapping =
+            Mmap::anonymous(BufRing::memory_size(entries))?.dontfork(self.sq.settings.dontfork)?;
+        let memory = NonNull::slice_from_raw_parts(mapping.start(), mapping.len());
+        // SAFETY: the memory is nobody else's, and lives as long as the result. The kernel keeps the
+        // pages, not the addresses: if the result is dropped first, what it reads is still there.
+        let mut bufs = unsafe { self.register_buf_ring(memory, entries, bgid, options) }?;
+        bufs.mapping = Some(mapping);
+        Ok(bufs)
+    }
+
     /// Registers a ring of `entries` provided buffers in memory of the kernel. Since Linux 6.4.
+    ///
+    /// [`register_buf_ring_owned`](Self::register_buf_ring_owned) does the same in memory of the
+    /// program, on older kernels too. A forked child shares memory of the kernel, unless it was [left
+    /// out](crate::Builder::dontfork), and disturbs the parent if it writes there.
     ///
     /// # Errors
     ///
@@ -158,8 +207,16 @@ impl<H: Handle> Submitter<'_, H> {
         unsafe { self.register_struct(IORING_REGISTER_PBUF_RING, &mut arg, 1) }.map(drop)
     }
 
-    /// How far the kernel has come in a ring of provided buffers.
-    pub(crate) fn buf_ring_head(&self, bgid: u16) -> io::Result<u16> {
+    /// Returns how far the kernel has come in the ring of provided buffers of a group: how many
+    /// buffers it has used up since registration, modulo 2^16 (`IORING_REGISTER_PBUF_STATUS`). Since
+    /// Linux 6.8.
+    ///
+    /// This is for groups whose [`BufRing`] is not at hand; else call [`BufRing::head`].
+    ///
+    /// # Errors
+    ///
+    /// ENOENT if there is no such group; EINVAL if the group is not one of a ring, or on older kernels.
+    pub fn buf_ring_head(&self, bgid: u16) -> io::Result<u16> {
         let mut arg =
             sys::io_uring_buf_status { buf_group: u32::from(bgid), head: 0, resv: [0; 8] };
         // SAFETY: the kernel writes into the struct, in which there are no addresses.

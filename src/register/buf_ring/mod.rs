@@ -96,8 +96,9 @@ pub(crate) struct Registered {
 
 /// A ring of provided buffers: `struct io_uring_buf_ring`. Since Linux 5.19.
 ///
-/// [`register_buf_ring`](Submitter::register_buf_ring) makes one in memory of yours,
-/// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap) in memory of the kernel. It owns
+/// [`register_buf_ring_owned`](Submitter::register_buf_ring_owned) makes one that owns its memory,
+/// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap) one in memory of the kernel, and
+/// [`register_buf_ring`](Submitter::register_buf_ring) one in memory of yours. It owns
 /// none of the buffers and has no policy: a buffer that you add belongs to the kernel until a
 /// completion gives it back.
 ///
@@ -105,8 +106,8 @@ pub(crate) struct Registered {
 /// [`Submitter`] refuse one of another ring.
 ///
 /// Dropping it does not unregister it. The kernel goes on using the ring until
-/// [`unregister`](Self::unregister), or until the `IoUring` has ended. Memory of the kernel is
-/// unmapped; memory of yours stays promised.
+/// [`unregister`](Self::unregister), or until the `IoUring` has ended. Memory of the kernel, and memory
+/// that the `BufRing` owns, is unmapped; memory of yours stays promised.
 pub struct BufRing {
     bufs: NonNull<Buf>,
     tail: KernelU16,
@@ -118,7 +119,7 @@ pub struct BufRing {
     incremental: bool,
     /// The ring that the group belongs to. Another one may have a group of the same number.
     ring: RingId,
-    /// Memory of the kernel's, for as long as it is to be mapped.
+    /// Memory that is not the caller's, for as long as it is to be mapped.
     mapping: Option<Mmap>,
 }
 
@@ -229,11 +230,21 @@ impl BufRing {
     ///
     /// # Errors
     ///
-    /// EINVAL if the submitter is that of another ring, or on older kernels.
+    /// Those of [`head`](Self::head).
     pub fn available<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<u16> {
+        Ok(self.tail.own().wrapping_sub(self.head(submitter)?))
+    }
+
+    /// Returns how far the kernel has come: how many buffers it has used up since registration, modulo
+    /// 2^16 (`IORING_REGISTER_PBUF_STATUS`). Since Linux 6.8.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the submitter is that of another ring, or on older kernels; ENOENT if the group was
+    /// unregistered by its number.
+    pub fn head<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<u16> {
         submitter.check_is(self.ring)?;
-        let head = submitter.buf_ring_head(self.bgid)?;
-        Ok(self.tail.own().wrapping_sub(head))
+        submitter.buf_ring_head(self.bgid)
     }
 
     /// Unregisters the ring of buffers (`IORING_UNREGISTER_PBUF_RING`).
@@ -309,7 +320,7 @@ impl fmt::Debug for BufRing {
         f.debug_struct("BufRing")
             .field("group", &self.bgid)
             .field("capacity", &self.capacity())
-            .field("kernel_memory", &self.mapping.is_some())
+            .field("callers_memory", &self.mapping.is_none())
             .finish_non_exhaustive()
     }
 }
