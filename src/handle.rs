@@ -238,12 +238,12 @@ impl Local {
         self.index.map(|(index, _)| index)
     }
 
-    /// Takes the descriptor, once the index is given back.
+    /// Takes the descriptor, once the index is released.
     pub(crate) fn take_descriptor(&mut self) -> Option<OwnedFd> {
         if self.unregister().is_err() { None } else { self.fd.take() }
     }
 
-    /// The index to give back, if there is one that is this task's.
+    /// The index to release, if there is one that is this task's.
     fn own_index(&self) -> Option<u32> {
         self.index.filter(|(_, maker)| maker.is_here()).map(|(index, _)| index)
     }

@@ -101,7 +101,7 @@ macro_rules! features {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct EnterFlags: u32 {
-        /// Wait for completions, and see to what only a waiter sees to: deferred task work, polled
+        /// Wait for completions, and do what only a waiter does: deferred task work, polled
         /// I/O, completions that found the queue full.
         const GETEVENTS = sys::IORING_ENTER_GETEVENTS;
         /// Wake the SQPOLL thread.

@@ -121,7 +121,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// are there.
     ///
     /// Completions that are there already count, those of earlier submissions included, until they
-    /// are [given back](crate::cqueue). If the kernel takes fewer entries than there were, it does
+    /// are [released](crate::cqueue). If the kernel takes fewer entries than there were, it does
     /// not wait at all.
     ///
     /// If `want` is above 0, this always enters the kernel, and so runs what is deferred;

@@ -1,8 +1,8 @@
 //! The completion queue: results on their way back.
 //!
 //! A [`CompletionQueue`] is a view of the ring's queue: an iterator over what was ready when it was
-//! made or last [synced](CompletionQueue::sync). What it has gone past is the kernel's to use
-//! again once it is given back, which happens when the iteration comes to its end, on `sync`, and
+//! made or last [synced](CompletionQueue::sync). What it has consumed is the kernel's to use
+//! again once it is released, which happens when the iteration comes to its end, on `sync`, and
 //! when the view is dropped. Until then a completion counts as there, and ends the next wait at
 //! once. (A view that is forgotten gives nothing back: the next one begins where the last give-back
 //! has ended.)
@@ -42,7 +42,7 @@ mod sealed {
         ///
         /// # Safety
         ///
-        /// Everything from `head` to `tail` is published and not given back.
+        /// Everything from `head` to `tail` is published and not released.
         unsafe fn take(
             slots: NonNull<Slot<Self::Slot>>,
             mask: u32,
@@ -83,7 +83,7 @@ impl EntryMarker for Entry32 {}
 ///
 /// # Safety
 ///
-/// `head` is published and not given back.
+/// `head` is published and not released.
 #[inline(always)]
 unsafe fn next_slot<T: Copy>(slots: NonNull<Slot<T>>, mask: u32, head: &mut u32) -> T {
     let index = (*head & mask) as usize;
@@ -191,15 +191,15 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         }
     }
 
-    /// Gives back what was gone past, and sees what has become ready meanwhile.
+    /// Releases what was consumed, and sees what has become ready meanwhile.
     #[inline]
     pub fn sync(&mut self) {
-        self.give_back();
+        self.release();
         self.tail = self.cq.tail.acquire();
     }
 
     #[inline(always)]
-    fn give_back(&mut self) {
+    fn release(&mut self) {
         self.cq.head.release(self.head);
     }
 
@@ -230,11 +230,11 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         self.mask.wrapping_add(1) as usize
     }
 
-    /// The completion that [`next`](Iterator::next) would return, without going past it.
+    /// The completion that [`next`](Iterator::next) would return, without consuming it.
     #[inline]
     pub fn peek(&self) -> Option<C> {
         let mut head = self.head;
-        // SAFETY: between our copies of head and tail, everything is published and not given back.
+        // SAFETY: between our copies of head and tail, everything is published and not released.
         unsafe { C::take(self.slots, self.mask, &mut head, self.tail) }
     }
 
@@ -290,14 +290,14 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
 #[cfg(not(rustix_uring_loom))]
 impl<C: EntryMarker> CompletionQueue<'_, C> {
     /// What is ready, oldest first, without a copy: up to the end of the memory, and from its
-    /// start. [`consume`](Self::consume) goes past it.
+    /// start. [`consume`](Self::consume) moves behind it.
     #[inline]
     pub fn as_slices(&self) -> (&[C], &[C]) {
         let first = (self.head & self.mask) as usize;
         let len = self.len();
         let before_end = len.min(self.capacity() - first);
         // SAFETY: between head and tail everything is published, and the kernel writes there only
-        // once it is given back, which needs the view mutably, which the slices borrow.
+        // once it is released, which needs the view mutably, which the slices borrow.
         unsafe {
             (
                 core::slice::from_raw_parts(self.slots.add(first).as_ptr(), before_end),
@@ -306,13 +306,13 @@ impl<C: EntryMarker> CompletionQueue<'_, C> {
         }
     }
 
-    /// Goes past the `n` oldest completions, or past all if there are fewer.
+    /// Consumes the `n` oldest completions, or all if there are fewer.
     #[inline]
     pub fn consume(&mut self, n: usize) {
         let n = n.min(self.len());
         self.head = self.head.wrapping_add(n as u32);
         if self.head == self.tail {
-            self.give_back();
+            self.release();
         }
     }
 }
@@ -322,11 +322,11 @@ impl<C: Kind> Iterator for CompletionQueue<'_, C> {
 
     #[inline]
     fn next(&mut self) -> Option<C> {
-        // SAFETY: between our copies of head and tail, everything is published and not given back.
+        // SAFETY: between our copies of head and tail, everything is published and not released.
         let next = unsafe { C::take(self.slots, self.mask, &mut self.head, self.tail) };
         if next.is_none() {
-            // The end: what was gone past must not count for the next wait.
-            self.give_back();
+            // The end: what was consumed must not count for the next wait.
+            self.release();
         }
         next
     }
@@ -345,7 +345,7 @@ impl<C: EntryMarker> ExactSizeIterator for CompletionQueue<'_, C> {}
 impl<C: Kind> Drop for CompletionQueue<'_, C> {
     #[inline]
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }
 
@@ -365,7 +365,7 @@ impl<C: Kind> Debug for CompletionQueue<'_, C> {
 /// [`CompletionQueue::status`] make one.
 ///
 /// You can ask from any thread. The kernel and the thread that reaps go on meanwhile, so an answer
-/// may be out of date when you have it. A completion counts until the view that goes past it has
+/// may be out of date when you have it. A completion counts until the view that consumes it has
 /// given it back.
 #[derive(Clone, Copy)]
 pub struct Status<'a> {
@@ -375,7 +375,7 @@ pub struct Status<'a> {
 impl Status<'_> {
     /// How many slots are taken by what is ready, at most the capacity.
     ///
-    /// While another thread reaps, this may also count completions that it gives back during the
+    /// While another thread reaps, this may also count completions that it releases during the
     /// call. It never counts fewer than are there at the end of the call, unless more arrive.
     #[inline]
     pub fn ready(&self) -> usize {

@@ -91,7 +91,7 @@ fn the_end_gives_everything_back() {
         for _ in 0..3 {
             queue.next();
         }
-        assert_eq!(kernel.cq_head(), start, "given back before the end was reached");
+        assert_eq!(kernel.cq_head(), start, "released before the end was reached");
         assert_eq!(queue.next(), None);
         assert_eq!(kernel.cq_head(), start.wrapping_add(3));
         // The view goes on after a sync.
@@ -104,7 +104,7 @@ fn the_end_gives_everything_back() {
     }
 }
 
-/// Filler alone at the end is gone past as well.
+/// Filler alone at the end is consumed as well.
 #[test]
 fn filler_alone_is_given_back() {
     let mut ring = ring::<Mixed>(4, 3);
@@ -140,7 +140,7 @@ fn filler_of_two_entries_is_skipped_whole() {
             queue.sync();
             assert_eq!(queue.next().map(|cqe| cqe.big_cqe().copied()), Some(Some(big(round))));
             assert!(queue.next().is_none() && queue.is_empty());
-            assert_ne!(kernel.cq_head(), slot, "nothing was given back");
+            assert_ne!(kernel.cq_head(), slot, "nothing was released");
             slot = kernel.cq_head();
         }
         // The first half of one, at the end.
@@ -204,7 +204,7 @@ fn status_tells_without_a_view() {
     assert_eq!(status.ready(), 1);
 }
 
-/// What another thread may see: entries given back, and more posted, since it looked.
+/// What another thread may see: entries released, and more posted, since it looked.
 #[test]
 fn status_is_within_the_capacity() {
     for start in STARTS {

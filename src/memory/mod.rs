@@ -77,7 +77,7 @@ pub(crate) enum Memory {
     /// Mapped from the kernel. Before Linux 5.4, the completion queue has a mapping of its own.
     Mapped { ring: Mmap, cq: Option<Mmap>, sqes: Mmap },
     /// The caller's, who promised that it outlives the ring.
-    Callers { ring: NonNull<u8>, sqes: NonNull<u8>, areas: Areas },
+    User { ring: NonNull<u8>, sqes: NonNull<u8>, areas: Areas },
 }
 
 // SAFETY: addresses; the queues over them say what may be done with them from which thread.
@@ -163,7 +163,7 @@ impl Memory {
     /// # Safety
     ///
     /// As for [`Builder::build_in_memory`](crate::Builder::build_in_memory).
-    pub(crate) unsafe fn callers(
+    pub(crate) unsafe fn user(
         areas: Areas,
         memory: NonNull<[u8]>,
         params: &mut io_uring_params,
@@ -182,13 +182,13 @@ impl Memory {
         };
         params.cq_off.user_addr = ring.as_ptr().expose_provenance() as u64;
         params.sq_off.user_addr = sqes.as_ptr().expose_provenance() as u64;
-        Ok(Self::Callers { ring, sqes, areas })
+        Ok(Self::User { ring, sqes, areas })
     }
 
     /// Memory in two parts, without a kernel behind it.
     #[cfg(all(any(test, fuzzing, feature = "mock-kernel"), not(rustix_uring_loom)))]
     pub(crate) fn parts(ring: NonNull<u8>, ring_len: usize, sqes: NonNull<u8>, len: usize) -> Self {
-        Self::Callers { ring, sqes, areas: Areas { ring: ring_len, sqes: len } }
+        Self::User { ring, sqes, areas: Areas { ring: ring_len, sqes: len } }
     }
 
     /// Address space for mappings of these sizes.
@@ -219,7 +219,7 @@ impl Memory {
                 cq.as_ref().map_or((ring.start(), ring.len()), |cq| (cq.start(), cq.len())),
                 (sqes.start(), sqes.len()),
             ),
-            Self::Callers { ring, sqes, areas } => {
+            Self::User { ring, sqes, areas } => {
                 ((*ring, areas.ring), (*ring, areas.ring), (*sqes, areas.sqes))
             }
         };

@@ -1,7 +1,7 @@
-//! Zero-copy receive: the network card writes into the program's memory.
+//! Zero-copy receive: the network card (NIC) writes into the program's memory.
 //!
-//! An *interface queue* is one receive queue of a card, bound to a ring, with an *area* of memory
-//! that the card fills. A [`RecvZc`](crate::opcode::RecvZc) on a socket whose packets come through
+//! An *interface queue* is one receive queue of a NIC, bound to a ring, with an *area* of memory
+//! that the NIC fills. A [`RecvZc`](crate::opcode::RecvZc) on a socket whose packets come through
 //! that queue completes with where in the area they lie ([`Received`]), and the program gives each
 //! piece back through the *refill ring* ([`Ifq::refill`]) when it has read it.
 //!
@@ -10,7 +10,7 @@
 //! -ENOMEM where the area is: then it is to be submitted again, when there is room.
 //!
 //! It needs a ring with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and completions
-//! of 32 bytes, `CAP_NET_ADMIN`, and a card whose headers and data go to different memory, set up
+//! of 32 bytes, `CAP_NET_ADMIN`, and a NIC whose headers and data go to different memory, set up
 //! with `ethtool`. From Linux 7.1 on, there is a mode without a device
 //! ([`IfqFlags::NODEV`]), in which the kernel copies: for developing, and for the loopback.
 
@@ -55,7 +55,7 @@ bitflags! {
     pub struct Events: u32 {
         /// There was no memory in the area for what came.
         const ALLOC_FAIL = 1 << sys::ZCRX_EVENT_ALLOC_FAIL;
-        /// Data was copied, because the card had not put it into the area.
+        /// Data was copied, because the NIC had not put it into the area.
         const COPY = 1 << sys::ZCRX_EVENT_COPY;
 
         const _ = !0;
@@ -70,7 +70,7 @@ impl Events {
     }
 }
 
-/// Memory for the card to fill: `struct io_uring_zcrx_area_reg`.
+/// Memory for the NIC to fill: `struct io_uring_zcrx_area_reg`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Area<'fd> {
@@ -117,7 +117,7 @@ pub struct IfqConfig<'fd> {
     pub flags: IfqFlags,
     /// The first area. Others may be [added](Submitter::zcrx_add_area).
     pub area: Area<'fd>,
-    /// How large the card's pieces are, in bytes; 0 for a page. Since Linux 7.0
+    /// How large the NIC's pieces are, in bytes; 0 for a page. Since Linux 7.0
     /// (`ZCRX_FEATURE_RX_PAGE_SIZE`).
     pub rx_buf_len: u32,
     /// What to tell of, and the user data of the completions that do: each once, and again after it
@@ -136,7 +136,7 @@ impl<'fd> IfqConfig<'fd> {
 
 /// What was received: where in which area it lies, `struct io_uring_zcrx_cqe`.
 ///
-/// Decoded from a completion of [`RecvZc`](crate::opcode::RecvZc), and given back by
+/// Decoded from a completion of [`RecvZc`](crate::opcode::RecvZc), and released by
 /// [`Ifq::refill`], once:
 ///
 /// ```compile_fail,E0382
@@ -283,13 +283,13 @@ impl Ifq {
     ///
     /// # Errors
     ///
-    /// Returns `received` if the refill ring is full: it was not given back.
+    /// Returns `received` if the refill ring is full: it was not released.
     ///
     /// # Safety
     ///
     /// - `received` was decoded from a completion of a [`RecvZc`](crate::opcode::RecvZc) on this
     ///   queue, on the ring that registered it or one that imported it.
-    /// - It was not given back before, not even a copy that was decoded from the same completion.
+    /// - It was not released before, not even a copy that was decoded from the same completion.
     /// - From when it is published, nobody reads the memory that it names, and there is no reference
     ///   into it. The NIC or the kernel writes there.
     pub unsafe fn refill(&mut self, received: Received) -> Result<(), Received> {
@@ -307,7 +307,7 @@ impl Ifq {
     ///
     /// # Errors
     ///
-    /// Returns `received` if the refill ring is full: it was not given back.
+    /// Returns `received` if the refill ring is full: it was not released.
     ///
     /// # Safety
     ///
@@ -328,7 +328,7 @@ impl Ifq {
         Ok(())
     }
 
-    /// Lets the kernel see what was given back.
+    /// Lets the kernel see what was released.
     pub fn publish(&mut self) {
         self.tail.release(self.next);
     }
@@ -461,7 +461,7 @@ impl<H: Handle> Submitter<'_, H> {
     }
 
     /// Has the kernel take what the refill ring holds now (`ZCRX_CTRL_FLUSH_RQ`), instead of when
-    /// the card asks. Without a device, nobody else asks. Since Linux 6.19.
+    /// the NIC asks. Without a device, nobody else asks. Since Linux 6.19.
     ///
     /// # Errors
     ///

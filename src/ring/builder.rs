@@ -320,14 +320,14 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
         const COOP: SetupFlags = SetupFlags::COOP_TASKRUN;
         // Newest first, and each asked for by name, so that a refusal costs one call.
-        let ladder = [
+        let fallbacks = [
             DEFER | SetupFlags::NO_SQARRAY,
             DEFER,
             COOP | SetupFlags::SINGLE_ISSUER,
             COOP,
             SetupFlags::empty(),
         ];
-        for flags in ladder {
+        for flags in fallbacks {
             let mut builder = self.clone();
             builder.set(flags).sqarray();
             if !builder.flags.intersects(SetupFlags::DEFER_TASKRUN | COOP) {
@@ -405,7 +405,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
             shape.in_pages(sq, cq, self.sqarray)
         };
         // SAFETY: our callers were promised that the memory is ours.
-        let memory = unsafe { Memory::callers(areas, memory, &mut params) }?;
+        let memory = unsafe { Memory::user(areas, memory, &mut params) }?;
         Ok((params, memory))
     }
 

@@ -62,12 +62,12 @@ impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C, Local> {
         self.handle.index()
     }
 
-    /// The same ring, free to leave this task: its index is given back.
+    /// The same ring, free to leave this task: its index is released.
     ///
     /// # Errors
     ///
     /// Gives the ring back as it was if it has no descriptor.
-    #[allow(clippy::result_large_err, reason = "what is given back is the ring itself")]
+    #[allow(clippy::result_large_err, reason = "what the caller gets back is the ring itself")]
     pub fn into_shared(mut self) -> Result<IoUring<S, C>, Self> {
         match self.handle.take_descriptor() {
             Some(fd) => Ok(self.with_handle(|_| fd)),

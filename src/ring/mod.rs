@@ -39,7 +39,7 @@ use crate::types::SubmitArgs;
 /// time, others it completes, and **it writes to their memory until then**. If operations use memory
 /// of yours, end them first, with [`quiesce`](Self::quiesce).
 ///
-/// What a ring holds in the kernel (pinned memory, for one) is also given back at some later time.
+/// What a ring holds in the kernel (pinned memory, for one) is also released at some later time.
 /// Programs that make many rings in a row unregister first.
 pub struct IoUring<
     S: squeue::Kind = squeue::Entry,

@@ -76,12 +76,12 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         cq_entries: Option<u32>,
         memory: NonNull<[u8]>,
     ) -> io::Result<()> {
-        let Memory::Callers { .. } = self.memory else { return Err(Errno::INVAL) };
+        let Memory::User { .. } = self.memory else { return Err(Errno::INVAL) };
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         let mut params = params_for(sq, cq);
         let areas = Shape::of::<S::Slot, C::Slot>().in_pages(sq, cq, false);
         // SAFETY: the caller promises that the memory is ours.
-        let memory = unsafe { Memory::callers(areas, memory, &mut params) }?;
+        let memory = unsafe { Memory::user(areas, memory, &mut params) }?;
         let params = self.register_resize(params)?;
         self.move_to(&params, Ok(memory))
     }

@@ -84,7 +84,7 @@ impl Sq {
 
 /// Where a completion queue lies, in whichever memory.
 pub(crate) struct Cq {
-    /// Our position: everything before it is given back.
+    /// Our position: everything before it is released.
     pub(crate) head: KernelU32,
     /// The kernel's position: everything before it is published.
     pub(crate) tail: KernelU32,

@@ -268,9 +268,9 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     where
         S: Accepts<E>,
     {
-        let room = self.room::<E>()?;
-        self.write(room.slot, *entry);
-        self.local.take(room, Self::slots::<E>());
+        let reserved = self.reservation::<E>()?;
+        self.write(reserved.slot, *entry);
+        self.local.consume(reserved, Self::slots::<E>());
         Ok(())
     }
 
@@ -317,9 +317,9 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         }
         let (mut tail, mut wide_end) = (self.local.tail, self.local.wide_end);
         for i in 0..n {
-            let room = self.room_at::<E>(tail, wide_end);
-            self.write(room.slot, entry(i));
-            tail = room.next;
+            let reserved = self.reservation_at::<E>(tail, wide_end);
+            self.write(reserved.slot, entry(i));
+            tail = reserved.next;
             if Self::slots::<E>() == 2 {
                 wide_end = tail;
             }
@@ -357,17 +357,17 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     where
         S: Accepts<E>,
     {
-        let room = self.room::<E>()?;
-        self.clear_rest(room.slot);
+        let reserved = self.reservation::<E>()?;
+        self.clear_rest(reserved.slot);
         if is_big::<E>() {
-            self.local.next = room.next;
+            self.local.next = reserved.next;
         }
-        Ok(Vacant::new(room.slot, &mut self.local))
+        Ok(Vacant::new(reserved.slot, &mut self.local))
     }
 
     /// Room for one entry, if there is.
     #[inline(always)]
-    fn room<E>(&mut self) -> Result<Room<E>, PushError>
+    fn reservation<E>(&mut self) -> Result<Reservation<E>, PushError>
     where
         S: Accepts<E>,
     {
@@ -378,7 +378,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
             self.limit.wrapping_sub(tail) < Self::slots::<E>() + self.pad_at(tail)
         };
         if !full {
-            Ok(self.room_at(tail, self.local.wide_end))
+            Ok(self.reservation_at(tail, self.local.wide_end))
         } else if Self::slots::<E>() == 1 {
             Err(PushError::Full)
         } else {
@@ -386,9 +386,9 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         }
     }
 
-    /// The room for an entry pushed at `tail`, which is there. A pad that is due is written.
+    /// The reservation for an entry pushed at `tail`, which is there. A pad that is due is written.
     #[inline(always)]
-    fn room_at<E>(&mut self, tail: u32, wide_end: u32) -> Room<E>
+    fn reservation_at<E>(&mut self, tail: u32, wide_end: u32) -> Reservation<E>
     where
         S: Accepts<E>,
     {
@@ -397,7 +397,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
             self.pad(tail, wide_end);
             start = tail.wrapping_add(1);
         }
-        Room { slot: self.slot(start).cast(), next: start.wrapping_add(Self::slots::<E>()) }
+        Reservation { slot: self.slot(start).cast(), next: start.wrapping_add(Self::slots::<E>()) }
     }
 
     /// How many pads come before an entry of two slots: one at the last slot, else none.
@@ -568,7 +568,7 @@ impl<S: Kind> fmt::Debug for SubmissionQueue<'_, S> {
 }
 
 /// A slot, and the tail behind it.
-struct Room<E> {
+struct Reservation<E> {
     slot: NonNull<Slot<E>>,
     next: u32,
 }
@@ -581,10 +581,10 @@ const fn is_big<E>() -> bool {
 
 impl Local {
     #[inline(always)]
-    fn take<E>(&mut self, room: Room<E>, slots: u32) {
-        self.tail = room.next;
+    fn consume<E>(&mut self, reserved: Reservation<E>, slots: u32) {
+        self.tail = reserved.next;
         if slots == 2 {
-            self.wide_end = room.next;
+            self.wide_end = reserved.next;
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::shared::{Slot, put};
 /// A reserved slot of the submission queue, not written yet. See [`reserve`](super::SubmissionQueue::reserve).
 ///
 /// Dropping it gives the slot back.
-#[must_use = "a slot that is not written and committed is given back"]
+#[must_use = "a slot that is not written and committed is released"]
 #[derive(Debug)]
 pub struct Vacant<'q, E> {
     slot: NonNull<Slot<E>>,
@@ -20,7 +20,7 @@ pub struct Vacant<'q, E> {
 /// [`reserve`](super::SubmissionQueue::reserve).
 ///
 /// Dropping it gives the slot back.
-#[must_use = "an entry that is not committed is given back"]
+#[must_use = "an entry that is not committed is released"]
 #[derive(Debug)]
 pub struct Filled<'q, E> {
     slot: NonNull<Slot<E>>,

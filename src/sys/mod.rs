@@ -224,7 +224,7 @@ structs! {
         offsets: [u32; 8],
         /// The number of the queue.
         zcrx_id: u32,
-        /// How large the card's pieces are. Since Linux 7.0.
+        /// How large the NIC's pieces are. Since Linux 7.0.
         rx_buf_len: u32,
         /// The address of a `zcrx_event_desc`. Since Linux 7.2.
         event_desc: u64,

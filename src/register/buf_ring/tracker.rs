@@ -110,7 +110,7 @@ impl BufTracker {
     ///
     /// The result may exceed the buffer: with `MSG_TRUNC` it is the length of the message. The one
     /// segment then ends with the buffer.
-    #[must_use = "the buffers of these segments are yours to give back"]
+    #[must_use = "the buffers of these segments are yours to add again"]
     pub fn segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -139,7 +139,7 @@ impl BufTracker {
     /// Two kinds of completions do not tell which buffers were used: those of receives with
     /// `MSG_TRUNC`, and of sends that failed or fell short. Use
     /// [`taken_segments`](Self::taken_segments) for them.
-    #[must_use = "the buffers of these segments are yours to give back"]
+    #[must_use = "the buffers of these segments are yours to add again"]
     pub fn bundle_segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -163,7 +163,7 @@ impl BufTracker {
     /// not. If you do not know whether it sent everything, use this for its last completion. A [`RecvBundle`](crate::opcode::RecvBundle) with `MSG_TRUNC` returns the length of the
     /// message, however few buffers it had taken. The result is divided among the buffers in order,
     /// as far as it goes; the others have a `len` of 0.
-    #[must_use = "the buffers of these segments are yours to give back"]
+    #[must_use = "the buffers of these segments are yours to add again"]
     pub fn taken_segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -289,7 +289,7 @@ pub struct BufSegments<L> {
 
 impl<L: Fn(u16) -> u32> BufSegments<L> {
     /// Returns the next segment. `ring` is the ring that the segments were made from.
-    #[must_use = "a buffer that is done is yours to give back"]
+    #[must_use = "a buffer that is done is yours to add again"]
     pub fn next(&mut self, ring: &BufRing) -> Option<BufSegment> {
         self.reach.buffers = self.reach.buffers.checked_sub(1)?;
         let (bid, offset) = match self.first.take() {
@@ -311,7 +311,7 @@ impl<L: Fn(u16) -> u32> BufSegments<L> {
     }
 
     /// Returns an iterator over the remaining segments, for when nothing is added meanwhile.
-    #[must_use = "the buffers of these segments are yours to give back"]
+    #[must_use = "the buffers of these segments are yours to add again"]
     pub fn iter(mut self, ring: &BufRing) -> impl Iterator<Item = BufSegment> {
         iter::from_fn(move || self.next(ring))
     }
@@ -517,7 +517,7 @@ mod tests {
         }
     }
 
-    /// Buffers are given back between one segment and the next, in a ring that is full all the time.
+    /// Buffers are added again between one segment and the next, in a ring that is full all the time.
     #[test]
     fn buffers_are_given_back_meanwhile() {
         let mut memory = Plain::new(0);
