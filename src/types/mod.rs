@@ -72,12 +72,16 @@ impl Fd {
 #[repr(transparent)]
 pub struct Fixed(pub u32);
 
-mod sealed {
+pub(crate) mod sealed {
+    /// What only this crate can hand over: code that has the bound cannot call the method.
+    pub struct Seal(());
+    pub(crate) const SEAL: Seal = Seal(());
+
     pub trait Sealed {
-        fn number_and_flag(self) -> (i32, u8);
+        fn number_and_flag(self, _: Seal) -> (i32, u8);
     }
 }
-use sealed::Sealed;
+use sealed::{Seal, Sealed};
 
 /// A file that an operation works on: an open descriptor, or a registered slot.
 ///
@@ -101,6 +105,14 @@ use sealed::Sealed;
 /// ```compile_fail,E0277
 /// # use rustix_uring::opcode;
 /// opcode::Fsync::new(3);
+/// ```
+///
+/// As a bound, it gives nobody its method:
+///
+/// ```compile_fail
+/// fn number(file: impl rustix_uring::types::Target) {
+///     file.number_and_flag();
+/// }
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a file that an operation can work on",
@@ -129,7 +141,7 @@ macro_rules! target {
     ($($Target:ty: |$target:ident| $number:expr, $flag:expr;)*) => { $(
         impl Sealed for $Target {
             #[inline(always)]
-            fn number_and_flag(self) -> (i32, u8) {
+            fn number_and_flag(self, _: Seal) -> (i32, u8) {
                 let $target = self;
                 ($number, $flag)
             }
@@ -147,8 +159,8 @@ impl Descriptor for BorrowedFd<'_> {}
 
 impl<T: AsFd + ?Sized> Sealed for &T {
     #[inline(always)]
-    fn number_and_flag(self) -> (i32, u8) {
-        self.as_fd().number_and_flag()
+    fn number_and_flag(self, seal: Seal) -> (i32, u8) {
+        self.as_fd().number_and_flag(seal)
     }
 }
 impl<T: AsFd + ?Sized> Target for &T {}

@@ -274,7 +274,7 @@ impl CancelBuilder {
     }
 
     fn with_fd(mut self, fd: impl Target) -> Self {
-        let (number, slot) = fd.number_and_flag();
+        let (number, slot) = fd.number_and_flag(super::sealed::SEAL);
         self.fd = number;
         self.flags.insert(AsyncCancelFlags::FD);
         self.flags.set(AsyncCancelFlags::FD_FIXED, slot != 0);

@@ -4,6 +4,7 @@ use core::ffi::c_void;
 
 use crate::sqe::{Flags, Sqe};
 use crate::sys;
+use crate::types::sealed::SEAL;
 use crate::types::{
     AcceptFlags, AddressFamily, AsyncCancelFlags, AtFlags, AttrPi, CancelBuilder, Descriptor,
     DestinationSlot, EpollOp, Fadv, FallocateFlags, Fixed, FixedFdFlags, FsyncFlags, FutexFlags,
@@ -140,7 +141,7 @@ impl Sqe {
     /// type is known. A branch here would leave the entry half in memory and stall its copy.
     #[inline(always)]
     pub(crate) fn fd(&mut self, fd: impl Target) {
-        let (number, flag) = fd.number_and_flag();
+        let (number, flag) = fd.number_and_flag(SEAL);
         self.fd = number;
         self.flags |= flag;
     }
@@ -159,14 +160,14 @@ impl Sqe {
     /// The second directory of an operation takes the place of a length.
     #[inline(always)]
     pub(crate) fn newdirfd(&mut self, newdirfd: impl Descriptor) {
-        self.len = newdirfd.number_and_flag().0 as u32;
+        self.len = newdirfd.number_and_flag(SEAL).0 as u32;
     }
 
     /// The descriptor that an epoll is told of takes the place of an offset. A negative one fills
     /// 32 bits of it, like the other descriptors beside `fd`.
     #[inline(always)]
     pub(crate) fn epoll_target(&mut self, fd: impl Descriptor) {
-        self.off = u64::from(fd.number_and_flag().0 as u32);
+        self.off = u64::from(fd.number_and_flag(SEAL).0 as u32);
     }
 
     /// What opening has when nothing else is asked for.
@@ -181,7 +182,7 @@ impl Sqe {
     /// descriptor 0. The slot before it is beyond every table too, and is refused.
     #[inline(always)]
     pub(crate) fn close(&mut self, fd: impl Target) {
-        let (number, flag) = fd.number_and_flag();
+        let (number, flag) = fd.number_and_flag(SEAL);
         (self.fd, self.file_index) =
             if flag == 0 { (number, 0) } else { (0, (number as u32).saturating_add(1)) };
     }
@@ -189,7 +190,7 @@ impl Sqe {
     /// The input of a splice says in the operation's flags that it is a slot.
     #[inline(always)]
     pub(crate) fn splice_in(&mut self, fd_in: impl Target) {
-        let (number, flag) = fd_in.number_and_flag();
+        let (number, flag) = fd_in.number_and_flag(SEAL);
         self.file_index = number as u32;
         if flag != 0 {
             self.splice_flags(SpliceFlags::FD_IN_FIXED);
@@ -393,7 +394,7 @@ impl Sqe {
     /// A NOP has a flag of its own for slots.
     #[inline(always)]
     pub(crate) fn nop_file(&mut self, file: impl Target) {
-        let (number, flag) = file.number_and_flag();
+        let (number, flag) = file.number_and_flag(SEAL);
         self.fd = number;
         self.nop_flags(NopFlags::FILE);
         if flag != 0 {
