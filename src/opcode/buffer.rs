@@ -23,7 +23,8 @@ operations! {
 
     /// Takes buffers out of a group.
     ///
-    /// - **Result:** how many were taken out; -ENOENT where there is no such group, 0 on some kernels
+    /// - **Result:** how many were taken out; -ENOENT where there is no such group, 0 on some kernels;
+    ///   -EINVAL for 65,536 on kernels that do not provide so many
     RemoveBuffers = "IORING_OP_REMOVE_BUFFERS" since "5.7",
     new(nbufs: u32 => nr_buffers, bgid: u16 => buf_group)
 }
@@ -31,16 +32,12 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
+    use crate::opcode::tests::{at, entries};
     use crate::squeue::Sqe;
 
-    #[test]
-    fn provide_buffers() {
-        let entry = ProvideBuffers::new(at(0x1000), 64, 4, 7, 5).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 31, fd: 4, addr: 0x1000, len: 64, off: 5, buf_index: 7, ..Sqe::ZERO }
-        );
+    entries! {
+        provide_buffers: ProvideBuffers::new(at(0x1000), 64, 4, 7, 5)
+            => { opcode: 31, fd: 4, addr: 0x1000, len: 64, off: 5, buf_index: 7 };
     }
 
     #[test]

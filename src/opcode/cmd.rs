@@ -214,7 +214,7 @@ wide_commands!(UringCmd80 UringCmd128);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
+    use crate::opcode::tests::{at, entries};
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
@@ -228,47 +228,27 @@ mod tests {
     const CMD: [u8; 80] = [0x55; 80];
     const WORD: u64 = 0x5555_5555_5555_5555;
 
-    #[test]
-    fn uring_cmd16() {
-        let entry = UringCmd16::new(Fixed(3), 5)
-            .cmd([0x55; 16])
-            .buf_index(Some(7))
-            .addr(Some(0x1000))
-            .len(64)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 46,
-                flags: 1,
-                fd: 3,
-                off: first(5),
-                addr: 0x1000,
-                len: 64,
-                op_flags: 1,
-                buf_index: 7,
-                addr3: WORD,
-                pad2: WORD,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn uring_cmd16_multishot() {
-        let entry = UringCmd16::new(Fd(3), 5).multishot(7).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 46,
-                flags: 1 << 5,
-                fd: 3,
-                off: first(5),
-                op_flags: 2,
-                buf_index: 7,
-                ..Sqe::ZERO
-            }
-        );
+    entries! {
+        uring_cmd16: UringCmd16::new(Fixed(3), 5).cmd([0x55; 16]).buf_index(Some(7))
+            .addr(Some(0x1000)).len(64)
+            => { opcode: 46, flags: 1, fd: 3, off: first(5), addr: 0x1000, len: 64, op_flags: 1,
+               buf_index: 7, addr3: WORD, pad2: WORD };
+        uring_cmd16_multishot: UringCmd16::new(Fd(3), 5).multishot(7)
+            => { opcode: 46, flags: 1 << 5, fd: 3, off: first(5), op_flags: 2, buf_index: 7 };
+        set_sock_opt: SetSockOpt::new(Fd(3), 5, 6, at(0x1000), 4)
+            => { opcode: 46, fd: 3, off: first(3), addr: pair(5, 6), addr3: 0x1000, file_index: 4 };
+        get_sock_opt: GetSockOpt::new(Fd(3), 5, 6, at(0x1000), 4)
+            => { opcode: 46, fd: 3, off: first(2), addr: pair(5, 6), addr3: 0x1000, file_index: 4 };
+        sioc_inq: SiocInq::new(Fd(3)) => { opcode: 46, fd: 3 };
+        sioc_outq: SiocOutq::new(Fd(3)) => { opcode: 46, fd: 3, off: first(1) };
+        tx_timestamp: TxTimestamp::new(Fd(3)) => { opcode: 46, fd: 3, off: first(4) };
+        get_sock_name: GetSockName::new(Fd(3), at(0x1000), at(0x2000)).peer(true)
+            => { opcode: 46, fd: 3, off: first(5), addr: 0x1000, addr3: 0x2000, file_index: 1 };
+        block_discard: BlockDiscard::new(Fd(3), 4096, 8192)
+            => { opcode: 46, fd: 3, off: first(BLOCK_URING_CMD_DISCARD.into()), addr: 4096,
+               addr3: 8192 };
+        block_zone_reset_all: BlockZoneResetAll::new(Fd(3))
+            => { opcode: 46, fd: 3, off: first(BLOCK_URING_CMD_ZONE_RESET_ALL.into()) };
     }
 
     #[test]
@@ -318,104 +298,5 @@ mod tests {
         assert_eq!(sqe.addr3.to_ne_bytes(), cmd[..8]);
         assert_eq!(sqe.pad2.to_ne_bytes(), cmd[8..16]);
         assert_eq!(rest, cmd[16..]);
-    }
-
-    #[test]
-    fn set_sock_opt() {
-        let entry = SetSockOpt::new(Fd(3), 5, 6, at(0x1000), 4).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 46,
-                fd: 3,
-                off: first(3),
-                addr: pair(5, 6),
-                addr3: 0x1000,
-                file_index: 4,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn get_sock_opt() {
-        let entry = GetSockOpt::new(Fd(3), 5, 6, at(0x1000), 4).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 46,
-                fd: 3,
-                off: first(2),
-                addr: pair(5, 6),
-                addr3: 0x1000,
-                file_index: 4,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn sioc_inq() {
-        let entry = SiocInq::new(Fd(3)).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 46, fd: 3, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn sioc_outq() {
-        let entry = SiocOutq::new(Fd(3)).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 46, fd: 3, off: first(1), ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn tx_timestamp() {
-        let entry = TxTimestamp::new(Fd(3)).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 46, fd: 3, off: first(4), ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn get_sock_name() {
-        let entry = GetSockName::new(Fd(3), at(0x1000), at(0x2000)).peer(true).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 46,
-                fd: 3,
-                off: first(5),
-                addr: 0x1000,
-                addr3: 0x2000,
-                file_index: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn block_discard() {
-        let entry = BlockDiscard::new(Fd(3), 4096, 8192).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 46,
-                fd: 3,
-                off: first(BLOCK_URING_CMD_DISCARD.into()),
-                addr: 4096,
-                addr3: 8192,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn block_zone_reset_all() {
-        let entry = BlockZoneResetAll::new(Fd(3)).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 46,
-                fd: 3,
-                off: first(BLOCK_URING_CMD_ZONE_RESET_ALL.into()),
-                ..Sqe::ZERO
-            }
-        );
     }
 }

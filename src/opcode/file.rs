@@ -87,82 +87,26 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
-    use crate::squeue::Sqe;
+    use crate::opcode::tests::{at, entries};
     use crate::types::Fd;
 
-    #[test]
-    fn fsync() {
-        let entry = Fsync::new(Fd(3)).flags(FsyncFlags::DATASYNC).offset(5).len(6).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 3, fd: 3, off: 5, len: 6, op_flags: 1, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn sync_file_range() {
-        let entry = SyncFileRange::new(Fd(3), 6)
-            .offset(5)
+    entries! {
+        fsync: Fsync::new(Fd(3)).flags(FsyncFlags::DATASYNC).offset(5).len(6)
+            => { opcode: 3, fd: 3, off: 5, len: 6, op_flags: 1 };
+        sync_file_range: SyncFileRange::new(Fd(3), 6).offset(5)
             .flags(SyncFileRangeFlags::WRITE | SyncFileRangeFlags::WAIT_AFTER)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 8, fd: 3, off: 5, len: 6, op_flags: 6, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn fallocate() {
-        let entry = Fallocate::new(Fd(3), 1 << 40)
-            .offset(5)
+            => { opcode: 8, fd: 3, off: 5, len: 6, op_flags: 6 };
+        fallocate: Fallocate::new(Fd(3), 1 << 40).offset(5)
             .mode(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 17, fd: 3, off: 5, addr: 1 << 40, len: 3, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn ftruncate() {
-        let entry = Ftruncate::new(Fd(3), 1 << 40).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 55, fd: 3, off: 1 << 40, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn fadvise() {
-        let entry = Fadvise::new(Fd(3), 6, Fadv::WILLNEED).offset(5).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 24, fd: 3, off: 5, len: 6, op_flags: 3, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn fadvise_far() {
-        let entry = Fadvise::new(Fd(3), 1 << 40, Fadv::WILLNEED).offset(5).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 24, fd: 3, off: 5, addr: 1 << 40, op_flags: 3, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn madvise() {
-        let entry = Madvise::new(at(0x1000), 6, Madv::DONTNEED).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 25, fd: -1, addr: 0x1000, len: 6, op_flags: 4, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn madvise_far() {
-        let entry = Madvise::new(at(0x1000), 1 << 40, Madv::DONTNEED).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 25, fd: -1, addr: 0x1000, off: 1 << 40, op_flags: 4, ..Sqe::ZERO }
-        );
+            => { opcode: 17, fd: 3, off: 5, addr: 1 << 40, len: 3 };
+        ftruncate: Ftruncate::new(Fd(3), 1 << 40) => { opcode: 55, fd: 3, off: 1 << 40 };
+        fadvise: Fadvise::new(Fd(3), 6, Fadv::WILLNEED).offset(5)
+            => { opcode: 24, fd: 3, off: 5, len: 6, op_flags: 3 };
+        fadvise_far: Fadvise::new(Fd(3), 1 << 40, Fadv::WILLNEED).offset(5)
+            => { opcode: 24, fd: 3, off: 5, addr: 1 << 40, op_flags: 3 };
+        madvise: Madvise::new(at(0x1000), 6, Madv::DONTNEED)
+            => { opcode: 25, fd: -1, addr: 0x1000, len: 6, op_flags: 4 };
+        madvise_far: Madvise::new(at(0x1000), 1 << 40, Madv::DONTNEED)
+            => { opcode: 25, fd: -1, addr: 0x1000, off: 1 << 40, op_flags: 4 };
     }
 }

@@ -191,7 +191,7 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
+    use crate::opcode::tests::{at, entries};
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
@@ -221,166 +221,33 @@ mod tests {
         assert_eq!(plain, Sqe { opcode: 18, fd: -100, addr: 0x1000, op_flags: LARGE, ..Sqe::ZERO });
     }
 
-    #[test]
-    fn open_at2() {
-        let entry = OpenAt2::new(Fd(3), at(0x1000), at(0x2000))
+    entries! {
+        open_at2: OpenAt2::new(Fd(3), at(0x1000), at(0x2000))
             .file_index(DestinationSlot::try_from_slot_target(6).ok())
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 28,
-                fd: 3,
-                addr: 0x1000,
-                off: 0x2000,
-                len: 24,
-                file_index: 7,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn close() {
-        let entry = Close::new(Fd(3)).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 19, fd: 3, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn close_of_a_slot() {
-        let entry = Close::new(Fixed(3)).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 19, file_index: 4, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn statx() {
-        let entry = Statx::new(Fd(3), at(0x1000), at(0x2000))
-            .flags(AtFlags::EMPTY_PATH)
+            => { opcode: 28, fd: 3, addr: 0x1000, off: 0x2000, len: 24, file_index: 7 };
+        close: Close::new(Fd(3)) => { opcode: 19, fd: 3 };
+        close_of_a_slot: Close::new(Fixed(3)) => { opcode: 19, file_index: 4 };
+        statx: Statx::new(Fd(3), at(0x1000), at(0x2000)).flags(AtFlags::EMPTY_PATH)
             .mask(StatxFlags::SIZE)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 21,
-                fd: 3,
-                addr: 0x1000,
-                off: 0x2000,
-                len: 0x200,
-                op_flags: 0x1000,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn rename_at() {
-        let entry = RenameAt::new(Fd(3), at(0x1000), Fd::CWD, at(0x2000))
+            => { opcode: 21, fd: 3, addr: 0x1000, off: 0x2000, len: 0x200, op_flags: 0x1000 };
+        rename_at: RenameAt::new(Fd(3), at(0x1000), Fd::CWD, at(0x2000))
             .flags(RenameFlags::EXCHANGE)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 35,
-                fd: 3,
-                addr: 0x1000,
-                len: -100i32 as u32,
-                off: 0x2000,
-                op_flags: 2,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn unlink_at() {
-        let entry = UnlinkAt::new(Fd(3), at(0x1000)).flags(AtFlags::REMOVEDIR).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 36, fd: 3, addr: 0x1000, op_flags: 0x200, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn mk_dir_at() {
-        let entry = MkDirAt::new(Fd(3), at(0x1000)).mode(Mode::RWXU).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 37, fd: 3, addr: 0x1000, len: 0o700, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn symlink_at() {
-        let entry = SymlinkAt::new(Fd(3), at(0x1000), at(0x2000)).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 38, fd: 3, addr: 0x1000, off: 0x2000, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn link_at() {
-        let entry = LinkAt::new(Fd(3), at(0x1000), Fd(4), at(0x2000))
-            .flags(AtFlags::SYMLINK_FOLLOW)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 39,
-                fd: 3,
-                addr: 0x1000,
-                len: 4,
-                off: 0x2000,
-                op_flags: 0x400,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn get_xattr() {
-        let entry = GetXattr::new(at(0x1000), at(0x2000), at(0x3000), 16).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 44, addr: 0x1000, off: 0x2000, addr3: 0x3000, len: 16, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn set_xattr() {
-        let entry = SetXattr::new(at(0x1000), at(0x2000), at(0x3000), 16)
-            .flags(XattrFlags::REPLACE)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 42,
-                addr: 0x1000,
-                off: 0x2000,
-                addr3: 0x3000,
-                len: 16,
-                op_flags: 2,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn f_get_xattr() {
-        let entry = FGetXattr::new(Fd(3), at(0x1000), at(0x2000), 16).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 43, fd: 3, addr: 0x1000, off: 0x2000, len: 16, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn f_set_xattr() {
-        let entry =
-            FSetXattr::new(Fd(3), at(0x1000), at(0x2000), 16).flags(XattrFlags::CREATE).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 41, fd: 3, addr: 0x1000, off: 0x2000, len: 16, op_flags: 1, ..Sqe::ZERO }
-        );
+            => { opcode: 35, fd: 3, addr: 0x1000, len: -100i32 as u32, off: 0x2000, op_flags: 2 };
+        unlink_at: UnlinkAt::new(Fd(3), at(0x1000)).flags(AtFlags::REMOVEDIR)
+            => { opcode: 36, fd: 3, addr: 0x1000, op_flags: 0x200 };
+        mk_dir_at: MkDirAt::new(Fd(3), at(0x1000)).mode(Mode::RWXU)
+            => { opcode: 37, fd: 3, addr: 0x1000, len: 0o700 };
+        symlink_at: SymlinkAt::new(Fd(3), at(0x1000), at(0x2000))
+            => { opcode: 38, fd: 3, addr: 0x1000, off: 0x2000 };
+        link_at: LinkAt::new(Fd(3), at(0x1000), Fd(4), at(0x2000)).flags(AtFlags::SYMLINK_FOLLOW)
+            => { opcode: 39, fd: 3, addr: 0x1000, len: 4, off: 0x2000, op_flags: 0x400 };
+        get_xattr: GetXattr::new(at(0x1000), at(0x2000), at(0x3000), 16)
+            => { opcode: 44, addr: 0x1000, off: 0x2000, addr3: 0x3000, len: 16 };
+        set_xattr: SetXattr::new(at(0x1000), at(0x2000), at(0x3000), 16).flags(XattrFlags::REPLACE)
+            => { opcode: 42, addr: 0x1000, off: 0x2000, addr3: 0x3000, len: 16, op_flags: 2 };
+        f_get_xattr: FGetXattr::new(Fd(3), at(0x1000), at(0x2000), 16)
+            => { opcode: 43, fd: 3, addr: 0x1000, off: 0x2000, len: 16 };
+        f_set_xattr: FSetXattr::new(Fd(3), at(0x1000), at(0x2000), 16).flags(XattrFlags::CREATE)
+            => { opcode: 41, fd: 3, addr: 0x1000, off: 0x2000, len: 16, op_flags: 1 };
     }
 }

@@ -46,32 +46,13 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
-    use crate::squeue::Sqe;
+    use crate::opcode::tests::{at, entries};
 
-    #[test]
-    fn futex_wait() {
-        let entry =
-            FutexWait::new(at(0x1000), 5, 6, FutexFlags::SIZE_U32 | FutexFlags::PRIVATE).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 51, fd: 0x82, addr: 0x1000, off: 5, addr3: 6, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn futex_wake() {
-        let entry =
-            FutexWake::new(at(0x1000), 5, 6, FutexFlags::SIZE_U32 | FutexFlags::PRIVATE).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 52, fd: 0x82, addr: 0x1000, off: 5, addr3: 6, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn futex_wait_v() {
-        let entry = FutexWaitV::new(at(0x1000), 2).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 53, addr: 0x1000, len: 2, ..Sqe::ZERO });
+    entries! {
+        futex_wait: FutexWait::new(at(0x1000), 5, 6, FutexFlags::SIZE_U32 | FutexFlags::PRIVATE)
+            => { opcode: 51, fd: 0x82, addr: 0x1000, off: 5, addr3: 6 };
+        futex_wake: FutexWake::new(at(0x1000), 5, 6, FutexFlags::SIZE_U32 | FutexFlags::PRIVATE)
+            => { opcode: 52, fd: 0x82, addr: 0x1000, off: 5, addr3: 6 };
+        futex_wait_v: FutexWaitV::new(at(0x1000), 2) => { opcode: 53, addr: 0x1000, len: 2 };
     }
 }

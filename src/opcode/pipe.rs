@@ -52,70 +52,19 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
-    use crate::squeue::Sqe;
+    use crate::opcode::tests::{at, entries};
     use crate::types::{Fd, Fixed};
 
-    #[test]
-    fn splice() {
-        let entry = Splice::new(Fd(3), -1, Fd(4), 5, 16).flags(SpliceFlags::MOVE).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 30,
-                fd: 4,
-                off: 5,
-                addr: u64::MAX,
-                len: 16,
-                op_flags: 1,
-                file_index: 3,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn splice_of_slots() {
-        let entry = Splice::new(Fixed(3), 0, Fixed(4), -1, 16).flags(SpliceFlags::MORE).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 30,
-                flags: 1,
-                fd: 4,
-                off: u64::MAX,
-                len: 16,
-                op_flags: 1 << 31 | 4,
-                file_index: 3,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn tee() {
-        let entry = Tee::new(Fixed(3), Fd(4), 16).flags(SpliceFlags::NONBLOCK).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 33, fd: 4, len: 16, op_flags: 1 << 31 | 2, file_index: 3, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn pipe() {
-        let entry = Pipe::new(at(0x1000))
-            .flags(PipeFlags::NONBLOCK)
+    entries! {
+        splice: Splice::new(Fd(3), -1, Fd(4), 5, 16).flags(SpliceFlags::MOVE)
+            => { opcode: 30, fd: 4, off: 5, addr: u64::MAX, len: 16, op_flags: 1, file_index: 3 };
+        splice_of_slots: Splice::new(Fixed(3), 0, Fixed(4), -1, 16).flags(SpliceFlags::MORE)
+            => { opcode: 30, flags: 1, fd: 4, off: u64::MAX, len: 16, op_flags: 1 << 31 | 4,
+               file_index: 3 };
+        tee: Tee::new(Fixed(3), Fd(4), 16).flags(SpliceFlags::NONBLOCK)
+            => { opcode: 33, fd: 4, len: 16, op_flags: 1 << 31 | 2, file_index: 3 };
+        pipe: Pipe::new(at(0x1000)).flags(PipeFlags::NONBLOCK)
             .file_index(DestinationSlot::try_from_slot_target(6).ok())
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 62,
-                addr: 0x1000,
-                op_flags: PipeFlags::NONBLOCK.bits(),
-                file_index: 7,
-                ..Sqe::ZERO
-            }
-        );
+            => { opcode: 62, addr: 0x1000, op_flags: PipeFlags::NONBLOCK.bits(), file_index: 7 };
     }
 }

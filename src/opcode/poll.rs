@@ -73,26 +73,19 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
+    use crate::opcode::tests::{at, entries};
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
     /// The mask as the kernel wants it: the halves swapped on big endian.
     const IN: u32 = if cfg!(target_endian = "little") { 1 } else { 1 << 16 };
 
-    #[test]
-    fn poll_add() {
-        let entry = PollAdd::new(Fixed(3), PollFlags::IN).multi(true).level(true).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 6, flags: 1, fd: 3, len: 9, op_flags: IN, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn poll_remove() {
-        let entry = PollRemove::new(5).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 7, fd: -1, addr: 5, ..Sqe::ZERO });
+    entries! {
+        poll_add: PollAdd::new(Fixed(3), PollFlags::IN).multi(true).level(true)
+            => { opcode: 6, flags: 1, fd: 3, len: 9, op_flags: IN };
+        poll_remove: PollRemove::new(5) => { opcode: 7, fd: -1, addr: 5 };
+        epoll_wait: EpollWait::new(Fixed(3), at(0x1000), 16)
+            => { opcode: 59, flags: 1, fd: 3, addr: 0x1000, len: 16 };
     }
 
     #[test]
@@ -124,14 +117,5 @@ mod tests {
         // As liburing does, not with its sign in the upper half.
         let negative = EpollCtl::new(Fd(3), Fd(-1), EpollOp::DEL, at(0)).build();
         assert_eq!(negative.as_raw().off, 0xffff_ffff);
-    }
-
-    #[test]
-    fn epoll_wait() {
-        let entry = EpollWait::new(Fixed(3), at(0x1000), 16).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 59, flags: 1, fd: 3, addr: 0x1000, len: 16, ..Sqe::ZERO }
-        );
     }
 }

@@ -22,17 +22,11 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
-    use crate::squeue::Sqe;
+    use crate::opcode::tests::{at, entries};
 
-    #[test]
-    fn wait_id() {
-        let entry = WaitId::new(IdType::PID, 7, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+    entries! {
+        wait_id: WaitId::new(IdType::PID, 7, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
             .infop(at(0x1000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 50, fd: 7, len: 1, off: 0x1000, file_index: 0x100_0004, ..Sqe::ZERO }
-        );
+            => { opcode: 50, fd: 7, len: 1, off: 0x1000, file_index: 0x100_0004 };
     }
 }

@@ -130,38 +130,25 @@ impl From<Nop> for Nop128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::opcode::tests::entries;
     use crate::squeue::Sqe;
     use crate::types::Fd;
 
-    #[test]
-    fn nop() {
-        let entry = Nop::new().build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 0, fd: -1, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn nop_that_does_something() {
-        let entry = Nop::new().result(-5).file(Fixed(3)).buf_index(7).task_work(true).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 0,
-                fd: 3,
-                len: -5i32 as u32,
-                buf_index: 7,
-                op_flags: 0b1_1111,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn nop_with_a_file() {
-        let entry = Nop::new().file(Fd(3)).big_cqe([5, 6]).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 0, fd: 3, off: 5, addr: 6, op_flags: 1 << 5 | 1 << 1, ..Sqe::ZERO }
-        );
+    entries! {
+        nop: Nop::new() => { opcode: 0, fd: -1 };
+        nop_that_does_something: Nop::new().result(-5).file(Fixed(3)).buf_index(7).task_work(true)
+            => { opcode: 0, fd: 3, len: -5i32 as u32, buf_index: 7, op_flags: 0b1_1111 };
+        nop_with_a_file: Nop::new().file(Fd(3)).big_cqe([5, 6])
+            => { opcode: 0, fd: 3, off: 5, addr: 6, op_flags: 1 << 5 | 1 << 1 };
+        async_cancel: AsyncCancel::new(5) => { opcode: 14, fd: -1, addr: 5 };
+        msg_ring_data: MsgRingData::new(Fd(3), -5, 6, None)
+            => { opcode: 40, fd: 3, len: -5i32 as u32, off: 6 };
+        msg_ring_data_with_flags: MsgRingData::new(Fd(3), 5, 6, Some(7))
+            .opcode_flags(MsgRingFlags::CQE_SKIP)
+            => { opcode: 40, fd: 3, len: 5, off: 6, file_index: 7, op_flags: 3 };
+        msg_ring_send_fd: MsgRingSendFd::new(Fd(3), Fixed(4), DestinationSlot::auto_target(), 6)
+            .opcode_flags(MsgRingFlags::CQE_SKIP)
+            => { opcode: 40, fd: 3, addr: 1, addr3: 4, off: 6, file_index: u32::MAX, op_flags: 1 };
     }
 
     #[test]
@@ -171,12 +158,6 @@ mod tests {
         assert_eq!(entry.into_raw(), (sqe, [0; 64]));
         let plain = Sqe { opcode: 63, fd: -1, ..Sqe::ZERO };
         assert_eq!(Nop128::new().build().into_raw(), (plain, [0; 64]));
-    }
-
-    #[test]
-    fn async_cancel() {
-        let entry = AsyncCancel::new(5).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 14, fd: -1, addr: 5, ..Sqe::ZERO });
     }
 
     #[test]
@@ -191,44 +172,5 @@ mod tests {
         let entry = AsyncCancel2::new(CancelBuilder::user_data(5).all()).flags(newer).build();
         let sqe = Sqe { opcode: 14, fd: -1, addr: 5, op_flags: 1 << 9 | 1, ..Sqe::ZERO };
         assert_eq!(entry.into_raw(), sqe);
-    }
-
-    #[test]
-    fn msg_ring_data() {
-        let entry = MsgRingData::new(Fd(3), -5, 6, None).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 40, fd: 3, len: -5i32 as u32, off: 6, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn msg_ring_data_with_flags() {
-        let entry =
-            MsgRingData::new(Fd(3), 5, 6, Some(7)).opcode_flags(MsgRingFlags::CQE_SKIP).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 40, fd: 3, len: 5, off: 6, file_index: 7, op_flags: 3, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn msg_ring_send_fd() {
-        let entry = MsgRingSendFd::new(Fd(3), Fixed(4), DestinationSlot::auto_target(), 6)
-            .opcode_flags(MsgRingFlags::CQE_SKIP)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 40,
-                fd: 3,
-                addr: 1,
-                addr3: 4,
-                off: 6,
-                file_index: u32::MAX,
-                op_flags: 1,
-                ..Sqe::ZERO
-            }
-        );
     }
 }

@@ -223,39 +223,50 @@ impl Read {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
+    use crate::opcode::tests::{at, entries};
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
     /// The first of four bytes.
     const STREAM_9: u32 = if cfg!(target_endian = "little") { 9 } else { 9 << 24 };
 
-    #[test]
-    fn read() {
-        let entry = Read::new(Fd(3), at(0x1000), 16)
-            .offset(5)
-            .ioprio(6)
-            .rw_flags(RwFlags::NOWAIT)
-            .buf_group(7)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 22,
-                flags: 1 << 5,
-                fd: 3,
-                addr: 0x1000,
-                len: 16,
-                off: 5,
-                ioprio: 6,
-                op_flags: 8,
-                buf_index: 7,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
+    entries! {
+        read: Read::new(Fd(3), at(0x1000), 16).offset(5).ioprio(6).rw_flags(RwFlags::NOWAIT)
+            .buf_group(7).attr_pi(at(0x2000))
+            => { opcode: 22, flags: 1 << 5, fd: 3, addr: 0x1000, len: 16, off: 5, ioprio: 6,
+               op_flags: 8, buf_index: 7, addr3: 0x2000, pad2: 1 };
+        read_of_a_slot: Read::new(Fixed(3), at(0x1000), 16)
+            => { opcode: 22, flags: 1, fd: 3, addr: 0x1000, len: 16 };
+        write: Write::new(Fd(3), at(0x1000), 16).offset(u64::MAX).ioprio(6)
+            .rw_flags(RwFlags::APPEND).write_stream(9).attr_pi(at(0x2000))
+            => { opcode: 23, fd: 3, addr: 0x1000, len: 16, off: u64::MAX, ioprio: 6, op_flags: 16,
+               file_index: STREAM_9, addr3: 0x2000, pad2: 1 };
+        readv: Readv::new(Fd(3), at(0x1000), 2).offset(5).ioprio(6).rw_flags(RwFlags::HIPRI)
+            .buf_group(7).attr_pi(at(0x2000))
+            => { opcode: 1, flags: 1 << 5, fd: 3, addr: 0x1000, len: 2, off: 5, ioprio: 6,
+               op_flags: 1, buf_index: 7, addr3: 0x2000, pad2: 1 };
+        writev: Writev::new(Fd(3), at(0x1000), 2).offset(5).ioprio(6).rw_flags(RwFlags::DSYNC)
+            .write_stream(9).attr_pi(at(0x2000))
+            => { opcode: 2, fd: 3, addr: 0x1000, len: 2, off: 5, ioprio: 6, op_flags: 2,
+               file_index: STREAM_9, addr3: 0x2000, pad2: 1 };
+        read_fixed: ReadFixed::new(Fd(3), at(0x1000), 16, 7).offset(5).ioprio(6)
+            .rw_flags(RwFlags::NOWAIT).attr_pi(at(0x2000))
+            => { opcode: 4, fd: 3, addr: 0x1000, len: 16, off: 5, ioprio: 6, op_flags: 8,
+               buf_index: 7, addr3: 0x2000, pad2: 1 };
+        write_fixed: WriteFixed::new(Fd(3), at(0x1000), 16, 7).offset(5).ioprio(6)
+            .rw_flags(RwFlags::SYNC).write_stream(9).attr_pi(at(0x2000))
+            => { opcode: 5, fd: 3, addr: 0x1000, len: 16, off: 5, ioprio: 6, op_flags: 4,
+               buf_index: 7, file_index: STREAM_9, addr3: 0x2000, pad2: 1 };
+        readv_fixed: ReadvFixed::new(Fd(3), at(0x1000), 2, 7).offset(5).ioprio(6)
+            .rw_flags(RwFlags::NOWAIT).attr_pi(at(0x2000))
+            => { opcode: 60, fd: 3, addr: 0x1000, len: 2, off: 5, ioprio: 6, op_flags: 8,
+               buf_index: 7, addr3: 0x2000, pad2: 1 };
+        writev_fixed: WritevFixed::new(Fd(3), at(0x1000), 2, 7).offset(5).ioprio(6)
+            .rw_flags(RwFlags::DONTCACHE).write_stream(9).attr_pi(at(0x2000))
+            => { opcode: 61, fd: 3, addr: 0x1000, len: 2, off: 5, ioprio: 6, op_flags: 0x80,
+               buf_index: 7, file_index: STREAM_9, addr3: 0x2000, pad2: 1 };
+        read_multi: ReadMulti::new(Fd(3), 0, 7).offset(u64::MAX).rw_flags(RwFlags::NOWAIT)
+            => { opcode: 49, flags: 1 << 5, fd: 3, off: u64::MAX, op_flags: 8, buf_index: 7 };
     }
 
     #[test]
@@ -264,221 +275,5 @@ mod tests {
         let sqe = Sqe { opcode: 22, flags: 1 << 5, fd: 3, len: 16, buf_index: 7, ..Sqe::ZERO };
         assert_eq!(entry.into_raw(), sqe);
         assert_eq!(Read::new(Fd(3), at(0), 16).buf_group(7).build(), entry);
-    }
-
-    #[test]
-    fn read_of_a_slot() {
-        let entry = Read::new(Fixed(3), at(0x1000), 16).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 22, flags: 1, fd: 3, addr: 0x1000, len: 16, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn write() {
-        let entry = Write::new(Fd(3), at(0x1000), 16)
-            .offset(u64::MAX)
-            .ioprio(6)
-            .rw_flags(RwFlags::APPEND)
-            .write_stream(9)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 23,
-                fd: 3,
-                addr: 0x1000,
-                len: 16,
-                off: u64::MAX,
-                ioprio: 6,
-                op_flags: 16,
-                file_index: STREAM_9,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn readv() {
-        let entry = Readv::new(Fd(3), at(0x1000), 2)
-            .offset(5)
-            .ioprio(6)
-            .rw_flags(RwFlags::HIPRI)
-            .buf_group(7)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 1,
-                flags: 1 << 5,
-                fd: 3,
-                addr: 0x1000,
-                len: 2,
-                off: 5,
-                ioprio: 6,
-                op_flags: 1,
-                buf_index: 7,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn writev() {
-        let entry = Writev::new(Fd(3), at(0x1000), 2)
-            .offset(5)
-            .ioprio(6)
-            .rw_flags(RwFlags::DSYNC)
-            .write_stream(9)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 2,
-                fd: 3,
-                addr: 0x1000,
-                len: 2,
-                off: 5,
-                ioprio: 6,
-                op_flags: 2,
-                file_index: STREAM_9,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn read_fixed() {
-        let entry = ReadFixed::new(Fd(3), at(0x1000), 16, 7)
-            .offset(5)
-            .ioprio(6)
-            .rw_flags(RwFlags::NOWAIT)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 4,
-                fd: 3,
-                addr: 0x1000,
-                len: 16,
-                off: 5,
-                ioprio: 6,
-                op_flags: 8,
-                buf_index: 7,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn write_fixed() {
-        let entry = WriteFixed::new(Fd(3), at(0x1000), 16, 7)
-            .offset(5)
-            .ioprio(6)
-            .rw_flags(RwFlags::SYNC)
-            .write_stream(9)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 5,
-                fd: 3,
-                addr: 0x1000,
-                len: 16,
-                off: 5,
-                ioprio: 6,
-                op_flags: 4,
-                buf_index: 7,
-                file_index: STREAM_9,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn readv_fixed() {
-        let entry = ReadvFixed::new(Fd(3), at(0x1000), 2, 7)
-            .offset(5)
-            .ioprio(6)
-            .rw_flags(RwFlags::NOWAIT)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 60,
-                fd: 3,
-                addr: 0x1000,
-                len: 2,
-                off: 5,
-                ioprio: 6,
-                op_flags: 8,
-                buf_index: 7,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn writev_fixed() {
-        let entry = WritevFixed::new(Fd(3), at(0x1000), 2, 7)
-            .offset(5)
-            .ioprio(6)
-            .rw_flags(RwFlags::DONTCACHE)
-            .write_stream(9)
-            .attr_pi(at(0x2000))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 61,
-                fd: 3,
-                addr: 0x1000,
-                len: 2,
-                off: 5,
-                ioprio: 6,
-                op_flags: 0x80,
-                buf_index: 7,
-                file_index: STREAM_9,
-                addr3: 0x2000,
-                pad2: 1,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn read_multi() {
-        let entry = ReadMulti::new(Fd(3), 0, 7).offset(u64::MAX).rw_flags(RwFlags::NOWAIT).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 49,
-                flags: 1 << 5,
-                fd: 3,
-                off: u64::MAX,
-                op_flags: 8,
-                buf_index: 7,
-                ..Sqe::ZERO
-            }
-        );
     }
 }

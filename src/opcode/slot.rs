@@ -40,30 +40,14 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
-    use crate::squeue::Sqe;
+    use crate::opcode::tests::{at, entries};
 
-    #[test]
-    fn files_update() {
-        let entry = FilesUpdate::new(at(0x1000), 4).offset(5).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 20, fd: -1, addr: 0x1000, len: 4, off: 5, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn files_update_anywhere() {
-        let entry = FilesUpdateAlloc::new(at(0x1000), 4).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 20, fd: -1, addr: 0x1000, len: 4, off: 0xffff_ffff, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn fixed_fd_install() {
-        let entry = FixedFdInstall::new(Fixed(3), FixedFdFlags::NO_CLOEXEC).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 54, flags: 1, fd: 3, op_flags: 1, ..Sqe::ZERO });
+    entries! {
+        files_update: FilesUpdate::new(at(0x1000), 4).offset(5)
+            => { opcode: 20, fd: -1, addr: 0x1000, len: 4, off: 5 };
+        files_update_anywhere: FilesUpdateAlloc::new(at(0x1000), 4)
+            => { opcode: 20, fd: -1, addr: 0x1000, len: 4, off: 0xffff_ffff };
+        fixed_fd_install: FixedFdInstall::new(Fixed(3), FixedFdFlags::NO_CLOEXEC)
+            => { opcode: 54, flags: 1, fd: 3, op_flags: 1 };
     }
 }

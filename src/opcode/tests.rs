@@ -11,6 +11,18 @@ pub(super) fn at<T>(address: usize) -> *mut T {
     core::ptr::without_provenance_mut(address)
 }
 
+/// Builders, and the whole 64 bytes of what they build: what is not named is zero. A test for each.
+macro_rules! entries {
+    ($($name:ident: $builder:expr => { $($field:ident: $value:expr),* };)*) => { $(
+        #[test]
+        fn $name() {
+            let expected = $crate::squeue::Sqe { $($field: $value,)* ..$crate::squeue::Sqe::ZERO };
+            assert_eq!($builder.build().into_raw(), expected);
+        }
+    )* };
+}
+pub(super) use entries;
+
 /// What [`operations!`] says of an operation.
 pub(super) struct Row {
     pub(super) name: &'static str,

@@ -73,79 +73,23 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
-    use crate::squeue::Sqe;
+    use crate::opcode::tests::{at, entries};
 
-    #[test]
-    fn timeout() {
-        let entry = Timeout::new(at(0x1000))
-            .count(5)
+    entries! {
+        timeout: Timeout::new(at(0x1000)).count(5)
             .flags(TimeoutFlags::ABS | TimeoutFlags::BOOTTIME)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 11, fd: -1, addr: 0x1000, len: 1, off: 5, op_flags: 5, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn timeout_immediate() {
-        let entry = Timeout::new(at(0)).immediate(1 << 40).flags(TimeoutFlags::MULTISHOT).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 11,
-                fd: -1,
-                addr: 1 << 40,
-                len: 1,
-                op_flags: 1 << 7 | 1 << 6,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn timeout_remove() {
-        let entry = TimeoutRemove::new(5).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 12, fd: -1, addr: 5, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn timeout_update() {
-        let entry = TimeoutUpdate::new(5, at(0x1000)).flags(TimeoutFlags::ABS).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 12, fd: -1, addr: 5, off: 0x1000, op_flags: 3, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn timeout_update_immediate() {
-        let entry = TimeoutUpdate::new(5, at(0))
-            .immediate(6)
+            => { opcode: 11, fd: -1, addr: 0x1000, len: 1, off: 5, op_flags: 5 };
+        timeout_immediate: Timeout::new(at(0)).immediate(1 << 40).flags(TimeoutFlags::MULTISHOT)
+            => { opcode: 11, fd: -1, addr: 1 << 40, len: 1, op_flags: 1 << 7 | 1 << 6 };
+        timeout_remove: TimeoutRemove::new(5) => { opcode: 12, fd: -1, addr: 5 };
+        timeout_update: TimeoutUpdate::new(5, at(0x1000)).flags(TimeoutFlags::ABS)
+            => { opcode: 12, fd: -1, addr: 5, off: 0x1000, op_flags: 3 };
+        timeout_update_immediate: TimeoutUpdate::new(5, at(0)).immediate(6)
             .flags(TimeoutFlags::LINK_TIMEOUT_UPDATE)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 12, fd: -1, addr: 5, off: 6, op_flags: 1 << 7 | 1 << 4 | 2, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn link_timeout() {
-        let entry = LinkTimeout::new(at(0x1000)).flags(TimeoutFlags::REALTIME).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 15, fd: -1, addr: 0x1000, len: 1, op_flags: 8, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn link_timeout_immediate() {
-        let entry = LinkTimeout::new(at(0)).immediate(6).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 15, fd: -1, addr: 6, len: 1, op_flags: 1 << 7, ..Sqe::ZERO }
-        );
+            => { opcode: 12, fd: -1, addr: 5, off: 6, op_flags: 1 << 7 | 1 << 4 | 2 };
+        link_timeout: LinkTimeout::new(at(0x1000)).flags(TimeoutFlags::REALTIME)
+            => { opcode: 15, fd: -1, addr: 0x1000, len: 1, op_flags: 8 };
+        link_timeout_immediate: LinkTimeout::new(at(0)).immediate(6)
+            => { opcode: 15, fd: -1, addr: 6, len: 1, op_flags: 1 << 7 };
     }
 }

@@ -114,99 +114,30 @@ operations! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
-    use crate::squeue::Sqe;
+    use crate::opcode::tests::{at, entries};
     use crate::types::{Fd, Fixed};
     use rustix::net::ipproto::UDP;
 
-    #[test]
-    fn socket() {
-        let entry = Socket::new(AddressFamily::INET6, SocketType::DGRAM, Some(UDP))
-            .flags(SocketFlags::NONBLOCK)
-            .file_index(Some(DestinationSlot::auto_target()))
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 45,
-                fd: 10,
-                off: u64::from(2 | SocketFlags::NONBLOCK.bits()),
-                len: 17,
-                file_index: u32::MAX,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn socket_of_the_usual_protocol() {
-        let entry = Socket::new(AddressFamily::UNIX, SocketType::STREAM, None).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 45, fd: 1, off: 1, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn bind() {
-        let entry = Bind::new(Fd(3), at(0x1000), 16).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 56, fd: 3, addr: 0x1000, off: 16, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn listen() {
-        let entry = Listen::new(Fixed(3), 16).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 57, flags: 1, fd: 3, len: 16, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn accept() {
-        let entry = Accept::new(Fd(3), at(0x1000), at(0x2000))
-            .file_index(DestinationSlot::try_from_slot_target(6).ok())
-            .flags(SocketFlags::NONBLOCK)
+    entries! {
+        socket: Socket::new(AddressFamily::INET6, SocketType::DGRAM, Some(UDP))
+            .flags(SocketFlags::NONBLOCK).file_index(Some(DestinationSlot::auto_target()))
+            => { opcode: 45, fd: 10, off: u64::from(2 | SocketFlags::NONBLOCK.bits()), len: 17,
+               file_index: u32::MAX };
+        socket_of_the_usual_protocol: Socket::new(AddressFamily::UNIX, SocketType::STREAM, None)
+            => { opcode: 45, fd: 1, off: 1 };
+        bind: Bind::new(Fd(3), at(0x1000), 16) => { opcode: 56, fd: 3, addr: 0x1000, off: 16 };
+        listen: Listen::new(Fixed(3), 16) => { opcode: 57, flags: 1, fd: 3, len: 16 };
+        accept: Accept::new(Fd(3), at(0x1000), at(0x2000))
+            .file_index(DestinationSlot::try_from_slot_target(6).ok()).flags(SocketFlags::NONBLOCK)
             .accept_flags(AcceptFlags::DONTWAIT)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 13,
-                ioprio: 2,
-                fd: 3,
-                addr: 0x1000,
-                off: 0x2000,
-                file_index: 7,
-                op_flags: SocketFlags::NONBLOCK.bits(),
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn accept_multi() {
-        let entry = AcceptMulti::new(Fd(3))
-            .allocate_file_index(true)
-            .flags(SocketFlags::NONBLOCK)
-            .accept_flags(AcceptFlags::POLL_FIRST)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 13,
-                ioprio: 5,
-                fd: 3,
-                file_index: u32::MAX,
-                op_flags: SocketFlags::NONBLOCK.bits(),
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn connect() {
-        let entry = Connect::new(Fd(3), at(0x1000), 16).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 16, fd: 3, addr: 0x1000, off: 16, ..Sqe::ZERO });
-    }
-
-    #[test]
-    fn shutdown() {
-        let entry = Shutdown::new(Fd(3), How::Both).build();
-        assert_eq!(entry.into_raw(), Sqe { opcode: 34, fd: 3, len: 2, ..Sqe::ZERO });
+            => { opcode: 13, ioprio: 2, fd: 3, addr: 0x1000, off: 0x2000, file_index: 7,
+               op_flags: SocketFlags::NONBLOCK.bits() };
+        accept_multi: AcceptMulti::new(Fd(3)).allocate_file_index(true)
+            .flags(SocketFlags::NONBLOCK).accept_flags(AcceptFlags::POLL_FIRST)
+            => { opcode: 13, ioprio: 5, fd: 3, file_index: u32::MAX,
+               op_flags: SocketFlags::NONBLOCK.bits() };
+        connect: Connect::new(Fd(3), at(0x1000), 16)
+            => { opcode: 16, fd: 3, addr: 0x1000, off: 16 };
+        shutdown: Shutdown::new(Fd(3), How::Both) => { opcode: 34, fd: 3, len: 2 };
     }
 }

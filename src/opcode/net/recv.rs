@@ -184,31 +184,38 @@ impl Recv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
+    use crate::opcode::tests::{at, entries};
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
-    #[test]
-    fn recv() {
-        let entry = Recv::new(Fd(3), at(0x1000), 64)
+    entries! {
+        recv: Recv::new(Fd(3), at(0x1000), 64).recvsend_flags(RecvSendFlags::POLL_FIRST)
+            .flags(MsgFlags::PEEK).buf_group(7)
+            => { opcode: 27, flags: 1 << 5, ioprio: 1, fd: 3, addr: 0x1000, len: 64, op_flags: 2,
+               buf_index: 7 };
+        recv_into_a_registered_buffer: Recv::new(Fd(3), at(0x1000), 64).buf_index(Some(7))
+            => { opcode: 27, ioprio: 4, fd: 3, addr: 0x1000, len: 64, buf_index: 7 };
+        recv_multi: RecvMulti::new(Fd(3), 7).flags(MsgFlags::OOB).len(64).total_len(128)
             .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .flags(MsgFlags::PEEK)
-            .buf_group(7)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 27,
-                flags: 1 << 5,
-                ioprio: 1,
-                fd: 3,
-                addr: 0x1000,
-                len: 64,
-                op_flags: 2,
-                buf_index: 7,
-                ..Sqe::ZERO
-            }
-        );
+            => { opcode: 27, flags: 1 << 5, ioprio: 3, fd: 3, len: 64, op_flags: 1, buf_index: 7,
+               file_index: 128 };
+        recv_bundle: RecvBundle::new(Fd(3), 7).flags(MsgFlags::OOB)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST)
+            => { opcode: 27, flags: 1 << 5, ioprio: 17, fd: 3, op_flags: 1, buf_index: 7 };
+        recv_multi_bundle: RecvMultiBundle::new(Fd(3), 7).flags(MsgFlags::OOB).len(64)
+            .total_len(128).recvsend_flags(RecvSendFlags::POLL_FIRST)
+            => { opcode: 27, flags: 1 << 5, ioprio: 19, fd: 3, len: 64, op_flags: 1, buf_index: 7,
+               file_index: 128 };
+        recv_msg: RecvMsg::new(Fixed(3), at(0x1000)).recvsend_flags(RecvSendFlags::POLL_FIRST)
+            .flags(MsgFlags::ERRQUEUE).buf_group(7)
+            => { opcode: 10, flags: 1 << 5 | 1, ioprio: 1, fd: 3, addr: 0x1000, len: 1,
+               op_flags: 0x2000, buf_index: 7 };
+        recv_msg_multi: RecvMsgMulti::new(Fd(3), at(0x1000), 7)
+            .recvsend_flags(RecvSendFlags::POLL_FIRST).flags(MsgFlags::TRUNC)
+            => { opcode: 10, flags: 1 << 5, ioprio: 3, fd: 3, addr: 0x1000, len: 1, op_flags: 0x20,
+               buf_index: 7 };
+        recv_zc: RecvZc::new(Fd(3), 64).ifq(5).recvsend_flags(RecvSendFlags::POLL_FIRST)
+            => { opcode: 58, ioprio: 3, fd: 3, len: 64, file_index: 5 };
     }
 
     #[test]
@@ -217,136 +224,5 @@ mod tests {
         let sqe = Sqe { opcode: 27, flags: 1 << 5, fd: 3, len: 64, buf_index: 7, ..Sqe::ZERO };
         assert_eq!(entry.into_raw(), sqe);
         assert_eq!(Recv::new(Fd(3), at(0), 64).buf_group(7).build(), entry);
-    }
-
-    #[test]
-    fn recv_into_a_registered_buffer() {
-        let entry = Recv::new(Fd(3), at(0x1000), 64).buf_index(Some(7)).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 27, ioprio: 4, fd: 3, addr: 0x1000, len: 64, buf_index: 7, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn recv_multi() {
-        let entry = RecvMulti::new(Fd(3), 7)
-            .flags(MsgFlags::OOB)
-            .len(64)
-            .total_len(128)
-            .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 27,
-                flags: 1 << 5,
-                ioprio: 3,
-                fd: 3,
-                len: 64,
-                op_flags: 1,
-                buf_index: 7,
-                file_index: 128,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn recv_bundle() {
-        let entry = RecvBundle::new(Fd(3), 7)
-            .flags(MsgFlags::OOB)
-            .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 27,
-                flags: 1 << 5,
-                ioprio: 17,
-                fd: 3,
-                op_flags: 1,
-                buf_index: 7,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn recv_multi_bundle() {
-        let entry = RecvMultiBundle::new(Fd(3), 7)
-            .flags(MsgFlags::OOB)
-            .len(64)
-            .total_len(128)
-            .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 27,
-                flags: 1 << 5,
-                ioprio: 19,
-                fd: 3,
-                len: 64,
-                op_flags: 1,
-                buf_index: 7,
-                file_index: 128,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn recv_msg() {
-        let entry = RecvMsg::new(Fixed(3), at(0x1000))
-            .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .flags(MsgFlags::ERRQUEUE)
-            .buf_group(7)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 10,
-                flags: 1 << 5 | 1,
-                ioprio: 1,
-                fd: 3,
-                addr: 0x1000,
-                len: 1,
-                op_flags: 0x2000,
-                buf_index: 7,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn recv_msg_multi() {
-        let entry = RecvMsgMulti::new(Fd(3), at(0x1000), 7)
-            .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .flags(MsgFlags::TRUNC)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 10,
-                flags: 1 << 5,
-                ioprio: 3,
-                fd: 3,
-                addr: 0x1000,
-                len: 1,
-                op_flags: 0x20,
-                buf_index: 7,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn recv_zc() {
-        let entry = RecvZc::new(Fd(3), 64).ifq(5).recvsend_flags(RecvSendFlags::POLL_FIRST).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 58, ioprio: 3, fd: 3, len: 64, file_index: 5, ..Sqe::ZERO }
-        );
     }
 }

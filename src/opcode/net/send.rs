@@ -162,47 +162,42 @@ impl Send {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opcode::tests::at;
+    use crate::opcode::tests::{at, entries};
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
     /// The first two of four bytes.
     const ADDR_LEN_16: u32 = if cfg!(target_endian = "little") { 16 } else { 16 << 16 };
 
-    #[test]
-    fn send() {
-        let entry = Send::new(Fd(3), at(0x1000), 64)
+    entries! {
+        send: Send::new(Fd(3), at(0x1000), 64).recvsend_flags(RecvSendFlags::POLL_FIRST)
+            .flags(MsgFlags::MORE).dest_addr(at(0x2000)).dest_addr_len(16)
+            => { opcode: 26, ioprio: 1, fd: 3, addr: 0x1000, len: 64, op_flags: 0x8000,
+               off: 0x2000, file_index: ADDR_LEN_16 };
+        send_vectorized: Send::new(Fd(3), at(0), 2).vectorized(at(0x1000))
             .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .flags(MsgFlags::MORE)
-            .dest_addr(at(0x2000))
-            .dest_addr_len(16)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 26,
-                ioprio: 1,
-                fd: 3,
-                addr: 0x1000,
-                len: 64,
-                op_flags: 0x8000,
-                off: 0x2000,
-                file_index: ADDR_LEN_16,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn send_vectorized() {
-        let entry = Send::new(Fd(3), at(0), 2)
-            .vectorized(at(0x1000))
+            => { opcode: 26, ioprio: 33, fd: 3, addr: 0x1000, len: 2 };
+        send_from_a_registered_buffer: Send::new(Fd(3), at(0x1000), 64).buf_index(Some(7))
+            => { opcode: 26, ioprio: 4, fd: 3, addr: 0x1000, len: 64, buf_index: 7 };
+        send_bundle: SendBundle::new(Fd(3), 7).flags(MsgFlags::WAITALL).len(64)
             .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 26, ioprio: 33, fd: 3, addr: 0x1000, len: 2, ..Sqe::ZERO }
-        );
+            => { opcode: 26, flags: 1 << 5, ioprio: 17, fd: 3, len: 64, op_flags: 0x100,
+               buf_index: 7 };
+        send_zc: SendZc::new(Fd(3), at(0x1000), 64).buf_index(Some(7)).dest_addr(at(0x2000))
+            .dest_addr_len(16).flags(MsgFlags::WAITALL)
+            .recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE).notif_user_data(9)
+            => { opcode: 47, ioprio: 12, fd: 3, addr: 0x1000, len: 64, off: 0x2000,
+               file_index: ADDR_LEN_16, op_flags: 0x100, buf_index: 7, addr3: 9 };
+        send_zc_vectorized: SendZc::new(Fd(3), at(0), 2).vectorized(at(0x1000))
+            => { opcode: 47, ioprio: 32, fd: 3, addr: 0x1000, len: 2 };
+        send_msg: SendMsg::new(Fixed(3), at(0x1000)).recvsend_flags(RecvSendFlags::POLL_FIRST)
+            .flags(MsgFlags::EOR)
+            => { opcode: 9, flags: 1, ioprio: 1, fd: 3, addr: 0x1000, len: 1, op_flags: 0x80 };
+        send_msg_zc: SendMsgZc::new(Fd(3), at(0x1000))
+            .recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE).flags(MsgFlags::EOR).buf_index(Some(7))
+            .notif_user_data(9)
+            => { opcode: 48, ioprio: 12, fd: 3, addr: 0x1000, len: 1, op_flags: 0x80, buf_index: 7,
+               addr3: 9 };
     }
 
     #[test]
@@ -211,118 +206,5 @@ mod tests {
         let sqe = Sqe { opcode: 26, flags: 1 << 5, fd: 3, len: 64, buf_index: 7, ..Sqe::ZERO };
         assert_eq!(entry.into_raw(), sqe);
         assert_eq!(Send::new(Fd(3), at(0), 64).buf_group(7).build(), entry);
-    }
-
-    #[test]
-    fn send_from_a_registered_buffer() {
-        let entry = Send::new(Fd(3), at(0x1000), 64).buf_index(Some(7)).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 26, ioprio: 4, fd: 3, addr: 0x1000, len: 64, buf_index: 7, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn send_bundle() {
-        let entry = SendBundle::new(Fd(3), 7)
-            .flags(MsgFlags::WAITALL)
-            .len(64)
-            .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 26,
-                flags: 1 << 5,
-                ioprio: 17,
-                fd: 3,
-                len: 64,
-                op_flags: 0x100,
-                buf_index: 7,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn send_zc() {
-        let entry = SendZc::new(Fd(3), at(0x1000), 64)
-            .buf_index(Some(7))
-            .dest_addr(at(0x2000))
-            .dest_addr_len(16)
-            .flags(MsgFlags::WAITALL)
-            .recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE)
-            .notif_user_data(9)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 47,
-                ioprio: 12,
-                fd: 3,
-                addr: 0x1000,
-                len: 64,
-                off: 0x2000,
-                file_index: ADDR_LEN_16,
-                op_flags: 0x100,
-                buf_index: 7,
-                addr3: 9,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn send_zc_vectorized() {
-        let entry = SendZc::new(Fd(3), at(0), 2).vectorized(at(0x1000)).build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe { opcode: 47, ioprio: 32, fd: 3, addr: 0x1000, len: 2, ..Sqe::ZERO }
-        );
-    }
-
-    #[test]
-    fn send_msg() {
-        let entry = SendMsg::new(Fixed(3), at(0x1000))
-            .recvsend_flags(RecvSendFlags::POLL_FIRST)
-            .flags(MsgFlags::EOR)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 9,
-                flags: 1,
-                ioprio: 1,
-                fd: 3,
-                addr: 0x1000,
-                len: 1,
-                op_flags: 0x80,
-                ..Sqe::ZERO
-            }
-        );
-    }
-
-    #[test]
-    fn send_msg_zc() {
-        let entry = SendMsgZc::new(Fd(3), at(0x1000))
-            .recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE)
-            .flags(MsgFlags::EOR)
-            .buf_index(Some(7))
-            .notif_user_data(9)
-            .build();
-        assert_eq!(
-            entry.into_raw(),
-            Sqe {
-                opcode: 48,
-                ioprio: 12,
-                fd: 3,
-                addr: 0x1000,
-                len: 1,
-                op_flags: 0x80,
-                buf_index: 7,
-                addr3: 9,
-                ..Sqe::ZERO
-            }
-        );
     }
 }
