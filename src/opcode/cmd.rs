@@ -203,7 +203,7 @@ macro_rules! wide_commands {
 
             /// The entry, ready to be pushed.
             #[inline]
-            pub fn build(self) -> Entry128 {
+            pub const fn build(self) -> Entry128 {
                 Entry128::from_raw(self.0.build().into_raw(), self.1)
             }
         }

@@ -229,7 +229,7 @@ macro_rules! operation {
 
             /// The entry, ready to be pushed.
             #[inline]
-            pub fn build(self) -> $crate::squeue::Entry {
+            pub const fn build(self) -> $crate::squeue::Entry {
                 self.0
             }
         }
