@@ -12,6 +12,7 @@
 
 mod argument;
 mod header;
+mod layout;
 mod row;
 mod table;
 

@@ -83,7 +83,13 @@ pub(crate) struct Buf {
     tail: u16,
 }
 
-const _: () = assert!(size_of::<Buf>() == size_of::<sys::io_uring_buf>());
+const _: () = {
+    assert!(size_of::<Buf>() == size_of::<sys::io_uring_buf>());
+    assert!(offset_of!(Buf, addr) == offset_of!(sys::io_uring_buf, addr));
+    assert!(offset_of!(Buf, len) == offset_of!(sys::io_uring_buf, len));
+    assert!(offset_of!(Buf, bid) == offset_of!(sys::io_uring_buf, bid));
+    assert!(offset_of!(Buf, tail) == offset_of!(sys::io_uring_buf, resv));
+};
 
 /// What was registered, and with which ring.
 #[derive(Clone, Copy)]
