@@ -13,10 +13,12 @@ mod model;
 mod op;
 mod queue;
 mod real;
+mod registers;
 mod report;
 mod setup;
 mod step;
 mod supervise;
+mod watch;
 mod workers;
 mod world;
 

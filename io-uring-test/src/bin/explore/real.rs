@@ -3,21 +3,19 @@
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::io_uring::iovec;
-use rustix_uring::opcode::Nop;
 use rustix_uring::squeue::{Entry, Entry128, PushError};
 use rustix_uring::types::SubmitArgs;
 use rustix_uring::{
-    BufRing, BufRingFlags, Builder, CompletionQueue, Errno, Handle, IoUring, Local, Parameters,
-    Restriction, SubmissionQueue, Submitter, UnregisterError, cqueue,
+    Builder, CompletionQueue, Errno, IoUring, Local, Parameters, SubmissionQueue, cqueue,
 };
 
 use crate::model::cqueue::Cqe;
 use crate::queue::{Kind, Place};
+use crate::registers::Registers;
 use crate::step::{Push, Reap};
+use crate::watch;
 
 /// What is visible of a ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,102 +111,6 @@ pub(crate) trait Ring {
         time: Duration,
         each: &mut dyn FnMut(Cqe) -> bool,
     ) -> Result<(), Errno>;
-}
-
-/// Register calls.
-pub(crate) trait Registers {
-    fn enable(&self) -> Result<(), Errno>;
-    /// Registers a group, in this memory or in the kernel's.
-    ///
-    /// # Safety
-    ///
-    /// That of `register_buf_ring`.
-    unsafe fn group(
-        &self,
-        memory: Option<NonNull<[u8]>>,
-        entries: u16,
-        group: u16,
-        flags: BufRingFlags,
-    ) -> Result<BufRing, Errno>;
-    fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError>;
-    /// # Safety
-    ///
-    /// That of `register_buffers2`.
-    unsafe fn buffers(&self, all: &[iovec], tags: &[u64]) -> Result<(), Errno>;
-    /// # Safety
-    ///
-    /// That of `register_buffers_update`.
-    unsafe fn buffer_update(&self, slot: u32, all: &[iovec], tags: &[u64]) -> Result<usize, Errno>;
-    fn buffers_gone(&self) -> Result<(), Errno>;
-    fn available(&self, bufs: &BufRing) -> Result<u16, Errno>;
-    fn restrict(&self, list: &[Restriction]) -> Result<(), Errno>;
-    fn files_sparse(&self, n: u32) -> Result<(), Errno>;
-    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno>;
-    fn unregister_files(&self) -> Result<(), Errno>;
-    fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno>;
-}
-
-impl<H: Handle> Registers for Submitter<'_, H> {
-    fn enable(&self) -> Result<(), Errno> {
-        self.register_enable_rings()
-    }
-
-    unsafe fn group(
-        &self,
-        memory: Option<NonNull<[u8]>>,
-        entries: u16,
-        group: u16,
-        flags: BufRingFlags,
-    ) -> Result<BufRing, Errno> {
-        match memory {
-            // SAFETY: the caller's promise.
-            Some(memory) => unsafe { self.register_buf_ring(memory, entries, group, flags) },
-            None => self.register_buf_ring_mmap(entries, group, flags),
-        }
-    }
-
-    unsafe fn buffers(&self, all: &[iovec], tags: &[u64]) -> Result<(), Errno> {
-        // SAFETY: the caller's promise.
-        unsafe { self.register_buffers2(all, tags) }
-    }
-
-    unsafe fn buffer_update(&self, slot: u32, all: &[iovec], tags: &[u64]) -> Result<usize, Errno> {
-        // SAFETY: the caller's promise.
-        unsafe { self.register_buffers_update(slot, all, Some(tags)) }
-    }
-
-    fn buffers_gone(&self) -> Result<(), Errno> {
-        self.unregister_buffers()
-    }
-
-    fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError> {
-        bufs.unregister(self)
-    }
-
-    fn available(&self, bufs: &BufRing) -> Result<u16, Errno> {
-        bufs.available(self)
-    }
-
-    fn restrict(&self, list: &[Restriction]) -> Result<(), Errno> {
-        self.register_restrictions(list)
-    }
-
-    fn files_sparse(&self, n: u32) -> Result<(), Errno> {
-        self.register_files_sparse(n)
-    }
-
-    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
-        let slot_of = file.map_or(rustix_uring::types::FileSlot::EMPTY, Into::into);
-        self.register_files_update(slot, &[slot_of])
-    }
-
-    fn unregister_files(&self) -> Result<(), Errno> {
-        Submitter::unregister_files(self)
-    }
-
-    fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno> {
-        self.register_sync_cancel(None, criteria)
-    }
 }
 
 /// A completion as the model has it.
@@ -555,7 +457,7 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
     }
 
     fn watched(&mut self, rounds: usize, at_once: usize) -> Result<(usize, usize), Errno> {
-        on!(self, ring => watched(ring, rounds, at_once))
+        on!(self, ring => watch::reap(ring, rounds, at_once))
     }
 
     fn take_back(&mut self, len: usize) -> Result<(), Errno> {
@@ -570,43 +472,6 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
     ) -> Result<(), Errno> {
         on!(self, ring => ring.quiesce_with(in_flight, time, &[], |cqe| each(cqe.cqe())).map_err(Errno::from))
     }
-}
-
-fn watched<S: Kind, C: CKind, H: Handle>(
-    ring: &mut IoUring<S, C, H>,
-    rounds: usize,
-    at_once: usize,
-) -> Result<(usize, usize), Errno> {
-    let (submitter, mut queue, mut completions) = ring.split();
-    let status = completions.status();
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
-            let mut most = 0;
-            while !over.load(Ordering::Relaxed) {
-                most = most.max(status.ready());
-            }
-            most
-        });
-        let mut reap = || {
-            let mut reaped = 0;
-            for _ in 0..rounds {
-                // SAFETY: a NOP uses no memory.
-                let _ = unsafe { queue.push_each(at_once, |_| Nop::new().build()) };
-                S::submit_view(&mut queue, &submitter)?;
-                // What the kernel has taken is room.
-                queue.sync();
-                completions.sync();
-                reaped += completions.by_ref().count();
-                completions.sync();
-            }
-            Ok(reaped)
-        };
-        let reaped = reap();
-        over.store(true, Ordering::Relaxed);
-        let most = watcher.join().expect("the thread does not panic");
-        reaped.map(|reaped| (reaped, most))
-    })
 }
 
 /// Makes a ring by its descriptor and its parameters.

@@ -8,7 +8,7 @@ use crate::model::errno::*;
 use crate::model::operation::Op;
 use crate::model::restrict::{Restrictions, call};
 use crate::op;
-use crate::real::Registers;
+use crate::registers::Registers;
 use crate::step::Step;
 use crate::world::{Borrowed, PIPES};
 

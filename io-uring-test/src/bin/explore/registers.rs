@@ -1,0 +1,103 @@
+//! One face for the register calls of rings of all kinds.
+
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+
+use rustix::io_uring::iovec;
+use rustix_uring::{BufRing, BufRingFlags, Errno, Handle, Restriction, Submitter, UnregisterError};
+
+/// Register calls.
+pub(crate) trait Registers {
+    fn enable(&self) -> Result<(), Errno>;
+    /// Registers a group, in this memory or in the kernel's.
+    ///
+    /// # Safety
+    ///
+    /// That of `register_buf_ring`.
+    unsafe fn group(
+        &self,
+        memory: Option<NonNull<[u8]>>,
+        entries: u16,
+        group: u16,
+        flags: BufRingFlags,
+    ) -> Result<BufRing, Errno>;
+    fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError>;
+    /// # Safety
+    ///
+    /// That of `register_buffers2`.
+    unsafe fn buffers(&self, all: &[iovec], tags: &[u64]) -> Result<(), Errno>;
+    /// # Safety
+    ///
+    /// That of `register_buffers_update`.
+    unsafe fn buffer_update(&self, slot: u32, all: &[iovec], tags: &[u64]) -> Result<usize, Errno>;
+    fn buffers_gone(&self) -> Result<(), Errno>;
+    fn available(&self, bufs: &BufRing) -> Result<u16, Errno>;
+    fn restrict(&self, list: &[Restriction]) -> Result<(), Errno>;
+    fn files_sparse(&self, n: u32) -> Result<(), Errno>;
+    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno>;
+    fn unregister_files(&self) -> Result<(), Errno>;
+    fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno>;
+}
+
+impl<H: Handle> Registers for Submitter<'_, H> {
+    fn enable(&self) -> Result<(), Errno> {
+        self.register_enable_rings()
+    }
+
+    unsafe fn group(
+        &self,
+        memory: Option<NonNull<[u8]>>,
+        entries: u16,
+        group: u16,
+        flags: BufRingFlags,
+    ) -> Result<BufRing, Errno> {
+        match memory {
+            // SAFETY: the caller's promise.
+            Some(memory) => unsafe { self.register_buf_ring(memory, entries, group, flags) },
+            None => self.register_buf_ring_mmap(entries, group, flags),
+        }
+    }
+
+    unsafe fn buffers(&self, all: &[iovec], tags: &[u64]) -> Result<(), Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { self.register_buffers2(all, tags) }
+    }
+
+    unsafe fn buffer_update(&self, slot: u32, all: &[iovec], tags: &[u64]) -> Result<usize, Errno> {
+        // SAFETY: the caller's promise.
+        unsafe { self.register_buffers_update(slot, all, Some(tags)) }
+    }
+
+    fn buffers_gone(&self) -> Result<(), Errno> {
+        self.unregister_buffers()
+    }
+
+    fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError> {
+        bufs.unregister(self)
+    }
+
+    fn available(&self, bufs: &BufRing) -> Result<u16, Errno> {
+        bufs.available(self)
+    }
+
+    fn restrict(&self, list: &[Restriction]) -> Result<(), Errno> {
+        self.register_restrictions(list)
+    }
+
+    fn files_sparse(&self, n: u32) -> Result<(), Errno> {
+        self.register_files_sparse(n)
+    }
+
+    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+        let slot_of = file.map_or(rustix_uring::types::FileSlot::EMPTY, Into::into);
+        self.register_files_update(slot, &[slot_of])
+    }
+
+    fn unregister_files(&self) -> Result<(), Errno> {
+        Submitter::unregister_files(self)
+    }
+
+    fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno> {
+        self.register_sync_cancel(None, criteria)
+    }
+}

@@ -1,0 +1,47 @@
+//! Another thread looks on while a ring's completions are reaped.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix_uring::opcode::Nop;
+use rustix_uring::{Errno, Handle, IoUring};
+
+use crate::queue::Kind;
+use crate::real::CKind;
+
+/// Submits and reaps NOPs: how many were reaped, and the most that the other thread has seen ready.
+pub(crate) fn reap<S: Kind, C: CKind, H: Handle>(
+    ring: &mut IoUring<S, C, H>,
+    rounds: usize,
+    at_once: usize,
+) -> Result<(usize, usize), Errno> {
+    let (submitter, mut queue, mut completions) = ring.split();
+    let status = completions.status();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = most.max(status.ready());
+            }
+            most
+        });
+        let mut reap = || {
+            let mut reaped = 0;
+            for _ in 0..rounds {
+                // SAFETY: a NOP uses no memory.
+                let _ = unsafe { queue.push_each(at_once, |_| Nop::new().build()) };
+                S::submit_view(&mut queue, &submitter)?;
+                // What the kernel has taken is room.
+                queue.sync();
+                completions.sync();
+                reaped += completions.by_ref().count();
+                completions.sync();
+            }
+            Ok(reaped)
+        };
+        let reaped = reap();
+        over.store(true, Ordering::Relaxed);
+        let most = watcher.join().expect("the thread does not panic");
+        reaped.map(|reaped| (reaped, most))
+    })
+}
