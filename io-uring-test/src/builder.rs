@@ -44,6 +44,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     granted::<{ SetupFlags::NO_SQARRAY.bits() }>("setup_no_sqarray"),
     Case::once("flags_apart", &[], flags_apart),
+    Case::once("setup_flags", &[RingWith(SetupFlags::SUBMIT_ALL)], setup_flags),
     Case::once("setup_flags_as_the_mock", &[], setup_flags_as_the_mock),
     Case::once("attach_wq", &[RingWith(SetupFlags::SQPOLL)], attach_wq),
     Case::once("attach_wq_refused", &[], attach_wq_refused),
@@ -285,6 +286,21 @@ fn forked_child_has_rings() -> Result<bool> {
         Err(e) => return Err(e.into()),
     }
     Ok(false)
+}
+
+/// Flags by their numbers: some that change nothing that the crate relies on, and one that no kernel
+/// has.
+fn setup_flags() -> Result {
+    let flags = SetupFlags::SUBMIT_ALL | SetupFlags::CLAMP;
+    let mut builder = <IoUring>::builder();
+    // SAFETY: they are those of two methods.
+    let mut ring = unsafe { builder.setup_flags(flags) }.build(4)?;
+    assert!(ring.params().setup_flags().contains(flags));
+    works(&mut ring, 10)?;
+    // SAFETY: it is refused.
+    let refused = unsafe { builder.setup_flags(SetupFlags::from_bits_retain(1 << 31)) }.build(4);
+    assert_eq!(refused.err(), Some(Errno::INVAL));
+    Ok(())
 }
 
 fn dontfork() -> Result {

@@ -35,15 +35,15 @@ impl<H: Handle> Submitter<'_, H> {
 
     /// Registers buffers with tags (`IORING_REGISTER_BUFFERS2`): when a buffer is given up and the
     /// last operation is done with it, a completion with its tag as user data is posted, unless
-    /// the tag is 0. Since Linux 5.13.
+    /// the tag is 0. Without tags (`&[]`), every tag is 0. Since Linux 5.13.
     ///
     /// Before 6.13, the completion may be a second late, and there is none when all buffers are
     /// given up at once.
     ///
     /// # Errors
     ///
-    /// As of [`register_buffers`](Self::register_buffers); and EINVAL unless there are as many tags
-    /// as buffers.
+    /// Same errors as [`register_buffers`](Self::register_buffers); and EINVAL if there are tags, but
+    /// not one for each buffer.
     ///
     /// # Safety
     ///
@@ -74,8 +74,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// As of [`register_buffers`](Self::register_buffers); ENXIO without slots; EINVAL beyond them
-    /// (EOVERFLOW if the sum has more than 32 bits), for a tag where a slot is emptied, or unless
-    /// there are as many tags as buffers.
+    /// (EOVERFLOW if the sum has more than 32 bits), for a tag where a slot is emptied, or if
+    /// there are tags, but not one for each buffer.
     ///
     /// # Safety
     ///
@@ -87,7 +87,9 @@ impl<H: Handle> Submitter<'_, H> {
         tags: Option<&[u64]>,
     ) -> io::Result<usize> {
         // SAFETY: `iovec`s are what the kernel expects; the caller vouches for the memory.
-        unsafe { self.update_tagged(IORING_REGISTER_BUFFERS_UPDATE, offset, bufs, tags) }
+        unsafe {
+            self.update_tagged(IORING_REGISTER_BUFFERS_UPDATE, offset, bufs, tags.unwrap_or(&[]))
+        }
     }
 
     /// Gives up all buffers (`IORING_UNREGISTER_BUFFERS`); operations in flight keep theirs to

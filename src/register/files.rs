@@ -28,15 +28,15 @@ impl<H: Handle> Submitter<'_, H> {
 
     /// Registers files with tags (`IORING_REGISTER_FILES2`): when a slot is given up and the last
     /// operation is done with its file, a completion with its tag as user data is posted, unless
-    /// the tag is 0. Since Linux 5.13.
+    /// the tag is 0. Without tags (`&[]`), every tag is 0. Since Linux 5.13.
     ///
     /// Before 6.13, the completion may be a second late, and there is none when all slots are given
     /// up at once.
     ///
     /// # Errors
     ///
-    /// As of [`register_files`](Self::register_files); and EINVAL unless there are as many tags as
-    /// files.
+    /// Same errors as [`register_files`](Self::register_files); and EINVAL if there are tags, but not
+    /// one for each file.
     pub fn register_files_tags(&self, fds: &[FileSlot<'_>], tags: &[u64]) -> io::Result<()> {
         // SAFETY: descriptors are what the kernel expects.
         unsafe { self.register_tagged(IORING_REGISTER_FILES2, fds, tags) }
@@ -73,13 +73,14 @@ impl<H: Handle> Submitter<'_, H> {
         Ok(updated as usize)
     }
 
-    /// [`register_files_update`](Self::register_files_update) with tags
+    /// [`register_files_update`](Self::register_files_update) with tags, or without (`&[]`)
     /// (`IORING_REGISTER_FILES_UPDATE2`). Since Linux 5.13.
     ///
     /// # Errors
     ///
-    /// As there; and EINVAL unless there are as many tags as files, or for a tag with
-    /// [`EMPTY`](FileSlot::EMPTY) or [`KEEP`](FileSlot::KEEP).
+    /// Same errors as [`register_files_update`](Self::register_files_update); and EINVAL if there are
+    /// tags, but not one for each file, or for a tag with [`EMPTY`](FileSlot::EMPTY) or
+    /// [`KEEP`](FileSlot::KEEP).
     pub fn register_files_update_tag(
         &self,
         offset: u32,
@@ -87,7 +88,7 @@ impl<H: Handle> Submitter<'_, H> {
         tags: &[u64],
     ) -> io::Result<usize> {
         // SAFETY: descriptors are what the kernel expects.
-        unsafe { self.update_tagged(IORING_REGISTER_FILES_UPDATE2, offset, fds, Some(tags)) }
+        unsafe { self.update_tagged(IORING_REGISTER_FILES_UPDATE2, offset, fds, tags) }
     }
 
     /// Gives up all slots (`IORING_UNREGISTER_FILES`); operations in flight keep their files to

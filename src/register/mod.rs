@@ -180,7 +180,7 @@ impl<H: Handle> Submitter<'_, H> {
         unsafe { self.register(op as u32, args.as_ptr().cast(), nr_args) }
     }
 
-    /// Registers files or buffers, each with a tag.
+    /// Registers files or buffers, each with a tag, or none with one.
     ///
     /// # Safety
     ///
@@ -192,16 +192,14 @@ impl<H: Handle> Submitter<'_, H> {
         resources: &[T],
         tags: &[u64],
     ) -> io::Result<()> {
-        if resources.len() != tags.len() {
-            return Err(Errno::INVAL);
-        }
+        let tags = tags_address(resources, tags)?;
         let size = size_of::<io_uring_rsrc_register>() as u32;
         let mut arg = io_uring_rsrc_register {
             nr: length(resources)?,
             flags: 0,
             resv2: 0,
             data: address(resources),
-            tags: address(tags),
+            tags,
         };
         // SAFETY: both slices are valid for the call; the caller vouches for what is in them.
         unsafe { self.register_struct(op, &mut arg, size) }.map(drop)
@@ -231,23 +229,30 @@ impl<H: Handle> Submitter<'_, H> {
         op: io_uring_register_op,
         offset: u32,
         resources: &[T],
-        tags: Option<&[u64]>,
+        tags: &[u64],
     ) -> io::Result<usize> {
-        if tags.is_some_and(|tags| tags.len() != resources.len()) {
-            return Err(Errno::INVAL);
-        }
+        let tags = tags_address(resources, tags)?;
         let size = size_of::<io_uring_rsrc_update2>() as u32;
         let mut arg = io_uring_rsrc_update2 {
             offset,
             resv: 0,
             data: address(resources),
-            tags: tags.map_or(0, address),
+            tags,
             nr: length(resources)?,
             resv2: 0,
         };
         // SAFETY: both slices are valid for the call; the caller vouches for what is in them.
         let updated = unsafe { self.register_struct(op, &mut arg, size) }?;
         Ok(updated as usize)
+    }
+}
+
+/// The address of a tag for each resource; null, which the kernel takes for zeros, if there is none.
+fn tags_address<T>(resources: &[T], tags: &[u64]) -> io::Result<u64> {
+    match tags.len() {
+        0 => Ok(0),
+        len if len == resources.len() => Ok(address(tags)),
+        _ => Err(Errno::INVAL),
     }
 }
 

@@ -25,7 +25,8 @@ use crate::sys::io_uring_params;
 ///
 /// The kinds of queue follow from the types: they set `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`
 /// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in_memory`](Self::build_in_memory), and `REGISTERED_FD_ONLY`
-/// from [`build_registered_in_memory`](Self::build_registered_in_memory). Every other flag has a method here. The
+/// from [`build_registered_in_memory`](Self::build_registered_in_memory). Every other flag has a method here, and
+/// those to come have [`setup_flags`](Self::setup_flags). The
 /// kernel refuses what it does not know, or what does not go together, with EINVAL.
 #[derive(Debug)]
 pub struct Builder<S: squeue::Kind = squeue::Entry, C: cqueue::Kind = cqueue::Entry> {
@@ -202,6 +203,35 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// where it does not. Since Linux 6.6.
     pub fn setup_no_sqarray(&mut self) -> &mut Self {
         self.set(SetupFlags::NO_SQARRAY)
+    }
+
+    /// Adds setup flags as they are, for those that are newer than this crate. The flags that it knows
+    /// have a method each, or follow from the kinds of queue.
+    ///
+    /// ```
+    /// # use rustix_uring::{Errno, IoUring, SetupFlags};
+    /// let newest = SetupFlags::from_bits_retain(1 << 31);
+    /// // SAFETY: no kernel knows this flag, and then it makes no ring.
+    /// let ring = unsafe { <IoUring>::builder().setup_flags(newest) }.build(8);
+    /// assert_eq!(ring.err(), Some(Errno::INVAL));
+    /// # Ok::<(), Errno>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// You know what the flags do, and everything that this crate relies on is the same with and
+    /// without them. In particular:
+    ///
+    /// - The setup call returns a descriptor if it does so without them.
+    /// - Both queues lie where the parameters say, in slots of the sizes that `S` and `C` have, and
+    ///   positions, flags and completions mean what they mean without them.
+    /// - The kernel takes no entries, and writes to no memory, of which this crate does not know.
+    ///
+    /// Unknown flags aside, that excludes `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`, `CQE_MIXED`,
+    /// `NO_MMAP` and `REGISTERED_FD_ONLY`. `ATTACH_WQ` means descriptor 0, if
+    /// [`setup_attach_wq`](Self::setup_attach_wq) gives no other.
+    pub unsafe fn setup_flags(&mut self, flags: SetupFlags) -> &mut Self {
+        self.set(flags)
     }
 
     /// Keeps the index array that older kernels cannot do without, for comparing with them.

@@ -256,6 +256,15 @@ impl CancelBuilder {
         self
     }
 
+    /// Flags as the kernel has them, added to those of the other methods: for what is newer than this
+    /// crate. Call it last. They are not checked; [`ANY`](AsyncCancelFlags::ANY) cancels everything,
+    /// whatever the criteria say.
+    #[must_use]
+    pub const fn flags(mut self, flags: AsyncCancelFlags) -> Self {
+        self.flags = self.flags.union(flags);
+        self
+    }
+
     const fn is_any(&self) -> bool {
         self.flags.contains(AsyncCancelFlags::ANY)
     }
@@ -349,6 +358,11 @@ mod tests {
         assert_eq!(
             parts(CancelBuilder::fd(Fd(0)).and_op(6).and_user_data(4).all()),
             (Flags::FD | Flags::OP | Flags::USERDATA | Flags::ALL, 4, 0, 6)
+        );
+        let newer = Flags::from_bits_retain(1 << 9);
+        assert_eq!(
+            parts(CancelBuilder::user_data(4).all().flags(newer)),
+            (Flags::ALL | newer, 4, -1, 0)
         );
         // user data given first counts as well
         let all_three = Flags::FD | Flags::OP | Flags::USERDATA;

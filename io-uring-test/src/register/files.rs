@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("update_refused", &[UPDATE], update_refused),
     Case::kinds("sparse", &[TAGS, SPARSE, READ], sparse),
     Case::kinds("tags", &[TAGS, UPDATE_TAGS], tags),
+    Case::kinds("untagged", &[TAGS, UPDATE_TAGS], untagged),
     Case::kinds("tag_waits_for_the_last_user", &[TAGS, UPDATE_TAGS, READ], tag_waits),
     Case::kinds("alloc_range", &[RANGE, Opcode(OpenAt::CODE), Opcode(Close::CODE)], alloc_range),
     Case::kinds("alloc_range_refused", &[RANGE], alloc_range_refused),
@@ -159,7 +160,7 @@ fn tags(ring: &mut dyn Ring) -> Result {
     let update = |offset, fds: &[FileSlot], tags: &[u64]| {
         ring.submitter().register_files_update_tag(offset, fds, tags)
     };
-    assert_eq!(update(0, &[fd], &[]), Err(Errno::INVAL));
+    assert_eq!(update(0, &[fd], &[1, 2]), Err(Errno::INVAL));
     assert_eq!(update(4, &[fd], &[1]), Err(Errno::INVAL));
     assert_eq!(update(0, &[other], &[1]), Err(Errno::BADF));
     // What stays, and what is empty, has no tag to be given.
@@ -172,6 +173,18 @@ fn tags(ring: &mut dyn Ring) -> Result {
     let posts = Register(IORING_REGISTER_SEND_MSG_RING as u32).missing()?.is_none();
     let tags = if posts { &[12, 13, 21, 22][..] } else { &[] };
     assert_eq!(tags_posted(ring, tags.len())?, tags);
+    Ok(())
+}
+
+/// The calls for tags, without: nothing is posted.
+fn untagged(ring: &mut dyn Ring) -> Result {
+    let file = file_with(b"a")?;
+    let fd = FileSlot::new(&file);
+    ring.submitter().register_files_tags(&[fd; 4], &[])?;
+    assert_eq!(ring.submitter().register_files_update_tag(1, &[fd, FileSlot::EMPTY], &[])?, 2);
+    ring.submitter().unregister_files()?;
+    ring.works(3)?;
+    assert_eq!(completed(ring), []);
     Ok(())
 }
 

@@ -13,8 +13,10 @@ use rustix::io::write;
 use rustix::pipe::pipe;
 use rustix_uring::opcode::{Nop, OpenAt, PollAdd, Read};
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::sys::{IORING_CQE_F_SOCK_NONEMPTY, io_uring_register_op::*};
-use rustix_uring::types::{CancelBuilder, Fd, PollFlags, Timespec};
+use rustix_uring::sys::{
+    IORING_ASYNC_CANCEL_ALL, IORING_CQE_F_SOCK_NONEMPTY, io_uring_register_op::*,
+};
+use rustix_uring::types::{AsyncCancelFlags, CancelBuilder, Fd, PollFlags, Timespec};
 use rustix_uring::{Errno, IoUring, send_msg_ring};
 
 use crate::harness::Need::*;
@@ -207,6 +209,10 @@ fn cancel_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(cancel(CancelBuilder::user_data(1)), Err(Errno::NOENT));
     assert_eq!(cancel(CancelBuilder::fd(Fd(-1))), Err(Errno::BADF));
     assert_eq!(cancel(CancelBuilder::any().all()), Ok(0));
+    // Flags as they are: one that the builder has a method for, and one that no kernel has.
+    let raw = AsyncCancelFlags::from_bits_retain;
+    assert_eq!(cancel(CancelBuilder::user_data(1).flags(raw(IORING_ASYNC_CANCEL_ALL))), Ok(0));
+    assert_eq!(cancel(CancelBuilder::user_data(1).flags(raw(1 << 30))), Err(Errno::INVAL));
     Ok(())
 }
 

@@ -8,7 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 use rustix_uring::opcode::Read;
 use rustix_uring::squeue::Entry;
-use rustix_uring::{Errno, SetupFlags};
+use rustix_uring::types::{SubmitArgs, Timespec};
+use rustix_uring::{Errno, Features, SetupFlags};
 
 use crate::harness::Need::*;
 use crate::harness::*;
@@ -20,6 +21,12 @@ const DRIVE: &str = "/dev/nvme0n1";
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("file_that_does_not_poll", &[RingWith(IOPOLL)], file_that_does_not_poll)
         .setup(Setup::USUAL.flags(IOPOLL)),
+    Case::kinds(
+        "nothing_in_flight",
+        &[RingWith(IOPOLL), Feature(Features::EXT_ARG)],
+        nothing_in_flight,
+    )
+    .setup(Setup::USUAL.flags(IOPOLL)),
     Case::kinds("drive", &[RingWith(IOPOLL), Device(DRIVE), POLLS], drive)
         .setup(Setup::USUAL.flags(IOPOLL)),
     Case::kinds("drive_without_waiting", &[RingWith(IOPOLL), Device(DRIVE), POLLS], submits_only)
@@ -36,6 +43,18 @@ fn file_that_does_not_poll(ring: &mut dyn Ring) -> Result {
         // SAFETY: `file` and `buf` outlive the read, for whose end `run` waits.
         assert_eq!(unsafe { ring.run(read) }?.to_result(), Err(Errno::OPNOTSUPP));
     }
+    Ok(())
+}
+
+/// There is nothing to poll: waits end at once, with no completion and no error, whatever their time.
+/// (liburing's `io_uring_wait_cqe` asks again for ever.)
+fn nothing_in_flight(ring: &mut dyn Ring) -> Result {
+    let hour = Timespec::new().sec(3600);
+    let args = SubmitArgs::new().timespec(&hour);
+    assert_eq!(ring.submitter().wait(1), Ok(()));
+    assert_eq!(ring.submitter().wait_with_args(1, &args), Ok(()));
+    assert_eq!(ring.submit_and_wait(1), Ok(0));
+    assert!(ring.reap().is_empty());
     Ok(())
 }
 
