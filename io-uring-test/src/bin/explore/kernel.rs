@@ -11,6 +11,7 @@ use rustix_uring::{BufRingFlags, Features, IoUring, Restriction, cqueue, opcode}
 
 use crate::known::Known;
 use crate::model::Kernel;
+use crate::model::restrict::Restrictions;
 use crate::model::setup::flag;
 
 /// Whether the kernel sets a ring up with these flags. (Without the library, whose faults must not pass
@@ -70,6 +71,32 @@ fn two_chains() -> Result<IoUring> {
     ring.submit()?;
     anyhow::ensure!(ring.completion().count() == 2, "the second ones are deferred");
     Ok(ring)
+}
+
+/// What restrictions may list.
+fn listable() -> Restrictions {
+    let knows = |restriction| {
+        let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+        builder.setup_r_disabled();
+        let ring = builder.build(1);
+        ring.is_ok_and(|ring| ring.submitter().register_restrictions(&[restriction]).is_ok())
+    };
+    let mut all = Restrictions::of(0x1f);
+    all.operations.retain(|op| knows(Restriction::sqe_op(*op)));
+    all.calls.retain(|call| knows(Restriction::register_op(*call)));
+    all
+}
+
+/// Whether a message to a ring that defers waits until its task asks for events.
+fn messages_deferred() -> Result<bool> {
+    let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+    builder.setup_single_issuer().setup_defer_taskrun();
+    let mut ring = builder.build(4)?;
+    let message = opcode::MsgRingData::new(Fd(ring.as_raw_fd()), 0, 1, None).build();
+    // SAFETY: a message uses no memory.
+    unsafe { ring.submission().push(&message) }?;
+    ring.submit()?;
+    Ok(ring.completion().count() < 2)
 }
 
 /// Whether deferred work is done when the task makes a register call.
@@ -204,6 +231,8 @@ pub(crate) fn ask() -> Result<Kernel> {
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),
         drain_holds: drain_holds()?,
+        listable: listable(),
+        messages_deferred: defers && messages_deferred()?,
         deferred_in_reverse: defers && deferred_in_reverse()?,
         register_runs_work: defers && register_runs_work()?,
         pipe_nowait: pipe_nowait && workers_show,
@@ -222,6 +251,7 @@ pub(crate) fn ask() -> Result<Kernel> {
             let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
             ring.submitter().register_restrictions(&[Restriction::sqe_op(0)]).is_ok()
         },
+        injected: false,
         known: Known::here(),
     })
 }

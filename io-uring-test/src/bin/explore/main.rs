@@ -49,6 +49,9 @@ struct Args {
     /// List the faults of kernels that are known, and what the model does about them.
     #[arg(long)]
     known: bool,
+    /// Let the model be wrong, where two completions are ready, to see what is made of it.
+    #[arg(long, hide = true)]
+    inject: bool,
     /// Report a difference as it was found, without looking for a shorter sequence.
     #[arg(long)]
     brief: bool,
@@ -81,7 +84,8 @@ fn explore(args: &Args) -> Result<bool> {
     let seed = args.seed.unwrap_or(clock % 1_000_000_000);
     // SAFETY: a signal that ends us, if what the kernel is asked with hangs.
     unsafe { libc::alarm(60) };
-    let kernel = kernel::ask()?;
+    let mut kernel = kernel::ask()?;
+    kernel.injected = args.inject;
     // SAFETY: as above; it has not.
     unsafe { libc::alarm(0) };
     let (major, minor) = kernel.known.version;

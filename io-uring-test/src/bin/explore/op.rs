@@ -194,6 +194,11 @@ fn is_polled(model: &Model, pipe: usize) -> bool {
         .any(|(_, op)| matches!(op, Op::Poll { pipe: at, .. } if at == pipe))
 }
 
+/// Whether something reads the file in a slot, and has not looked it up.
+pub(crate) fn is_to_read(model: &Model, ring: usize, slot: u32) -> bool {
+    operations(model, ring).any(|(_, op)| matches!(op, Op::ReadSlot { slot: at, .. } if at == slot))
+}
+
 /// Whether something of the other ring's is to send a message to this one, whose descriptor it names.
 pub(crate) fn is_sent_to(model: &Model, ring: usize) -> bool {
     (0..2)
@@ -454,7 +459,7 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
         Op::Message { ring, user_data, result, flags, skip } => {
             let skip = if skip { ".opcode_flags(MsgRingFlags::CQE_SKIP)" } else { "" };
             format!(
-                "opcode::MsgRingData::new(Fd({}.as_raw_fd()), {result}, {user_data}, {flags:?}){skip}.build()",
+                "opcode::MsgRingData::new(Fd({}_fd), {result}, {user_data}, {flags:?}){skip}.build()",
                 name(ring)
             )
         }

@@ -57,7 +57,10 @@ fn print(episode: &Episode, lines: &str, difference: Option<&str>) {
 }
 
 const PROLOGUE: &str = r#"
+#![allow(unused)]
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix_uring::{squeue::*, types::*, *};
 
 static HOUR: Timespec = Timespec::new().sec(3600);
@@ -77,7 +80,10 @@ fn dirty_pages() -> std::ptr::NonNull<[u8]> {
 }
 
 fn main() {
-    let pipes = [(); 3].map(|()| rustix::pipe::pipe().unwrap());"#;
+    let socket = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let pipe = || rustix::pipe::pipe().unwrap();
+    let pipes = [pipe(), pipe(), pipe(), socket(SocketType::STREAM), socket(SocketType::DGRAM)];
+    let mut pipes = pipes.map(|(reader, writer)| (reader, Some(writer)));"#;
 
 /// What the process has that a ring could leave behind.
 #[derive(Debug, PartialEq, Eq)]

@@ -165,10 +165,14 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
-    fn restrict(&mut self, r: usize, list: Restrictions) -> Same {
+    fn restrict(&mut self, r: usize, mut list: Restrictions) -> Same {
         if !self.model.kernel.restrictions {
             return Ok(());
         }
+        // A kernel that does not know what is listed refuses the list.
+        let listable = &self.model.kernel.listable;
+        list.operations.retain(|op| listable.operations.contains(op));
+        list.calls.retain(|call| listable.calls.contains(call));
         let ring = self.model.ring(r);
         let expected = match (ring.may_call(call::RESTRICTIONS), &ring.restrictions) {
             (Err(errno), _) => Err(errno),
@@ -185,9 +189,11 @@ impl Lockstep<'_> {
         let mut all: Vec<_> = operations.chain(calls).collect();
         all.push(Restriction::sqe_flags_allowed(flags(list.allowed)));
         all.push(Restriction::sqe_flags_required(flags(list.required)));
-        self.register(r, &format!("register_restrictions(&{list:?})"), expected, &mut |it| {
-            it.restrict(&all)
-        })
+        let code = format!(
+            "register_restrictions(&{:?}.map(Restriction::sqe_op).into_iter().chain({:?}.map(Restriction::register_op)).chain([Restriction::sqe_flags_allowed(Flags::from_bits_retain({:#x})), Restriction::sqe_flags_required(Flags::from_bits_retain({:#x}))]).collect::<Vec<_>>())",
+            list.operations, list.calls, list.allowed, list.required
+        );
+        self.register(r, &code, expected, &mut |it| it.restrict(&all))
     }
 
     fn sync_cancel(&mut self, r: usize, by: u8) -> Same {
@@ -214,6 +220,10 @@ impl Lockstep<'_> {
     }
 
     fn file_update(&mut self, r: usize, slot: u32, pipe: Option<usize>) -> Same {
+        if op::is_to_read(&self.model, r, slot) {
+            // Which could make it the second reader of a pipe.
+            return Ok(());
+        }
         let ring = self.model.ring(r);
         let expected = match (ring.may_call(call::FILES_UPDATE), &mut ring.slots) {
             (Err(errno), _) => Err(errno),
@@ -266,6 +276,7 @@ impl Lockstep<'_> {
         }
         let Some(mut real) = self.rings[r].take() else { return Ok(()) };
         let built = &mut self.model.ring(r).built;
+        let was_local = built.local;
         let result = match step {
             Step::IntoLocal { .. } => {
                 if !built.local {
@@ -320,8 +331,25 @@ impl Lockstep<'_> {
             }
         };
         same("registered_index", &real.registered_index().is_some(), &built.registered)?;
+        let local = built.local;
         self.rings[r] = Some(real);
-        say!(self, "// {step:?} of {name}");
+        say!(
+            self,
+            "{}",
+            match (step, was_local, local) {
+                (Step::IntoLocal { .. }, false, true) =>
+                    format!("let mut {name} = {name}.into_local();"),
+                (Step::IntoShared { .. }, true, false) =>
+                    format!("let mut {name} = {name}.into_shared().unwrap();"),
+                (Step::RegisterFd { .. }, true, _) =>
+                    format!("println!(\"{{:?}}\", {name}.register_ring_fd());"),
+                (Step::UnregisterFd { .. }, true, _) =>
+                    format!("println!(\"{{:?}}\", {name}.unregister_ring_fd());"),
+                (Step::CloseFd { .. }, true, _) =>
+                    format!("println!(\"{{:?}}\", {name}.close_ring_fd());"),
+                _ => format!("// {step:?} of {name}: nothing to do"),
+            }
+        );
         self.model.system_call();
         result?;
         self.rest(r)

@@ -207,13 +207,13 @@ impl Lockstep<'_> {
             open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
         }
         // Cancelled again and again it is found, but not before it may have read.
-        let reads = |entry: &Entry| matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. });
+        let reads = |entry: &Entry| entry.op.reads();
         if open == Some(true) && (!cancels || ring.sq.entries().any(reads)) {
             return false;
         }
         // And when a worker is done with what is silent does not show.
         let by_worker = |entry: &Entry| {
-            let reads = matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. });
+            let reads = entry.op.reads();
             entry.flags & ASYNC != 0 || (reads && !pipe_nowait)
         };
         let workers = open.is_some() || ring.sq.entries().any(by_worker);

@@ -28,6 +28,11 @@ pub(super) struct Group {
     generation: u64,
 }
 
+/// What a group's handle is called in a program.
+fn handle(r: usize, group: usize) -> String {
+    format!("{}_group{group}", op::name(r))
+}
+
 /// A completion, as the library has it.
 fn entry(cqe: &Cqe) -> cqueue::Entry {
     #[repr(C)]
@@ -51,9 +56,16 @@ impl Lockstep<'_> {
         let bgid = group as u16;
         say!(
             self,
-            "let bufs = {}.submitter().{}({entries}, {bgid}, {flags:?}); // {expected:?}",
+            "{} unsafe {{ {}.submitter().{}{entries}, {bgid}, BufRingFlags::from_bits_retain({:#x})) }}{}; // {expected:?}",
+            if expected.is_ok() {
+                format!("let mut {} =", handle(r, group))
+            } else {
+                "let _ =".into()
+            },
             op::name(r),
-            if kernels { "register_buf_ring_mmap" } else { "register_buf_ring" }
+            if kernels { "register_buf_ring_mmap(" } else { "register_buf_ring(dirty_pages(), " },
+            flags.bits(),
+            if expected.is_ok() { ".unwrap()" } else { "" }
         );
         let memory = (!kernels).then(used_pages).transpose()?;
         let slots = memory.as_ref().map(Pages::all);
@@ -103,8 +115,13 @@ impl Lockstep<'_> {
         }
         say!(
             self,
-            "// Adds {bids:?} to group {group} of {}, and publishes: {publish}",
-            op::name(r)
+            "for (bid, len) in {:?} {{ unsafe {{ {1}.add(buffer(), len, bid) }} }}{2}",
+            bids.iter().map(|bid| (*bid, len_of(*bid))).collect::<Vec<(u16, u32)>>(),
+            handle(r, group),
+            match publish {
+                true => format!("\n{}.publish();", handle(r, group)),
+                false => String::new(),
+            }
         );
         Ok(())
     }
@@ -123,8 +140,15 @@ impl Lockstep<'_> {
         self.model.system_call();
         say!(
             self,
-            "println!(\"{{:?}}\", bufs.unregister(&{}.submitter())); // {expected:?}",
-            op::name(by)
+            "{} {}.unregister(&{}.submitter()){}; // {expected:?}",
+            if expected.is_ok() {
+                "let _ =".into()
+            } else {
+                format!("let mut {} =", handle(r, group))
+            },
+            handle(r, group),
+            op::name(by),
+            if expected.is_ok() { "" } else { ".unwrap_err().into_buf_ring()" }
         );
         let Group { bufs, tracker, _memory, buffers, generation } = real;
         let (mut bufs, mut result) = (Some(bufs), Ok(()));

@@ -94,12 +94,20 @@ impl Lockstep<'_> {
             let all: Vec<_> = entries
                 .iter()
                 .map(|entry| match (entry.wide, only_wide) {
-                    (true, true) => format!("Entry128::from({})", op::code(entry.op, entry.flags, entry.user_data)),
+                    (_, true) => format!("Entry128::from({})", op::code(entry.op, entry.flags, entry.user_data)),
                     (true, false) => op::code(entry.op, entry.flags, entry.user_data).replacen("opcode::Nop::new()", "opcode::Nop128::new()", 1),
                     _ => op::code(entry.op, entry.flags, entry.user_data),
                 })
                 .collect();
-            let mut code = format!("let mut queue = {}.submission();\n", op::name(r));
+            // While there is a view of the queue, its ring is borrowed.
+            let mut code = String::new();
+            for to in [0, 1] {
+                let to_it = |entry: &Entry| matches!(entry.op, Op::Message { ring, .. } if ring == to);
+                if entries.iter().any(to_it) {
+                    code += &format!("let {0}_fd = {0}.as_raw_fd();\n", op::name(to));
+                }
+            }
+            code += &format!("let mut queue = {}.submission();\n", op::name(r));
             if how.at_once {
                 let all = all.join(", ");
                 code += &match how.in_place {

@@ -134,6 +134,8 @@ impl Lockstep<'_> {
                 chains.push(std::mem::take(&mut queued));
             }
         }
+        // A worker thread begins what is open at the end, and may find it cancelled at any point.
+        let open = !queued.is_empty();
         chains.push(queued);
         let all = || chains.iter().flatten();
         let links = all().any(|entry| entry.is_linked());
@@ -149,11 +151,10 @@ impl Lockstep<'_> {
         let cancels = begins || links && all().any(|entry| entry.op.cancels());
         // A worker thread may have begun what is cancelled, or not.
         let pipe_nowait = self.model.kernel.pipe_nowait;
-        let reads = |entry: &Entry| matches!(entry.op, Op::Read { .. } | Op::ReadSlot { .. });
-        let at_work = !pipe_nowait && ring.sq.entries().any(reads);
+        let at_work = !pipe_nowait && ring.sq.entries().any(|entry| entry.op.reads());
         // What has happened and what is cancelled meet: either may come first.
         let woken = ring.waiting.iter().any(|waiting| waiting.woken);
-        let workers = ring.workers || ring.drain_active || at_work;
+        let workers = ring.workers || ring.drain_active || at_work || open;
         if ring.disabled || woken || cancels || messages || full || workers {
             return None;
         }

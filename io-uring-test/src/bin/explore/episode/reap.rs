@@ -9,6 +9,7 @@ use crate::step::Reap;
 impl Lockstep<'_> {
     pub(super) fn reap(&mut self, r: usize, how: Reap, n: usize) -> Same {
         let name = op::name(r);
+        let mixed = self.model.ring(r).cq.size == Size::Mixed;
         let peeked = self.real(r).peek();
         let mut taken = Vec::new();
         self.real(r).reap(how, n, &mut taken);
@@ -23,6 +24,9 @@ impl Lockstep<'_> {
                 ),
                 Reap::Fill => format!(
                     "println!(\"{{:?}}\", {name}.completion().fill(&mut [const {{ std::mem::MaybeUninit::uninit() }}; 8][..{n}]));"
+                ),
+                Reap::Slices if mixed => format!(
+                    "println!(\"{{:?}}\", {name}.completion().take({n}).collect::<Vec<_>>());"
                 ),
                 Reap::Slices => format!(
                     "let mut queue = {name}.completion();\nprintln!(\"{{:?}}\", queue.as_slices());\nqueue.consume({n});\ndrop(queue);"

@@ -61,8 +61,12 @@ pub(crate) struct Kernel {
     /// A NOP with an I/O priority is refused.
     pub(crate) nop_ioprio: bool,
     pub(crate) nop128: bool,
+    /// The operations and calls that it knows, of those that restrictions may list.
+    pub(crate) listable: restrict::Restrictions,
     pub(crate) messages: bool,
     pub(crate) message_flags: bool,
+    /// A message to a ring that defers is posted by the work of that ring's task.
+    pub(crate) messages_deferred: bool,
     pub(crate) poll_multi: bool,
     pub(crate) cancel_any: bool,
     /// What is refused completes in order, and not before what was submitted with it.
@@ -96,6 +100,8 @@ pub(crate) struct Kernel {
     /// Messages by a call without a ring.
     pub(crate) sends_by_call: bool,
     pub(crate) reg_reg_ring: bool,
+    /// The model is made wrong, where two completions are ready.
+    pub(crate) injected: bool,
     pub(crate) known: crate::known::Known,
 }
 

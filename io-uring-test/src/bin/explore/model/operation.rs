@@ -132,6 +132,11 @@ impl Op {
         }
     }
 
+    /// Whether it reads a file. (It may be a socket, where that is.)
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::ReadSlot { .. } | Self::Receive(_))
+    }
+
     pub(crate) fn cancels(&self) -> bool {
         use Op::{Cancel, CancelAny, PollRemove, TimeoutRemove};
         matches!(self, Cancel { .. } | CancelAny { .. } | PollRemove { .. } | TimeoutRemove { .. })

@@ -57,6 +57,10 @@ impl Model {
                 return Outcome::done(0);
             }
             let (bytes, whole) = from.take(room as usize);
+            if what.by == By::Read && !self.kernel.pipe_nowait {
+                // A worker thread does it.
+                self.ring(r).in_its_own_time();
+            }
             let result = if what.tells_length { whole } else { bytes.len() };
             // A read that gets less than it asks for is a failure.
             let failed = what.by == By::Read && bytes.len() < room as usize;

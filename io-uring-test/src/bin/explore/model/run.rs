@@ -52,6 +52,7 @@ impl Model {
             let on = match chain[0].op {
                 Op::Message { ring, .. } => Some(ring),
                 Op::Poll { multi: true, .. } | Op::Nop { task_work: true, .. } => Some(r),
+                Op::Receive(what) if what.multi => Some(r),
                 op => op.cancels().then_some(r),
             };
             if let Some(on) = on.and_then(|on| self.rings[on].as_mut()) {
@@ -197,7 +198,7 @@ impl Model {
             Size::Mixed => (cqe.flags & F_32 != 0).then_some([0; 2]),
         };
         let cqe = Cqe { big, ..cqe };
-        if ring.defers {
+        if ring.defers && self.kernel.messages_deferred {
             ring.work.push_back(Work::Message(cqe));
         } else {
             ring.cq.post(cqe);

@@ -1,0 +1,52 @@
+//! What the explorer prints of a difference can be pasted into a test: it compiles, and runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// How many programs are compiled beside that of the difference, which is short.
+const MORE: u64 = 40;
+
+/// What the explorer prints, without what is not the program.
+fn program(arguments: &[String]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_explore")).args(arguments).output();
+    let text = String::from_utf8(output.expect("the explorer runs").stdout).expect("text");
+    let begin = text.find("#![allow(unused)]").unwrap_or_else(|| panic!("no program in: {text}"));
+    text[begin..].replacen("#![allow(unused)]", "", 1)
+}
+
+fn arguments(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_string).collect()
+}
+
+#[test]
+#[ignore = "it compiles another crate: CI asks for it by name"]
+fn a_difference_is_printed_as_a_program_that_compiles_and_runs() {
+    let mut code = String::from("#![allow(unused)]\n");
+    for episode in 0..MORE {
+        let program = program(&arguments(&format!("--seed 1 --episode {episode} --show")));
+        code += &format!("mod episode_{episode} {{{program}}}\n");
+    }
+    let shortest = program(&arguments("--seed 1 --inject"));
+    assert!(shortest.contains("// and here: ring: ready: 2 (the model: ready: 3)"), "{shortest}");
+    code += &shortest;
+
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.parent().expect("the workspace");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("explored");
+    fs::create_dir_all(folder.join("src")).expect("a folder");
+    let manifest = format!(
+        "[package]\nname = \"explored\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [dependencies]\nrustix-uring = {{ path = {root:?} }}\n\
+         rustix = {{ version = \"1\", features = [\"mm\", \"net\", \"pipe\"] }}\n"
+    );
+    fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
+    fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a lock file");
+    fs::write(folder.join("src/main.rs"), code).expect("a program");
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--offline", "--manifest-path"])
+        .arg(folder.join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", folder.join("target"))
+        .status();
+    assert!(status.expect("cargo runs").success());
+}
