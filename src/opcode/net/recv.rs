@@ -62,7 +62,7 @@ operations! {
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
     /// - **Result:** bytes received, in as many consecutive buffers as that takes; 0 when the other
-    ///   end sends no more; -ENOBUFS where the group is empty
+    ///   end sends no more; -ENOBUFS where the group is empty; -ENOENT without such a group
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select), the first buffer;
     ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
     /// - **Needs:** a [`BufRing`](crate::BufRing) of provided buffers

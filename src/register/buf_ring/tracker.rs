@@ -75,6 +75,9 @@ pub struct BufSegment {
 ///   reports these with a `len` of 0, unless the message ends exactly at the end of a buffer:
 ///   nothing in the completion shows it then, and those buffers are not reported. 6.12.117, 7.2 and
 ///   7.3 use up one buffer.
+/// - With `MSG_TRUNC`, the buffers of the group all have the same length. A receive on Linux 6.18 limits
+///   what it stores to the length of the buffer that it found first, even if it takes a longer one
+///   when the message has come; `segments` then reports bytes that were not stored.
 ///
 /// A tracker is not `Copy`, as a copy would go on with an account of the past:
 ///
