@@ -31,7 +31,8 @@ use crate::types::SubmitArgs;
 /// `S` is the kind of its submission queue: [`squeue::Entry`], [`squeue::Entry128`],
 /// [`squeue::Mixed`], or [`squeue::Rewind`] of one of them. `C` is the kind of its completion
 /// queue: [`cqueue::Entry`], [`cqueue::Entry32`] or [`cqueue::Mixed`]. `H` is what holds it open:
-/// an [`OwnedFd`], or [`Local`](crate::Local) for rings that stay in one task. (Tests have a third: the handle of a [mock kernel](crate::Builder::build_mock).)
+/// an [`OwnedFd`], or [`Local`](crate::Local) for rings that stay in one task. (Tests have a third, with the
+/// cargo feature `mock-kernel`.)
 ///
 /// # Dropping it
 ///
