@@ -64,13 +64,18 @@ const fn enter_flags(
 impl<'a, H: Handle> Submitter<'a, H> {
     /// Returns the ring's descriptor, if it has one.
     ///
-    /// Use it to wait for the ring in an epoll instance ([how](crate::cqueue#in-an-event-loop-of-another-kind)),
-    /// or to [send it messages](crate::opcode::MsgRingData) from other rings. These do not have one:
+    /// Use it to [send messages](crate::opcode::MsgRingData) to the ring from other rings, or to wait
+    /// for the ring in an epoll instance ([how](crate::cqueue#in-an-event-loop-of-another-kind)). The
+    /// latter needs an eventfd instead if the ring [defers its
+    /// work](crate::Builder::setup_defer_taskrun), as those of
+    /// [`build_local`](crate::Builder::build_local) do.
     ///
-    /// - rings that are [registered](crate::IoUring::register_ring_fd) and have
+    /// These rings do not have a descriptor:
+    ///
+    /// - those that are [registered](crate::IoUring::register_ring_fd) and have
     ///   [closed](crate::IoUring::close_ring_fd) theirs,
-    /// - rings that were [built without](crate::Builder::build_registered_in_memory),
-    /// - rings of a mock kernel.
+    /// - those that were [built without](crate::Builder::build_registered_in_memory),
+    /// - those of a mock kernel.
     ///
     /// ```
     /// use rustix_uring::IoUring;

@@ -9,11 +9,19 @@
 //!
 //! # In an event loop of another kind
 //!
-//! The ring's descriptor ([`ring_fd`](crate::IoUring::ring_fd)) is readable (`POLLIN`, `EPOLLIN`) when completions are there: a ring can be
-//! in an epoll instance. Completions that have found the queue full do not come by themselves, though,
+//! The ring's descriptor ([`ring_fd`](crate::IoUring::ring_fd)) is readable (`POLLIN`, `EPOLLIN`) when
+//! completions are there: a ring can be in an epoll instance. Completions that have found the queue full do not come by themselves, though,
 //! and an edge-triggered loop is not told of them again: after it has reaped, it calls
 //! [`submit`](crate::IoUring::submit), though there be nothing to submit, until
 //! [`cq_overflow`](crate::SubmissionQueue::cq_overflow) says that none is left.
+//!
+//! On rings with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), those of
+//! [`build_local`](crate::Builder::build_local) among them, add an eventfd
+//! ([`register_eventfd`](crate::Submitter::register_eventfd)) to the instance, and not the ring. Their
+//! completions wait until you ask for them. The kernel signals the eventfd when some do, but current
+//! kernels do not report the ring: on 6.18 and 7.2, `epoll_wait` goes on waiting, although a new `poll`
+//! says that the ring is readable. When the eventfd is readable, call
+//! [`get_events`](crate::Submitter::get_events) and look at the queue.
 
 mod entry;
 mod result;
