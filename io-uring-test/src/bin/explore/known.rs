@@ -66,7 +66,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         until: None,
         model: "no message with the flag of 32 bytes goes to a ring whose completions have one size",
         reproduction: "send a message with user flags IORING_CQE_F_32 to a ring with completions of 16 \
-                       bytes of which the last place is the next: the kernel fills that place with \
+                       bytes of which the last slot is the next: the kernel fills that slot with \
                        something to be skipped, as if the queue were mixed, and the program sees a \
                        completion that nobody sent",
     },
@@ -76,15 +76,15 @@ pub(crate) static FAULTS: &[Fault] = &[
         until: None,
         model: "what messages and all but the last completion of a multishot request have beyond 16 bytes is not compared",
         reproduction: "on a ring with completions of 32 bytes in dirty memory, let a multishot poll \
-                       complete: its last 16 bytes are what was in the place before",
+                       complete: its last 16 bytes are what was in the slot before",
     },
     Fault {
         name: "mixed_wait",
         from: (6, 18),
         until: None,
-        model: "no wait on a mixed completion queue is for as many places as there are",
-        reproduction: "let a mixed completion queue have one place left, and a completion of 32 bytes wait \
-                       in the kernel for two; then wait for as many as there are places: the kernel goes \
+        model: "no wait on a mixed completion queue is for as many slots as there are",
+        reproduction: "let a mixed completion queue have one slot left, and a completion of 32 bytes wait \
+                       in the kernel for two; then wait for as many as there are slots: the kernel goes \
                        round in io_cqring_wait for ever, and no signal ends it, SIGKILL included",
     },
     Fault {
@@ -92,9 +92,9 @@ pub(crate) static FAULTS: &[Fault] = &[
         from: (6, 18),
         until: None,
         model: "completions of 32 bytes come to a mixed queue only where there is room for all that may come",
-        reproduction: "let a mixed completion queue have one place left, which is the last one, and post a \
-                       completion of 32 bytes: the kernel fills the place with something to be skipped, and \
-                       then uses the same place once more: the tail is one more than the queue has places \
+        reproduction: "let a mixed completion queue have one slot left, which is the last one, and post a \
+                       completion of 32 bytes: the kernel fills the slot with something to be skipped, and \
+                       then uses the same slot once more: the tail is one more than the queue has slots \
                        ahead of the head, and the program reads an old completion again",
     },
 ];

@@ -243,7 +243,7 @@ pub(crate) fn message_to(model: &Model, to: usize, arg: u8, user_data: u64) -> O
         return None;
     }
     let mixed = model.rings[to].as_ref().is_some_and(|to| to.cq.size == Size::Mixed);
-    // Where there is no order, filler may be in other places.
+    // Where there is no order, filler may be in other slots.
     let ordered = model.rings.iter().flatten().all(|ring| !ring.workers && !ring.unordered)
         && model.rings[to].as_ref().is_some_and(|to| !to.defers);
     let no_32 = !mixed && kernel.known.has("message_32");

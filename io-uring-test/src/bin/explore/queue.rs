@@ -3,17 +3,17 @@
 use rustix_uring::squeue::{Entry, Entry128, Mixed, PushError, Rewind};
 use rustix_uring::{Errno, Handle, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
 
-pub(crate) trait Place {
+pub(crate) trait Slot {
     fn user_data(&self) -> u64;
 }
 
-impl Place for Entry {
+impl Slot for Entry {
     fn user_data(&self) -> u64 {
         self.get_user_data()
     }
 }
 
-impl Place for Entry128 {
+impl Slot for Entry128 {
     fn user_data(&self) -> u64 {
         self.get_user_data()
     }
@@ -24,7 +24,7 @@ impl Place for Entry128 {
 /// # Safety
 ///
 /// Of each `unsafe fn`: that of the method of [`SubmissionQueue`] that it calls.
-pub(crate) trait Kind: squeue::Kind<Slot: Place> + Sized {
+pub(crate) trait Kind: squeue::Kind<Slot: Slot> + Sized {
     unsafe fn push_wide(
         queue: &mut SubmissionQueue<'_, Self>,
         entry: &Entry128,

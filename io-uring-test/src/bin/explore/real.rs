@@ -12,7 +12,7 @@ use rustix_uring::{
 };
 
 use crate::model::cqueue::Cqe;
-use crate::queue::{Kind, Place};
+use crate::queue::{Kind, Slot};
 use crate::registers::Registers;
 use crate::step::{Push, Reap};
 use crate::watch;
@@ -23,7 +23,7 @@ pub(crate) struct Seen {
     pub(crate) queued: usize,
     pub(crate) queue_full: bool,
     pub(crate) queue_empty: bool,
-    /// The user data of what is queued, place by place.
+    /// The user data of what is queued, slot by slot.
     pub(crate) left: Vec<u64>,
     pub(crate) cq_overflow: bool,
     pub(crate) taskrun: bool,
@@ -267,7 +267,7 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
             seen.queue_empty = queue.is_empty();
             seen.left.clear();
             let (older, newer) = queue.as_slices();
-            seen.left.extend(older.iter().chain(newer).map(Place::user_data));
+            seen.left.extend(older.iter().chain(newer).map(Slot::user_data));
             seen.cq_overflow = queue.cq_overflow();
             seen.taskrun = queue.taskrun();
             seen.dropped = queue.dropped();

@@ -11,7 +11,7 @@ pub(crate) struct Push {
     pub(crate) at_once: bool,
     /// Written in their places (`push_each`, `reserve`).
     pub(crate) in_place: bool,
-    /// How far a reserved place gets: 0 dropped, 1 written and dropped, else committed.
+    /// How far a reserved slot gets: 0 dropped, 1 written and dropped, else committed.
     pub(crate) reserved: u8,
     /// After which entry the view is synced.
     pub(crate) sync_after: Option<usize>,

@@ -230,8 +230,8 @@ impl Lockstep<'_> {
             (_, None) => Err(ENXIO),
             (_, Some(slots)) => match slots.get_mut(slot as usize) {
                 None => Err(EINVAL),
-                Some(place) => {
-                    *place = pipe;
+                Some(slot) => {
+                    *slot = pipe;
                     Ok(1)
                 }
             },

@@ -1,15 +1,15 @@
-//! The completion queue: a ring of places of 16 bytes (32 on rings that have only such completions).
+//! The completion queue: a ring of slots of 16 bytes (32 on rings that have only such completions).
 //!
 //! - The kernel moves the tail, the program moves the head when it gives back what it has read.
 //! - A completion that finds no room waits in the kernel (it *overflows*), and all after it do, so
 //!   that they stay in order. They move to the queue when somebody enters and asks for events.
-//! - In a mixed queue a completion of 32 bytes lies in two places, never on both sides of the end:
-//!   where only the last place is left, the kernel fills it with something that is skipped. It does so
+//! - In a mixed queue a completion of 32 bytes lies in two slots, never on both sides of the end:
+//!   where only the last slot is left, the kernel fills it with something that is skipped. It does so
 //!   even where there is no room for the completion itself then.
 
 use std::collections::VecDeque;
 
-/// What lies in the places of a mixed queue that the program never sees.
+/// What lies in the slots of a mixed queue that the program never sees.
 pub(crate) const F_SKIP: u32 = 1 << 5;
 /// In a mixed queue, a completion of 32 bytes.
 pub(crate) const F_32: u32 = 1 << 15;
@@ -34,9 +34,9 @@ pub(crate) enum Size {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Slot {
     Cqe(Cqe),
-    /// The second place of a completion of two.
+    /// The second slot of a completion of two.
     Half,
     Filler,
 }
@@ -46,18 +46,18 @@ pub(crate) struct Cq {
     pub(crate) capacity: u32,
     pub(crate) size: Size,
     tail: u32,
-    places: VecDeque<Place>,
+    slots: VecDeque<Slot>,
     overflow: VecDeque<Cqe>,
 }
 
 impl Cq {
     pub(crate) fn new(capacity: u32, size: Size) -> Self {
-        Self { capacity, size, tail: 0, places: VecDeque::new(), overflow: VecDeque::new() }
+        Self { capacity, size, tail: 0, slots: VecDeque::new(), overflow: VecDeque::new() }
     }
 
-    /// How many places are taken by what is ready.
+    /// How many slots are taken by what is ready.
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -68,33 +68,33 @@ impl Cq {
         !self.overflow.is_empty()
     }
 
-    fn places_for(&self, cqe: &Cqe) -> usize {
+    fn slots_for(&self, cqe: &Cqe) -> usize {
         if self.size == Size::Mixed && cqe.flags & F_32 != 0 { 2 } else { 1 }
     }
 
-    fn add(&mut self, place: Place) {
-        self.places.push_back(place);
+    fn add(&mut self, slot: Slot) {
+        self.slots.push_back(slot);
         self.tail = self.tail.wrapping_add(1);
     }
 
     /// Puts a completion into the queue, if there is room.
     fn fits(&mut self, cqe: Cqe) -> bool {
-        let places = self.places_for(&cqe);
+        let slots = self.slots_for(&cqe);
         let before_the_end = (self.capacity - self.tail % self.capacity) as usize;
-        if places == 2 && before_the_end == 1 {
+        if slots == 2 && before_the_end == 1 {
             if self.is_full() {
                 return false;
             }
-            self.add(Place::Filler);
+            self.add(Slot::Filler);
         }
-        if self.len() + places > self.capacity as usize {
+        if self.len() + slots > self.capacity as usize {
             return false;
         }
         // What is to be skipped takes its places, and nobody sees it.
         let skipped = self.size == Size::Mixed && cqe.flags & F_SKIP != 0;
-        self.add(if skipped { Place::Filler } else { Place::Cqe(cqe) });
-        if places == 2 {
-            self.add(if skipped { Place::Filler } else { Place::Half });
+        self.add(if skipped { Slot::Filler } else { Slot::Cqe(cqe) });
+        if slots == 2 {
+            self.add(if skipped { Slot::Filler } else { Slot::Half });
         }
         true
     }
@@ -128,12 +128,12 @@ impl Cq {
     /// of filler goes.
     pub(crate) fn next(&mut self) -> Option<Cqe> {
         loop {
-            match self.places.pop_front()? {
-                Place::Filler => {}
-                Place::Half => unreachable!("halves go with what is before them"),
-                Place::Cqe(cqe) => {
-                    if let Some(Place::Half) = self.places.front() {
-                        self.places.pop_front();
+            match self.slots.pop_front()? {
+                Slot::Filler => {}
+                Slot::Half => unreachable!("halves go with what is before them"),
+                Slot::Cqe(cqe) => {
+                    if let Some(Slot::Half) = self.slots.front() {
+                        self.slots.pop_front();
                     }
                     return Some(cqe);
                 }
@@ -148,49 +148,48 @@ impl Cq {
 
     /// What the program sees, oldest first.
     pub(crate) fn visible(&self) -> impl Iterator<Item = &Cqe> {
-        self.places.iter().filter_map(|place| match place {
-            Place::Cqe(cqe) => Some(cqe),
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Cqe(cqe) => Some(cqe),
             _ => None,
         })
     }
 
     /// A completion comes before others that are ready.
     pub(crate) fn swap_to_front(&mut self, wanted: &Cqe) {
-        let is_it = |place: &Place| matches!(place, Place::Cqe(cqe) if cqe == wanted);
-        if !self.places.iter().any(is_it) {
+        let is_it = |slot: &Slot| matches!(slot, Slot::Cqe(cqe) if cqe == wanted);
+        if !self.slots.iter().any(is_it) {
             self.swap_with_the_newest(wanted);
         }
-        let Some(at) = self.places.iter().position(is_it) else { return };
-        let first =
-            self.places.iter().position(|place| matches!(place, Place::Cqe(_))).unwrap_or(at);
-        let places = 1 + usize::from(matches!(self.places.get(at + 1), Some(Place::Half)));
-        for i in 0..places {
-            if let Some(place) = self.places.remove(at + i) {
-                self.places.insert(first + i, place);
+        let Some(at) = self.slots.iter().position(is_it) else { return };
+        let first = self.slots.iter().position(|slot| matches!(slot, Slot::Cqe(_))).unwrap_or(at);
+        let slots = 1 + usize::from(matches!(self.slots.get(at + 1), Some(Slot::Half)));
+        for i in 0..slots {
+            if let Some(slot) = self.slots.remove(at + i) {
+                self.slots.insert(first + i, slot);
             }
         }
     }
 
     /// A completion has found room, and the newest one that is ready has not.
     fn swap_with_the_newest(&mut self, wanted: &Cqe) {
-        let Some(Place::Cqe(newest)) = self.places.back().copied() else { return };
+        let Some(Slot::Cqe(newest)) = self.slots.back().copied() else { return };
         let Some(at) = self.overflow.iter().position(|cqe| cqe == wanted) else { return };
-        if self.places_for(wanted) == 1 {
+        if self.slots_for(wanted) == 1 {
             self.overflow.remove(at);
             self.overflow.push_front(newest);
-            self.places.pop_back();
-            self.places.push_back(Place::Cqe(*wanted));
+            self.slots.pop_back();
+            self.slots.push_back(Slot::Cqe(*wanted));
         }
     }
 
     /// The program has lost sight of it.
     pub(crate) fn lose(&mut self) {
         self.capacity = 0;
-        self.places.clear();
+        self.slots.clear();
         self.overflow.clear();
     }
 
-    /// What is ready moves to the same positions of a queue with so many places.
+    /// What is ready moves to the same positions of a queue with so many slots.
     pub(crate) fn resize(&mut self, capacity: u32) {
         self.capacity = capacity;
     }

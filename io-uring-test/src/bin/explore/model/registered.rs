@@ -40,8 +40,8 @@ impl Model {
             return Outcome::Waits;
         }
         let n = from.bytes.len().min(end - start);
-        for (place, byte) in self.pieces[*piece][start..end].iter_mut().zip(from.bytes.drain(..n)) {
-            *place = byte;
+        for (slot, byte) in self.pieces[*piece][start..end].iter_mut().zip(from.bytes.drain(..n)) {
+            *slot = byte;
         }
         Outcome::Done { result: n as i32, failed: n < end - start, big: None, flags: 0 }
     }
@@ -66,8 +66,8 @@ impl Ring {
         new: Option<Registered>,
     ) -> Result<usize, i32> {
         self.may_call(call::BUFFERS_UPDATE)?;
-        let place = self.buffers.as_mut().ok_or(ENXIO)?.get_mut(slot).ok_or(EINVAL)?;
-        let old = std::mem::replace(place, new);
+        let slot = self.buffers.as_mut().ok_or(ENXIO)?.get_mut(slot).ok_or(EINVAL)?;
+        let old = std::mem::replace(slot, new);
         self.post_tag(old);
         Ok(1)
     }

@@ -1,7 +1,7 @@
 //! Resizing, and the calls that cancel.
 //!
 //! - Only rings that defer their completions can be resized, and whose memory is the kernel's.
-//! - The kernel moves first. If the program cannot follow, the ring is lost: its queues have no places,
+//! - The kernel moves first. If the program cannot follow, the ring is lost: its queues have no slots,
 //!   and every call fails. What is in flight goes on, and what was queued never runs.
 //! - What is queued and what is ready moves along, at the same positions, if it fits.
 
@@ -29,12 +29,16 @@ impl Model {
         if ring.sq.rewound && queued > sq as usize {
             return Err(EOVERFLOW);
         }
-        // An entry of two places could come to lie on both sides of the end.
+        // An entry of two slots could come to lie on both sides of the end.
         if ring.sq.mixed && queued > 0 && sq < ring.sq.capacity {
             return Err(EBUSY);
         }
+        // A number that the kernel does not know comes before what the ring may do.
+        if !can {
+            return Err(EINVAL);
+        }
         ring.may_call(call::RESIZE_RINGS)?;
-        if !can || !ring.defers {
+        if !ring.defers {
             return Err(EINVAL);
         }
         if ring.built.flags & SQE_MIXED != 0 && sq < 2 || ring.cq.size == Size::Mixed && cq < 2 {

@@ -134,7 +134,7 @@ fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u3
     Ok((sq, cq))
 }
 
-/// Sizes are rounded up to a power of two. The completion queue has twice as many places if not given,
+/// Sizes are rounded up to a power of two. The completion queue has twice as many slots if not given,
 /// and never fewer.
 pub(crate) fn sizes(entries: u32, cq_entries: Option<u32>, clamp: bool) -> Result<(u32, u32), i32> {
     let size = |entries: u32, max: u32| match entries {

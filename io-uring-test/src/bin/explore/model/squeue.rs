@@ -1,10 +1,10 @@
-//! The submission queue: a ring of places of 64 bytes (128 on rings that have only such entries).
+//! The submission queue: a ring of slots of 64 bytes (128 on rings that have only such entries).
 //!
 //! - The program moves the tail, the kernel moves the head. What lies between is queued.
-//! - A mixed queue has entries of one place and of two. An entry of two never lies on both sides of
-//!   the end: where only the last place is left, a NOP fills it (the *pad*), and takes over the link
+//! - A mixed queue has entries of one slot and of two. An entry of two never lies on both sides of
+//!   the end: where only the last slot is left, a NOP fills it (the *pad*), and takes over the link
 //!   of the entry before it, if the kernel has not taken that one yet.
-//! - A rewound queue has no head: every submission starts at the first place, and what is left over
+//! - A rewound queue has no head: every submission starts at the first slot, and what is left over
 //!   moves there.
 //! - What a view has pushed is queued when the view is synced or dropped. A forgotten view queues
 //!   nothing more.
@@ -18,13 +18,13 @@ pub(crate) const PAD_USER_DATA: u64 = u64::from_be_bytes(*b"ring pad");
 
 /// What lies in one place.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Slot {
     Entry(Entry),
-    /// The second place of an entry of two.
+    /// The second slot of an entry of two.
     Half,
 }
 
-impl Place {
+impl Slot {
     pub(crate) fn user_data(&self) -> u64 {
         match self {
             Self::Entry(entry) => entry.user_data,
@@ -39,10 +39,10 @@ pub(crate) struct Sq {
     pub(crate) mixed: bool,
     pub(crate) rewound: bool,
     pub(crate) post_pad_cqes: bool,
-    /// The position of the oldest place. Always 0 where every submission starts at the first place.
+    /// The position of the oldest slot. Always 0 where every submission starts at the first slot.
     head: u32,
-    places: VecDeque<Place>,
-    /// How many of the newest places the view has not published.
+    slots: VecDeque<Slot>,
+    /// How many of the newest slots the view has not published.
     unpublished: usize,
 }
 
@@ -53,11 +53,11 @@ pub(crate) struct Full;
 impl Sq {
     pub(crate) fn new(capacity: u32, mixed: bool, rewound: bool, post_pad_cqes: bool) -> Self {
         let (head, unpublished) = (0, 0);
-        Self { capacity, mixed, rewound, post_pad_cqes, head, places: VecDeque::new(), unpublished }
+        Self { capacity, mixed, rewound, post_pad_cqes, head, slots: VecDeque::new(), unpublished }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -65,7 +65,7 @@ impl Sq {
     }
 
     pub(crate) fn left(&self) -> impl Iterator<Item = u64> {
-        self.places.iter().map(Place::user_data)
+        self.slots.iter().map(Slot::user_data)
     }
 
     /// Pushes all, or none.
@@ -87,15 +87,15 @@ impl Sq {
         if len > self.capacity as usize { Err(Full) } else { Ok(()) }
     }
 
-    /// In how many places an entry is, its pad included, that is pushed behind so many places.
+    /// In how many slots an entry is, its pad included, that is pushed behind so many slots.
     fn room_for(&self, entry: &Entry, len: usize) -> usize {
         match self.mixed && entry.wide {
-            true => 2 + usize::from(self.is_the_last_place(len)),
+            true => 2 + usize::from(self.is_the_last_slot(len)),
             false => 1,
         }
     }
 
-    fn is_the_last_place(&self, len: usize) -> bool {
+    fn is_the_last_slot(&self, len: usize) -> bool {
         let next = self.head.wrapping_add(len as u32).wrapping_add(1);
         self.capacity != 0 && next % self.capacity == 0
     }
@@ -105,20 +105,20 @@ impl Sq {
         if room == 3 {
             let links = self.newest().map_or(0, |entry| entry.flags & LINKS);
             let silent = if self.post_pad_cqes { 0 } else { SKIP };
-            self.places.push_back(Place::Entry(Entry::new(PAD_USER_DATA, Op::NOP, links | silent)));
+            self.slots.push_back(Slot::Entry(Entry::new(PAD_USER_DATA, Op::NOP, links | silent)));
         }
-        self.places.push_back(Place::Entry(entry));
+        self.slots.push_back(Slot::Entry(entry));
         if room > 1 {
-            self.places.push_back(Place::Half);
+            self.slots.push_back(Slot::Half);
         }
         self.unpublished += room;
     }
 
     /// The newest entry that the kernel has not taken.
     fn newest(&self) -> Option<&Entry> {
-        self.places.iter().rev().find_map(|place| match place {
-            Place::Entry(entry) => Some(entry),
-            Place::Half => None,
+        self.slots.iter().rev().find_map(|slot| match slot {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Half => None,
         })
     }
 
@@ -132,36 +132,36 @@ impl Sq {
         self.truncate(self.len() - self.unpublished);
     }
 
-    /// The newest places go, until so many are left.
+    /// The newest slots go, until so many are left.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.places.truncate(len);
+        self.slots.truncate(len);
         self.unpublished = 0;
     }
 
-    /// The kernel takes the oldest entry, and says in how many places it was.
+    /// The kernel takes the oldest entry, and says in how many slots it was.
     pub(crate) fn take(&mut self) -> Option<(Entry, usize)> {
-        let Some(Place::Entry(entry)) = self.places.pop_front() else { return None };
-        let mut places = 1;
-        if let Some(Place::Half) = self.places.front() {
-            self.places.pop_front();
-            places = 2;
+        let Some(Slot::Entry(entry)) = self.slots.pop_front() else { return None };
+        let mut slots = 1;
+        if let Some(Slot::Half) = self.slots.front() {
+            self.slots.pop_front();
+            slots = 2;
         }
         if !self.rewound {
-            self.head = self.head.wrapping_add(places as u32);
+            self.head = self.head.wrapping_add(slots as u32);
         }
-        Some((entry, places))
+        Some((entry, slots))
     }
 
-    /// What is queued moves to the same positions of a queue with so many places.
+    /// What is queued moves to the same positions of a queue with so many slots.
     pub(crate) fn resize(&mut self, capacity: u32) {
         self.capacity = capacity;
     }
 
     /// The entries that are queued.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.places.iter().filter_map(|place| match place {
-            Place::Entry(entry) => Some(entry),
-            Place::Half => None,
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Half => None,
         })
     }
 }

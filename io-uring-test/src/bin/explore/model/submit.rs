@@ -46,7 +46,7 @@ impl Model {
         self.enter(r, 0, Some(want))
     }
 
-    /// A system call: submits so many places, and asks for events if there is a wish.
+    /// A system call: submits so many slots, and asks for events if there is a wish.
     pub(crate) fn enter(
         &mut self,
         r: usize,
@@ -90,14 +90,14 @@ impl Model {
         if taken > 0 { Ok(taken) } else { waited.map(|()| 0) }
     }
 
-    /// The kernel takes entries, and returns how many places they were in.
+    /// The kernel takes entries, and returns how many slots they were in.
     fn take(&mut self, r: usize, submit: usize) -> usize {
         let goes_on = self.ring(r).built.submit_all;
         let mut taken = 0;
         let mut chain: Option<Chain> = None;
         while taken < submit {
-            let Some((mut entry, places)) = self.ring(r).sq.take() else { break };
-            taken += places;
+            let Some((mut entry, slots)) = self.ring(r).sq.take() else { break };
+            taken += slots;
             self.ring(r).alive += 1;
             let refused = self.refusal(r, &mut entry, chain.as_ref());
             let linked = entry.is_linked();
