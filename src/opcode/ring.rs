@@ -3,9 +3,7 @@
 use super::operations;
 use crate::squeue::Entry128;
 use crate::sys::io_uring_msg_ring_flags::{IORING_MSG_DATA, IORING_MSG_SEND_FD};
-use crate::types::{
-    AsyncCancelFlags, CancelBuilder, Descriptor, DestinationSlot, Fixed, MsgRingFlags, Target,
-};
+use crate::types::{CancelBuilder, Descriptor, DestinationSlot, Fixed, MsgRingFlags, Target};
 
 operations! {
     /// Does nothing: a full round trip, for measuring and for waking a waiter.
@@ -60,11 +58,6 @@ operations! {
     ///   how many were found, and 0 is not an error
     AsyncCancel2 = "IORING_OP_ASYNC_CANCEL" since "5.19; -EINVAL before, except for [`CancelBuilder::user_data`]",
     new(builder: CancelBuilder => cancel)
-    {
-        /// Flags as the kernel has them, beside those of the builder: for what is newer than it. They
-        /// are not checked; [`AsyncCancelFlags::ANY`] cancels everything, whatever the builder says.
-        flags: impl Into<AsyncCancelFlags> => cancel_flags,
-    }
 
     /// Posts a completion on another ring.
     ///
@@ -132,7 +125,7 @@ mod tests {
     use super::*;
     use crate::opcode::tests::entries;
     use crate::squeue::Sqe;
-    use crate::types::Fd;
+    use crate::types::{AsyncCancelFlags, Fd};
 
     entries! {
         nop: Nop::new() => { opcode: 0, fd: -1 };
@@ -169,7 +162,7 @@ mod tests {
             Sqe { opcode: 14, fd: 3, addr: 5, len: 6, op_flags: 1 | 2 | 8 | 16 | 32, ..Sqe::ZERO }
         );
         let newer = AsyncCancelFlags::from_bits_retain(1 << 9);
-        let entry = AsyncCancel2::new(CancelBuilder::user_data(5).all()).flags(newer).build();
+        let entry = AsyncCancel2::new(CancelBuilder::user_data(5).all().flags(newer)).build();
         let sqe = Sqe { opcode: 14, fd: -1, addr: 5, op_flags: 1 << 9 | 1, ..Sqe::ZERO };
         assert_eq!(entry.into_raw(), sqe);
     }

@@ -150,7 +150,7 @@ fn async_cancel_refused(ring: &mut dyn Ring) -> Result {
     let everything = AsyncCancelFlags::ANY;
     let (out, _to) = pipe()?;
     for criteria in [CancelBuilder::op(Read::CODE), CancelBuilder::fd(&out)] {
-        let cancel = AsyncCancel2::new(criteria).flags(everything).build();
+        let cancel = AsyncCancel2::new(criteria.flags(everything)).build();
         // SAFETY: it is refused, and nothing else is in flight.
         assert_eq!(unsafe { ring.run(cancel) }?.to_result(), Err(Errno::INVAL));
     }
