@@ -41,7 +41,7 @@ mod sealed {
     use super::*;
 
     pub trait Sealed: Sized {
-        /// What lies in one place.
+        /// What lies in one slot.
         type Slot: Copy;
         /// What asks the kernel for such a queue.
         const SETUP: SetupFlags;

@@ -86,9 +86,9 @@ impl Kernel<'_> {
         self.0.region.words().sq_flags.store(flags, Ordering::Relaxed);
     }
 
-    /// Takes the oldest entry: its fields, and on rings of 128 bytes, or where `is_wide` knows the
+    /// Takes the oldest entry: its fields, and on rings of 128 bytes, or where `is_big` knows the
     /// operation to have them, the second half.
-    pub(crate) fn take(&mut self, is_wide: impl Fn(u8) -> bool) -> Option<(Sqe, Option<[u8; 64]>)> {
+    pub(crate) fn take(&mut self, is_big: impl Fn(u8) -> bool) -> Option<(Sqe, Option<[u8; 64]>)> {
         let region = &self.0.region;
         let published = region.published();
         if published == 0 {
@@ -96,7 +96,7 @@ impl Kernel<'_> {
         }
         let head = region.words().sq_head.load(Ordering::Relaxed);
         let first = region.entry(head);
-        let (second, slots) = if region.all_wide() || is_wide(first.opcode) {
+        let (second, slots) = if region.all_big() || is_big(first.opcode) {
             let (second, slots) =
                 region.second_half(head, published).expect("half an entry was published");
             (Some(second), slots)

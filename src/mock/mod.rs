@@ -427,8 +427,8 @@ impl Kernel {
         };
         let sqe = region.entry(position);
         let mixed = state.setup.contains(SetupFlags::SQE_MIXED);
-        let wide = region.all_wide() || mixed && sqe.opcode >= sys::IORING_OP_NOP128;
-        match region.second_half(position, left).filter(|_| wide) {
+        let big = region.all_big() || mixed && sqe.opcode >= sys::IORING_OP_NOP128;
+        match region.second_half(position, left).filter(|_| big) {
             Some((half, slots)) => (sqe, Some(half), slots),
             None => (sqe, None, 1),
         }

@@ -140,7 +140,7 @@ impl Region {
     }
 
     /// Whether every entry has two halves.
-    pub(crate) fn all_wide(&self) -> bool {
+    pub(crate) fn all_big(&self) -> bool {
         self.sqe_units == 2
     }
 

@@ -151,7 +151,7 @@ operations! {
 
 /// The two commands of 128 bytes: one operation, in whose larger entry the arguments go on; and one
 /// that has the larger entry by itself.
-macro_rules! wide_commands {
+macro_rules! big_commands {
     ($($Name:ident)*) => { $(
         impl $Name {
             /// The operation with what it cannot do without.
@@ -209,7 +209,7 @@ macro_rules! wide_commands {
         }
     )* };
 }
-wide_commands!(UringCmd80 UringCmd128);
+big_commands!(UringCmd80 UringCmd128);
 
 #[cfg(test)]
 mod tests {
@@ -292,7 +292,7 @@ mod tests {
 
     /// The 80 bytes are one after the other, across the two parts of the entry.
     #[test]
-    fn a_wide_command_has_its_bytes_in_order() {
+    fn a_big_command_has_its_bytes_in_order() {
         let cmd = core::array::from_fn(|n| n as u8);
         let (sqe, rest) = UringCmd80::new(Fd(3), 5).cmd(cmd).build().into_raw();
         assert_eq!(sqe.addr3.to_ne_bytes(), cmd[..8]);

@@ -102,7 +102,7 @@ impl<H: Handle> Submitter<'_, H> {
         self.register_nothing(IORING_UNREGISTER_BUFFERS).map(drop)
     }
 
-    /// Takes over all buffers that another ring has registered, in the same places
+    /// Takes over all buffers that another ring has registered, in the same slots
     /// (`IORING_REGISTER_CLONE_BUFFERS`), without pinning them again. Since Linux 6.12.
     ///
     /// They are that ring's as well: what was promised of their memory holds until both have given

@@ -266,7 +266,7 @@ impl Ifq {
         self.area_token
     }
 
-    /// How many places of the refill ring are free.
+    /// How many slots of the refill ring are free.
     pub fn free(&self) -> u32 {
         (self.mask + 1).saturating_sub(self.next.wrapping_sub(self.head.acquire()))
     }
@@ -365,7 +365,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EPERM without `CAP_NET_ADMIN`; EINVAL if the ring is not as it must be, for no places or more
+    /// EPERM without `CAP_NET_ADMIN`; EINVAL if the ring is not as it must be, for no slots or more
     /// than 32768, for flags that the kernel does not know, or on older kernels; ENODEV if there is
     /// no such interface; EOPNOTSUPP if its driver cannot, or for pieces of that size; EEXIST or
     /// EBUSY if the queue is another's; EFAULT if the area is not all there; ENOMEM if memory is
@@ -656,9 +656,9 @@ mod tests {
             let next = ifq.tail.own();
             assert_eq!(next.wrapping_sub(ifq.head.own()), 4);
             for n in 0..4_u64 {
-                let place = next.wrapping_sub(4 - n as u32) & 3;
-                // SAFETY: the place is one of the four.
-                let entry = unsafe { ifq.entries.add(place as usize).read() };
+                let slot = next.wrapping_sub(4 - n as u32) & 3;
+                // SAFETY: the slot is one of the four.
+                let entry = unsafe { ifq.entries.add(slot as usize).read() };
                 let area = if n % 2 == 0 { 5 } else { 1 };
                 assert_eq!((entry.off, entry.len), (area << 48 | (round * 4 + n), 9));
             }

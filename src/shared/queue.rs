@@ -42,7 +42,7 @@ pub(crate) struct Saved {
     /// The local tail of a [`Rewind`] queue: how many entries wait for its own submit.
     pub(crate) tail: AtomicU32,
     /// The position after the newest entry of two slots.
-    pub(crate) wide_end: AtomicU32,
+    pub(crate) big_end: AtomicU32,
 }
 
 impl Saved {

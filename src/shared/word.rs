@@ -9,7 +9,7 @@ mod access {
     /// Where one entry of a ring lies.
     pub(crate) type Slot<T> = T;
 
-    /// Writes an entry into its place.
+    /// Writes an entry into its slot.
     ///
     /// # Safety
     ///
@@ -20,7 +20,7 @@ mod access {
         unsafe { slot.write(entry) }
     }
 
-    /// Copies an entry out of its place.
+    /// Copies an entry out of its slot.
     ///
     /// # Safety
     ///

@@ -95,7 +95,7 @@ struct Local {
     #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's slots cannot be lent"))]
     next: u32,
     /// The position after the newest entry of two slots, on mixed queues.
-    wide_end: u32,
+    big_end: u32,
 }
 
 // SAFETY: the view is the only one there is, and everything that it points to outlives the ring
@@ -113,15 +113,15 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     pub(crate) unsafe fn new(sq: &'a Sq) -> Self {
         let (head, tail) =
             if S::REWIND { (0, sq.saved.tail()) } else { (sq.head.acquire(), sq.tail.own()) };
-        let wide_end = if S::MIXED { sq.saved.wide_end.load(Ordering::Relaxed) } else { 0 };
+        let big_end = if S::MIXED { sq.saved.big_end.load(Ordering::Relaxed) } else { 0 };
         let mut view = Self {
             sq,
             slots: sq.entries.cast(),
             capacity: sq.capacity,
             limit: head.wrapping_add(sq.capacity),
-            local: Local { tail, next: tail, wide_end },
+            local: Local { tail, next: tail, big_end },
         };
-        view.forget_old_wide_end();
+        view.forget_old_big_end();
         view
     }
 
@@ -132,13 +132,13 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         if !S::REWIND {
             self.limit = self.sq.head.acquire().wrapping_add(self.capacity);
         }
-        self.forget_old_wide_end();
+        self.forget_old_big_end();
     }
 
     #[inline(always)]
     fn publish(&mut self) {
         if S::MIXED {
-            self.sq.saved.wide_end.store(self.local.wide_end, Ordering::Relaxed);
+            self.sq.saved.big_end.store(self.local.big_end, Ordering::Relaxed);
         }
         if S::REWIND {
             self.sq.saved.tail.store(self.local.tail, Ordering::Relaxed);
@@ -315,16 +315,16 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         if n > free || self.slots_for(self.local.tail, n, Self::slots::<E>()) > free {
             return Err(self.no_room(n, Self::slots::<E>()));
         }
-        let (mut tail, mut wide_end) = (self.local.tail, self.local.wide_end);
+        let (mut tail, mut big_end) = (self.local.tail, self.local.big_end);
         for i in 0..n {
-            let reserved = self.reservation_at::<E>(tail, wide_end);
+            let reserved = self.reservation_at::<E>(tail, big_end);
             self.write(reserved.slot, entry(i));
             tail = reserved.next;
             if Self::slots::<E>() == 2 {
-                wide_end = tail;
+                big_end = tail;
             }
         }
-        (self.local.tail, self.local.wide_end) = (tail, wide_end);
+        (self.local.tail, self.local.big_end) = (tail, big_end);
         Ok(())
     }
 
@@ -378,7 +378,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
             self.limit.wrapping_sub(tail) < Self::slots::<E>() + self.pad_at(tail)
         };
         if !full {
-            Ok(self.reservation_at(tail, self.local.wide_end))
+            Ok(self.reservation_at(tail, self.local.big_end))
         } else if Self::slots::<E>() == 1 {
             Err(PushError::Full)
         } else {
@@ -388,13 +388,13 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
 
     /// The reservation for an entry pushed at `tail`, which is there. A pad that is due is written.
     #[inline(always)]
-    fn reservation_at<E>(&mut self, tail: u32, wide_end: u32) -> Reservation<E>
+    fn reservation_at<E>(&mut self, tail: u32, big_end: u32) -> Reservation<E>
     where
         S: Accepts<E>,
     {
         let mut start = tail;
         if Self::slots::<E>() == 2 && self.pad_at(tail) == 1 {
-            self.pad(tail, wide_end);
+            self.pad(tail, big_end);
             start = tail.wrapping_add(1);
         }
         Reservation { slot: self.slot(start).cast(), next: start.wrapping_add(Self::slots::<E>()) }
@@ -430,8 +430,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
 
     /// Fills the last slot before the end. See [`Mixed`].
     #[cold]
-    fn pad(&mut self, tail: u32, wide_end: u32) {
-        let newest = tail.wrapping_sub(if wide_end == tail { 2 } else { 1 });
+    fn pad(&mut self, tail: u32, big_end: u32) {
+        let newest = tail.wrapping_sub(if big_end == tail { 2 } else { 1 });
         // A chain ends where a submission ends: only an entry that the kernel has not taken yet
         // is continued.
         let linked = if self.sq.head.acquire() == tail {
@@ -477,9 +477,9 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
 
     /// Keeps an old end from being taken for a new one when positions wrap.
     #[inline(always)]
-    fn forget_old_wide_end(&mut self) {
-        if S::MIXED && self.local.tail.wrapping_sub(self.local.wide_end) > self.capacity {
-            self.local.wide_end = self.local.tail.wrapping_sub(self.capacity).wrapping_sub(1);
+    fn forget_old_big_end(&mut self) {
+        if S::MIXED && self.local.tail.wrapping_sub(self.local.big_end) > self.capacity {
+            self.local.big_end = self.local.tail.wrapping_sub(self.capacity).wrapping_sub(1);
         }
     }
 
@@ -514,7 +514,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     pub unsafe fn clear(&mut self) {
         self.sync();
         self.local.tail = self.head();
-        self.local.wide_end = self.local.tail;
+        self.local.big_end = self.local.tail;
         self.publish();
     }
 
@@ -584,7 +584,7 @@ impl Local {
     fn consume<E>(&mut self, reserved: Reservation<E>, slots: u32) {
         self.tail = reserved.next;
         if slots == 2 {
-            self.wide_end = reserved.next;
+            self.big_end = reserved.next;
         }
     }
 }

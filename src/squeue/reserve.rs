@@ -1,4 +1,4 @@
-//! Entries written in their place.
+//! Entries written in their slot.
 
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -59,7 +59,7 @@ impl<E> Filled<'_, E> {
     pub unsafe fn commit(self) {
         if is_big::<E>() {
             // Only mixed queues ask where it ends.
-            (self.local.tail, self.local.wide_end) = (self.local.next, self.local.next);
+            (self.local.tail, self.local.big_end) = (self.local.next, self.local.next);
         } else {
             self.local.tail = self.local.tail.wrapping_add(1);
         }

@@ -29,7 +29,7 @@ impl<S: Kind> SubmissionQueue<'_, S> {
             first.copy_from(first.add(taken), left);
         }
         self.local.tail = left as u32;
-        self.local.wide_end = self.local.wide_end.wrapping_sub(taken as u32);
+        self.local.big_end = self.local.big_end.wrapping_sub(taken as u32);
         self.publish();
         Ok(taken)
     }

@@ -20,12 +20,12 @@ fn numbered(user_data: u64) -> Entry {
     Entry::from_raw(Sqe { opcode: 1, ..Sqe::ZERO }).user_data(user_data)
 }
 
-fn wide(user_data: u64) -> Entry128 {
+fn big(user_data: u64) -> Entry128 {
     let sqe = Sqe { opcode: sys::IORING_OP_NOP128, ..Sqe::ZERO };
     Entry128::from_raw(sqe, [7; 64]).user_data(user_data)
 }
 
-fn is_wide(opcode: u8) -> bool {
+fn is_big(opcode: u8) -> bool {
     opcode >= sys::IORING_OP_NOP128
 }
 
@@ -38,7 +38,7 @@ fn push<S: Accepts<E> + Kind, E: Copy>(
 }
 
 fn take(kernel: &mut Kernel<'_>) -> Option<u64> {
-    kernel.take(is_wide).map(|(sqe, _)| sqe.user_data)
+    kernel.take(is_big).map(|(sqe, _)| sqe.user_data)
 }
 
 /// Numbers that look random.
@@ -90,18 +90,18 @@ fn a_short_entry_in_a_long_place_ends_in_zeros() {
     let mut ring = ring::<Entry128>(2, 0);
     let (mut queue, mut kernel) = ring.split_sq::<Entry128>();
     for round in 0..3 {
-        push(&mut queue, wide(round)).unwrap();
+        push(&mut queue, big(round)).unwrap();
         let reserved = queue.reserve::<Entry>().unwrap().write(numbered(round));
         // SAFETY: nobody runs the entry.
         unsafe { reserved.commit() };
         queue.sync();
-        assert_eq!(kernel.take(is_wide).unwrap().1, Some([7; 64]));
-        assert_eq!(kernel.take(is_wide).unwrap().1, Some([0; 64]));
+        assert_eq!(kernel.take(is_big).unwrap().1, Some([7; 64]));
+        assert_eq!(kernel.take(is_big).unwrap().1, Some([0; 64]));
         // In the other order, so that each slot sees both.
         queue.sync();
         push(&mut queue, numbered(round)).unwrap();
         queue.sync();
-        assert_eq!(kernel.take(is_wide).unwrap().1, Some([0; 64]));
+        assert_eq!(kernel.take(is_big).unwrap().1, Some([0; 64]));
         queue.sync();
     }
 }
@@ -228,7 +228,7 @@ fn both_sizes_interleave_across_the_wrap() {
         for _ in 0..2 * ROUNDS {
             let before = queue.len();
             let (pushed, slots) = if dice.below(2) == 0 {
-                (push(&mut queue, wide(next)), 2)
+                (push(&mut queue, big(next)), 2)
             } else {
                 (push(&mut queue, numbered(next)), 1)
             };
@@ -265,13 +265,13 @@ fn both_sizes_interleave_across_the_wrap() {
 }
 
 #[test]
-fn several_wide_entries_or_none() {
+fn several_big_entries_or_none() {
     for at in 0..8 {
         for n in 0..=5 {
             let mut ring = ring::<Mixed>(8, u32::MAX - 3 - at);
             let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
             // SAFETY: nobody runs the entries.
-            let pushed = unsafe { queue.push_each(n, |i| wide(i as u64)) };
+            let pushed = unsafe { queue.push_each(n, |i| big(i as u64)) };
             drop(queue);
             let mut taken = Vec::new();
             while let Some(user_data) = take(&mut kernel) {
@@ -293,32 +293,32 @@ fn several_wide_entries_or_none() {
     }
 }
 
-/// A pad and a wide entry are three: where there are two, waiting for room does not help. (A rewound
+/// A pad and a big entry are three: where there are two, waiting for room does not help. (A rewound
 /// queue starts over, without a pad.)
 #[test]
 fn what_never_fits_says_so() {
     let mut ring = ring::<Mixed>(2, 1);
     let mut queue = ring.submission::<Mixed>();
-    assert_eq!(push(&mut queue, wide(1)), Err(PushError::NeverFits));
+    assert_eq!(push(&mut queue, big(1)), Err(PushError::NeverFits));
     assert_eq!(queue.reserve::<Entry128>().map(drop), Err(PushError::NeverFits));
     // What it says to do.
     push(&mut queue, numbered(1)).unwrap();
-    assert_eq!(push(&mut queue, wide(2)), Err(PushError::Full));
+    assert_eq!(push(&mut queue, big(2)), Err(PushError::Full));
     queue.sync();
     drop(queue);
     let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
     assert_eq!(take(&mut kernel), Some(1));
     queue.sync();
-    assert_eq!(push(&mut queue, wide(2)), Ok(()));
-    assert_eq!(push(&mut queue, wide(3)), Err(PushError::Full));
+    assert_eq!(push(&mut queue, big(2)), Ok(()));
+    assert_eq!(push(&mut queue, big(3)), Err(PushError::Full));
     drop(queue);
 
     let mut ring = self::ring::<Rewind<Mixed>>(2, 0);
     let mut queue = ring.submission::<Rewind<Mixed>>();
     push(&mut queue, numbered(1)).unwrap();
-    assert_eq!(push(&mut queue, wide(2)), Err(PushError::Full));
+    assert_eq!(push(&mut queue, big(2)), Err(PushError::Full));
     // SAFETY: nobody runs the entries.
-    let two = unsafe { queue.push_each(2, |i| wide(2 + i as u64)) };
+    let two = unsafe { queue.push_each(2, |i| big(2 + i as u64)) };
     assert_eq!(two, Err(PushError::NeverFits));
     assert_ne!(
         std::format!("{}", PushError::Full),
@@ -327,17 +327,17 @@ fn what_never_fits_says_so() {
     );
 }
 
-/// The pad that a wide entry at the last slot brings with it.
+/// The pad that a big entry at the last slot brings with it.
 fn pad_behind(
     ring: &mut Mock,
     before: impl FnOnce(&mut SubmissionQueue<'_, Mixed>, &mut Kernel<'_>),
 ) -> Sqe {
     let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
     before(&mut queue, &mut kernel);
-    push(&mut queue, wide(99)).unwrap();
+    push(&mut queue, big(99)).unwrap();
     queue.sync();
     loop {
-        let (sqe, _) = kernel.take(is_wide).unwrap();
+        let (sqe, _) = kernel.take(is_big).unwrap();
         if sqe.user_data == PAD_USER_DATA {
             return sqe;
         }
@@ -354,9 +354,9 @@ fn a_pad_carries_on_the_link_before_it() {
             push(queue, numbered(1).flags(link | Flags::ASYNC)).unwrap();
         });
         assert_eq!(Flags::from_bits_retain(pad.flags), link | SILENT);
-        // A wide one; what lies in its second half are no flags.
+        // A big one; what lies in its second half are no flags.
         let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
-            push(queue, wide(1).flags(link)).unwrap();
+            push(queue, big(1).flags(link)).unwrap();
         });
         assert_eq!(Flags::from_bits_retain(pad.flags), link | SILENT);
     }
@@ -390,13 +390,13 @@ fn a_pad_carries_on_no_chain_that_was_submitted_or_taken_back() {
     assert_eq!(Flags::from_bits_retain(pad.flags), SILENT);
 }
 
-/// What was wide once is not wide for ever: the same positions come again.
+/// What was big once is not big for ever: the same positions come again.
 #[test]
 fn a_pad_looks_at_the_newest_entry_whatever_lay_there_before() {
     let linked = |user_data| numbered(user_data).flags(Flags::IO_LINK);
-    // A wide entry ended where the short ones do now, but was taken back.
+    // A big entry ended where the short ones do now, but was taken back.
     let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
-        push(queue, wide(1)).unwrap();
+        push(queue, big(1)).unwrap();
         // SAFETY: the kernel looks only when it is called.
         unsafe { queue.clear() };
         push(queue, numbered(2)).unwrap();
@@ -405,23 +405,23 @@ fn a_pad_looks_at_the_newest_entry_whatever_lay_there_before() {
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
     // It was written in its place.
     let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
-        let entry = queue.reserve().unwrap().write(wide(1).flags(Flags::IO_LINK));
+        let entry = queue.reserve().unwrap().write(big(1).flags(Flags::IO_LINK));
         // SAFETY: nobody runs the entry.
         unsafe { entry.commit() };
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
     // It was pushed by an earlier view.
     let mut ring = ring::<Mixed>(8, 5);
-    push(&mut ring.submission::<Mixed>(), wide(1).flags(Flags::IO_LINK)).unwrap();
+    push(&mut ring.submission::<Mixed>(), big(1).flags(Flags::IO_LINK)).unwrap();
     let pad = pad_behind(&mut ring, |_, _| {});
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
 }
 
 #[test]
-fn a_wide_end_is_forgotten_before_positions_come_around() {
+fn a_big_end_is_forgotten_before_positions_come_around() {
     let mut ring = ring::<Mixed>(8, 5);
     let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
-    push(&mut queue, wide(1)).unwrap();
+    push(&mut queue, big(1)).unwrap();
     queue.sync();
     for _ in 0..20 {
         while take(&mut kernel).is_some() {}
@@ -429,8 +429,8 @@ fn a_wide_end_is_forgotten_before_positions_come_around() {
         push(&mut queue, numbered(2)).unwrap();
         queue.sync();
     }
-    assert!(queue.local.tail.wrapping_sub(queue.local.wide_end) <= 9);
-    assert_ne!(queue.local.tail, queue.local.wide_end);
+    assert!(queue.local.tail.wrapping_sub(queue.local.big_end) <= 9);
+    assert_ne!(queue.local.tail, queue.local.big_end);
 }
 
 #[test]
@@ -451,8 +451,8 @@ fn a_rewound_queue_keeps_its_entries_from_view_to_view() {
     assert_eq!(ring.kernel().published(), 0);
     let mut queue = ring.submission::<Rewind<Mixed>>();
     assert_eq!(queue.len(), 3);
-    // A wide entry does not wrap here either, and there is no pad: the queue starts over anyway.
-    assert_eq!(push(&mut queue, wide(9)), Err(PushError::Full));
+    // A big entry does not wrap here either, and there is no pad: the queue starts over anyway.
+    assert_eq!(push(&mut queue, big(9)), Err(PushError::Full));
     assert_eq!(push(&mut queue, numbered(3)), Ok(()));
     assert!(queue.is_full());
     let (entries, rest) = queue.as_slices();

@@ -64,7 +64,7 @@ pub const IORING_REGISTER_BPF_FILTER: u32 = 37;
 pub const IORING_SETUP_CQE_MIXED: u32 = 1 << 18;
 /// `IORING_SETUP_SQE_MIXED`: submissions of both sizes on one ring. Since Linux 6.19.
 pub const IORING_SETUP_SQE_MIXED: u32 = 1 << 19;
-/// `IORING_SETUP_SQ_REWIND`: every submission starts at the first place. Since Linux 7.0.
+/// `IORING_SETUP_SQ_REWIND`: every submission starts at the first slot. Since Linux 7.0.
 pub const IORING_SETUP_SQ_REWIND: u32 = 1 << 20;
 
 /// `IORING_CQE_F_SKIP`: filler at the end of a mixed completion ring. Since Linux 6.18.
@@ -194,7 +194,7 @@ structs! {
     io_uring_buf_reg: 40 {
         /// The address of the ring, or 0 if the kernel is to have it.
         ring_addr: u64,
-        /// How many places it has.
+        /// How many slots it has.
         ring_entries: u32,
         /// The group.
         bgid: u16,
@@ -212,7 +212,7 @@ structs! {
         if_idx: u32,
         /// Its receive queue.
         if_rxq: u32,
-        /// How many places the refill ring has.
+        /// How many slots the refill ring has.
         rq_entries: u32,
         /// `ZCRX_REG_*`.
         flags: u32,

@@ -275,7 +275,7 @@ fn completions(bytes: &mut Bytes<'_>) {
 /// A submission queue of one kind, whose head the kernel has put anywhere.
 fn submission_queue<S: squeue::Kind>(
     bytes: &mut Bytes<'_>,
-    push_wide: fn(&mut SubmissionQueue<'_, S>, Entry128) -> bool,
+    push_big: fn(&mut SubmissionQueue<'_, S>, Entry128) -> bool,
 ) {
     let capacity = 2 << bytes.below(3);
     let words = Words::default();
@@ -313,7 +313,7 @@ fn submission_queue<S: squeue::Kind>(
                 // SAFETY: nobody runs it.
                 let _ = unsafe { queue.push_any(&Entry::from_raw(sqe)) };
             }
-            3 => _ = push_wide(&mut queue, Entry128::from_raw(entry(bytes), bytes.take())),
+            3 => _ = push_big(&mut queue, Entry128::from_raw(entry(bytes), bytes.take())),
             4 => {
                 let (n, sqe) = (usize::from(bytes.below(9)), entry(bytes));
                 // SAFETY: nobody runs them.
@@ -338,7 +338,7 @@ fn submissions(bytes: &mut Bytes<'_>) {
     fn narrow<S: squeue::Kind>(_: &mut SubmissionQueue<'_, S>, _: Entry128) -> bool {
         false
     }
-    fn wide<S>(queue: &mut SubmissionQueue<'_, S>, entry: Entry128) -> bool
+    fn big<S>(queue: &mut SubmissionQueue<'_, S>, entry: Entry128) -> bool
     where
         S: squeue::Kind + Accepts<Entry128>,
     {
@@ -347,9 +347,9 @@ fn submissions(bytes: &mut Bytes<'_>) {
     }
     match bytes.below(4) {
         0 => submission_queue::<Entry>(bytes, narrow),
-        1 => submission_queue::<Entry128>(bytes, wide),
-        2 => submission_queue::<squeue::Mixed>(bytes, wide),
-        _ => submission_queue::<squeue::Rewind<squeue::Mixed>>(bytes, wide),
+        1 => submission_queue::<Entry128>(bytes, big),
+        2 => submission_queue::<squeue::Mixed>(bytes, big),
+        _ => submission_queue::<squeue::Rewind<squeue::Mixed>>(bytes, big),
     }
 }
 

@@ -225,7 +225,7 @@ impl dyn Ring + '_ {
     }
 }
 
-/// A ring that runs entries which [point to what stays](Ring::runner).
+/// A ring that runs entries whose memory stays: whoever has made it has promised that.
 pub(crate) struct Runner<'r> {
     ring: &'r mut (dyn Ring + 'r),
 }

@@ -49,11 +49,11 @@ fn through<S: Kind, C: cqueue::Kind>(
     big: fn(&C) -> Option<[u64; 2]>,
 ) {
     for start in [0, u32::MAX - 2] {
-        let mut wide = 0;
+        let mut sum = 0;
         let script = Script::new(move |submission| {
             let is_big = submission.user_data() % 3 == 0;
-            wide += submission.rest().map_or(0, |rest| rest[63].into());
-            let answer = Answer::result(wide);
+            sum += submission.rest().map_or(0, |rest| rest[63].into());
+            let answer = Answer::result(sum);
             if is_big { answer.big_cqe([submission.user_data(), 7]) } else { answer }
         });
         let mut ring = build(&IoUring::<S, C>::builder(), script.start(start)).unwrap();
@@ -81,7 +81,7 @@ fn every_kind_of_ring() {
         // SAFETY: a NOP points to nothing.
         unsafe { queue.push_any(&nop(number)) }.unwrap();
     }
-    fn wide<S: Kind + Accepts<Entry128>>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
+    fn big<S: Kind + Accepts<Entry128>>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
         let (sqe, _) = opcode::Nop128::new().build().user_data(number).into_raw();
         // SAFETY: a NOP points to nothing.
         unsafe { queue.push_any(&Entry128::from_raw(sqe, [9; 64])) }.unwrap();
@@ -93,12 +93,12 @@ fn every_kind_of_ring() {
     }
     completions::<squeue::Entry>(narrow);
     completions::<Entry128>(narrow);
-    completions::<Entry128>(wide);
+    completions::<Entry128>(big);
     completions::<Mixed>(narrow);
-    completions::<Mixed>(wide);
+    completions::<Mixed>(big);
     completions::<Rewind>(narrow);
-    completions::<Rewind<Entry128>>(wide);
-    completions::<Rewind<Mixed>>(wide);
+    completions::<Rewind<Entry128>>(big);
+    completions::<Rewind<Mixed>>(big);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn pads_are_nobodys_business() {
 
 /// Half an entry would be taken for a whole one.
 #[test]
-fn a_wide_operation_in_a_narrow_place_is_invalid() {
+fn a_big_operation_in_a_small_slot_is_invalid() {
     let mut ring = ring(|_| unreachable!());
     let (sqe, _) = opcode::Nop128::new().build().into_raw();
     push(&mut ring, squeue::Entry::from_raw(sqe));
