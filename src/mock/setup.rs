@@ -1,6 +1,6 @@
 //! Which setup flags go together, as `io_uring_setup(2)` checks it.
 
-use crate::SetupFlags as Flags;
+use crate::params::SetupFlags as Flags;
 
 /// What one flag requires of the others.
 struct Rule {

@@ -6,9 +6,9 @@ use core::ptr::NonNull;
 use rustix::io::{self, Errno};
 use rustix::io_uring::KernelSigSet;
 
-use crate::EnterFlags;
 use crate::handle::Handle;
 use crate::memory::mmap::{Mmap, page_size};
+use crate::params::EnterFlags;
 use crate::shared::RingId;
 use crate::submit::Submitter;
 use crate::sys::{self, __kernel_timespec, io_uring_reg_wait};
