@@ -4,7 +4,7 @@
 use super::region::Region;
 use crate::cqueue::{self, CompletionQueue};
 use crate::memory::Shape;
-use crate::shared::{Cq, Ordering, Settings, Sq};
+use crate::shared::{Cq, Ordering, Saved, Settings, Sq};
 use crate::squeue::{self, Sqe, SubmissionQueue};
 
 /// A ring and the kernel behind it.
@@ -31,6 +31,13 @@ impl Mock {
         sq.setup |= S::SETUP;
         let mixed = size_of::<C>() != size_of::<C::Slot>();
         Self { sq, cq, mixed, region }
+    }
+
+    /// As a ring that another process has filled and handed on.
+    pub(crate) fn hand_on(&mut self) {
+        self.sq.saved = Saved::default();
+        // SAFETY: we are borrowed mutably, so there is no view; the test has a mixed queue.
+        unsafe { self.sq.find_big_end() };
     }
 
     pub(crate) fn post_pad_cqes(mut self) -> Self {

@@ -500,6 +500,12 @@ impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
             return Err(Errno::INVAL);
         }
         let memory = Memory::map(&params.0, Shape::of::<S::Slot, C::Slot>(), &fd, false)?;
-        Builder::<S, C>::default().ring(params.0, memory, fd)
+        let ring = Builder::<S, C>::default().ring(params.0, memory, fd)?;
+        if S::MIXED && !S::REWIND {
+            // SAFETY: the queue is of this kind, as the parameters say, and the caller promises that
+            // nobody else uses it.
+            unsafe { ring.sq.find_big_end() };
+        }
+        Ok(ring)
     }
 }

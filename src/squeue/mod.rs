@@ -63,7 +63,7 @@ mod status;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::shared::{Ordering, Slot, Sq, put};
+use crate::shared::{Ordering, Slot, Sq, get, put};
 use crate::sys;
 
 pub use crate::sqe::{Flags, PAD_USER_DATA, QUIESCE_USER_DATA, Sqe};
@@ -74,6 +74,34 @@ pub use kind::{Accepts, EntryMarker, FixedSize, Kind, Mixed, Rewind};
 #[cfg(not(rustix_uring_loom))]
 pub use reserve::{Filled, Vacant};
 pub use status::Status;
+
+impl Sq {
+    /// Finds where the newest big entry ends, in a [`Mixed`] queue that somebody else has filled: the
+    /// words that are shared do not tell it.
+    ///
+    /// # Safety
+    ///
+    /// The queue is mixed and not rewound, and nobody else uses it.
+    pub(crate) unsafe fn find_big_end(&self) {
+        let (mut position, tail) = (self.head.acquire(), self.tail.own());
+        let mut left = tail.wrapping_sub(position).min(self.capacity);
+        while left > 0 {
+            let index = (position & (self.capacity.wrapping_sub(1))) as usize;
+            // SAFETY: the index is within the queue, and what lies between head and tail was written.
+            let entry = unsafe { get(self.entries.cast::<Slot<Entry>>().add(index).as_ptr()) };
+            let big = matches!(
+                entry.get_opcode() as u8,
+                sys::IORING_OP_NOP128 | sys::IORING_OP_URING_CMD128
+            );
+            let slots = if big { 2 } else { 1 };
+            position = position.wrapping_add(slots);
+            left = left.saturating_sub(slots);
+            if big {
+                self.saved.big_end.store(position, Ordering::Relaxed);
+            }
+        }
+    }
+}
 
 /// A view of the ring's submission queue. See the [module](self).
 pub struct SubmissionQueue<'a, S: Kind = Entry> {
@@ -438,7 +466,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
             Flags::empty()
         } else {
             // SAFETY: the entry is between head and tail, so it was written and is still there.
-            let newest: Entry = unsafe { crate::shared::get(self.slot(newest).cast().as_ptr()) };
+            let newest: Entry = unsafe { get(self.slot(newest).cast().as_ptr()) };
             newest.get_flags().intersection(Flags::IO_LINK.union(Flags::IO_HARDLINK))
         };
         let silent =

@@ -415,6 +415,15 @@ fn a_pad_looks_at_the_newest_entry_whatever_lay_there_before() {
     push(&mut ring.submission::<Mixed>(), big(1).flags(Flags::IO_LINK)).unwrap();
     let pad = pad_behind(&mut ring, |_, _| {});
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
+    // Another process has pushed it, behind a short one.
+    for links in [Flags::IO_LINK, Flags::empty()] {
+        let mut ring = self::ring::<Mixed>(8, 4);
+        push(&mut ring.submission::<Mixed>(), linked(1)).unwrap();
+        push(&mut ring.submission::<Mixed>(), big(2).flags(links)).unwrap();
+        ring.hand_on();
+        let pad = pad_behind(&mut ring, |_, _| {});
+        assert_eq!(Flags::from_bits_retain(pad.flags), links | SILENT);
+    }
 }
 
 #[test]
