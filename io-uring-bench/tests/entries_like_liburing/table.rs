@@ -76,7 +76,9 @@ fn family(domain: i32) -> Option<AddressFamily> {
 fn criteria(flags: u32, user_data: u64, fd: i32) -> Option<CancelBuilder> {
     let flags = AsyncCancelFlags::from_bits_retain(flags);
     let fixed = flags.contains(AsyncCancelFlags::FD_FIXED);
-    let mut criteria = if flags.contains(AsyncCancelFlags::ANY) {
+    let any = flags & AsyncCancelFlags::ANY;
+    let nothing_else = (flags - any - AsyncCancelFlags::ALL).is_empty();
+    let mut criteria = if nothing_else && !any.is_empty() {
         CancelBuilder::any()
     } else if flags.contains(AsyncCancelFlags::OP) {
         CancelBuilder::op(0)
@@ -97,7 +99,8 @@ fn criteria(flags: u32, user_data: u64, fd: i32) -> Option<CancelBuilder> {
             _ => return None,
         };
     }
-    Some(criteria)
+    // Beside others, `any` would be narrowed by them: C has it as a flag that ignores them.
+    Some(criteria.flags(any))
 }
 
 /// Whether user data is not what these flags select by.
