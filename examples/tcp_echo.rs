@@ -92,7 +92,7 @@ struct Server {
     echoed: u64,
 }
 
-/// Buffers that whoever has something to receive takes from.
+/// Buffers that all connections receive into.
 struct Provided {
     ring: BufRing,
     /// Each by itself: to touch one is not to touch another, which the kernel may be filling.

@@ -29,7 +29,7 @@ impl Player {
         Rc::new(Self { other, last, received: Cell::new(0), failed: Cell::new(None) })
     }
 
-    /// Waits for messages, and says how many came. Whoever `begins` sends the first.
+    /// Waits for messages, and returns how many came. The side that `begins` sends the first.
     pub(crate) fn play<H: Handle>(
         self: &Rc<Self>,
         on: &mut Players<H>,

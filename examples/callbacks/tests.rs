@@ -16,7 +16,7 @@ use crate::event_loop::{Context, Done, Loop, Until};
 use crate::op::{Op, Outcome};
 use crate::task::TaskId;
 
-/// Counts, and keeps what is freed for whoever watches.
+/// Counts allocations, and keeps freed memory for the test that watches it.
 struct Counting;
 
 thread_local! {

@@ -4,15 +4,15 @@
 //! made or last [synced](CompletionQueue::sync). What it has consumed is the kernel's to use
 //! again once it is released, which happens when the iteration comes to its end, on `sync`, and
 //! when the view is dropped. Until then a completion counts as there, and ends the next wait at
-//! once. (A view that is forgotten gives nothing back: the next one begins where the last give-back
-//! has ended.)
+//! once. (A view that is forgotten releases nothing: the next one begins where the last release has
+//! ended.)
 //!
 //! # In an event loop of another kind
 //!
 //! The ring's descriptor ([`ring_fd`](crate::IoUring::ring_fd)) is readable (`POLLIN`, `EPOLLIN`) when
-//! completions are there: a ring can be in an epoll instance. Completions that have found the queue full do not come by themselves, though,
-//! and an edge-triggered loop is not told of them again: after it has reaped, it calls
-//! [`submit`](crate::IoUring::submit), though there be nothing to submit, until
+//! completions are there: a ring can be in an epoll instance. Completions that have found the queue full
+//! do not come by themselves, and an edge-triggered loop is not told of them again. After such a loop
+//! has reaped, it calls [`submit`](crate::IoUring::submit), even with nothing to submit, until
 //! [`cq_overflow`](crate::SubmissionQueue::cq_overflow) says that none is left.
 //!
 //! On rings with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), those of
@@ -374,7 +374,7 @@ impl<C: Kind> Debug for CompletionQueue<'_, C> {
 ///
 /// You can ask from any thread. The kernel and the thread that reaps go on meanwhile, so an answer
 /// may be out of date when you have it. A completion counts until the view that consumes it has
-/// given it back.
+/// released it.
 #[derive(Clone, Copy)]
 pub struct Status<'a> {
     cq: &'a Cq,
@@ -388,7 +388,7 @@ impl Status<'_> {
     #[inline]
     pub fn ready(&self) -> usize {
         // Our position first: the kernel's is never behind it. It may be ahead by more than there
-        // are entries, if the other thread has given some back in between.
+        // are entries, if the other thread has released some in between.
         let head = self.cq.head.acquire();
         let ready = self.cq.tail.acquire().wrapping_sub(head);
         ready.min(self.cq.capacity) as usize

@@ -94,11 +94,10 @@
 //! # Provided buffers
 //!
 //! Operations with a `buf_group` can do without a buffer of their own: [`Read`], [`Recv`] and [`Send`]
-//! begin with `provided` then instead of `new`. The kernel takes a buffer out of
-//! a group that was provided beforehand ([`BufRing`](crate::BufRing), [`ProvideBuffers`]), when
-//! there is something to put into it. The completion
-//! says which ([`buffer_select`](crate::cqueue::Entry::buffer_select)), and whether the kernel goes
-//! on filling it ([`buffer_more`](crate::cqueue::Entry::buffer_more)).
+//! begin with `provided` then instead of `new`. The kernel takes a buffer out of a group that was
+//! provided beforehand ([`BufRing`](crate::BufRing), [`ProvideBuffers`]), when there is something to
+//! put into it. The completion says which
+//! ([`buffer_select`](crate::cqueue::Entry::buffer_select)), and whether the kernel goes on filling it ([`buffer_more`](crate::cqueue::Entry::buffer_more)).
 //!
 //! # Multishot
 //!

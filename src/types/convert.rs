@@ -87,34 +87,28 @@ impl From<uring::open_how> for OpenHow {
     }
 }
 
-impl From<uring::MsgHdr> for MsgHdr {
-    #[inline]
-    fn from(header: uring::MsgHdr) -> Self {
-        Self {
-            msg_name: header.msg_name.cast(),
-            msg_namelen: header.msg_namelen,
-            msg_iov: header.msg_iov,
-            msg_iovlen: header.msg_iovlen,
-            msg_control: header.msg_control,
-            msg_controllen: header.msg_controllen,
-            msg_flags: header.msg_flags.into(),
+/// The same fields in both.
+macro_rules! headers {
+    ($($From:ty => $To:ty;)*) => { $(
+        impl From<$From> for $To {
+            #[inline]
+            fn from(header: $From) -> Self {
+                Self {
+                    msg_name: header.msg_name.cast(),
+                    msg_namelen: header.msg_namelen,
+                    msg_iov: header.msg_iov,
+                    msg_iovlen: header.msg_iovlen,
+                    msg_control: header.msg_control,
+                    msg_controllen: header.msg_controllen,
+                    msg_flags: header.msg_flags.into(),
+                }
+            }
         }
-    }
+    )* };
 }
-
-impl From<MsgHdr> for uring::MsgHdr {
-    #[inline]
-    fn from(header: MsgHdr) -> Self {
-        Self {
-            msg_name: header.msg_name.cast(),
-            msg_namelen: header.msg_namelen,
-            msg_iov: header.msg_iov,
-            msg_iovlen: header.msg_iovlen,
-            msg_control: header.msg_control,
-            msg_controllen: header.msg_controllen,
-            msg_flags: header.msg_flags.into(),
-        }
-    }
+headers! {
+    uring::MsgHdr => MsgHdr;
+    MsgHdr => uring::MsgHdr;
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ fn one_or_all_are_cancelled() {
     assert_eq!(on.busy(), 0);
 }
 
-/// A cancellation by number alone would hit whoever has the task now.
+/// A cancellation by number alone would hit the operation that has the task now.
 #[test]
 fn a_task_that_is_used_again_is_another() {
     let mut on = Loop::new(2).unwrap();

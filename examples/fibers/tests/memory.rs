@@ -186,7 +186,7 @@ fn every_wait_is_ended_in_every_way_at_every_point() {
                     let ended = catch_unwind(AssertUnwindSafe(|| end(&world, *wait, way, yields)));
                     let panics = matches!(way, End::ScopePanics | End::FiberPanics);
                     assert_eq!(ended.is_err(), panics, "{name}, {way:?} after {yields}");
-                    // Whoever still waits, is written to now.
+                    // An operation that still waits writes to its memory now.
                     world.feed();
                     assert!(nothing_is_in_flight(), "{name}, {way:?} after {yields}");
                 });

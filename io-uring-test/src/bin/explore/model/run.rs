@@ -373,7 +373,7 @@ impl Model {
         ring.cq.post_one_of_several(Cqe { user_data, result, flags: flags | F_MORE, big })
     }
 
-    /// Bytes come into a pipe, or its other end is closed: whoever waits has a look.
+    /// Bytes come into a pipe, or its other end is closed: each request that waits for it looks again.
     pub(crate) fn wake(&mut self, pipe: usize, bytes: bool) {
         for ring in self.rings.iter_mut().flatten() {
             let before = ring.work.len();
