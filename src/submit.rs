@@ -436,7 +436,7 @@ mod tests {
             (sqpoll,     OVERFLOW,                0, false,  Some(GET)),
             (sqpoll,     OVERFLOW | NEED_WAKEUP,  1, false,  Some(GET | WAKE)),
             (sqpoll,     TASKRUN,                 1, false,  Some(GET)),
-            // polled I/O is reaped by whoever enters
+            // polled I/O is reaped by the enter call
             (iopoll,     0,                       0, false,  Some(GET)),
             (iopoll,     0,                       1, false,  Some(GET)),
             (iopoll,     0,                       1, true,   Some(GET)),

@@ -71,7 +71,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Safety
     ///
     /// The kernel pins the pages and keeps them until the ring has ended. Until then, the memory is
-    /// valid for reads and writes, and whoever accesses it takes into account that programs of the
+    /// valid for reads and writes, and every access takes into account that programs of the
     /// kernel which run for the ring access it too. You may unmap it at any time.
     pub unsafe fn register_mem_region_in_memory(&self, memory: NonNull<[u8]>) -> io::Result<()> {
         // SAFETY: the caller promises the memory.

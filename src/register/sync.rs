@@ -90,7 +90,7 @@ impl<H: Handle> Submitter<'_, H> {
 /// (`IORING_REGISTER_SEND_MSG_RING`). Since Linux 6.13.
 ///
 /// The completion is that of [`MsgRingData`](crate::opcode::MsgRingData): `result`, `user_data`, and
-/// `user_flags` if given. Whoever is given the descriptor of a ring can post to it: keep it to
+/// `user_flags` if given. Everybody who has the descriptor of a ring can post to it: keep it to
 /// yourself where your program relies on what completions say.
 ///
 /// ```

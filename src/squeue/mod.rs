@@ -8,7 +8,7 @@
 //!
 //! # The contract
 //!
-//! An entry is like a raw pointer: safe to make, unsafe to hand over. Whoever pushes one promises
+//! An entry is like a raw pointer: safe to make, unsafe to hand over. If you push one, you promise
 //! that from then on:
 //!
 //! 1. Every pointer in it is valid for what the operation does there, and the memory is nobody
@@ -44,8 +44,8 @@
 //!
 //! # Whose operations they are
 //!
-//! They belong to the thread that has submitted them, whoever has pushed them; on SQPOLL rings to the
-//! ring's own. With that thread they end: what still waits when it exits completes with -ECANCELED,
+//! They belong to the thread that has submitted them, no matter which thread pushed them; on SQPOLL
+//! rings, to the ring's own. With that thread they end: what still waits when it exits completes with -ECANCELED,
 //! in place of what it has waited for. Rings that threads share are best submitted by one of them
 //! that stays.
 //!

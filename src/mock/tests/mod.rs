@@ -518,7 +518,7 @@ fn survives_strict_mode(run: impl FnOnce() + Send + 'static) -> bool {
     use rustix::thread::{SecureComputingMode, set_secure_computing_mode};
     static STATE: AtomicU8 = AtomicU8::new(0);
     STATE.store(0, Ordering::SeqCst);
-    // Detached: whoever has been ended does not say how it went.
+    // Detached: a thread that was ended does not say how it went.
     drop(std::thread::spawn(move || {
         set_secure_computing_mode(SecureComputingMode::Strict).unwrap();
         STATE.store(1, Ordering::SeqCst);

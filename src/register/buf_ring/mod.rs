@@ -487,7 +487,7 @@ mod tests {
         add(&mut memory.ring(2), &[0, 1, 2]);
     }
 
-    /// Whoever cannot unregister gets the handle back, and the errno.
+    /// If unregistering fails, the handle comes back, and the errno.
     #[test]
     fn the_error_holds_the_ring() {
         let mut memory = Plain::new(0);

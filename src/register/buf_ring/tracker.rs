@@ -541,7 +541,7 @@ mod tests {
         }
     }
 
-    /// Whoever adds more than fits overwrites what was to be read: the segments end.
+    /// Adding more than fits overwrites what was to be read: the segments end.
     #[test]
     fn overwritten_segments_end() {
         let mut memory = Plain::new(0);
