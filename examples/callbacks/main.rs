@@ -22,9 +22,6 @@ mod ping_pong;
 mod task;
 
 #[cfg(test)]
-#[path = "../check/mod.rs"]
-mod check;
-#[cfg(test)]
 mod echo;
 #[cfg(test)]
 mod tests;

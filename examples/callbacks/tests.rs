@@ -11,10 +11,10 @@ use std::rc::Rc;
 
 use rustix_uring::Handle;
 
-use crate::check::freed::Keeping;
 use crate::event_loop::{Context, Done, Loop, Until};
 use crate::op::{Op, Outcome};
 use crate::task::TaskId;
+use check::freed::Keeping;
 
 /// Counts allocations, and keeps freed memory for the test that watches it.
 struct Counting;

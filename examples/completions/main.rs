@@ -19,9 +19,6 @@
 //!
 //! Read [`scope`] first, then [`operation`], then [`ring`]. It needs Linux 5.18.
 
-#[cfg(test)]
-#[path = "../check/mod.rs"]
-mod check;
 mod executor;
 mod operation;
 #[path = "../futures/part.rs"]

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use rustix_uring::Errno;
 
-use crate::check::{echo, freed};
 use crate::operation::*;
 use crate::part::Part;
 use crate::ring::Ring;
 use crate::scope::{Completion, Scope};
+use check::{echo, freed};
 
 mod compile_fail;
 

@@ -11,9 +11,6 @@
 //! cargo run --release --example fibers -- figures       # beside threads and tokio's tasks
 //! ```
 
-#[cfg(test)]
-#[path = "../check/mod.rs"]
-mod check;
 mod fiber;
 mod figures;
 mod fs;

@@ -12,10 +12,10 @@ use std::os::unix::net::UnixStream;
 use std::panic;
 use std::time::Duration;
 
-use crate::check::{echo, freed};
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
 use crate::{fiber, serve};
+use check::{echo, freed};
 
 #[global_allocator]
 static ALLOCATOR: freed::Keeping = freed::Keeping;

@@ -16,9 +16,6 @@
 //!
 //! Read [`ring`] first, then [`fd`]. It needs Linux 5.6, and 5.19 to connect.
 
-#[cfg(test)]
-#[path = "../check/mod.rs"]
-mod check;
 mod fd;
 mod part;
 mod ring;

@@ -15,10 +15,10 @@ use rustix_uring::types::{OFlags, Shutdown};
 use tokio::task;
 use tokio::time::{sleep, timeout};
 
-use crate::check::{echo, freed};
 use crate::fd::{File, TcpStream};
 use crate::part::Part;
 use crate::ring::{self, Ring};
+use check::{echo, freed};
 
 #[global_allocator]
 static ALLOCATOR: freed::Keeping = freed::Keeping;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use rustix_uring::types::{Mode, OFlags, PollFlags};
 
 use super::*;
-use crate::check::freed::Watch;
 use crate::op::{Buffer, File, Vectored};
+use check::freed::Watch;
 
 /// How far the operation has come when it happens.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,10 +12,10 @@ use rustix_uring::mock::{Answer, Kernel, Script, Submission};
 use rustix_uring::{Builder, Errno, IoUring, opcode};
 
 use super::*;
-use crate::check::freed::Watch;
 use crate::machine::{Job, QUESTION};
 use crate::op::{Buffer, File, Mailbox};
 use crate::ping_pong::Player;
+use check::freed::Watch;
 
 type Mocked<U> = Loop<U, Kernel>;
 

@@ -11,10 +11,10 @@ use rustix_uring::types::{AddressFamily, FsyncFlags, Mode, OFlags, PollFlags, So
 use rustix_uring::{Errno, types};
 
 use super::*;
-use crate::check::echo;
 use crate::machine::{self, Job};
 use crate::op::{Buffer, File, Mailbox, Vectored};
 use crate::ping_pong;
+use check::echo;
 
 fn own(fd: impl Into<OwnedFd>) -> File {
     File::Own(fd.into())

@@ -1,7 +1,7 @@
-//! Shows writes to freed memory, the kernel's too, which no sanitizer sees.
+//! Finds writes to freed memory, including the kernel's, which no sanitizer sees.
 //!
-//! While a [`Watch`] is there, freed memory is filled with a pattern and kept from reuse. Tests
-//! look at it once all completions have come:
+//! While a [`Watch`] exists, freed memory is filled with a pattern and not reused. A test checks the
+//! pattern after all completions have arrived:
 //!
 //! ```ignore
 //! #[global_allocator]
@@ -18,10 +18,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PATTERN: u8 = 0xd5;
 
-/// The system's allocator, which keeps what is freed while it is watched.
-pub(crate) struct Keeping;
+/// The system allocator, except that it keeps freed blocks while a [`Watch`] exists.
+pub struct Keeping;
 
-/// What is kept, as a list that the system's allocator holds: ours must not call itself.
+/// The freed blocks that are kept, as a list in memory of the system allocator: this allocator must
+/// not call itself.
 struct Kept {
     watched: bool,
     last: *mut Node,
@@ -33,7 +34,7 @@ struct Node {
     before: *mut Node,
 }
 
-// SAFETY: the pointers are to memory of nobody else's.
+// SAFETY: the list owns the memory that its pointers point to.
 unsafe impl Send for Kept {}
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { watched: false, last: std::ptr::null_mut() });
@@ -42,20 +43,20 @@ fn kept() -> MutexGuard<'static, Kept> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// SAFETY: all memory is the system's allocator's, and goes back there with its own layout, once.
+// SAFETY: all memory comes from the system allocator and is returned to it once, with the same layout.
 unsafe impl GlobalAlloc for Keeping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as our caller promises.
+        // SAFETY: our caller keeps the contract of the trait.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let mut kept = kept();
         if kept.watched {
-            // SAFETY: a node's layout is not empty.
+            // SAFETY: the layout of a node is not empty.
             let node = unsafe { System.alloc(Layout::new::<Node>()) }.cast::<Node>();
             if !node.is_null() {
-                // SAFETY: the block is nobody's now, and the node is ours.
+                // SAFETY: the caller has given up the block, and the node was just allocated.
                 unsafe {
                     block.write_bytes(PATTERN, layout.size());
                     node.write(Node { block, layout, before: kept.last });
@@ -65,36 +66,38 @@ unsafe impl GlobalAlloc for Keeping {
             }
         }
         drop(kept);
-        // SAFETY: as our caller promises.
+        // SAFETY: our caller keeps the contract of the trait.
         unsafe { System.dealloc(block, layout) }
     }
 }
 
-/// Keeps freed memory for as long as it is there. One test watches at a time: others wait, so that
-/// none sees what another has broken.
-pub(crate) struct Watch {
+/// Keeps freed memory for as long as it exists.
+///
+/// Only one test watches at a time. Others wait, so that no test reports the fault of another.
+pub struct Watch {
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Watch {
-    pub(crate) fn begin() -> Self {
+    /// Starts to keep freed memory. Waits until no other watch exists.
+    pub fn begin() -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        // Miri sees such writes by itself, when they happen.
+        // Miri reports such writes itself, when they happen.
         kept().watched = !cfg!(miri);
         Self { _alone }
     }
 
-    /// Panics if something was written to memory that was freed since the watch began.
-    pub(crate) fn check(&self) {
+    /// Panics if memory that was freed since the watch began has been written to.
+    pub fn check(&self) {
         let mut written = None;
         {
             let kept = kept();
             let mut node = kept.last;
             while !node.is_null() {
-                // SAFETY: nodes and blocks stay until the watch is gone, and we hold the lock.
+                // SAFETY: nodes and blocks exist until the watch is dropped, and we hold the lock.
                 let Node { block, layout, before } = unsafe { node.read() };
-                // SAFETY: as above; the block is filled.
+                // SAFETY: as above; all bytes of the block were filled when it was freed.
                 let bytes = unsafe { slice::from_raw_parts(block, layout.size()) };
                 if let Some(at) = bytes.iter().position(|&byte| byte != PATTERN) {
                     written = Some((at, layout.size(), bytes[at]));
@@ -116,7 +119,7 @@ impl Drop for Watch {
             std::mem::replace(&mut kept.last, std::ptr::null_mut())
         };
         while !node.is_null() {
-            // SAFETY: the list was taken whole, so that nobody else sees it.
+            // SAFETY: the whole list was taken, so nothing else refers to its nodes.
             unsafe {
                 let Node { block, layout, before } = node.read();
                 System.dealloc(block, layout);
@@ -126,6 +129,10 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: Keeping = Keeping;
 
 #[test]
 #[should_panic = "0x7 at 3"]

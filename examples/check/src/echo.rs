@@ -1,4 +1,4 @@
-//! Load for an echo server, which notices what is lost, duplicated or reordered.
+//! Load for an echo server: it detects lost, duplicated and reordered messages.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -6,18 +6,30 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const MESSAGE: usize = 1024;
-/// How many messages of a connection are on their way.
+/// How many messages of one connection are in flight.
 const WINDOW: u64 = 4;
 
-/// How long the echo tests take: 30 seconds, or what `ECHO_SECONDS` says.
-pub(crate) fn duration() -> Duration {
-    let seconds = std::env::var("ECHO_SECONDS").map_or(30, |s| s.parse().expect("seconds"));
+/// How long an echo test runs: 2 seconds, or the number of seconds in `ECHO_SECONDS`.
+///
+/// # Panics
+///
+/// If the variable is not a number.
+pub fn duration() -> Duration {
+    let seconds = std::env::var("ECHO_SECONDS").map_or(2, |s| s.parse().expect("seconds"));
     Duration::from_secs(seconds)
 }
 
-/// Sends messages over connections of their own threads, and compares what comes back. Returns
-/// how many came back.
-pub(crate) fn load(server: SocketAddr, connections: u64, duration: Duration) -> io::Result<u64> {
+/// Opens this many connections, each on its own thread, sends messages over them for `duration` and
+/// compares the replies. Returns the number of replies.
+///
+/// # Errors
+///
+/// The first error of a connection, or of starting a thread.
+///
+/// # Panics
+///
+/// If a reply differs from its message, or if a connection delivers more than was sent.
+pub fn load(server: SocketAddr, connections: u64, duration: Duration) -> io::Result<u64> {
     let end = Instant::now() + duration;
     thread::scope(|scope| {
         let start = |number| {
@@ -30,7 +42,7 @@ pub(crate) fn load(server: SocketAddr, connections: u64, duration: Duration) -> 
     })
 }
 
-/// One connection's: its messages come back whole, once, in order, and nothing else does.
+/// Runs one connection: each message must come back unchanged, once and in order, and nothing else.
 fn converse(server: SocketAddr, connection: u64, end: Instant) -> io::Result<u64> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -52,7 +64,7 @@ fn converse(server: SocketAddr, connection: u64, end: Instant) -> io::Result<u64
     Ok(received)
 }
 
-/// Differs from those of all other connections and all other numbers.
+/// Differs from the messages of all other connections and all other numbers.
 fn message(connection: u64, number: u64) -> [u8; MESSAGE] {
     let mut message = [0; MESSAGE];
     fastrand::Rng::with_seed(connection << 40 | number).fill(&mut message);
