@@ -7,10 +7,11 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix_uring::squeue::{self, Rewind};
 use rustix_uring::{Builder, Errno, IoUring, cqueue};
 
+use crate::completions::CKind;
 use crate::model::cqueue::Size;
 use crate::model::setup::{Entries, How, Setup, flag};
 use crate::queue::Kind;
-use crate::real::{self, CKind, Ring};
+use crate::real::{self, Ring};
 
 /// Pages for a ring, which were used for something else.
 pub(crate) struct Pages(NonNull<[u8]>);

@@ -23,19 +23,15 @@ use rustix_uring::Errno;
 
 use crate::build;
 use crate::model::buffers::GROUPS;
-use crate::model::operation::Op;
-use crate::model::receive::Receive;
+use crate::model::operation::{Op, Receive};
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
 use crate::model::squeue::PAD_USER_DATA;
-use crate::model::{Kernel, Model, errno};
+use crate::model::{Kernel, MESSAGES, Model, SOURCES, errno};
 use crate::op;
 use crate::real::{Ring, Seen};
 use crate::step::{self, Step};
-use crate::world::{PIPES, SOURCES, World};
-
-/// The source that keeps messages apart.
-const MESSAGES: usize = PIPES + 1;
+use crate::world::World;
 
 /// A step, as it is drawn: what kind, and four small numbers.
 pub(crate) type Drawn = (u16, [u8; 4]);

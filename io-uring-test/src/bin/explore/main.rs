@@ -5,7 +5,9 @@
 //! shortest sequence that still shows it, and printed as a program.
 
 mod build;
+mod completions;
 mod episode;
+mod footprint;
 mod heir;
 mod kernel;
 mod known;

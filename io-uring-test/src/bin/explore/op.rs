@@ -8,11 +8,9 @@ use rustix_uring::squeue::{Entry, Entry128, Flags};
 use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgFlags, MsgRingFlags, PollFlags, Timespec};
 
 use crate::model::cqueue::{F_32, F_SKIP, Size};
-use crate::model::operation::{self as flag, Criteria, Op};
-use crate::model::receive::{By, Receive};
-use crate::model::{Kernel, Model};
+use crate::model::operation::{self as flag, By, Criteria, Op, Receive};
+use crate::model::{Kernel, MESSAGES, Model, PIPES, STREAM};
 use crate::step::Raw;
-use crate::world::PIPES;
 
 static HOUR: Timespec = Timespec::new().sec(3600);
 
@@ -133,7 +131,7 @@ fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
     if !there && arg < 240 || group == 1 && !kernel.incremental {
         return Op::NOP;
     }
-    let (pipe, stream, messages) = (usize::from(arg >> 4) % PIPES, PIPES, PIPES + 1);
+    let (pipe, stream, messages) = (usize::from(arg >> 4) % PIPES, STREAM, MESSAGES);
     let plain =
         Receive { source: pipe, group, by: By::Read, len: 0, multi: false, tells_length: false };
     // Where a buffer is filled bit by bit, the result must say how much was used.

@@ -1,6 +1,4 @@
-//! What was found, as a program; and what was left behind.
-
-use std::fs;
+//! What was found, as a program.
 
 use anyhow::Result;
 
@@ -84,30 +82,3 @@ fn main() {
     let pipe = || rustix::pipe::pipe().unwrap();
     let pipes = [pipe(), pipe(), pipe(), socket(SocketType::STREAM), socket(SocketType::DGRAM)];
     let mut pipes = pipes.map(|(reader, writer)| (reader, Some(writer)));"#;
-
-/// What the process has that a ring could leave behind.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Footprint {
-    descriptors: usize,
-    /// Mappings of rings, and address space that is only reserved.
-    mappings: usize,
-}
-
-pub(crate) fn footprint() -> Footprint {
-    // What the first thread brings along stays: memory of the allocator, a stack.
-    static FIRST: std::sync::Once = std::sync::Once::new();
-    FIRST.call_once(|| _ = std::thread::spawn(|| vec![0; 100].len()).join());
-    let descriptors = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let ours = |line: &&str| line.contains("io_uring") || line.contains(" ---p ");
-    Footprint { descriptors, mappings: maps.lines().filter(ours).count() }
-}
-
-pub(crate) fn same_footprint(before: &Footprint) -> Result<(), String> {
-    let now = footprint();
-    if now == *before {
-        Ok(())
-    } else {
-        Err(format!("left behind: {now:?}, and before {before:?}"))
-    }
-}

@@ -13,6 +13,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::episode::{self, Episode, Watch};
+use crate::footprint;
 use crate::model::Kernel;
 use crate::step;
 
@@ -200,7 +201,7 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
     let mut shared = Shared::new()?;
     let end = in_child(&mut shared, HUNG, |shared| {
         let start = Instant::now();
-        let footprint = crate::report::footprint();
+        let footprint = footprint::look();
         for number in plan.first.. {
             shared.board().episode.store(number, Ordering::Relaxed);
             let done = number - plan.first;
@@ -217,7 +218,7 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
                 &episode,
                 &mut Pulse { patience: 50_000, board: shared.board(), lines: None },
             );
-            let whole = ran.and_then(|()| crate::report::same_footprint(&footprint));
+            let whole = ran.and_then(|()| footprint::same(&footprint));
             if let Err(what) = whole {
                 shared.write(&what);
                 return 1;
@@ -278,10 +279,10 @@ fn try_one(
     patience: Duration,
 ) -> Result<Trial> {
     let end = in_child(shared, patience, |shared| {
-        let footprint = crate::report::footprint();
+        let footprint = footprint::look();
         let mut watch = Pulse { patience: 6_000, board: shared.board(), lines: Some(*shared) };
         let ran = episode::run(kernel, episode, &mut watch);
-        match ran.and_then(|()| crate::report::same_footprint(&footprint)) {
+        match ran.and_then(|()| footprint::same(&footprint)) {
             Ok(()) => 0,
             Err(what) => {
                 shared.write(&format!("\u{1}{what}"));

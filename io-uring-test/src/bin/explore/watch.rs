@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix_uring::opcode::Nop;
 use rustix_uring::{Errno, Handle, IoUring};
 
+use crate::completions::CKind;
 use crate::queue::Kind;
-use crate::real::CKind;
 
 /// Submits and reaps NOPs: how many were reaped, and the most that the other thread has seen ready.
 pub(crate) fn reap<S: Kind, C: CKind, H: Handle>(

@@ -12,15 +12,10 @@ use rustix::io_uring::iovec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::pipe;
 
-use crate::model::STREAM;
 use crate::model::registered::{PIECE, PIECES, Registered};
+use crate::model::{PIPES, SOURCES};
 use crate::op::Things;
 use crate::real::Ring;
-
-/// How many pipes an episode has.
-pub(crate) const PIPES: usize = STREAM;
-/// The pipes, a socket that is a stream, and one that keeps messages apart.
-pub(crate) const SOURCES: usize = PIPES + 2;
 
 fn pair(kind: SocketType) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)

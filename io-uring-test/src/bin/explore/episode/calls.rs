@@ -4,13 +4,14 @@ use rustix_uring::{Errno, Restriction, squeue};
 
 use super::{Lockstep, Same, raw, same};
 use crate::heir;
+use crate::model::PIPES;
 use crate::model::errno::*;
 use crate::model::operation::Op;
 use crate::model::restrict::{Restrictions, call};
 use crate::op;
 use crate::registers::Registers;
 use crate::step::Step;
-use crate::world::{Borrowed, PIPES};
+use crate::world::Borrowed;
 
 impl Lockstep<'_> {
     pub(super) fn other(&mut self, r: usize, step: Step) -> Same {

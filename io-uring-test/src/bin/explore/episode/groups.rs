@@ -9,7 +9,7 @@ use crate::build::Pages;
 use crate::model::buffers::{F_BUFFER, len_of};
 use crate::model::cqueue::Cqe;
 use crate::model::errno::{EINVAL, ENOBUFS};
-use crate::model::receive::By;
+use crate::model::operation::By;
 use crate::model::restrict::call;
 use crate::op;
 

@@ -9,10 +9,6 @@
 
 use std::collections::VecDeque;
 
-use super::errno::*;
-use super::restrict::call;
-use super::ring::Ring;
-
 /// A completion names a buffer, in its upper half.
 pub(crate) const F_BUFFER: u32 = 1 << 0;
 /// The kernel goes on with that buffer.
@@ -100,33 +96,5 @@ impl Group {
     pub(crate) fn publish(&mut self) {
         let added = self.added.drain(..).map(|bid| Buffer { bid, used: 0 });
         self.published.extend(added);
-    }
-}
-
-impl Ring {
-    /// Registers a group, in memory of the program's or of the kernel's.
-    pub(crate) fn register_group(
-        &mut self,
-        group: usize,
-        entries: u16,
-        kernels: bool,
-        generation: u64,
-    ) -> Result<(), i32> {
-        if entries == 0 || kernels && !entries.is_power_of_two() {
-            return Err(EINVAL);
-        }
-        if kernels && !self.built.descriptor {
-            // There is nothing to map it from.
-            return Err(EBADF);
-        }
-        self.may_call(call::PBUF_RING)?;
-        if !entries.is_power_of_two() {
-            return Err(EINVAL);
-        }
-        if self.groups[group].is_some() {
-            return Err(EEXIST);
-        }
-        self.groups[group] = Some(Group::new(generation, group == 1, entries));
-        Ok(())
     }
 }

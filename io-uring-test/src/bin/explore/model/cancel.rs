@@ -7,10 +7,10 @@
 //!   severed. The cancellation itself is done before that.
 //! - Asked for one, the answer is 0 or -ENOENT; asked for all, it is how many there were.
 
-use super::Model;
 use super::errno::*;
 use super::operation::{Criteria, Entry, Op};
 use super::ring::Work;
+use super::state::Model;
 
 impl Model {
     /// Cancels, and returns the result of it.

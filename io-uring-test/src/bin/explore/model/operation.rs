@@ -1,7 +1,5 @@
 //! What can be submitted, and what is known of it.
 
-use super::receive::Receive;
-
 /// The flags of an entry, by the kernel's numbers.
 pub(crate) const FIXED_FILE: u8 = 1 << 0;
 pub(crate) const DRAIN: u8 = 1 << 1;
@@ -13,6 +11,27 @@ pub(crate) const SKIP: u8 = 1 << 6;
 pub(crate) const UNKNOWN: u8 = 1 << 7;
 /// Either kind of link.
 pub(crate) const LINKS: u8 = LINK | HARDLINK;
+
+/// How provided buffers are filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Read,
+    Recv,
+    /// Into several buffers.
+    Bundle,
+}
+
+/// A request that receives into buffers of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Receive {
+    pub(crate) source: usize,
+    pub(crate) group: u16,
+    pub(crate) by: By,
+    /// 0 is as much as the buffer takes.
+    pub(crate) len: u32,
+    pub(crate) multi: bool,
+    pub(crate) tells_length: bool,
+}
 
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,28 +8,9 @@
 
 use super::buffers::{F_BUF_MORE, F_BUFFER, Segment, Taken};
 use super::errno::*;
-use super::run::Outcome;
-use super::{Model, STREAM, Source};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
-    Read,
-    Recv,
-    /// Into several buffers.
-    Bundle,
-}
-
-/// A request that receives into buffers of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Receive {
-    pub(crate) source: usize,
-    pub(crate) group: u16,
-    pub(crate) by: By,
-    /// 0 is as much as the buffer takes.
-    pub(crate) len: u32,
-    pub(crate) multi: bool,
-    pub(crate) tells_length: bool,
-}
+use super::operation::{By, Receive};
+use super::ring::Outcome;
+use super::state::{Model, STREAM};
 
 impl Model {
     pub(super) fn receive(&mut self, r: usize, user_data: u64, what: &mut Receive) -> Outcome {
@@ -136,21 +117,4 @@ fn bundle(lengths: &[u32], there: usize, limit: u32, tells_rest: bool) -> u32 {
         taken += len;
     }
     first + taken
-}
-
-impl Source {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.messages.is_empty()
-    }
-
-    /// Takes so many bytes at most, and says how many there would have been.
-    fn take(&mut self, most: usize) -> (Vec<u8>, usize) {
-        if let Some(mut message) = self.messages.pop_front() {
-            let whole = message.len();
-            message.truncate(most);
-            return (message, whole);
-        }
-        let n = self.bytes.len().min(most);
-        (self.bytes.drain(..n).collect(), n)
-    }
 }

@@ -5,12 +5,13 @@
 //!   and every call fails. What is in flight goes on, and what was queued never runs.
 //! - What is queued and what is ready moves along, at the same positions, if it fits.
 
+use super::cqueue::Size;
 use super::errno::*;
 use super::operation::Criteria;
 use super::restrict::call;
+use super::setup;
 use super::setup::flag::{NO_SQARRAY, SQE_MIXED};
-use super::{Model, setup};
-use crate::model::cqueue::Size;
+use super::state::Model;
 
 impl Model {
     pub(crate) fn resize(

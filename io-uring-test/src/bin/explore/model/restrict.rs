@@ -6,10 +6,7 @@
 //!   anything else is looked at.
 //! - Entering is never forbidden.
 
-use super::errno::{EACCES, ENOTRECOVERABLE};
-use super::operation::{Entry, FIXED_FILE, HARDLINK, LINK, Op, SKIP};
-use super::receive::{By, Receive};
-use super::ring::Ring;
+use super::operation::{By, HARDLINK, LINK, Op, Receive, SKIP};
 
 /// Register calls, by the kernel's numbers.
 pub(crate) mod call {
@@ -112,41 +109,6 @@ impl Op {
             Self::TimeoutRemove { .. } => TIMEOUT_REMOVE,
             Self::Message { .. } => MSG_RING,
             Self::CloseSlot { .. } => CLOSE,
-        }
-    }
-}
-
-impl Ring {
-    /// What holds now.
-    fn restrictions(&self) -> Option<&Restrictions> {
-        self.restrictions.as_ref().filter(|_| !self.disabled)
-    }
-
-    /// Whether an entry may run.
-    pub(crate) fn may_run(&self, entry: &Entry) -> bool {
-        // Where all entries are wide, none has an operation of its own for that.
-        let wide = entry.wide && self.built.mixed_sq;
-        let slot = matches!(entry.op, Op::ReadSlot { .. });
-        self.may_do(entry.op.opcode(wide), entry.flags | if slot { FIXED_FILE } else { 0 })
-    }
-
-    /// Whether it may run an operation, with these flags of its entry.
-    pub(crate) fn may_do(&self, operation: u8, flags: u8) -> bool {
-        self.restrictions().is_none_or(|list| {
-            list.operations.contains(&operation)
-                && flags & list.required == list.required
-                && flags & !(list.allowed | list.required) == 0
-        })
-    }
-
-    /// Whether it may make a register call; none, if it is lost.
-    pub(crate) fn may_call(&self, call: u8) -> Result<(), i32> {
-        if self.lost {
-            return Err(ENOTRECOVERABLE);
-        }
-        match self.restrictions() {
-            Some(list) if !list.calls.contains(&call) => Err(EACCES),
-            _ => Ok(()),
         }
     }
 }

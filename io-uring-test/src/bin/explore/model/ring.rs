@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::buffers::{GROUPS, Group};
-use super::cqueue::Cq;
-use super::operation::Entry;
+use super::cqueue::{Cq, Cqe};
+use super::errno::{EACCES, ENOTRECOVERABLE};
+use super::operation::{Entry, FIXED_FILE, Op};
 use super::registered::Registered;
 use super::restrict::Restrictions;
 use super::setup::Built;
@@ -39,7 +40,7 @@ pub(crate) enum Work {
     /// A request that waits has a look.
     Look(u64),
     /// Another ring's message.
-    Message(super::cqueue::Cqe),
+    Message(Cqe),
 }
 
 impl Work {
@@ -61,6 +62,25 @@ pub(crate) struct Done {
     pub(crate) flags: u32,
     pub(crate) big: Option<[u64; 2]>,
     pub(crate) failed: bool,
+}
+
+/// What has come of a request that was started.
+pub(crate) enum Outcome {
+    Done {
+        result: i32,
+        failed: bool,
+        big: Option<[u64; 2]>,
+        flags: u32,
+    },
+    Waits,
+    /// It waits, and will have a look at once.
+    WaitsWoken,
+}
+
+impl Outcome {
+    pub(crate) fn done(result: i32) -> Self {
+        Self::Done { result, failed: result < 0, big: None, flags: 0 }
+    }
 }
 
 /// A chain behind a drain.
@@ -170,5 +190,40 @@ impl Ring {
     /// How many completions may still come, at most.
     pub(crate) fn outstanding(&self) -> usize {
         self.alive + self.sq.len() + self.work.len()
+    }
+}
+
+impl Ring {
+    /// What holds now.
+    fn restrictions(&self) -> Option<&Restrictions> {
+        self.restrictions.as_ref().filter(|_| !self.disabled)
+    }
+
+    /// Whether an entry may run.
+    pub(crate) fn may_run(&self, entry: &Entry) -> bool {
+        // Where all entries are wide, none has an operation of its own for that.
+        let wide = entry.wide && self.built.mixed_sq;
+        let slot = matches!(entry.op, Op::ReadSlot { .. });
+        self.may_do(entry.op.opcode(wide), entry.flags | if slot { FIXED_FILE } else { 0 })
+    }
+
+    /// Whether it may run an operation, with these flags of its entry.
+    pub(crate) fn may_do(&self, operation: u8, flags: u8) -> bool {
+        self.restrictions().is_none_or(|list| {
+            list.operations.contains(&operation)
+                && flags & list.required == list.required
+                && flags & !(list.allowed | list.required) == 0
+        })
+    }
+
+    /// Whether it may make a register call; none, if it is lost.
+    pub(crate) fn may_call(&self, call: u8) -> Result<(), i32> {
+        if self.lost {
+            return Err(ENOTRECOVERABLE);
+        }
+        match self.restrictions() {
+            Some(list) if !list.calls.contains(&call) => Err(EACCES),
+            _ => Ok(()),
+        }
     }
 }

@@ -9,34 +9,15 @@
 //!   **all that is behind it is silent**, whatever their own flags say; behind one that is not silent,
 //!   all post.
 
-use super::Model;
 use super::cqueue::{Cqe, F_32, F_MORE, Size};
 use super::errno::*;
 use super::operation::{ASYNC, HARDLINK, Op, SKIP};
-use super::ring::{Chain, Done, Waiting, Work};
+use super::ring::{Chain, Done, Outcome, Ring, Waiting, Work};
+use super::state::Model;
 
 /// `POLLIN` and `POLLHUP`.
 const IN: i32 = 1;
 const HUP: i32 = 0x10;
-
-/// What has come of a request that was started.
-pub(super) enum Outcome {
-    Done {
-        result: i32,
-        failed: bool,
-        big: Option<[u64; 2]>,
-        flags: u32,
-    },
-    Waits,
-    /// It waits, and will have a look at once.
-    WaitsWoken,
-}
-
-impl Outcome {
-    pub(super) fn done(result: i32) -> Self {
-        Self::Done { result, failed: result < 0, big: None, flags: 0 }
-    }
-}
 
 impl Model {
     /// Starts a request that the task has submitted or whose turn has come.
@@ -307,6 +288,28 @@ impl Model {
         }
     }
 
+    /// The task makes a register call.
+    pub(crate) fn register_call(&mut self, ring: usize) {
+        if self.kernel.register_runs_work {
+            self.run(ring);
+        }
+        self.system_call();
+    }
+
+    /// The task has made a system call: what waits for it to return is run, except on rings that
+    /// defer it.
+    pub(crate) fn system_call(&mut self) {
+        for ring in 0..self.rings.len() {
+            if self.rings[ring].as_ref().is_some_and(|ring| !ring.defers && !ring.work.is_empty()) {
+                self.run(ring);
+            }
+        }
+        // A message may have made work for the first ring.
+        if self.rings.iter().flatten().any(|ring| !ring.defers && !ring.work.is_empty()) {
+            self.system_call();
+        }
+    }
+
     /// A request that waits was woken.
     fn look(&mut self, r: usize, id: u64) {
         let ring = self.ring(r);
@@ -393,13 +396,7 @@ impl Model {
     }
 }
 
-fn post(
-    ring: &mut super::ring::Ring,
-    user_data: u64,
-    result: i32,
-    flags: u32,
-    big: Option<[u64; 2]>,
-) {
+fn post(ring: &mut Ring, user_data: u64, result: i32, flags: u32, big: Option<[u64; 2]>) {
     let (flags, big) = match ring.cq.size {
         Size::Small => (flags, None),
         Size::Big => (flags, Some(big.unwrap_or([0; 2]))),

@@ -1,8 +1,8 @@
 //! Setting a ring up: what the kernel refuses, and what it makes of the rest.
 
-use super::Kernel;
 use super::cqueue::Size;
 use super::errno::*;
+use super::kernel::Kernel;
 
 /// The setup flags, by the kernel's numbers.
 pub(crate) mod flag {

@@ -9,10 +9,11 @@
 //! - A wait comes after the submission, and only if everything was taken. An error of the wait is
 //!   reported only if nothing was submitted.
 
-use super::Model;
+use super::cqueue::Size;
 use super::errno::*;
 use super::operation::{BUFFER_SELECT, DRAIN, Entry, Op, SKIP, UNKNOWN};
-use super::ring::{Chain, Drained};
+use super::ring::{Chain, Drained, Work};
+use super::state::Model;
 
 impl Model {
     /// What `submit` and its kin do, and return.
@@ -187,7 +188,7 @@ impl Model {
                     || (task_work && !nop.1)
                     || (big.is_some() && !nop.2);
                 let size = ring.cq.size;
-                (unknown || (big.is_some() && size == super::cqueue::Size::Small)).then_some(EINVAL)
+                (unknown || (big.is_some() && size == Size::Small)).then_some(EINVAL)
             }
             _ => None,
         }
@@ -228,7 +229,7 @@ impl Model {
             drain_seen = first.drains;
             if let Some(next) = ring.drained.pop_front() {
                 ring.in_its_own_time();
-                ring.work.push_back(super::ring::Work::Start(next.chain));
+                ring.work.push_back(Work::Start(next.chain));
             }
         }
     }

@@ -1,0 +1,20 @@
+//! Errors, by the kernel's numbers.
+
+pub(crate) const ENOENT: i32 = 2;
+pub(crate) const EINTR: i32 = 4;
+pub(crate) const ENXIO: i32 = 6;
+pub(crate) const EBADF: i32 = 9;
+pub(crate) const ENOMEM: i32 = 12;
+pub(crate) const EACCES: i32 = 13;
+pub(crate) const EFAULT: i32 = 14;
+pub(crate) const EBUSY: i32 = 16;
+pub(crate) const EEXIST: i32 = 17;
+pub(crate) const EINVAL: i32 = 22;
+pub(crate) const ETIME: i32 = 62;
+pub(crate) const EOVERFLOW: i32 = 75;
+pub(crate) const EBADFD: i32 = 77;
+pub(crate) const EOPNOTSUPP: i32 = 95;
+pub(crate) const ENOBUFS: i32 = 105;
+pub(crate) const EALREADY: i32 = 114;
+pub(crate) const ECANCELED: i32 = 125;
+pub(crate) const ENOTRECOVERABLE: i32 = 131;
