@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::dup;
+use rustix::io_uring::io_uring_setup;
 use rustix::param::page_size;
 use rustix::process::Resource;
 use rustix_uring::squeue::Entry128;
@@ -20,9 +21,9 @@ use crate::harness::Need::*;
 use crate::harness::*;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::once("sizes", &[], sizes),
-    Case::once("cqsize", &[RingWith(SetupFlags::CQSIZE)], cqsize),
-    Case::once("clamped_sizes", &[RingWith(SetupFlags::CLAMP)], clamped_sizes),
+    Case::once("sizes", &[LARGEST], sizes),
+    Case::once("cqsize", &[RingWith(SetupFlags::CQSIZE), LARGEST], cqsize),
+    Case::once("clamped_sizes", &[RingWith(SetupFlags::CLAMP), LARGEST], clamped_sizes),
     Case::once("no_such_sizes", &[], no_such_sizes),
     Case::once("index_array", &[], index_array),
     granted::<{ SetupFlags::IOPOLL.bits() }>("setup_iopoll"),
@@ -65,9 +66,36 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("thousand_rings_leave_nothing", &[], thousand_rings_leave_nothing),
 ];
 
+/// Memory for the largest ring. The kernel takes the 2 MiB of its entries in one piece, and fails with
+/// ENOMEM while free memory is too fragmented. The question is put without the library.
+const LARGEST: Need = Trial {
+    what: "a ring of 32768 entries, by a bare system call",
+    refusal: Errno::NOMEM,
+    call: || {
+        // SAFETY: the kernel allocates the memory; nothing is mapped, and the ring is closed at once.
+        let set_up = || unsafe { io_uring_setup(32768, &mut Default::default()) };
+        defragmented(set_up)?;
+        Ok(())
+    },
+};
+
+/// Sets up a ring and, while that fails with ENOMEM, has the kernel compact its memory and tries again.
+fn defragmented<T>(mut set_up: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..20 {
+        match set_up() {
+            Err(Errno::NOMEM) => {}
+            done => return done,
+        }
+        // Only root may ask for it. Others wait until the kernel does it by itself.
+        let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+        thread::sleep(Duration::from_millis(100));
+    }
+    set_up()
+}
+
 fn sizes() -> Result {
     for (asked, sq) in [(1, 1), (2, 2), (3, 4), (5, 8), (1000, 1024), (32768, 32768)] {
-        let mut ring = IoUring::new(asked)?;
+        let mut ring = defragmented(|| IoUring::new(asked))?;
         assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (sq, 2 * sq));
         assert_eq!(ring.submission().capacity(), sq as usize);
         assert_eq!(ring.completion().capacity(), 2 * sq as usize);
@@ -77,7 +105,7 @@ fn sizes() -> Result {
 
 fn cqsize() -> Result {
     for (sq, asked, cq) in [(4, 4, 4), (4, 5, 8), (1, 1000, 1024), (8, 65536, 65536)] {
-        let mut ring = <IoUring>::builder().setup_cqsize(asked).build(sq)?;
+        let mut ring = defragmented(|| <IoUring>::builder().setup_cqsize(asked).build(sq))?;
         assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (sq, cq));
         assert_eq!(ring.completion().capacity(), cq as usize);
     }
@@ -86,9 +114,9 @@ fn cqsize() -> Result {
 
 fn clamped_sizes() -> Result {
     let mut builder = <IoUring>::builder();
-    let ring = builder.setup_clamp().build(40_000)?;
+    let ring = defragmented(|| builder.setup_clamp().build(40_000))?;
     assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (32768, 65536));
-    let ring = builder.setup_cqsize(1 << 30).build(2)?;
+    let ring = defragmented(|| builder.setup_cqsize(1 << 30).build(2))?;
     assert_eq!((ring.params().sq_entries(), ring.params().cq_entries()), (2, 65536));
     assert_eq!(builder.build(0).err(), Some(Errno::INVAL));
     Ok(())
