@@ -15,7 +15,7 @@ use crate::sys::{
     io_uring_register_op,
 };
 
-/// How a system call names the ring it is about.
+/// The ring that a system call acts on, as the kernel identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingName {
     /// A descriptor, or an index into the rings that the calling task has registered.
@@ -24,7 +24,7 @@ pub struct RingName {
 }
 
 impl RingName {
-    /// No ring. The kernel knows it by no such name, and no call is made with it.
+    /// Names no ring. The kernel does not know this name, and nobody makes a call with it.
     #[cfg(all(any(test, feature = "mock-kernel"), not(rustix_uring_loom)))]
     pub(crate) const NONE: Self = Self::descriptor(-1);
 
@@ -38,29 +38,29 @@ impl RingName {
         Self { number: index as RawFd, registered: true }
     }
 
-    /// The number as a word, and whether it is an index.
+    /// Returns the number as a word, and whether it is a registered index.
     pub(crate) const fn number_and_registered(self) -> (u32, bool) {
         (self.number as u32, self.registered)
     }
 
-    /// The number in the form that rustix takes.
+    /// Returns the number in the form that rustix accepts.
     #[inline(always)]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: for a descriptor, the ring that this name was made from keeps it open. For an
-        // index (0..16, so never the forbidden -1), rustix does nothing with the number but pass
-        // it to the one system call that this module makes with it, together with the flag that
-        // says that it is an index; the result never leaves this module.
+        // SAFETY: a descriptor is kept open by the ring that this name was made from. An index is
+        // in 0..16, so it is never the forbidden -1. rustix only passes the number to the one
+        // system call that this module makes with it, together with the flag that marks it as an
+        // index. The result never leaves this module.
         unsafe { BorrowedFd::borrow_raw(self.number) }
     }
 }
 
-/// What an enter call carries beside its numbers.
+/// The argument of an enter call.
 #[derive(Clone, Copy)]
 pub enum EnterArg<'a> {
     Nothing,
-    /// A signal mask alone, which every kernel takes.
+    /// A signal mask alone, which every kernel accepts.
     Sigmask(&'a KernelSigSet),
-    /// The extended argument; the flags have EXT_ARG.
+    /// The extended argument. The flags contain `EXT_ARG`.
     Extended(&'a io_uring_getevents_arg),
 }
 
@@ -68,7 +68,7 @@ pub enum EnterArg<'a> {
 ///
 /// # Safety
 ///
-/// Every entry that this makes the kernel take keeps the contract of a pushed entry, and every
+/// Every entry that the kernel consumes in this call keeps the contract of a pushed entry. Every
 /// pointer inside `arg` is null or valid for the duration of the call.
 #[inline(always)]
 pub(crate) unsafe fn enter(
@@ -78,8 +78,8 @@ pub(crate) unsafe fn enter(
     flags: u32,
     arg: EnterArg<'_>,
 ) -> io::Result<u32> {
-    // The flags must announce just the argument that there is: rustix insists by a debug
-    // assertion, and the kernel refuses the rest too where it waits.
+    // The flags must announce exactly the argument that is passed. rustix has a debug assertion for
+    // this, and the kernel rejects a mismatch when it waits.
     let announced = flags & (IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG);
     let there = if matches!(arg, EnterArg::Extended(_)) { IORING_ENTER_EXT_ARG } else { 0 };
     if announced != there {
@@ -88,7 +88,7 @@ pub(crate) unsafe fn enter(
     let registered = if ring.registered { IORING_ENTER_REGISTERED_RING } else { 0 };
     let flags = IoringEnterFlags::from_bits_retain(flags | registered);
     let fd = ring.as_fd();
-    // SAFETY: the caller vouches for the entries and for what `arg` points to.
+    // SAFETY: the caller vouches for the entries and for the memory that `arg` points to.
     unsafe {
         match arg {
             EnterArg::Nothing => io_uring_enter(fd, to_submit, min_complete, flags),
@@ -102,47 +102,49 @@ pub(crate) unsafe fn enter(
     }
 }
 
-/// `io_uring_setup(2)`: makes a ring that has a descriptor.
+/// Calls `io_uring_setup(2)` and creates a ring with a descriptor.
 ///
 /// # Safety
 ///
-/// Addresses of memory inside `params`, if any, are valid as `IORING_SETUP_NO_MMAP` asks.
+/// Any memory addresses inside `params` are valid as `IORING_SETUP_NO_MMAP` requires.
 pub(crate) unsafe fn setup(entries: u32, params: &mut io_uring_params) -> io::Result<OwnedFd> {
     const {
         assert!(size_of::<io_uring_params>() == size_of::<rustix::io_uring::io_uring_params>());
         assert!(align_of::<io_uring_params>() >= align_of::<rustix::io_uring::io_uring_params>());
     }
-    // SAFETY: both types are `repr(C)` integers (and one pointer, which has no invalid value) in
-    // the layout of the kernel's struct; the caller vouches for the addresses.
+    // SAFETY: both types are `repr(C)` structs of integers (and one pointer, for which every value
+    // is valid) in the layout of the kernel's struct. The caller vouches for the addresses.
     unsafe { io_uring_setup(entries, &mut *core::ptr::from_mut(params).cast()) }
 }
 
-/// `io_uring_setup(2)` with `IORING_SETUP_REGISTERED_FD_ONLY`: makes a ring that has only an index.
+/// Calls `io_uring_setup(2)` with `IORING_SETUP_REGISTERED_FD_ONLY` and creates a ring that has
+/// only an index.
 ///
 /// # Safety
 ///
-/// As for [`setup`]; `params.flags` has the flag.
+/// Same contract as [`setup`]. In addition, `params.flags` contains the flag.
 pub(crate) unsafe fn setup_registered(
     entries: u32,
     params: &mut io_uring_params,
 ) -> io::Result<u32> {
-    // The index comes back dressed as a descriptor. It must not be dropped as one: that would
-    // close whatever descriptor has its number, standard input for the first ring.
-    // SAFETY: as for `setup`.
+    // rustix returns the index as an `OwnedFd`. Do not drop it: that would close the descriptor
+    // that happens to have the same number, which is standard input for the first ring.
+    // SAFETY: same contract as `setup`.
     let index = unsafe { setup(entries, params) }?.into_raw_fd();
     Ok(index as u32)
 }
 
-/// `io_uring_register(2)`.
+/// Calls `io_uring_register(2)`.
 ///
-/// rustix's list of operations is closed and older than ours. Its flags argument keeps unknown
-/// bits and is or-ed to the operation, so that operation 0 with the real number as "flags" makes
-/// any call.
+/// rustix has a closed list of operations, which is older than ours. Its flags argument keeps
+/// unknown bits and is or-ed to the operation. Passing operation 0 with the real number as "flags"
+/// therefore makes any call.
 ///
 /// # Safety
 ///
-/// `arg` and `nr_args` are what the kernel expects for `op`: everything it reads or writes is
-/// valid for the call, and what it keeps stays valid for as long as it keeps it.
+/// `arg` and `nr_args` are what the kernel expects for `op`. All memory that the kernel reads or
+/// writes is valid for the duration of the call. Memory that the kernel keeps stays valid for as
+/// long as it keeps it.
 pub(crate) unsafe fn register(
     ring: RingName,
     op: u32,
@@ -165,13 +167,13 @@ pub(crate) unsafe fn register(
 #[cfg(feature = "raw-syscall")]
 pub(crate) use raw::{enter_registered_wait, register_without_ring};
 
-/// What rustix has no form for.
+/// The calls that rustix cannot express.
 #[cfg(feature = "raw-syscall")]
 mod raw {
     use super::*;
     use crate::sys::io_uring_reg_wait;
 
-    /// A system call, as rustix makes its own on this processor: without libc.
+    /// Makes a system call without libc, as rustix does on this architecture.
     #[cfg(any(
         target_arch = "aarch64",
         target_arch = "arm",
@@ -188,7 +190,7 @@ mod raw {
         };
     }
 
-    /// A system call, as rustix makes its own on this processor: by libc.
+    /// Makes a system call through libc, as rustix does on this architecture.
     #[cfg(not(any(
         target_arch = "aarch64",
         target_arch = "arm",
@@ -207,11 +209,12 @@ mod raw {
         };
     }
 
-    /// `io_uring_enter(2)` with the argument at an offset of the ring's wait region.
+    /// Calls `io_uring_enter(2)` with its argument at an offset of the ring's wait region.
     ///
     /// # Safety
     ///
-    /// As for [`enter`](super::enter); what the argument there points to is valid for the call.
+    /// Same contract as [`enter`](super::enter). In addition, everything that the argument in the
+    /// region points to is valid for the duration of the call.
     pub(crate) unsafe fn enter_registered_wait(
         ring: RingName,
         to_submit: u32,
@@ -234,11 +237,11 @@ mod raw {
         }
     }
 
-    /// `io_uring_register(2)` on no ring at all: -1 in place of a descriptor.
+    /// Calls `io_uring_register(2)` without a ring: it passes -1 as the descriptor.
     ///
     /// # Safety
     ///
-    /// As for [`register`](super::register).
+    /// Same contract as [`register`](super::register).
     pub(crate) unsafe fn register_without_ring(
         op: u32,
         arg: *mut c_void,

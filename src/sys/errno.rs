@@ -6,8 +6,8 @@ macro_rules! names {
     ($($NAME:ident)*) => { &[$((Errno::$NAME, concat!("E", stringify!($NAME)))),*] };
 }
 
-/// Two that rustix calls otherwise than the kernel, and all others. Of two names for one number, the
-/// first is found.
+/// The two errors that rustix names differently from the kernel. [`errno_name`] finds the first
+/// name of a number, so they come before all others.
 const OTHERWISE: &[(Errno, &str)] = &[(Errno::ACCESS, "EACCES"), (Errno::TOOBIG, "E2BIG")];
 const NAMES: &[(Errno, &str)] = names! {
     ADDRINUSE ADDRNOTAVAIL ADV AFNOSUPPORT AGAIN ALREADY BADE BADF BADFD BADMSG BADR BADRQC BADSLT
@@ -23,7 +23,7 @@ const NAMES: &[(Errno, &str)] = names! {
     TXTBSY UCLEAN UNATCH USERS XDEV XFULL DEADLOCK
 };
 
-/// The kernel's name of an error, `ENOENT` for one.
+/// Returns the kernel's name of an error, for example `ENOENT`.
 pub(crate) fn errno_name(errno: Errno) -> Option<&'static str> {
     let mut names = OTHERWISE.iter().chain(NAMES);
     names.find(|(number, _)| *number == errno).map(|(_, name)| *name)
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_the_kernels_names() {
+    fn names_are_those_of_the_kernel() {
         let name = |number| errno_name(Errno::from_raw_os_error(number));
         let some = [
             (libc::EPERM, "EPERM"),
@@ -50,16 +50,16 @@ mod tests {
         for (number, expected) in some {
             assert_eq!(name(number), Some(expected));
         }
-        // The kernel's own, which no program should see; and numbers that nobody uses.
+        // 512 is internal to the kernel (ERESTARTSYS). 4095 is unused.
         for number in [512, 4095] {
             assert_eq!(name(number), None);
         }
     }
 
-    /// Two numbers are free.
+    /// 41 and 58 are unused on x86_64.
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn no_error_is_left_out() {
+    fn every_error_has_a_name() {
         let nameless =
             (1..=libc::EHWPOISON).filter(|n| errno_name(Errno::from_raw_os_error(*n)).is_none());
         assert!(nameless.eq([41, 58]));

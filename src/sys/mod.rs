@@ -1,14 +1,14 @@
-//! The kernel's own names.
+//! The kernel's names: constants, structs, and operation numbers.
 //!
-//! Everything of `linux/io_uring.h` that linux-raw-sys names is re-exported; what is newer than
-//! that crate's headers is declared here under its kernel name. Programs need this module only
-//! where they write an entry by hand ([`Sqe`](crate::squeue::Sqe)) or make a raw register call
-//! ([`Submitter::register`](crate::Submitter::register)).
+//! This module re-exports every name of `linux/io_uring.h` that linux-raw-sys has. Names that are
+//! newer than that crate's headers are declared here, spelled as in the kernel. You need this
+//! module only to write an entry by hand ([`Sqe`](crate::squeue::Sqe)) or to make a raw register
+//! call ([`Submitter::register`](crate::Submitter::register)).
 //!
 //! # Stability
 //!
-//! This module follows linux-raw-sys. A new release of that crate may change the type of a number or
-//! the name of a struct's field here, and comes to you in a *minor* release of this one. Nothing
+//! This module follows linux-raw-sys. A new release of that crate may change the type of a constant
+//! or the name of a struct field. This crate passes such a change on in a *minor* release. No item
 //! outside of this module has these types in its signature, so the rest of your program is not
 //! affected.
 
@@ -53,66 +53,67 @@ pub const IORING_OP_NOP128: u8 = 63;
 /// `IORING_OP_URING_CMD128`: a command in a 128-byte entry. Since Linux 6.19.
 pub const IORING_OP_URING_CMD128: u8 = 64;
 
-/// `IORING_REGISTER_QUERY`: what the kernel can do. Since Linux 6.18.
+/// `IORING_REGISTER_QUERY`: queries what the kernel supports. Since Linux 6.18.
 pub const IORING_REGISTER_QUERY: u32 = 35;
 /// `IORING_REGISTER_ZCRX_CTRL`: controls zero-copy receive. Since Linux 6.19.
 pub const IORING_REGISTER_ZCRX_CTRL: u32 = 36;
 /// `IORING_REGISTER_BPF_FILTER`: filters submissions. Since Linux 7.0.
 pub const IORING_REGISTER_BPF_FILTER: u32 = 37;
 
-/// `IORING_SETUP_CQE_MIXED`: completions of both sizes on one ring. Since Linux 6.18.
+/// `IORING_SETUP_CQE_MIXED`: one ring has completions of both sizes. Since Linux 6.18.
 pub const IORING_SETUP_CQE_MIXED: u32 = 1 << 18;
-/// `IORING_SETUP_SQE_MIXED`: submissions of both sizes on one ring. Since Linux 6.19.
+/// `IORING_SETUP_SQE_MIXED`: one ring has submissions of both sizes. Since Linux 6.19.
 pub const IORING_SETUP_SQE_MIXED: u32 = 1 << 19;
 /// `IORING_SETUP_SQ_REWIND`: every submission starts at the first slot. Since Linux 7.0.
 pub const IORING_SETUP_SQ_REWIND: u32 = 1 << 20;
 
-/// `IORING_CQE_F_SKIP`: filler at the end of a mixed completion ring. Since Linux 6.18.
+/// `IORING_CQE_F_SKIP`: a filler entry at the end of a mixed completion ring. Since Linux 6.18.
 pub const IORING_CQE_F_SKIP: u32 = 1 << 5;
 /// `IORING_CQE_F_32`: this completion of a mixed ring has 32 bytes. Since Linux 6.18.
 pub const IORING_CQE_F_32: u32 = 1 << 15;
 
-/// `IORING_CQE_F_TSTAMP_HW`: the timestamp is the network device's. Since Linux 6.17.
+/// `IORING_CQE_F_TSTAMP_HW`: the timestamp was taken by the network device. Since Linux 6.17.
 pub const IORING_CQE_F_TSTAMP_HW: u32 = 1 << IORING_TIMESTAMP_HW_SHIFT;
 
-/// `IORING_TIMEOUT_IMMEDIATE_ARG`: the time is nanoseconds, not a pointer. Since Linux 7.1.
+/// `IORING_TIMEOUT_IMMEDIATE_ARG`: the field holds the time in nanoseconds instead of a pointer.
+/// Since Linux 7.1.
 pub const IORING_TIMEOUT_IMMEDIATE_ARG: u32 = 1 << 7;
-/// `IORING_NOP_CQE32`: complete with 32 bytes. Since Linux 6.18.
+/// `IORING_NOP_CQE32`: completes with a 32-byte CQE. Since Linux 6.18.
 pub const IORING_NOP_CQE32: u32 = 1 << 5;
-/// `IORING_URING_CMD_MULTISHOT`: complete again and again. Since Linux 6.18.
+/// `IORING_URING_CMD_MULTISHOT`: makes the command multishot. Since Linux 6.18.
 pub const IORING_URING_CMD_MULTISHOT: u32 = 1 << 1;
 
-/// `SOCKET_URING_OP_GETSOCKNAME`: a socket's address. Since Linux 6.19.
+/// `SOCKET_URING_OP_GETSOCKNAME`: returns the address of a socket. Since Linux 6.19.
 pub const SOCKET_URING_OP_GETSOCKNAME: u32 = 5;
-/// `BLOCK_URING_CMD_DISCARD`: forget a range of a block device. Since Linux 6.12.
+/// `BLOCK_URING_CMD_DISCARD`: discards a range of a block device. Since Linux 6.12.
 pub const BLOCK_URING_CMD_DISCARD: u32 = rustix::ioctl::opcode::none(0x12, 0) as u32;
-/// `BLOCK_URING_CMD_ZONE_RESET_ALL`: reset all zones of a block device.
+/// `BLOCK_URING_CMD_ZONE_RESET_ALL`: resets all zones of a block device.
 pub const BLOCK_URING_CMD_ZONE_RESET_ALL: u32 = rustix::ioctl::opcode::none(0x12, 1) as u32;
 
-/// `MSG_SOCK_DEVMEM`: leave the data in the device's memory. Since Linux 6.12.
+/// `MSG_SOCK_DEVMEM`: leaves the data in the device's memory. Since Linux 6.12.
 pub const MSG_SOCK_DEVMEM: u32 = 0x0200_0000;
-/// `MSG_ZEROCOPY`: of `send(2)`, not of io_uring's zero-copy operations.
+/// `MSG_ZEROCOPY`: the flag of `send(2)`, unrelated to io_uring's zero-copy operations.
 pub const MSG_ZEROCOPY: u32 = 0x0400_0000;
-/// `MSG_FASTOPEN`: send with the connection request.
+/// `MSG_FASTOPEN`: sends data with the connection request.
 pub const MSG_FASTOPEN: u32 = 0x2000_0000;
 
-/// `SCM_TSTAMP_SND`: when the driver had it.
+/// `SCM_TSTAMP_SND`: the driver received the data.
 pub const SCM_TSTAMP_SND: u32 = 0;
-/// `SCM_TSTAMP_SCHED`: when it entered the packet scheduler.
+/// `SCM_TSTAMP_SCHED`: the data entered the packet scheduler.
 pub const SCM_TSTAMP_SCHED: u32 = 1;
-/// `SCM_TSTAMP_ACK`: when all of it was acknowledged.
+/// `SCM_TSTAMP_ACK`: the peer acknowledged all of the data.
 pub const SCM_TSTAMP_ACK: u32 = 2;
-/// `SCM_TSTAMP_COMPLETION`: when the device was done with it. Since Linux 6.15.
+/// `SCM_TSTAMP_COMPLETION`: the device finished sending the data. Since Linux 6.15.
 pub const SCM_TSTAMP_COMPLETION: u32 = 3;
 
-/// `RWF_NOAPPEND`: write at the offset although the file appends. Since Linux 6.9.
+/// `RWF_NOAPPEND`: writes at the given offset even if the file is in append mode. Since Linux 6.9.
 pub const RWF_NOAPPEND: u32 = 0x20;
-/// `RWF_ATOMIC`: write all or nothing. Since Linux 6.11.
+/// `RWF_ATOMIC`: writes all of the data or none. Since Linux 6.11.
 pub const RWF_ATOMIC: u32 = 0x40;
-/// `RWF_DONTCACHE`: drop the pages afterwards. Since Linux 6.14.
+/// `RWF_DONTCACHE`: drops the pages from the page cache afterwards. Since Linux 6.14.
 pub const RWF_DONTCACHE: u32 = 0x80;
 
-/// Structs of the kernel's: integers, printable, zero to start with.
+/// Declares structs of the kernel: they consist of integers, print, and default to zero.
 macro_rules! structs {
     ($(
         $(#[$doc:meta])*
@@ -128,17 +129,17 @@ macro_rules! structs {
     )* };
 }
 structs! {
-    /// One question of `IORING_REGISTER_QUERY`, and where the next is. Since Linux 6.18.
+    /// One query of `IORING_REGISTER_QUERY`, with a link to the next one. Since Linux 6.18.
     io_uring_query_hdr: 40 {
-        /// The address of the next question, or 0.
+        /// The address of the next query, or 0.
         next_entry: u64,
-        /// Where to write the answer.
+        /// The address to which the kernel writes the answer.
         query_data: u64,
-        /// Which question: `IO_URING_QUERY_*`.
+        /// The query: `IO_URING_QUERY_*`.
         query_op: u32,
-        /// How long the answer may be; the kernel writes how long it is.
+        /// The size of the answer buffer. The kernel replaces it by the size of the answer.
         size: u32,
-        /// 0, or a negated errno.
+        /// 0 or a negated errno.
         result: i32,
         /// Zero.
         __resv: [u32; 3],
@@ -146,9 +147,9 @@ structs! {
 
     /// The answer to `IO_URING_QUERY_OPCODES`. Since Linux 6.18.
     io_uring_query_opcode: 48 {
-        /// How many operations there are.
+        /// The number of operations.
         nr_request_opcodes: u32,
-        /// How many register operations there are.
+        /// The number of register operations.
         nr_register_opcodes: u32,
         /// `IORING_FEAT_*`.
         feature_flags: u64,
@@ -158,61 +159,63 @@ structs! {
         enter_flags: u64,
         /// `IOSQE_*`.
         sqe_flags: u64,
-        /// How many questions there are.
+        /// The number of queries.
         nr_query_opcodes: u32,
-        /// Nothing.
+        /// Padding.
         __pad: u32,
     }
 
     /// The answer to `IO_URING_QUERY_ZCRX`. Since Linux 6.19.
     io_uring_query_zcrx: 40 {
-        /// Flags of an interface queue.
+        /// The flags that an interface queue can have.
         register_flags: u64,
-        /// Flags of an area.
+        /// The flags that an area can have.
         area_flags: u64,
-        /// How many control operations there are.
+        /// The number of control operations.
         nr_ctrl_opcodes: u32,
         /// `ZCRX_FEATURE_*`.
         features: u32,
-        /// The size of a refill ring's header.
+        /// The size of the header of a refill ring.
         rq_hdr_size: u32,
-        /// The alignment of a refill ring's header.
+        /// The alignment of the header of a refill ring.
         rq_hdr_alignment: u32,
-        /// Nothing.
+        /// Padding.
         __resv2: u64,
     }
 
     /// The answer to `IO_URING_QUERY_SCQ`. Since Linux 6.19.
     io_uring_query_scq: 16 {
-        /// The size of the rings' header.
+        /// The size of the header of the rings.
         hdr_size: u64,
-        /// The alignment of the rings' header.
+        /// The alignment of the header of the rings.
         hdr_alignment: u64,
     }
 
-    /// The argument of `IORING_REGISTER_PBUF_RING`, with what linux-raw-sys does not name yet.
+    /// The argument of `IORING_REGISTER_PBUF_RING`, including fields that linux-raw-sys does not
+    /// have yet.
     io_uring_buf_reg: 40 {
-        /// The address of the ring, or 0 if the kernel is to have it.
+        /// The address of the ring, or 0 if the kernel allocates it.
         ring_addr: u64,
-        /// How many slots it has.
+        /// The number of slots.
         ring_entries: u32,
-        /// The group.
+        /// The buffer group.
         bgid: u16,
         /// `IOU_PBUF_RING_*`.
         flags: u16,
-        /// Which rest of a buffer is not worth being filled. Since Linux 7.1.
+        /// The kernel does not fill a rest of a buffer that is smaller than this. Since Linux 7.1.
         min_left: u32,
         /// Zero.
         resv: [u32; 5],
     }
 
-    /// The argument of `IORING_REGISTER_ZCRX_IFQ`, with what linux-raw-sys does not name yet.
+    /// The argument of `IORING_REGISTER_ZCRX_IFQ`, including fields that linux-raw-sys does not
+    /// have yet.
     zcrx_ifq_reg: 96 {
-        /// The network interface.
+        /// The index of the network interface.
         if_idx: u32,
-        /// Its receive queue.
+        /// The index of its receive queue.
         if_rxq: u32,
-        /// How many slots the refill ring has.
+        /// The number of slots of the refill ring.
         rq_entries: u32,
         /// `ZCRX_REG_*`.
         flags: u32,
@@ -220,11 +223,11 @@ structs! {
         area_ptr: u64,
         /// The address of an `io_uring_region_desc`.
         region_ptr: u64,
-        /// Where in the region head, tail and entries are; the rest is reserved.
+        /// The offsets of head, tail, and entries within the region. The rest is reserved.
         offsets: [u32; 8],
-        /// The number of the queue.
+        /// The ID of the interface queue.
         zcrx_id: u32,
-        /// How large the NIC's pieces are. Since Linux 7.0.
+        /// The size of the buffers that the NIC fills. Since Linux 7.0.
         rx_buf_len: u32,
         /// The address of a `zcrx_event_desc`. Since Linux 7.2.
         event_desc: u64,
@@ -232,15 +235,15 @@ structs! {
         __resv: [u64; 2],
     }
 
-    /// What to tell of an interface queue. Since Linux 7.2.
+    /// The events that an interface queue reports. Since Linux 7.2.
     zcrx_event_desc: 96 {
-        /// The user data of the completions that tell.
+        /// The user data of the completions that report events.
         user_data: u64,
         /// One bit for each `ZCRX_EVENT_*`.
         type_mask: u32,
         /// `ZCRX_EVENT_DESC_FLAG_*`.
         flags: u32,
-        /// Where in the region the statistics go.
+        /// The offset of the statistics within the region.
         stats_offset: u64,
         /// Zero.
         __resv2: [u64; 9],
@@ -248,25 +251,25 @@ structs! {
 
     /// The argument of `IORING_REGISTER_ZCRX_CTRL`. Since Linux 6.19.
     zcrx_ctrl: 72 {
-        /// The number of the queue.
+        /// The ID of the interface queue.
         zcrx_id: u32,
         /// `ZCRX_CTRL_*`.
         op: u32,
         /// Zero.
         __resv: [u64; 2],
-        /// What the operation takes, and answers.
+        /// The argument of the operation, and its answer.
         argument: [u64; 6],
     }
 
-    /// A filter of submissions. Since Linux 7.0.
+    /// A filter for submissions. Since Linux 7.0.
     io_uring_bpf_filter: 64 {
-        /// The operation that it is for.
+        /// The operation that it filters.
         opcode: u32,
         /// `IO_URING_BPF_FILTER_*`.
         flags: u32,
-        /// How many instructions the program has.
+        /// The number of instructions of the program.
         filter_len: u32,
-        /// How much data of the operation it expects.
+        /// The size of the operation's data that the program expects.
         pdu_size: u8,
         /// Zero.
         resv: [u8; 3],
@@ -290,63 +293,64 @@ structs! {
 
     /// The answer to `IO_URING_QUERY_ZCRX_EVENT`. Since Linux 7.2.
     io_uring_query_zcrx_event: 48 {
-        /// Flags of an event descriptor.
+        /// The flags that an event descriptor can have.
         event_flags: u32,
         /// The size of the statistics.
         stats_size: u32,
         /// The alignment of the statistics.
         stats_off_alignment: u32,
-        /// Nothing.
+        /// Padding.
         __resv1: u32,
-        /// Nothing.
+        /// Padding.
         __resv2: [u64; 4],
     }
 }
 
-/// `IO_URING_QUERY_OPCODES`: which operations and flags there are. Since Linux 6.18.
+/// `IO_URING_QUERY_OPCODES`: which operations and flags the kernel has. Since Linux 6.18.
 pub const IO_URING_QUERY_OPCODES: u32 = 0;
-/// `IO_URING_QUERY_ZCRX`: what zero-copy receive can do. Since Linux 6.19.
+/// `IO_URING_QUERY_ZCRX`: what zero-copy receive supports. Since Linux 6.19.
 pub const IO_URING_QUERY_ZCRX: u32 = 1;
-/// `IO_URING_QUERY_SCQ`: how the memory of the rings begins. Since Linux 6.19.
+/// `IO_URING_QUERY_SCQ`: the size and alignment of the header of the rings. Since Linux 6.19.
 pub const IO_URING_QUERY_SCQ: u32 = 2;
-/// `IO_URING_QUERY_ZCRX_EVENT`: which events zero-copy receive can tell of. Since Linux 7.2.
+/// `IO_URING_QUERY_ZCRX_EVENT`: which events zero-copy receive can report. Since Linux 7.2.
 pub const IO_URING_QUERY_ZCRX_EVENT: u32 = 3;
 
 /// `IO_URING_BPF_CMD_FILTER`: registers a filter. Since Linux 7.0.
 pub const IO_URING_BPF_CMD_FILTER: u16 = 1;
-/// `IO_URING_BPF_FILTER_DENY_REST`: forbids what has no filter. Since Linux 7.0.
+/// `IO_URING_BPF_FILTER_DENY_REST`: denies all operations that have no filter. Since Linux 7.0.
 pub const IO_URING_BPF_FILTER_DENY_REST: u32 = 1;
-/// `IO_URING_BPF_FILTER_SZ_STRICT`: insists on the size of the data. Since Linux 7.0.
+/// `IO_URING_BPF_FILTER_SZ_STRICT`: requires the exact size of the operation's data. Since Linux
+/// 7.0.
 pub const IO_URING_BPF_FILTER_SZ_STRICT: u32 = 2;
 
 /// `IORING_ZCRX_AREA_DMABUF`: the area is a DMA buffer. Since Linux 6.16.
 pub const IORING_ZCRX_AREA_DMABUF: u32 = 1;
-/// `IORING_ZCRX_AREA_MASK`: which part of an offset is the area. Since Linux 6.15.
+/// `IORING_ZCRX_AREA_MASK`: the bits of an offset that identify the area. Since Linux 6.15.
 pub const IORING_ZCRX_AREA_MASK: u64 = !0 << IORING_ZCRX_AREA_SHIFT;
-/// `ZCRX_REG_IMPORT`: the queue is another ring's. Since Linux 6.19.
+/// `ZCRX_REG_IMPORT`: imports the queue of another ring. Since Linux 6.19.
 pub const ZCRX_REG_IMPORT: u32 = 1;
-/// `ZCRX_REG_NODEV`: there is no device. Since Linux 7.1.
+/// `ZCRX_REG_NODEV`: registers a queue without a device. Since Linux 7.1.
 pub const ZCRX_REG_NODEV: u32 = 2;
-/// `ZCRX_FEATURE_RX_PAGE_SIZE`: pieces may have another size than a page. Since Linux 7.0.
+/// `ZCRX_FEATURE_RX_PAGE_SIZE`: buffers may have a size other than a page. Since Linux 7.0.
 pub const ZCRX_FEATURE_RX_PAGE_SIZE: u32 = 1;
-/// `ZCRX_FEATURE_EVENT`: there are events. Since Linux 7.2.
+/// `ZCRX_FEATURE_EVENT`: the kernel can report events. Since Linux 7.2.
 pub const ZCRX_FEATURE_EVENT: u32 = 2;
-/// `ZCRX_EVENT_ALLOC_FAIL`: there was no memory in the area. Since Linux 7.2.
+/// `ZCRX_EVENT_ALLOC_FAIL`: no buffer of the area was free. Since Linux 7.2.
 pub const ZCRX_EVENT_ALLOC_FAIL: u32 = 0;
-/// `ZCRX_EVENT_COPY`: data was copied. Since Linux 7.2.
+/// `ZCRX_EVENT_COPY`: the kernel copied data. Since Linux 7.2.
 pub const ZCRX_EVENT_COPY: u32 = 1;
-/// `ZCRX_EVENT_DESC_FLAG_STATS`: there is room for statistics. Since Linux 7.2.
+/// `ZCRX_EVENT_DESC_FLAG_STATS`: the region has space for statistics. Since Linux 7.2.
 pub const ZCRX_EVENT_DESC_FLAG_STATS: u32 = 1;
-/// `ZCRX_CTRL_FLUSH_RQ`: takes what the refill ring holds. Since Linux 6.19.
+/// `ZCRX_CTRL_FLUSH_RQ`: consumes all entries of the refill ring. Since Linux 6.19.
 pub const ZCRX_CTRL_FLUSH_RQ: u32 = 0;
-/// `ZCRX_CTRL_EXPORT`: makes a descriptor for other rings. Since Linux 6.19.
+/// `ZCRX_CTRL_EXPORT`: creates a descriptor for other rings. Since Linux 6.19.
 pub const ZCRX_CTRL_EXPORT: u32 = 1;
-/// `ZCRX_CTRL_ARM_EVENT`: has the next event told. Since Linux 7.2.
+/// `ZCRX_CTRL_ARM_EVENT`: re-enables the report of an event. Since Linux 7.2.
 pub const ZCRX_CTRL_ARM_EVENT: u32 = 2;
 /// `ZCRX_CTRL_ADD_AREA`: adds an area. Since Linux 7.3.
 pub const ZCRX_CTRL_ADD_AREA: u32 = 3;
 
-/// `IOSQE_FIXED_FILE` and its neighbours: linux-raw-sys has the bit numbers only.
+/// The mask of an `IOSQE_*` flag, of which linux-raw-sys has only the bit number.
 pub(crate) const fn iosqe(bit: io_uring_sqe_flags_bit) -> u8 {
     1 << bit as u8
 }
@@ -355,7 +359,7 @@ pub(crate) const fn iosqe(bit: io_uring_sqe_flags_bit) -> u8 {
 mod tests {
     use super::*;
 
-    /// The day linux-raw-sys knows more, what this module declares by hand can go.
+    /// Fails when linux-raw-sys knows newer names: then remove the declarations from this module.
     #[test]
     fn declarations_are_newer_than_linux_raw_sys() {
         assert_eq!(io_uring_op::IORING_OP_LAST as u8, IORING_OP_NOP128);

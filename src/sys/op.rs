@@ -7,7 +7,7 @@ macro_rules! names {
     ($($IORING_OP:ident)*) => { [$((stringify!($IORING_OP), $IORING_OP as u8)),*] };
 }
 
-/// Every operation up to Linux 7.3, by number.
+/// All operations up to Linux 7.3, by number.
 const OPS: [(&str, u8); 65] = names! {
     IORING_OP_NOP IORING_OP_READV IORING_OP_WRITEV IORING_OP_FSYNC IORING_OP_READ_FIXED
     IORING_OP_WRITE_FIXED IORING_OP_POLL_ADD IORING_OP_POLL_REMOVE IORING_OP_SYNC_FILE_RANGE
@@ -26,8 +26,8 @@ const OPS: [(&str, u8); 65] = names! {
     IORING_OP_WRITEV_FIXED IORING_OP_PIPE IORING_OP_NOP128 IORING_OP_URING_CMD128
 };
 
-/// The kernel's name of an operation, `IORING_OP_READ` for one; `None` for numbers that are newer
-/// than this crate.
+/// Returns the kernel's name of an operation, for example `IORING_OP_READ`, or `None` if the number
+/// is newer than this crate.
 ///
 /// ```
 /// use rustix_uring::{opcode, sys};
@@ -40,7 +40,7 @@ pub const fn op_name(code: u8) -> Option<&'static str> {
     if (code as usize) < OPS.len() { Some(OPS[code as usize].0) } else { None }
 }
 
-/// The number of the operation with this name, at compile time.
+/// Returns the number of the operation with this name, at compile time.
 pub(crate) const fn op_code(name: &str) -> u8 {
     let mut code = 0;
     while code < OPS.len() {
@@ -52,7 +52,7 @@ pub(crate) const fn op_code(name: &str) -> u8 {
     panic!("no operation has this name")
 }
 
-/// `==`, which is not `const`.
+/// Compares byte strings. `==` is not `const`.
 const fn is_same(one: &[u8], other: &[u8]) -> bool {
     let mut n = 0;
     while n < one.len() && n < other.len() && one[n] == other[n] {
@@ -66,12 +66,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_are_in_the_order_of_their_numbers() {
+    fn names_are_in_numeric_order() {
         assert!(OPS.iter().map(|(_, number)| usize::from(*number)).eq(0..OPS.len()));
     }
 
     #[test]
-    fn names_are_found_whole() {
+    fn names_match_as_a_whole() {
         assert_eq!(op_code("IORING_OP_READ"), 22);
         assert_eq!(op_code("IORING_OP_READV"), 1);
         assert_eq!(op_name(64), Some("IORING_OP_URING_CMD128"));
