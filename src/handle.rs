@@ -1,4 +1,4 @@
-//! What holds a ring open, and how system calls name it.
+//! The handle that holds a ring open, and the name of the ring in system calls.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -19,28 +19,28 @@ pub(crate) mod sealed {
     use super::*;
     use crate::sys::call::EnterArg;
 
-    /// What only this crate can hand over: the methods of a bound are callable by everybody who has
-    /// the bound.
+    /// A token that only this crate can create. Without it, everyone with the bound `H: Handle`
+    /// could call the methods of that bound.
     #[derive(Clone, Copy)]
     pub struct Seal(());
     pub(crate) const SEAL: Seal = Seal(());
 
     pub trait Sealed {
-        /// How enter calls name the ring.
+        /// Returns the name of the ring in enter calls.
         fn name(&self, _: Seal) -> RingName;
 
-        /// How register calls do. By the descriptor while there is one: kernels before 6.3 know
-        /// no other way.
+        /// Returns the name of the ring in register calls. This is the descriptor if there is one:
+        /// kernels before 6.3 accept nothing else.
         fn register_name(&self, _: Seal) -> RingName;
 
-        /// The ring's descriptor, if it has one.
+        /// Returns the ring's descriptor, if it has one.
         fn descriptor(&self, _: Seal) -> Option<BorrowedFd<'_>>;
 
-        /// Enters for the ring.
+        /// Makes an enter call for the ring.
         ///
         /// # Safety
         ///
-        /// As for [`call::enter`].
+        /// Same contract as [`call::enter`].
         #[inline(always)]
         unsafe fn enter(
             &self,
@@ -50,7 +50,7 @@ pub(crate) mod sealed {
             flags: u32,
             arg: EnterArg<'_>,
         ) -> io::Result<u32> {
-            // SAFETY: the caller vouches for entries and argument.
+            // SAFETY: the caller vouches for the entries and the argument.
             unsafe { call::enter(self.name(seal), to_submit, min_complete, flags, arg) }
         }
 
@@ -58,7 +58,7 @@ pub(crate) mod sealed {
         ///
         /// # Safety
         ///
-        /// As for [`call::register`].
+        /// Same contract as [`call::register`].
         #[inline(always)]
         unsafe fn register(
             &self,
@@ -71,26 +71,26 @@ pub(crate) mod sealed {
             unsafe { call::register(self.register_name(seal), op, arg, nr_args) }
         }
 
-        /// The time on the clock of the ring's waits.
+        /// Returns the time on the clock of the ring's waits.
         fn now(&self, _: Seal) -> Duration {
             let now = clock_gettime(ClockId::Monotonic);
             // The clock starts at zero.
             Duration::try_from(now).unwrap_or_default()
         }
 
-        /// Lets time pass, without entering.
+        /// Sleeps for this time without an enter call.
         fn pause(&self, _: Seal, time: Duration) {
             if let Ok(time) = time.try_into() {
-                // A signal may end it early.
+                // A signal may end the sleep early.
                 let _ = nanosleep(&time);
             }
         }
 
-        /// Enters for the ring, with the argument in its wait region.
+        /// Makes an enter call for the ring, with the argument in its wait region.
         ///
         /// # Safety
         ///
-        /// As for [`call::enter_registered_wait`].
+        /// Same contract as [`call::enter_registered_wait`].
         #[cfg(feature = "raw-syscall")]
         #[inline(always)]
         unsafe fn enter_registered_wait(
@@ -102,16 +102,16 @@ pub(crate) mod sealed {
             offset: usize,
         ) -> io::Result<u32> {
             let ring = self.name(seal);
-            // SAFETY: the caller vouches for entries and argument.
+            // SAFETY: the caller vouches for the entries and the argument.
             unsafe { call::enter_registered_wait(ring, to_submit, min_complete, flags, offset) }
         }
     }
 }
 
-/// What holds a ring open: an [`OwnedFd`], or [`Local`]; in tests, the mock kernel of the cargo
-/// feature `mock-kernel`.
+/// A handle that holds a ring open: an [`OwnedFd`], or a [`Local`]. Tests can also use the mock
+/// kernel of the cargo feature `mock-kernel`.
 ///
-/// It is a bound, and nothing to call:
+/// This trait is only a bound. It has no methods that you can call:
 ///
 /// ```compile_fail
 /// fn name<H: rustix_uring::Handle>(handle: &H) {
@@ -119,7 +119,7 @@ pub(crate) mod sealed {
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not hold a ring open",
+    message = "`{Self}` cannot hold a ring open",
     label = "expected `OwnedFd` or `Local`",
     note = "the third parameter of `IoUring` is `OwnedFd` unless you write another"
 )]
@@ -141,11 +141,11 @@ impl Sealed for OwnedFd {
 }
 impl Handle for OwnedFd {}
 
-/// What holds a ring open that stays in one task.
+/// A handle for a ring that stays in one task.
 ///
-/// A task can register its rings, and from then on name them by an index that spares the kernel
-/// the look-up of a descriptor at each call. The index belongs to the *task*: in another one, the
-/// same number may name another ring. So a ring that has one cannot leave its task: it is neither
+/// A task can register its rings and then name them by an index. This saves the kernel the lookup
+/// of a descriptor in each call. The index belongs to the *task*: in another task, the same number
+/// may name another ring. A ring with an index therefore cannot leave its task, and is neither
 /// `Send` nor `Sync`.
 ///
 /// ```compile_fail
@@ -153,17 +153,17 @@ impl Handle for OwnedFd {}
 /// std::thread::spawn(move || drop(ring));
 /// ```
 ///
-/// Dropping it gives the index back. A forked child does not have the index, where the number may be
-/// that of a ring of its own: there, dropping an inherited ring closes its descriptor and nothing
-/// else. Do nothing else with one in a child: its calls would name the other ring.
+/// Dropping it releases the index. A forked child does not have the index, and the same number may
+/// name a ring of its own. In a child, dropping an inherited ring therefore only closes its
+/// descriptor. Do nothing else with an inherited ring in a child: its calls would reach that ring.
 #[derive(Debug)]
 pub struct Local {
     name: RingName,
-    /// The index, and the process whose task has it.
+    /// The index, and the process that has registered it.
     index: Option<(u32, Maker)>,
-    /// `None` for rings that have no descriptor.
+    /// `None` if the ring has no descriptor.
     fd: Option<OwnedFd>,
-    /// The index is the task's.
+    /// Makes this `!Send` and `!Sync`, because the index belongs to the task.
     stays: PhantomData<*const ()>,
 }
 
@@ -184,19 +184,20 @@ impl Sealed for Local {
 impl Handle for Local {}
 
 impl Local {
-    /// The handle of a ring that has an index and no descriptor.
+    /// Returns the handle of a ring that has an index and no descriptor.
     pub(crate) fn without_descriptor(index: u32, maker: Maker) -> Self {
         let (name, index) = (RingName::registered(index), Some((index, maker)));
         Self { name, index, fd: None, stays: PhantomData }
     }
 
-    /// Registers the descriptor with this task, unless it is.
+    /// Registers the descriptor with this task, unless it is registered already.
     pub(crate) fn register(&mut self) -> io::Result<()> {
         let (None, Some(fd)) = (self.index, &self.fd) else { return Ok(()) };
         let maker = Maker::here()?;
         let mut update =
             io_uring_rsrc_update { offset: u32::MAX, resv: 0, data: fd.as_raw_fd() as u64 };
-        // SAFETY: the kernel reads one update, writes the index into it, and keeps nothing.
+        // SAFETY: the kernel reads one update, writes the index into it, and keeps no pointer to
+        // it.
         let done = unsafe {
             let arg = (&raw mut update).cast::<c_void>();
             call::register(self.name, op::IORING_REGISTER_RING_FDS as u32, arg, 1)
@@ -209,7 +210,8 @@ impl Local {
         Ok(())
     }
 
-    /// Gives the index back, if there is one: EINVAL where nothing else names the ring.
+    /// Releases the index, if there is one. Fails with EINVAL if the ring has no descriptor, because
+    /// nothing else would name it.
     pub(crate) fn unregister(&mut self) -> io::Result<()> {
         if self.index.is_none() {
             return Ok(());
@@ -224,7 +226,7 @@ impl Local {
         Ok(())
     }
 
-    /// Closes the descriptor: the index has to name the ring from now on.
+    /// Closes the descriptor. From now on, only the index names the ring.
     pub(crate) fn close_descriptor(&mut self) -> io::Result<()> {
         if self.index.is_none() {
             return Err(Errno::INVAL);
@@ -233,17 +235,17 @@ impl Local {
         Ok(())
     }
 
-    /// The index, if there is one.
+    /// Returns the index, if there is one.
     pub(crate) fn index(&self) -> Option<u32> {
         self.index.map(|(index, _)| index)
     }
 
-    /// Takes the descriptor, once the index is released.
+    /// Releases the index and takes the descriptor, if there is one.
     pub(crate) fn take_descriptor(&mut self) -> Option<OwnedFd> {
         if self.unregister().is_err() { None } else { self.fd.take() }
     }
 
-    /// The index to release, if there is one that is this task's.
+    /// Returns the index if this process has registered it and must release it.
     fn own_index(&self) -> Option<u32> {
         self.index.filter(|(_, maker)| maker.is_here()).map(|(index, _)| index)
     }
@@ -263,16 +265,17 @@ impl From<OwnedFd> for Local {
 impl Drop for Local {
     fn drop(&mut self) {
         if let Some(index) = self.own_index() {
-            // Nothing can be done about an error; the index goes with the task at the latest.
+            // An error cannot be handled here. At the latest, the kernel releases the index when
+            // the task exits.
             let _ = unregister(Sealed::register_name(self, SEAL), index);
         }
     }
 }
 
-/// Gives an index back.
+/// Releases an index.
 fn unregister(ring: RingName, index: u32) -> io::Result<()> {
     let mut update = io_uring_rsrc_update { offset: index, resv: 0, data: 0 };
-    // SAFETY: the kernel reads one update, and keeps nothing.
+    // SAFETY: the kernel reads one update, and keeps no pointer to it.
     let done = unsafe {
         let arg = (&raw mut update).cast::<c_void>();
         call::register(ring, op::IORING_UNREGISTER_RING_FDS as u32, arg, 1)

@@ -1,8 +1,8 @@
-//! Where the bits of a submission go.
+//! The layout of a submission.
 //!
-//! The kernel's `struct io_uring_sqe` is a nest of unions; [`Sqe`] is the same 64 bytes as plain
-//! integers. Which of a word's meanings applies is up to the operation, so each meaning has a
-//! setter of its own name here, and a row of [`opcode`](crate::opcode) only says which to call.
+//! The kernel's `struct io_uring_sqe` consists of nested unions. [`Sqe`] is the same 64 bytes as
+//! plain integers. The operation decides which meaning of a word applies. Each meaning has a setter
+//! of its own here, and a row of [`opcode`](crate::opcode) only lists the setters to call.
 
 use core::fmt;
 
@@ -10,51 +10,51 @@ use bitflags::bitflags;
 
 use crate::sys::{io_uring_sqe_flags_bit::*, iosqe, op_name};
 
-/// The 64 bytes of `struct io_uring_sqe`, flat.
+/// The 64 bytes of `struct io_uring_sqe` without its unions.
 ///
-/// Every field is named for its commonest meaning; where the kernel's header gives it others, the
-/// field's documentation lists them. All of them are public: what no builder of
-/// [`opcode`](crate::opcode) can express is written here and turned into an entry with
+/// Each field is named after its most common meaning. If the kernel's header gives it other
+/// meanings, the field's documentation lists them. All fields are public: to submit what no builder
+/// of [`opcode`](crate::opcode) can express, fill in an `Sqe` and convert it to an entry with
 /// [`Entry::from_raw`](crate::squeue::Entry::from_raw).
 ///
-/// `Debug` prints the operation and the flags by name, and leaves out most fields that are zero.
+/// `Debug` prints the operation and the flags by name, and omits most fields that are zero.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Sqe {
-    /// What to do: an `IORING_OP_*` number.
+    /// The operation: an `IORING_OP_*` number.
     pub opcode: u8,
-    /// `IOSQE_*` bits, see [`Flags`](crate::squeue::Flags).
+    /// The `IOSQE_*` flags, see [`Flags`](crate::squeue::Flags).
     pub flags: u8,
-    /// The I/O priority (`ioprio_set(2)`), or the operation's second word of flags.
+    /// The I/O priority (`ioprio_set(2)`), or a second word of flags of the operation.
     pub ioprio: u16,
-    /// The file: a descriptor, or a slot of the registered table with
-    /// [`Flags::FIXED_FILE`](crate::squeue::Flags::FIXED_FILE).
+    /// The file: a descriptor, or a slot of the registered file table if
+    /// [`Flags::FIXED_FILE`](crate::squeue::Flags::FIXED_FILE) is set.
     pub fd: i32,
-    /// The offset; also `addr2`, or `cmd_op` in the first four bytes.
+    /// The offset. Also `addr2`, or `cmd_op` in the first four bytes.
     pub off: u64,
-    /// The buffer's address; also `splice_off_in`, or `level` and `optname`.
+    /// The address of the buffer. Also `splice_off_in`, or `level` and `optname`.
     pub addr: u64,
-    /// The buffer's length in bytes, or a count of elements.
+    /// The length of the buffer in bytes, or a number of elements.
     pub len: u32,
-    /// The operation's own flags: `rw_flags`, `msg_flags`, `open_flags` and all their kin.
+    /// The flags of the operation: `rw_flags`, `msg_flags`, `open_flags`, and so on.
     pub op_flags: u32,
-    /// Handed back unchanged in the completion.
+    /// The user data, which the completion returns unchanged.
     pub user_data: u64,
-    /// The registered buffer; also `buf_group`.
+    /// The index of the registered buffer. Also `buf_group`.
     pub buf_index: u16,
-    /// The registered credentials to act with, 0 for the task's own.
+    /// The ID of the registered credentials to use, or 0 for those of the task.
     pub personality: u16,
-    /// A slot of the registered file table, plus one; also `splice_fd_in`, `optlen`, or `addr_len`
+    /// A slot of the registered file table, plus one. Also `splice_fd_in`, `optlen`, or `addr_len`
     /// or `write_stream` in the first two bytes.
     pub file_index: u32,
-    /// A third address; also `attr_ptr`, `optval`, or the first eight bytes of a command.
+    /// A third address. Also `attr_ptr`, `optval`, or the first eight bytes of a command.
     pub addr3: u64,
     /// `attr_type_mask`, or the second eight bytes of a command.
     pub pad2: u64,
 }
 
 impl Sqe {
-    /// All zero: a NOP.
+    /// An entry of zeros, which is a NOP.
     pub const ZERO: Self = Self {
         opcode: 0,
         flags: 0,
@@ -98,41 +98,42 @@ impl fmt::Debug for Sqe {
 }
 
 bitflags! {
-    /// How the kernel treats an entry, whatever its operation: the `IOSQE_*` flags.
+    /// The `IOSQE_*` flags, which apply to entries of any operation.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct Flags: u8 {
-        /// The file is a registered slot. [`types::Fixed`](crate::types::Fixed) sets it by itself.
-        /// Since Linux 5.1.
+        /// The file is a slot of the registered file table. [`types::Fixed`](crate::types::Fixed)
+        /// sets this flag. Since Linux 5.1.
         const FIXED_FILE = iosqe(IOSQE_FIXED_FILE_BIT);
 
-        /// Start when everything submitted before has completed, and let nothing submitted after
-        /// start before this has. EOPNOTSUPP once the ring has seen
-        /// [`SKIP_SUCCESS`](Self::SKIP_SUCCESS). Since Linux 5.2.
+        /// Starts this entry only after everything submitted before it has completed, and starts
+        /// nothing submitted after it until it has completed. Fails with EOPNOTSUPP once the ring
+        /// has seen [`SKIP_SUCCESS`](Self::SKIP_SUCCESS). Since Linux 5.2.
         const IO_DRAIN = iosqe(IOSQE_IO_DRAIN_BIT);
 
-        /// The next entry starts when this one has succeeded; if it fails, or a read or write is
-        /// short, the rest of the chain completes with -ECANCELED. A chain ends where a submission
-        /// ends. Since Linux 5.3.
+        /// Links the next entry to this one: the kernel starts it when this one has succeeded. If
+        /// this one fails, or is a short read or write, the rest of the chain completes with
+        /// -ECANCELED. A chain ends at the end of a submission. Since Linux 5.3.
         const IO_LINK = iosqe(IOSQE_IO_LINK_BIT);
 
-        /// As [`IO_LINK`](Self::IO_LINK), but the chain goes on after a failed result; an entry
-        /// that the kernel refuses to start severs it all the same. Since Linux 5.5.
+        /// Links the next entry like [`IO_LINK`](Self::IO_LINK), but a failed result does not break
+        /// the chain. An entry that the kernel refuses to start breaks it nevertheless. Since Linux
+        /// 5.5.
         const IO_HARDLINK = iosqe(IOSQE_IO_HARDLINK_BIT);
 
-        /// Start in a worker thread, without trying first whether it would have to wait. Since
-        /// Linux 5.6.
+        /// Starts the operation in a worker thread, without first trying whether it would block.
+        /// Since Linux 5.6.
         const ASYNC = iosqe(IOSQE_ASYNC_BIT);
 
-        /// Take the buffer from the entry's group when there is something to put into it. The
-        /// completion says which it was
-        /// ([`buffer_select`](crate::cqueue::Entry::buffer_select)); -ENOBUFS if the group is
-        /// empty. Since Linux 5.7.
+        /// Takes a buffer from the entry's buffer group when data is ready. The completion has the
+        /// buffer ID ([`buffer_select`](crate::cqueue::Entry::buffer_select)). If the group is
+        /// empty, the operation completes with -ENOBUFS. Since Linux 5.7.
         const BUFFER_SELECT = iosqe(IOSQE_BUFFER_SELECT_BIT);
 
-        /// Post no completion if it succeeds. If it fails, it posts one, and the rest of its chain
-        /// posts none, also [without this flag](crate::guide::linking#silent-entries). What it
-        /// points to [may have to stay valid forever](super#silent-entries). The first one ends
+        /// Posts no completion if the operation succeeds. If it fails, the kernel posts one, and
+        /// the rest of the chain posts none, [even without this
+        /// flag](crate::guide::linking#silent-entries). Memory that the entry points to [may have
+        /// to stay valid forever](super#silent-entries). The first entry with this flag disables
         /// [`IO_DRAIN`](Self::IO_DRAIN) on this ring. Since Linux 5.17.
         const SKIP_SUCCESS = iosqe(IOSQE_CQE_SKIP_SUCCESS_BIT);
 
@@ -140,21 +141,21 @@ bitflags! {
     }
 }
 
-/// The user data of the pads that a [`Mixed`](crate::squeue::Mixed) queue puts in.
+/// The user data of the pads that a [`Mixed`](crate::squeue::Mixed) queue inserts.
 ///
-/// Give it to no entry of your own, and
-/// [`is_pad`](crate::cqueue::Entry::is_pad) tells the completion of a pad from all others.
+/// Do not use it for your own entries. Then [`is_pad`](crate::cqueue::Entry::is_pad) identifies the
+/// completions of pads.
 pub const PAD_USER_DATA: u64 = u64::from_be_bytes(*b"ring pad");
 
 /// The user data of the cancellations that [`quiesce`](crate::IoUring::quiesce) pushes.
 ///
-/// Give it to no entry of your own, and
-/// [`is_quiesce`](crate::cqueue::Entry::is_quiesce) tells their completions from all others.
+/// Do not use it for your own entries. Then [`is_quiesce`](crate::cqueue::Entry::is_quiesce)
+/// identifies the completions of cancellations.
 pub const QUIESCE_USER_DATA: u64 = u64::from_be_bytes(*b"ring end");
 
 #[cfg(test)]
 impl Sqe {
-    /// The entry as it lies in memory.
+    /// Returns the bytes of the entry, as they are in memory.
     pub(crate) fn bytes(self) -> [u8; 64] {
         // SAFETY: the struct is 64 bytes of integers, without padding.
         unsafe { core::mem::transmute(self) }
@@ -178,8 +179,8 @@ mod tests {
 
     /// Numbers that are newer than this crate print as numbers.
     #[test]
-    fn all_ones_print() {
-        // SAFETY: nothing but integers, for which every byte is valid.
+    fn unknown_numbers_print() {
+        // SAFETY: the struct consists only of integers, for which every byte is valid.
         let ones: Sqe = unsafe { core::mem::transmute([0xff_u8; 64]) };
         let text = format!("{ones:?}");
         assert!(text.contains("opcode: 255, flags: Flags(FIXED_FILE | "), "{text}");
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<Sqe>(), size_of::<io_uring_sqe>());
         assert_eq!(align_of::<Sqe>(), align_of::<io_uring_sqe>());
         macro_rules! same {
