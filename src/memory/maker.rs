@@ -1,8 +1,9 @@
-//! Which process has made something, so that another one does not release it.
+//! The process that created a resource, so that no other process releases it.
 //!
-//! `fork(2)` copies a program's values into the child, but not all that they stand for: memory that is
-//! left out of children is a hole there, and the number of a registered ring may name another ring.
-//! What releases such a thing remembers its maker, and asks when it is dropped.
+//! `fork(2)` copies a program's values into the child, but not everything that they refer to.
+//! Memory that is excluded from children is unmapped there, and the index of a registered ring may
+//! name another ring. The owner of such a resource remembers the process that created it, and
+//! checks for it when it is dropped.
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -10,22 +11,23 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use rustix::io;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// A process, as far as it and its children can tell.
+/// Identifies a process to itself and its descendants.
 ///
-/// This is not a process ID: a child in a new PID namespace can have its parent's. It is a number in
-/// a page that the kernel clears in each forked child, which takes the next number.
+/// This is not a process ID: a child in a new PID namespace can have the same process ID as its
+/// parent. Instead, it is a number in a page that the kernel clears in each forked child. The child
+/// then takes the next number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Maker(u32);
 
 impl Maker {
-    /// The calling process.
+    /// Returns the calling process.
     ///
     /// # Errors
     ///
     /// ENOMEM if there is no memory for the page, which the first call maps.
     pub(crate) fn here() -> io::Result<Self> {
-        /// The last number that was taken. A child counts on from where its parent was, so that it
-        /// never takes the number of somebody whose values it has inherited.
+        /// The last number that was taken. A child continues from its parent's number, so it never
+        /// takes the number of an ancestor whose values it has inherited.
         static LAST: AtomicU32 = AtomicU32::new(0);
 
         let word = wiped_on_fork()?;
@@ -43,13 +45,13 @@ impl Maker {
         Ok(Self(id))
     }
 
-    /// Whether the calling process is this one, and not a child of it.
+    /// Returns whether this is the calling process, and not one of its ancestors.
     pub(crate) fn is_here(self) -> bool {
         wiped_on_fork().is_ok_and(|word| word.load(Ordering::Relaxed) == self.0)
     }
 }
 
-/// A word that is zero in every forked child, until it is written there.
+/// Returns a word that is zero in every forked child until the child writes to it.
 fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
     static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
     const LEN: usize = size_of::<AtomicU32>();
@@ -59,8 +61,8 @@ fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
     if let Some(word) = unsafe { known.as_ref() } {
         return Ok(word);
     }
-    // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses. Lengths are
-    // rounded up to a page, for the advice as well, which concerns this page alone.
+    // SAFETY: no address is requested, so the kernel chooses unused addresses. Lengths are rounded
+    // up to a page, also for the advice, which therefore applies to this page alone.
     let new = unsafe {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let new = mmap_anonymous(ptr::null_mut(), LEN, protection, MapFlags::PRIVATE)?;
@@ -71,10 +73,10 @@ fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
         new.cast::<AtomicU32>()
     };
     match WORD.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: the page was just mapped, is cleared, and stays.
+        // SAFETY: the page was just mapped and cleared, and stays mapped.
         Ok(_) => Ok(unsafe { &*new }),
         Err(theirs) => {
-            // SAFETY: nobody has seen our page; the other one is mapped and stays.
+            // SAFETY: nobody has seen our page. The other page is mapped and stays mapped.
             unsafe {
                 let _ = munmap(new.cast(), LEN);
                 Ok(&*theirs)
@@ -87,11 +89,12 @@ fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
 mod tests {
     use super::*;
 
-    /// Runs `child` in a forked child, and returns whether it has said yes.
+    /// Runs `child` in a forked child, and returns whether it returned true.
     fn in_child(child: impl FnOnce() -> bool) -> bool {
-        // SAFETY: the child makes system calls, and ends without unwinding into the parent's stack.
+        // SAFETY: the child only makes system calls, and exits without unwinding into the parent's
+        // stack.
         match unsafe { libc::fork() } {
-            // SAFETY: as above.
+            // SAFETY: same as for `fork`.
             0 => unsafe { libc::_exit(i32::from(!child())) },
             pid => {
                 assert!(pid > 0);
@@ -104,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "it forks, and maps what is wiped then")]
-    fn a_child_is_nobody_that_was_before() {
+    #[cfg_attr(miri, ignore = "forks, and maps memory that is wiped on fork")]
+    fn a_child_differs_from_its_ancestors() {
         let parent = Maker::here().unwrap();
         assert!(parent.is_here());
         assert_eq!(Maker::here(), Ok(parent));
@@ -113,7 +116,7 @@ mod tests {
             let inherited = !parent.is_here();
             let child = Maker::here().unwrap();
             let own = child.is_here() && child != parent && !parent.is_here();
-            // So is a grandchild to both.
+            // A grandchild differs from both.
             let grandchild = in_child(|| {
                 let grandchild = Maker::here().unwrap();
                 grandchild != child && grandchild != parent && !child.is_here()
@@ -124,8 +127,8 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "it forks, and maps what is wiped then")]
-    fn threads_are_one_process() {
+    #[cfg_attr(miri, ignore = "forks, and maps memory that is wiped on fork")]
+    fn threads_belong_to_one_process() {
         let makers: std::vec::Vec<_> = (0..8)
             .map(|_| std::thread::spawn(|| Maker::here().unwrap()))
             .map(|thread| thread.join().unwrap())

@@ -1,4 +1,4 @@
-//! The memory of a ring: how much, whose, and where in it the queues lie.
+//! The memory of a ring: its size, its owner, and the locations of the queues in it.
 
 pub(crate) mod maker;
 pub(crate) mod mmap;
@@ -14,19 +14,20 @@ use crate::params::SetupFlags;
 use crate::shared::{Cq, KernelU32, RingId, Saved, Settings, Sq, most_wanted};
 use crate::sys::{self, io_uring_params};
 
-/// How large the entries of a ring are, in bytes.
+/// The sizes of the entries of a ring, in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     sqe: usize,
     cqe: usize,
 }
 
-/// At least what stands before the first completion: 64 bytes on most machines, up to 320 on those
-/// with long cache lines. As all else in the area is a sum of two powers of two, the number of pages
-/// comes out the same.
+/// An upper bound for the size of the header in front of the first completion. The header has 64
+/// bytes on most machines, and up to 320 on machines with long cache lines. Everything else in the
+/// area is a sum of two powers of two, so the bound gives the same number of pages as the exact
+/// size.
 const HEADER: usize = 512;
 
-/// How long the two areas of a ring's memory are, in bytes.
+/// The lengths of the two areas of a ring's memory, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Areas {
     ring: usize,
@@ -40,12 +41,13 @@ impl Areas {
 }
 
 impl Shape {
-    /// Of queues whose slots are of these types.
+    /// Returns the shape of queues with these types of slots.
     pub(crate) const fn of<S, C>() -> Self {
         Self { sqe: size_of::<S>(), cqe: size_of::<C>() }
     }
 
-    /// The areas of a ring that is not set up yet, in whole pages, with an index array or without.
+    /// Returns the areas of a ring that is not set up yet, in whole pages, with or without an index
+    /// array.
     pub(crate) fn in_pages(self, sq: u32, cq: u32, sqarray: bool) -> Areas {
         let page = page_size();
         let (sq, cq) = (sq as usize, cq as usize);
@@ -57,7 +59,7 @@ impl Shape {
     }
 }
 
-/// The sizes that the kernel makes of what was asked for.
+/// Returns the sizes that the kernel chooses for the requested ones.
 pub(crate) fn sizes(entries: u32, cq_entries: Option<u32>, clamp: bool) -> io::Result<(u32, u32)> {
     const MAX: u32 = 32768;
     let size = |entries: u32, max: u32| match entries {
@@ -74,19 +76,20 @@ pub(crate) fn sizes(entries: u32, cq_entries: Option<u32>, clamp: bool) -> io::R
 /// The memory of a ring.
 #[derive(Debug)]
 pub(crate) enum Memory {
-    /// Mapped from the kernel. Before Linux 5.4, the completion queue has a mapping of its own.
+    /// Mapped from the kernel. Before Linux 5.4, the completion queue has its own mapping.
     Mapped { ring: Mmap, cq: Option<Mmap>, sqes: Mmap },
-    /// The caller's, who promised that it outlives the ring.
+    /// Memory of the caller, who promised that it outlives the ring.
     User { ring: NonNull<u8>, sqes: NonNull<u8>, areas: Areas },
 }
 
-// SAFETY: addresses; the queues over them say what may be done with them from which thread.
+// SAFETY: these are only addresses. The queues in the memory define what each thread may do with
+// it.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
-/// Where the parts of a ring's memory end, as far as the kernel's answer reaches: nothing that it
-/// names lies behind these.
+/// The ends of the parts of a ring's memory, computed from the kernel's answer. Every word and slot
+/// that the answer names lies before these ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ends {
     sq: usize,
@@ -95,10 +98,12 @@ struct Ends {
 }
 
 impl Ends {
+    /// Computes the ends.
+    ///
     /// # Errors
     ///
-    /// EINVAL for what is no ring's: sizes that are no powers of two, words that are not aligned;
-    /// EOVERFLOW for what no address space holds.
+    /// EINVAL if the parameters cannot be those of a ring: a size is not a power of two, or a word
+    /// is not aligned. EOVERFLOW if an end exceeds the address space.
     fn of(params: &io_uring_params, shape: Shape) -> io::Result<Self> {
         let (sq_off, cq_off) = (&params.sq_off, &params.cq_off);
         if !params.sq_entries.is_power_of_two() || !params.cq_entries.is_power_of_two() {
@@ -126,20 +131,21 @@ impl Ends {
         Ok(Self { sq, cq: cq.max(cqes), sqes: end(0, params.sq_entries, shape.sqe)? })
     }
 
-    /// Whether nothing lies behind these lengths.
+    /// Returns whether all parts lie within these lengths.
     fn fit(self, sq: usize, cq: usize, sqes: usize) -> bool {
         self.sq <= sq && self.cq <= cq && self.sqes <= sqes
     }
 }
 
-/// Where `n` things of this size end that begin at `start`: EOVERFLOW where no address space does.
+/// Returns the end of `n` items of `size` bytes each that begin at `start`. Fails with EOVERFLOW if
+/// the end exceeds the address space.
 pub(crate) fn end(start: u32, n: u32, size: usize) -> io::Result<usize> {
     let end = (n as usize).checked_mul(size).and_then(|len| len.checked_add(start as usize));
     end.filter(|&end| isize::try_from(end).is_ok()).ok_or(Errno::OVERFLOW)
 }
 
 impl Memory {
-    /// Maps what the kernel has set up.
+    /// Maps the memory that the kernel has set up.
     pub(crate) fn map(
         params: &io_uring_params,
         shape: Shape,
@@ -158,11 +164,11 @@ impl Memory {
         Ok(Self::Mapped { ring, cq, sqes })
     }
 
-    /// The caller's memory, its addresses put into the parameters.
+    /// Uses the caller's memory, and puts its addresses into the parameters.
     ///
     /// # Safety
     ///
-    /// As for [`Builder::build_in_memory`](crate::Builder::build_in_memory).
+    /// Same contract as [`Builder::build_in_memory`](crate::Builder::build_in_memory).
     pub(crate) unsafe fn user(
         areas: Areas,
         memory: NonNull<[u8]>,
@@ -172,10 +178,10 @@ impl Memory {
             return Err(Errno::INVAL);
         }
         let ring = memory.cast::<u8>();
-        // The kernel pins all of it anyway. It would also notice what cannot be written, but we write
-        // first.
+        // The kernel pins all of the memory and would notice pages that cannot be written. But we
+        // write first, so check here.
         populate(ring, areas.total())?;
-        // SAFETY: both areas fit into the memory, which is ours; positions start at zero.
+        // SAFETY: both areas fit into the memory, which is ours. The positions start at zero.
         let sqes = unsafe {
             ring.write_bytes(0, HEADER);
             ring.add(areas.ring)
@@ -185,28 +191,28 @@ impl Memory {
         Ok(Self::User { ring, sqes, areas })
     }
 
-    /// Memory in two parts, without a kernel behind it.
+    /// Uses memory in two parts, which no kernel shares.
     #[cfg(all(any(test, fuzzing, feature = "mock-kernel"), not(rustix_uring_loom)))]
     pub(crate) fn parts(ring: NonNull<u8>, ring_len: usize, sqes: NonNull<u8>, len: usize) -> Self {
         Self::User { ring, sqes, areas: Areas { ring: ring_len, sqes: len } }
     }
 
-    /// Address space for mappings of these sizes.
+    /// Reserves address space for mappings of these sizes.
     pub(crate) fn reserve(shape: Shape, sq: u32, cq: u32) -> io::Result<Reserved> {
         let areas = shape.in_pages(sq, cq, false);
         Ok(Reserved { ring: Mmap::reserve(areas.ring)?, sqes: Mmap::reserve(areas.sqes)? })
     }
 
-    /// The queues that lie in this memory.
+    /// Returns the queues that lie in this memory.
     ///
     /// # Errors
     ///
-    /// EOVERFLOW if they are larger than it: the kernel's own idea of the sizes is what counts, and
-    /// where ours was too small, the entries would lie in the middle of the ring.
+    /// EOVERFLOW if the queues do not fit into the memory. The sizes in the kernel's answer count:
+    /// if ours were smaller, the submission entries would overlap the ring.
     ///
     /// # Safety
     ///
-    /// The kernel has set this memory up with these parameters, and nobody else looks at it.
+    /// The kernel has set up this memory with these parameters, and nothing else accesses it.
     pub(crate) unsafe fn queues(
         &self,
         params: &io_uring_params,
@@ -228,8 +234,8 @@ impl Memory {
         }
         let (sq_ring, cq_ring, sqes) = (sq_ring.0, cq_ring.0, entries.0);
         let (sq_off, cq_off) = (&params.sq_off, &params.cq_off);
-        // SAFETY: everything lies inside the memory, aligned, as was just seen; and the ring keeps
-        // the memory for as long as it keeps the queues.
+        // SAFETY: everything lies inside the memory and is aligned, as checked above. The ring
+        // keeps the memory for as long as it keeps the queues.
         let (sq, cq) = unsafe {
             let sq = |offset| KernelU32::at(sq_ring, offset);
             let cq = |offset| KernelU32::at(cq_ring, offset);
@@ -262,7 +268,8 @@ impl Memory {
         };
         if params.flags & sys::IORING_SETUP_NO_SQARRAY == 0 {
             for slot in 0..params.sq_entries {
-                // SAFETY: the array has one word per slot, within the memory, and is ours to write.
+                // SAFETY: the array has one word per slot, lies inside the memory, and is ours to
+                // write.
                 unsafe {
                     sq_ring.add(sq_off.array as usize).cast::<u32>().add(slot as usize).write(slot)
                 };
@@ -272,14 +279,14 @@ impl Memory {
     }
 }
 
-/// Address space that new mappings of a ring will fill.
+/// Address space reserved for the new mappings of a ring.
 pub(crate) struct Reserved {
     ring: Mmap,
     sqes: Mmap,
 }
 
 impl Reserved {
-    /// Maps the ring's new memory there.
+    /// Maps the ring's new memory in place of the reservation.
     pub(crate) fn fill(self, fd: BorrowedFd<'_>, dontfork: bool) -> io::Result<Memory> {
         let ring = self.ring.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQ_RING))?;
         let sqes = self.sqes.fill(fd.as_fd(), u64::from(sys::IORING_OFF_SQES))?;
@@ -288,9 +295,9 @@ impl Reserved {
     }
 }
 
-/// No flags, no sizes.
+/// Returns parameters without flags and sizes.
 pub(crate) const fn zeroed_params() -> io_uring_params {
-    // SAFETY: the struct is nothing but integers.
+    // SAFETY: the struct consists only of integers.
     unsafe { core::mem::zeroed() }
 }
 
@@ -299,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_what_the_kernel_makes_of_them() {
+    fn sizes_are_those_that_the_kernel_chooses() {
         assert_eq!(sizes(1, None, false), Ok((1, 2)));
         assert_eq!(sizes(5, None, false), Ok((8, 16)));
         assert_eq!(sizes(5, Some(9), false), Ok((8, 16)));
