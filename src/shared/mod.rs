@@ -1,9 +1,9 @@
-//! Memory shared with the kernel: every word, every entry, every memory ordering.
+//! Memory shared with the kernel: every word, every entry, and every memory ordering.
 //!
-//! Each word of a ring has one writer, except the flag words, which both sides write. Publishing is
-//! a release store after the entry is written; consuming is an acquire load before it is read. The
-//! names on the right are those of the kernel's `io_uring.c`, whose first comment asks for exactly
-//! these orderings.
+//! Each word of a ring has one writer, except the flag words, which both sides write. A publisher
+//! writes the entry and then stores the position with release. A consumer loads the position with
+//! acquire and then reads the entry. The names in the kernel's column are functions of its
+//! `io_uring.c`, whose first comment asks for exactly these orderings.
 //!
 //! | word | written by | we | the kernel | so that |
 //! |---|---|---|---|---|
@@ -15,11 +15,11 @@
 //! | dropped, overflow | the kernel | relaxed load | `WRITE_ONCE` | counters announce no other memory |
 //! | buffer ring tail | us | store-release | load-acquire (`io_ring_buffer_select`) | the kernel reads whole buffer descriptions |
 //!
-//! One pair of words needs more than that, the SQ tail and the flag of a sleeping SQPOLL thread: see
+//! The SQ tail and the flag of a sleeping SQPOLL thread need a stronger ordering: see
 //! [`wakeup_fence`].
 //!
-//! Under `cfg(rustix_uring_loom)` the words and slots are the model checker's, so that it runs the
-//! same queues against a mock kernel in every order.
+//! Under `cfg(rustix_uring_loom)`, words and slots are types of the model checker. It runs the same
+//! queues against a mock kernel in every possible order.
 
 mod queue;
 mod ring_id;

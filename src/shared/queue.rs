@@ -1,47 +1,47 @@
-//! Where the two queues of a ring lie.
+//! The locations of the two queues of a ring.
 
 use core::ptr::NonNull;
 
 use super::{AtomicU32, KernelU32, Ordering, RingId};
 use crate::params::SetupFlags;
 
-/// Where a submission queue lies, in whichever memory.
+/// The location of a submission queue, independent of who owns the memory.
 pub(crate) struct Sq {
-    /// The ring that it is a queue of.
+    /// The ring that this queue belongs to.
     pub(crate) id: RingId,
-    /// The kernel's position: everything before it is taken.
+    /// The kernel's position: it has consumed every entry before it.
     pub(crate) head: KernelU32,
-    /// Our position: everything before it is published.
+    /// Our position: we have published every entry before it.
     pub(crate) tail: KernelU32,
     pub(crate) flags: KernelU32,
     pub(crate) dropped: KernelU32,
     /// The first slot.
     pub(crate) entries: NonNull<u8>,
-    /// How many slots, a power of two.
+    /// The number of slots, a power of two.
     pub(crate) capacity: u32,
-    /// How the ring was set up. With [`SetupFlags::LOST`], nothing is behind it any more.
+    /// The flags of the ring. With [`SetupFlags::LOST`], the ring is not usable anymore.
     pub(crate) setup: SetupFlags,
     pub(crate) settings: Settings,
-    /// What one view leaves to the next.
+    /// The state that one view passes on to the next.
     pub(crate) saved: Saved,
 }
 
-/// What the program has asked for that the kernel knows nothing of.
+/// Settings of the program that the kernel does not know.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Settings {
-    /// Pads complete as other entries do.
+    /// Pads post completions like other entries.
     pub(crate) post_pad_cqes: bool,
-    /// Memory that is mapped for the ring is left out of forked children.
+    /// Forked children do not inherit the memory that is mapped for the ring.
     pub(crate) dontfork: bool,
 }
 
-/// What the words shared with the kernel do not tell a new view. Only the one view that exists writes
-/// it; submitters read it.
+/// The state of a view that cannot be derived from the words shared with the kernel. Only the one
+/// existing view writes it; submitters read it.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
-    /// The local tail of a [`Rewind`] queue: how many entries wait for its own submit.
+    /// The local tail of a [`Rewind`] queue: the number of entries that wait for its own submit.
     pub(crate) tail: AtomicU32,
-    /// The position after the newest entry of two slots.
+    /// The position after the newest entry that takes two slots.
     pub(crate) big_end: AtomicU32,
 }
 
@@ -52,68 +52,73 @@ impl Saved {
     }
 }
 
-// SAFETY: the words are atomics; entries are touched only by the one view that exists, which borrows
-// the ring mutably or was promised to be alone (`submission_shared`).
+// SAFETY: the words are atomics. Only the one existing view accesses the entries. It borrows the
+// ring mutably, or its caller promised that it is the only one (`submission_shared`).
 unsafe impl Send for Sq {}
 // SAFETY: as above.
 unsafe impl Sync for Sq {}
 
 impl Sq {
-    /// Counts the entries that are published and not taken. While the kernel takes some, it may count
-    /// those too.
+    /// Returns the number of published entries that the kernel has not consumed. Entries that the
+    /// kernel consumes during the call may be counted, too.
     #[inline(always)]
     pub(crate) fn published(&self) -> u32 {
-        // The head first: where another thread pushes, or the kernel's takes, it must not pass the
-        // tail that it is compared with. The tail that the kernel has seen happens before its head,
-        // which the acquire load sees.
+        // Load the head before the tail: while another thread pushes and the kernel's thread
+        // consumes, a head loaded second could be ahead of the tail. The kernel loads a tail before
+        // it stores the head that follows from it, so our acquire load of the head makes that tail
+        // visible.
         let head = self.head.acquire();
         self.tail.own().wrapping_sub(head)
     }
 
-    /// Makes of this a queue without slots, of a ring whose calls all fail: the kernel has gone on in
-    /// other memory than this.
+    /// Turns this into a queue without slots, of a ring on which every call fails. Used when the
+    /// kernel has moved the ring to other memory, which we could not map.
     pub(crate) fn lose(&mut self) {
         (self.setup, self.capacity) = (SetupFlags::LOST, 0);
         self.saved = Saved::default();
-        // Our memory's own words, which the kernel does not look at any more, now say so too.
+        // The kernel does not read these words anymore. Reset them, so that they describe an empty
+        // queue.
         for word in [self.head, self.tail, self.flags, self.dropped] {
             word.release(0);
         }
     }
 }
 
-/// Where a completion queue lies, in whichever memory.
+/// The location of a completion queue, independent of who owns the memory.
 pub(crate) struct Cq {
-    /// Our position: everything before it is released.
+    /// Our position: we have released every entry before it.
     pub(crate) head: KernelU32,
-    /// The kernel's position: everything before it is published.
+    /// The kernel's position: it has published every entry before it.
     pub(crate) tail: KernelU32,
     pub(crate) overflow: KernelU32,
-    /// Kernels before 5.8 have none.
+    /// `None` on kernels before 5.8.
     pub(crate) flags: Option<KernelU32>,
     /// The first slot.
     pub(crate) entries: NonNull<u8>,
-    /// How many slots, a power of two.
+    /// The number of slots, a power of two.
     pub(crate) capacity: u32,
-    /// For how many completions to wait at most.
+    /// The largest number of completions to wait for.
     pub(crate) most_wanted: u32,
 }
 
-/// For how many completions to wait at most. The kernel takes the number for a signed one, and does not
-/// wait for fewer than none. And where all but one slot of a mixed queue are taken, and what comes next
-/// needs two, it goes round for ever in a wait for all of them: no time and no signal ends it.
+/// Returns the largest number of completions to wait for.
+///
+/// The kernel treats the number as signed and does not wait for a negative number. On a mixed
+/// queue, a wait for all slots may never end: if all slots but one are taken and the next
+/// completion needs two, the kernel loops, and neither a timeout nor a signal stops it.
 pub(crate) fn most_wanted(setup: SetupFlags, capacity: u32) -> u32 {
     if setup.contains(SetupFlags::CQE_MIXED) { capacity - 1 } else { i32::MAX as u32 }
 }
 
-// SAFETY: the words are atomics; entries are read only by the one view that exists, which borrows
-// the ring mutably or was promised to be alone (`completion_shared`).
+// SAFETY: the words are atomics. Only the one existing view reads the entries. It borrows the ring
+// mutably, or its caller promised that it is the only one (`completion_shared`).
 unsafe impl Send for Cq {}
 // SAFETY: as above.
 unsafe impl Sync for Cq {}
 
 impl Cq {
-    /// Makes of this a queue without slots: the kernel has gone on in other memory than this.
+    /// Turns this into a queue without slots. Used when the kernel has moved the ring to other
+    /// memory.
     pub(crate) fn lose(&mut self) {
         self.capacity = 0;
         for word in [self.head, self.tail, self.overflow].into_iter().chain(self.flags) {

@@ -1,21 +1,21 @@
-//! Which ring is meant: a number that no other ring of the process has.
+//! The identity of a ring: a number that no other ring of the process has.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The identity of an [`IoUring`](crate::IoUring), which it keeps while it lives.
+/// The identity of an [`IoUring`](crate::IoUring) for its whole lifetime.
 ///
-/// Group numbers, slots and the like mean nothing without their ring. What holds such a number
-/// also holds this, so that another ring's number is not taken for it.
+/// Buffer groups, slots, and the like are meaningful only for one ring. A handle to such a thing
+/// also stores this identity, so that it is not used with another ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RingId(usize);
 
 impl RingId {
-    /// An identity that was not given before.
+    /// Returns an identity that no ring had before.
     pub(crate) fn new() -> Self {
-        // A 32-bit counter comes around after four billion rings: a mix-up also needs a handle
-        // that was kept since then.
+        // On 32-bit targets, the counter wraps after four billion rings. A mix-up would also need a
+        // handle that was kept since then.
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        // Nothing but the number is shared, so no ordering is needed.
+        // The number is the only shared data, so no ordering is needed.
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }

@@ -1,4 +1,4 @@
-//! Words that both sides use, and how each is ordered.
+//! Words that we and the kernel both access, and the memory ordering of each access.
 
 use core::ptr::NonNull;
 
@@ -6,14 +6,14 @@ use core::ptr::NonNull;
 mod access {
     pub(crate) use core::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
-    /// Where one entry of a ring lies.
+    /// The memory of one entry of a ring.
     pub(crate) type Slot<T> = T;
 
     /// Writes an entry into its slot.
     ///
     /// # Safety
     ///
-    /// `slot` is valid for writes, and nobody else touches it until it is published.
+    /// `slot` is valid for writes, and nothing else accesses it until it is published.
     #[inline(always)]
     pub(crate) unsafe fn put<T>(slot: *mut Slot<T>, entry: T) {
         // SAFETY: the caller's promise is exactly that of `write`.
@@ -24,7 +24,7 @@ mod access {
     ///
     /// # Safety
     ///
-    /// `slot` holds a published entry, and nobody writes to it before it is released.
+    /// `slot` holds a published entry, and nothing writes to it before it is released.
     #[inline(always)]
     pub(crate) unsafe fn get<T: Copy>(slot: *const Slot<T>) -> T {
         // SAFETY: the caller's promise is exactly that of `read`.
@@ -39,33 +39,34 @@ mod access {
     pub(crate) type Slot<T> = loom::cell::UnsafeCell<T>;
 
     pub(crate) unsafe fn put<T>(slot: *mut Slot<T>, entry: T) {
-        // SAFETY: the caller keeps `slot` alive; loom checks that the access is exclusive.
+        // SAFETY: the caller keeps `slot` alive. loom checks that the access is exclusive.
         unsafe { (*slot).with_mut(|cell| cell.write(entry)) }
     }
 
     pub(crate) unsafe fn get<T: Copy>(slot: *const Slot<T>) -> T {
-        // SAFETY: the caller keeps `slot` alive; loom checks that nobody writes meanwhile.
+        // SAFETY: the caller keeps `slot` alive. loom checks that nothing writes to it at the same
+        // time.
         unsafe { (*slot).with(|cell| cell.read()) }
     }
 }
 
 pub(crate) use access::*;
 
-/// A 32-bit word that the kernel reads or writes while we do.
+/// A 32-bit word that we and the kernel access at the same time.
 #[derive(Clone, Copy)]
 pub(crate) struct KernelU32(NonNull<AtomicU32>);
 
-// SAFETY: the word is only ever accessed atomically, so handles to it may be used from any thread.
+// SAFETY: the word is only accessed atomically, so handles to it may be used from any thread.
 unsafe impl Send for KernelU32 {}
 // SAFETY: as above.
 unsafe impl Sync for KernelU32 {}
 
 impl KernelU32 {
-    /// The word `offset` bytes into a region.
+    /// Returns the word at `offset` bytes into a region.
     ///
     /// # Safety
     ///
-    /// The region holds an aligned word there, and outlives every copy of the result.
+    /// The region has an aligned word at the offset, and outlives every copy of the result.
     #[inline(always)]
     pub(crate) unsafe fn at(region: NonNull<u8>, offset: u32) -> Self {
         // SAFETY: the caller promises that the offset lies inside the region.
@@ -74,8 +75,8 @@ impl KernelU32 {
 
     #[inline(always)]
     fn word(&self) -> &AtomicU32 {
-        // SAFETY: `at` was promised that the word is aligned and outlives us; it is only accessed
-        // atomically, by us through this type and by the kernel.
+        // SAFETY: the caller of `at` promised that the word is aligned and outlives `self`. Both we
+        // (through this type) and the kernel access it only atomically.
         unsafe { self.0.as_ref() }
     }
 
@@ -85,19 +86,21 @@ impl KernelU32 {
         self.word().load(Ordering::Relaxed)
     }
 
-    /// Reads a word that stands for itself: flags and counters, which announce no other memory.
+    /// Reads flags or a counter, which announce no other memory.
     #[inline(always)]
     pub(crate) fn relaxed(self) -> u32 {
         self.word().load(Ordering::Relaxed)
     }
 
-    /// Reads a position of the kernel's; what it did before it moved there is visible afterwards.
+    /// Reads a position of the kernel. All memory that the kernel wrote before it stored the
+    /// position is visible after this call.
     #[inline(always)]
     pub(crate) fn acquire(self) -> u32 {
         self.word().load(Ordering::Acquire)
     }
 
-    /// Moves a position of ours; what we did before is visible to the kernel that sees it.
+    /// Stores a position of ours. All memory that we wrote before this call is visible to the
+    /// kernel once it loads the position.
     #[inline(always)]
     pub(crate) fn release(self, value: u32) {
         self.word().store(value, Ordering::Release);
@@ -116,7 +119,7 @@ impl KernelU32 {
     }
 }
 
-/// A 16-bit word that the kernel reads while we write it: the tail of a ring of provided buffers.
+/// A 16-bit word that we write while the kernel reads it: the tail of a ring of provided buffers.
 #[derive(Clone, Copy)]
 pub(crate) struct KernelU16(NonNull<AtomicU16>);
 
@@ -126,11 +129,11 @@ unsafe impl Send for KernelU16 {}
 unsafe impl Sync for KernelU16 {}
 
 impl KernelU16 {
-    /// The word `offset` bytes into a region.
+    /// Returns the word at `offset` bytes into a region.
     ///
     /// # Safety
     ///
-    /// The region holds an aligned word there, and outlives every copy of the result.
+    /// The region has an aligned word at the offset, and outlives every copy of the result.
     #[inline(always)]
     pub(crate) unsafe fn at(region: NonNull<u8>, offset: u32) -> Self {
         // SAFETY: the caller promises that the offset lies inside the region.
@@ -149,19 +152,20 @@ impl KernelU16 {
         self.word().load(Ordering::Relaxed)
     }
 
-    /// Moves a position of ours; what we did before is visible to the kernel that sees it.
+    /// Stores a position of ours. All memory that we wrote before this call is visible to the
+    /// kernel once it loads the position.
     #[inline(always)]
     pub(crate) fn release(self, value: u16) {
         self.word().store(value, Ordering::Release);
     }
 }
 
-/// Stands between publishing submissions and asking whether the SQPOLL thread sleeps.
+/// Orders publishing submissions before checking whether the SQPOLL thread sleeps.
 ///
-/// The thread, before it sleeps, sets NEED_WAKEUP, passes a full barrier, and looks at the tail
-/// once more. We store the tail, pass this one, and look at NEED_WAKEUP. With both barriers, at
-/// least one side sees the other's store; with release and acquire alone both could read the old
-/// value, and the entry would wait for a wake-up that nobody sends.
+/// Before the thread sleeps, it sets NEED_WAKEUP, executes a full barrier, and reads the tail once
+/// more. We store the tail, execute this full barrier, and read NEED_WAKEUP. With both barriers, at
+/// least one side sees the store of the other. With release and acquire alone, both could read the
+/// old value, and the entry would wait for a wake-up that nobody sends.
 #[inline(always)]
 pub(crate) fn wakeup_fence() {
     fence(Ordering::SeqCst);
