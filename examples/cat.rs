@@ -1,11 +1,13 @@
-//! Prints files, by reads and writes that are linked: each write starts when its read has
-//! succeeded, and the next read when the write has, so that the kernel runs a whole chain of them
-//! without coming back to us.
+//! Prints its files, or standard input if there are none.
 //!
-//! A short read severs a chain. So the size is asked for first (Statx), and nothing is read that is
-//! not there. What comes behind the end all the same, as in files that grow and in those of
-//! `/proc`, whose size is 0, is read one block after the other.
+//! Reads and writes are linked: each write starts after its read has succeeded, and the next read
+//! after that write. The kernel runs a whole chain without returning to the program.
+//!
+//! A short read breaks its chain. The program therefore asks for the size first (Statx) and chains
+//! only reads that end before it. It reads what follows one block at a time: in a file that grows,
+//! or in `/proc`, where files have size 0.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Stdout};
 use std::mem::MaybeUninit;
@@ -16,7 +18,6 @@ use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{AtFlags, CURRENT_POSITION, Statx, StatxFlags};
 use rustix_uring::{Errno, IoUring, opcode};
@@ -25,22 +26,14 @@ use rustix_uring::{Errno, IoUring, opcode};
 const BLOCKS: usize = 16;
 const BLOCK: usize = 64 << 10;
 
-/// Prints files through io_uring.
-#[derive(Parser)]
-#[command(name = "cat")]
-struct Options {
-    /// The files to print; standard input if there are none.
-    files: Vec<PathBuf>,
-}
-
 fn main() -> ExitCode {
     let result = || -> Result<()> {
-        let options = Options::parse();
         let mut cat = Cat::new().context("cannot set up a ring")?;
-        if options.files.is_empty() {
+        let mut files = env::args_os().skip(1).map(PathBuf::from).peekable();
+        if files.peek().is_none() {
             cat.rest(io::stdin().as_fd(), CURRENT_POSITION).context("standard input")?;
         }
-        for path in options.files {
+        for path in files {
             let printed = File::open(&path).map_err(Into::into).and_then(|file| cat.file(&file));
             printed.with_context(|| path.display().to_string())?;
         }

@@ -1,45 +1,70 @@
 //! Copies a file through one ring, with a window of reads and writes in flight.
 //!
-//! The window is a number of buffers. Each goes round: a block of the file is read into it, and
-//! written from it, and then it is given the next block. So the memory is bounded by the window,
-//! there is never more than one operation for each buffer, and blocks are done in any order.
+//! The window is a number of buffers. Each buffer reads a block of the file, writes it, and continues
+//! with the next block that no other buffer has taken. This bounds the memory. A buffer never has
+//! more than one operation in flight, and blocks complete in any order.
 //!
-//! The copy grows under another name, and takes the destination's when it is complete: until then,
-//! what was there stays there.
+//! The copy grows under a temporary name and is renamed to the destination when it is complete. Until
+//! then, an existing destination keeps its contents.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::ErrorKind;
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{self, Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, value_parser};
-use indicatif::{ProgressBar, ProgressStyle};
 use rustix_uring::{Availability, Errno, IoUring, availability, cqueue, opcode};
 
-/// Copies a file through io_uring.
-#[derive(Parser)]
-#[command(name = "cp")]
+const USAGE: &str = "usage: cp SOURCE DEST [--window BLOCKS] [--block BYTES]
+
+Copies a file through io_uring.
+
+  --window BLOCKS   how many blocks to have in flight, 1 to 1024 (default 32)
+  --block BYTES     the size of a block, 1 to 16777216 (default 262144)";
+
 struct Options {
-    /// The file to copy.
     source: PathBuf,
-    /// The file to make, or to replace once the copy is complete.
+    /// The file to create, or to replace when the copy is complete.
     dest: PathBuf,
-    /// How many blocks to have in flight.
-    #[arg(long, default_value_t = 32, value_parser = value_parser!(u32).range(1..=1024))]
     window: u32,
-    /// How large a block is, in bytes.
-    #[arg(long, default_value_t = 256 << 10, value_parser = value_parser!(u32).range(1..=16 << 20))]
     block: u32,
 }
 
+impl Options {
+    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Self> {
+        let (mut paths, mut window, mut block) = (Vec::new(), 32, 256 << 10);
+        while let Some(arg) = args.next() {
+            let mut number = |max| -> Result<u32> {
+                let number = args.next().and_then(|it| it.to_str()?.parse().ok());
+                let within = number.filter(|it| (1..=max).contains(it));
+                within.with_context(|| {
+                    format!("{} takes a number from 1 to {max}", arg.to_string_lossy())
+                })
+            };
+            match arg.to_str() {
+                Some("--window") => window = number(1024)?,
+                Some("--block") => block = number(16 << 20)?,
+                Some("--help") => {
+                    println!("{USAGE}");
+                    process::exit(0);
+                }
+                _ => paths.push(PathBuf::from(arg)),
+            }
+        }
+        let Ok([source, dest]) = <[_; 2]>::try_from(paths) else { bail!("{USAGE}") };
+        Ok(Self { source, dest, window, block })
+    }
+}
+
 fn main() -> ExitCode {
-    match copy(&Options::parse()) {
+    match Options::parse(env::args_os().skip(1)).and_then(|options| copy(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cp: {error:#}");
@@ -60,39 +85,55 @@ fn copy(options: &Options) -> Result<()> {
         ensure!(differ, "{}: it is the source itself", cannot_write());
     }
 
-    // A new file gets the permissions of the source, less the umask. A replaced one had its own.
+    // A new file gets the permissions of the source, less the umask. A replaced file keeps its own.
     let mode = if old.is_some() { 0o600 } else { source.mode() & 0o777 };
-    let to = tempfile::Builder::new()
-        .prefix(".cp-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(dest.parent().unwrap_or(&dest))
-        .with_context(cannot_write)?;
+    let mut to = Unfinished::create(dest, mode).with_context(cannot_write)?;
 
-    let bar = ProgressBar::new(source.len()); // draws on terminals only
-    bar.set_style(ProgressStyle::with_template(
-        "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
-    )?);
-    // A small file needs no more buffers than it has blocks, and one to see its end with.
+    // A small file needs one buffer for each of its blocks, and one more to find its end.
     let blocks = source.len() / u64::from(options.block) + 1;
     let window = blocks.min(options.window.into()) as u32;
-    let copied = Window::new(window, options.block, &from, to.as_file())?.copy(options, &bar);
-    bar.finish_and_clear();
+    let copied = Window::new(window, options.block, &from, &to.file)?.copy(options)?;
 
-    // If the source became shorter on the way, more of it may have been written than it has now.
-    to.as_file().set_len(copied?).with_context(cannot_write)?;
+    // If the source has shrunk during the copy, we may have written more than it has now.
+    to.file.set_len(copied).with_context(cannot_write)?;
     if let Some(old) = old {
-        fchown(to.as_file(), Some(old.uid()), Some(old.gid())).with_context(cannot_write)?;
-        to.as_file().set_permissions(old.permissions()).with_context(cannot_write)?;
+        fchown(&to.file, Some(old.uid()), Some(old.gid())).with_context(cannot_write)?;
+        to.file.set_permissions(old.permissions()).with_context(cannot_write)?;
     }
-    to.persist(dest).map_err(|error| error.error).with_context(cannot_write)?;
-    Ok(())
+    to.finish().with_context(cannot_write)
+}
+
+/// The copy under its temporary name, which is removed unless [`finish`](Self::finish) succeeds.
+struct Unfinished {
+    file: File,
+    path: PathBuf,
+    dest: PathBuf,
+}
+
+impl Unfinished {
+    fn create(dest: PathBuf, mode: u32) -> io::Result<Self> {
+        let path = dest.with_file_name(format!(".cp-{}", process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+        Ok(Self { file, path, dest })
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(fs::rename(&self.path, &self.dest)?)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After a rename there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 fn cannot(what: &str, path: &Path) -> String {
     format!("cannot {what} {}", path.display())
 }
 
-/// Looks at a file, before it is opened: a pipe would wait for its other end.
+/// Inspects a file before it is opened: opening a pipe would wait for its other end.
 fn regular(path: &Path) -> Result<Metadata> {
     let metadata = fs::metadata(path)?;
     ensure!(!metadata.is_dir(), "it is a directory");
@@ -100,7 +141,8 @@ fn regular(path: &Path) -> Result<Metadata> {
     Ok(metadata)
 }
 
-/// Where the copy goes, links followed, and what is there now, if we may replace it.
+/// Returns where the copy goes, with links followed, and the file that it replaces, if there is one
+/// that we may write to.
 fn destination(path: &Path) -> Result<(PathBuf, Option<Metadata>)> {
     match fs::canonicalize(path) {
         Ok(path) => {
@@ -121,11 +163,11 @@ struct Window<'a> {
     from: &'a File,
     to: &'a File,
     buffers: Vec<Buffer>,
-    /// How many operations were pushed and have not been reaped.
+    /// How many operations were pushed whose completions have not been reaped.
     in_flight: usize,
     /// Where the next block begins.
     next: u64,
-    /// Where the source ends, as far as we know: where a read found nothing.
+    /// Where the source ends, as far as we know: a read at this offset returned nothing.
     end: u64,
 }
 
@@ -133,9 +175,9 @@ struct Buffer {
     bytes: Box<[u8]>,
     /// Where its block begins in the file.
     offset: u64,
-    /// Whether the block is being written; it is being read before.
+    /// Whether the block is being written. It is read first.
     writing: bool,
-    /// What of the buffer is still to be read into, or written.
+    /// The part of the buffer that is still to be filled, or to be written.
     rest: Range<usize>,
 }
 
@@ -156,14 +198,14 @@ impl<'a> Window<'a> {
         })
     }
 
-    /// Copies the file, and returns how long it is.
-    fn copy(mut self, options: &Options, bar: &ProgressBar) -> Result<u64> {
+    /// Copies the file and returns its length.
+    fn copy(mut self, options: &Options) -> Result<u64> {
         for index in 0..self.buffers.len() {
             self.read_next(index)?;
         }
         while self.in_flight > 0 {
             match self.ring.submit_and_wait(1) {
-                // What an error leaves in the queue goes with the next submission.
+                // Entries that an error leaves in the queue go with the next submission.
                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
                 Err(errno) => return Err(errno).context("cannot submit"),
             }
@@ -174,10 +216,7 @@ impl<'a> Window<'a> {
                     if writing { ("write", &options.dest) } else { ("read", &options.source) };
                 match cqe.to_result() {
                     Ok(0) if writing => bail!("{}: it takes no more", cannot(what, path)),
-                    Ok(n) => {
-                        bar.inc(if writing { n.into() } else { 0 });
-                        self.advance(index, n as usize)?;
-                    }
+                    Ok(n) => self.advance(index, n as usize)?,
                     Err(Errno::INTR | Errno::AGAIN) => self.push(index)?,
                     Err(errno) => return Err(errno).with_context(|| cannot(what, path)),
                 }
@@ -186,7 +225,7 @@ impl<'a> Window<'a> {
         Ok(self.end)
     }
 
-    /// Goes on with a buffer of which `n` bytes were read or written.
+    /// Continues with a buffer of which `n` bytes were read or written.
     fn advance(&mut self, index: usize, n: usize) -> Result<()> {
         let buffer = &mut self.buffers[index];
         buffer.rest.start += n;
@@ -204,7 +243,7 @@ impl<'a> Window<'a> {
         if done > 0 { self.push(index) } else { Ok(()) }
     }
 
-    /// Has a buffer read the next block, unless the source has ended.
+    /// Starts to read the next block into a buffer, unless the source has ended.
     fn read_next(&mut self, index: usize) -> Result<()> {
         if self.next >= self.end {
             return Ok(());
@@ -215,7 +254,7 @@ impl<'a> Window<'a> {
         self.push(index)
     }
 
-    /// Pushes the operation that a buffer is to have next.
+    /// Pushes the next operation of a buffer.
     fn push(&mut self, index: usize) -> Result<()> {
         let Buffer { bytes, offset, writing, rest } = &mut self.buffers[index];
         let (offset, len) = (*offset + rest.start as u64, rest.len() as u32);
@@ -226,15 +265,15 @@ impl<'a> Window<'a> {
             opcode::Read::new(self.from.as_fd(), bytes.as_mut_ptr(), len).offset(offset).build()
         };
         let entry = entry.user_data(index as u64);
-        // SAFETY: a buffer is looked at in this function only, which is called for it when nothing
-        // is in flight: at the start, and for each completion once. Both files are borrowed for
-        // longer than the window lives, and `drop` waits before it frees the buffers.
+        // SAFETY: only this function touches the bytes of a buffer. It is called when the buffer has
+        // no operation in flight: at the start, and once for each completion. Both files are
+        // borrowed for longer than the window lives, and `drop` waits before it frees the buffers.
         unsafe { self.ring.submission().push(&entry) }?;
         self.in_flight += 1;
         Ok(())
     }
 
-    /// The next completion, if one is there.
+    /// Takes the next completion, if there is one.
     fn reap(&mut self) -> Option<cqueue::Entry> {
         let cqe = self.ring.completion().next()?;
         self.in_flight -= 1;
@@ -243,10 +282,11 @@ impl<'a> Window<'a> {
 }
 
 impl Drop for Window<'_> {
-    /// However the copy ends, the kernel may write to the buffers until nothing is in flight.
+    /// Waits until no operation is in flight: until then, the kernel may write to the buffers, however
+    /// the copy ended.
     fn drop(&mut self) {
         let user_data: Vec<u64> = (0..self.buffers.len() as u64).collect();
-        // However slow the disk is, each read and write ends.
+        // Every read and write of a regular file ends, however slow the disk is.
         let forever = Duration::MAX;
         let ended = self.ring.quiesce_with(&mut self.in_flight, forever, &user_data, |_| true);
         if ended.is_err() {

@@ -1,16 +1,19 @@
-//! Echoes what connections send, on one ring and one thread, until ctrl-c.
+//! Echoes what TCP connections send, on one ring and one thread, until ctrl-c.
 //!
-//! One accept goes on for all connections, and one receive for each (*multishot*), into buffers of a
-//! common ring of *provided* ones: an idle connection costs no buffer. What was received is sent
-//! from where it lies, and the buffer then goes back. Where the kernel lacks any of it, connections
-//! are accepted one by one, and each has a buffer of its own.
+//! `tcp_echo [ADDRESS]` listens on 127.0.0.1:7777 by default; port 0 means any free port.
 //!
-//! Of each connection at most one send is under way, so that nothing is reordered.
+//! One *multishot* accept serves all connections, and each connection has one multishot receive. The
+//! kernel takes the memory for it from a ring of *provided* buffers, so an idle connection needs no
+//! buffer. The program sends each buffer back from where it lies and then returns it to the ring. On
+//! a kernel that lacks any of this, it accepts connections one by one and gives each its own buffer.
+//!
+//! Each connection has at most one send in flight, so that its data stay in order.
 
 use std::collections::VecDeque;
+use std::env;
 use std::io;
 use std::mem;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -18,21 +21,11 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use rustix_uring::squeue::Entry;
 use rustix_uring::types::MsgFlags;
 use rustix_uring::{BufRing, BufRingFlags, Errno, IoUring, cqueue, opcode};
 use signal_hook::consts::SIGINT;
 use signal_hook::low_level::pipe;
-
-/// Echoes what TCP connections send, through io_uring.
-#[derive(Parser)]
-#[command(name = "tcp_echo")]
-struct Options {
-    /// Where to listen; port 0 is any free one.
-    #[arg(default_value = "127.0.0.1:7777")]
-    address: SocketAddr,
-}
 
 /// How large a buffer is, in bytes, and how many are provided.
 const BUFFER: usize = 4096;
@@ -43,9 +36,9 @@ const GROUP: u16 = 0;
 const END: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    let listener = TcpListener::bind(options.address)
-        .with_context(|| format!("cannot listen on {}", options.address))?;
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".into());
+    let listener =
+        TcpListener::bind(&*address).with_context(|| format!("cannot listen on {address}"))?;
     let (stop, signalled) = UnixStream::pair()?;
     pipe::register(SIGINT, signalled)?;
 

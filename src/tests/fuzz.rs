@@ -1,8 +1,8 @@
 //! Every parser of what the kernel writes, fed with any bytes.
 //!
-//! Each function makes of the bytes what a kernel could have written, however mad, has it read, and
-//! panics where more comes out than was put in, or from elsewhere. Property tests run them on every
-//! change; `io-uring-test/fuzz` runs them guided by coverage.
+//! Each function turns the bytes into something that a kernel could have written, however mad, and
+//! parses it. It panics if more comes out than was put in, or if something comes from elsewhere. Unit
+//! tests run the functions on random bytes; `io-uring-test/fuzz` runs them guided by coverage.
 
 use core::cell::UnsafeCell;
 use core::fmt::Debug;
@@ -576,40 +576,34 @@ macro_rules! parsers {
         #[cfg(test)]
         mod tests {
             use super::*;
-            #[cfg(not(miri))]
-            use proptest::prelude::*;
+            $(
+                #[test]
+                $(#[cfg_attr(miri, $under_miri)])?
+                fn $parser() {
+                    random(super::$parser);
+                }
+            )*
 
-            /// Bytes of which many are the kind that decides something.
-            #[cfg(not(miri))]
-            fn bytes() -> impl Strategy<Value = Vec<u8>> {
-                let byte = prop_oneof![any::<u8>(), Just(0), Just(0xff), 0_u8..16];
-                proptest::collection::vec(byte, 0..800)
+            /// Runs a parser on random bytes. If it panics, the harness prints the seed.
+            fn random(parser: fn(&mut Bytes<'_>)) {
+                let (runs, most) = if cfg!(miri) { (2, 200) } else { (256, 800) };
+                let seed = std::env::var("SEED").map_or(fastrand::u64(..), |it| it.parse().unwrap());
+                std::println!("SEED={seed}");
+                let mut rng = fastrand::Rng::with_seed(seed);
+                for _ in 0..runs {
+                    let bytes: Vec<u8> = (0..rng.usize(..most)).map(|_| byte(&mut rng)).collect();
+                    parser(&mut Bytes(&bytes));
+                }
             }
 
-            #[cfg(not(miri))]
-            proptest! {
-                $(
-                    #[test]
-                    fn $parser(bytes in bytes()) {
-                        super::$parser(&mut Bytes(&bytes));
-                    }
-                )*
-            }
-
-            /// Miri takes its time, and most of it in proptest.
-            #[cfg(miri)]
-            mod few {
-                $(
-                    #[test]
-                    $(#[$under_miri])?
-                    fn $parser() {
-                        let mut rng = fastrand::Rng::with_seed(7);
-                        for _ in 0..2 {
-                            let bytes: std::vec::Vec<u8> = (0..200).map(|_| rng.u8(..)).collect();
-                            super::super::$parser(&mut super::Bytes(&bytes));
-                        }
-                    }
-                )*
+            /// A byte, often one of the values at which parsers decide something.
+            fn byte(rng: &mut fastrand::Rng) -> u8 {
+                match rng.u8(..4) {
+                    0 => 0,
+                    1 => 0xff,
+                    2 => rng.u8(..16),
+                    _ => rng.u8(..),
+                }
             }
 
             #[test]
