@@ -1,32 +1,4 @@
-//! Completions that cannot be misused, for threads and for async code, and two programs on them.
-//!
-//! Operations borrow their buffers, in a scope that only ends when they have:
-//!
-//! ```ignore
-//! let ring = Ring::new(64)?;
-//! let mut buf = [0; 4096];
-//! ring.scope(|scope| {
-//!     let reading = scope.start(read_at(&file, &mut buf, 0));
-//!     // do something else; from any thread, or `await`
-//!     let (read, buf) = reading.wait();
-//!     println!("{:?}", &buf[..read?]);
-//! })
-//! ```
-//!
-//! A read wants a buffer that can be written to, which lives longer than the scope; both are errors
-//! of compilation otherwise, and so is a look at the buffer in between. Nobody has to submit. Who
-//! starts more than the ring has room for waits. Nothing of this depends on destructors.
-//!
-//! Read [`scope`] first, then [`operation`], then [`ring`]. It needs Linux 5.18.
-
-mod executor;
-mod operation;
-#[path = "../futures/part.rs"]
-mod part;
-mod ring;
-mod scope;
-#[cfg(test)]
-mod tests;
+//! Files and sockets through completions: a copy that is read back, and an echo server.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
@@ -38,12 +10,11 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use completions::{
+    Part, Ring, Scope, accept, read_at, read_vectored_at, recv, run_all, send, write_at,
+    write_vectored_at,
+};
 use rustix_uring::types::{CURRENT_POSITION, OFlags};
-
-use operation::{accept, read_at, read_vectored_at, recv, send, write_at, write_vectored_at};
-use part::Part;
-use ring::Ring;
-use scope::Scope;
 
 /// Files and sockets through completions. Without a command, it copies a file of its own, and echoes
 /// to connections of its own.
@@ -192,7 +163,7 @@ fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<(File, bool)> {
 fn echo(ring: &Ring, listener: &TcpListener, connections: usize, for_ever: bool) {
     let mut buffers = vec![[0; 4096]; connections];
     ring.scope(|scope| {
-        executor::run_all(buffers.iter_mut().map(async |mut buf| {
+        run_all(buffers.iter_mut().map(async |mut buf| {
             loop {
                 let served;
                 (served, buf) = serve(scope, listener, buf).await;

@@ -33,7 +33,7 @@ const CANCEL: u64 = 1 << 63;
 const ONCE_MORE: Duration = Duration::from_millis(20);
 
 /// A ring that threads and tasks share. What it does is started in a [`scope`](Self::scope).
-pub(crate) struct Ring {
+pub struct Ring {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     operations: usize,
@@ -81,7 +81,7 @@ pub(crate) struct Count(AtomicUsize);
 impl Ring {
     /// A ring for so many operations at a time. Who starts one more is held back until one has ended:
     /// where operations wait for one another, there must be room for all of them.
-    pub(crate) fn new(operations: u32) -> io::Result<Self> {
+    pub fn new(operations: u32) -> io::Result<Self> {
         let room = operations.saturating_mul(2);
         // With a refused entry, the rest of its chain is to be refused.
         let ring = IoUring::builder()

@@ -3,13 +3,16 @@
 use std::ops::Range;
 
 /// A part of a buffer, which is a buffer itself.
-pub(crate) struct Part<B> {
-    pub(crate) whole: B,
-    pub(crate) range: Range<usize>,
+pub struct Part<B> {
+    /// The buffer.
+    pub whole: B,
+    /// Which of its bytes are the part.
+    pub range: Range<usize>,
 }
 
 impl<B> Part<B> {
-    pub(crate) fn new(whole: B, range: Range<usize>) -> Self {
+    /// The bytes of `whole` that are in `range`.
+    pub fn new(whole: B, range: Range<usize>) -> Self {
         Self { whole, range }
     }
 }

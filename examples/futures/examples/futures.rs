@@ -1,26 +1,4 @@
-//! Completion futures in a tokio runtime, and two programs on them.
-//!
-//! tokio's reactor waits for descriptors, and a ring has one, which is readable when something has
-//! completed: so a ring can live in a tokio runtime like a socket does. What a future cannot do is
-//! lend a buffer to the kernel, as it may be dropped at any time, or forgotten. So the operations here
-//! own what they use, and give it back with the result:
-//!
-//! ```ignore
-//! ring::run(|ring| async move {
-//!     let file = File::open(&ring, "README.md").await?;
-//!     let (read, buf) = file.read_at(vec![0; 4096], 0).await;
-//!     println!("{:?}", &buf[..read?]);
-//!     file.close().await
-//! })
-//! ```
-//!
-//! Read [`ring`] first, then [`fd`]. It needs Linux 5.6, and 5.19 to connect.
-
-mod fd;
-mod part;
-mod ring;
-#[cfg(test)]
-mod tests;
+//! Files through a ring in a tokio runtime: to the standard output, or to everyone who connects.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -30,11 +8,8 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use futures::{File, Part, Ring, TcpListener, TcpStream};
 use rustix_uring::types::{CURRENT_POSITION, OFlags, Shutdown};
-
-use fd::{File, TcpListener, TcpStream};
-use part::Part;
-use ring::Ring;
 
 /// Files through a ring in a tokio runtime. Without a command, it serves itself a file.
 #[derive(Parser)]
@@ -65,18 +40,18 @@ enum Command {
 
 fn main() -> Result<()> {
     let ran = match Options::parse().command {
-        Some(Command::Cat { files }) => ring::run(|ring| cat(ring, files)),
-        Some(Command::Serve { file, address }) => ring::run(|ring| async move {
+        Some(Command::Cat { files }) => futures::run(|ring| cat(ring, files)),
+        Some(Command::Serve { file, address }) => futures::run(|ring| async move {
             let listener = tokio::net::TcpListener::bind(address).await?;
             println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
             until_interrupted(serve(ring, listener, file.into())).await
         }),
-        Some(Command::Echo { address }) => ring::run(|ring| async move {
+        Some(Command::Echo { address }) => futures::run(|ring| async move {
             let listener = net::TcpListener::bind(address)?;
             println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
             until_interrupted(echo(ring, listener)).await
         }),
-        None => ring::run(serve_ourselves),
+        None => futures::run(serve_ourselves),
     };
     ran.context("the ring fails")?
 }

@@ -122,20 +122,16 @@ unsafe fn made(result: io::Result<cqueue::Entry>) -> io::Result<OwnedFd> {
 }
 
 /// An open file.
-pub(crate) struct File(Fd);
+pub struct File(Fd);
 
 impl File {
     /// Opens a file for reading.
-    pub(crate) async fn open(ring: &Ring, path: impl AsRef<Path>) -> io::Result<Self> {
+    pub async fn open(ring: &Ring, path: impl AsRef<Path>) -> io::Result<Self> {
         Self::open_with(ring, path, OFlags::RDONLY).await
     }
 
     /// Opens a file as `flags` say.
-    pub(crate) async fn open_with(
-        ring: &Ring,
-        path: impl AsRef<Path>,
-        flags: OFlags,
-    ) -> io::Result<Self> {
+    pub async fn open_with(ring: &Ring, path: impl AsRef<Path>, flags: OFlags) -> io::Result<Self> {
         let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
         let entry = |path: &mut CString| {
             let open = opcode::OpenAt::new(types::Fd::CWD, path.as_ptr());
@@ -147,12 +143,12 @@ impl File {
     }
 
     /// A file that is open already.
-    pub(crate) fn new(ring: &Ring, file: impl Into<OwnedFd>) -> Self {
+    pub fn new(ring: &Ring, file: impl Into<OwnedFd>) -> Self {
         Self(Fd::new(ring, file))
     }
 
     /// Reads at an offset, as much as the buffer is long or less. 0 is the end of the file.
-    pub(crate) async fn read_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
+    pub async fn read_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
     where
         B: AsMut<[u8]> + 'static,
     {
@@ -162,7 +158,7 @@ impl File {
     }
 
     /// Writes at an offset, as much as the buffer is long or less.
-    pub(crate) async fn write_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
+    pub async fn write_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
     where
         B: AsRef<[u8]> + 'static,
     {
@@ -173,26 +169,27 @@ impl File {
     }
 
     /// Brings what was written to the device.
-    pub(crate) async fn sync(&self) -> io::Result<()> {
+    pub async fn sync(&self) -> io::Result<()> {
         self.0.act(|fd| opcode::Fsync::new(fd).build()).await.map(drop)
     }
 
     /// Closes the file, which dropping it also does, but tells nobody what came of it.
-    pub(crate) async fn close(self) -> io::Result<()> {
+    pub async fn close(self) -> io::Result<()> {
         self.0.close().await
     }
 }
 
 /// A socket that accepts connections.
-pub(crate) struct TcpListener(Fd);
+pub struct TcpListener(Fd);
 
 impl TcpListener {
-    pub(crate) fn new(ring: &Ring, listener: net::TcpListener) -> Self {
+    /// A listener that is bound already.
+    pub fn new(ring: &Ring, listener: net::TcpListener) -> Self {
         Self(Fd::new(ring, listener))
     }
 
     /// Accepts a connection.
-    pub(crate) async fn accept(&self) -> io::Result<TcpStream> {
+    pub async fn accept(&self) -> io::Result<TcpStream> {
         let entry = |fd: &mut Rc<OwnedFd>| {
             let accept = opcode::Accept::new(fd.as_fd(), ptr::null_mut(), ptr::null_mut());
             accept.flags(SocketFlags::CLOEXEC).build()
@@ -205,17 +202,17 @@ impl TcpListener {
 }
 
 /// A connection.
-pub(crate) struct TcpStream(Fd);
+pub struct TcpStream(Fd);
 
 impl TcpStream {
     /// A connection that is there already, such as one of tokio's: to a ring, it makes no difference
     /// that those do not block.
-    pub(crate) fn new(ring: &Ring, stream: net::TcpStream) -> Self {
+    pub fn new(ring: &Ring, stream: net::TcpStream) -> Self {
         Self(Fd::new(ring, stream))
     }
 
     /// Connects to an address.
-    pub(crate) async fn connect(ring: &Ring, address: SocketAddr) -> io::Result<Self> {
+    pub async fn connect(ring: &Ring, address: SocketAddr) -> io::Result<Self> {
         let address = SocketAddrAny::from(address);
         let socket = opcode::Socket::new(address.address_family(), SocketType::STREAM, None);
         let socket = socket.flags(SocketFlags::CLOEXEC).build();
@@ -231,12 +228,12 @@ impl TcpStream {
     }
 
     /// Receives, as much as the buffer is long or less. 0 is the end.
-    pub(crate) async fn read<B: AsMut<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
+    pub async fn read<B: AsMut<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
         self.0.fill(buf, |fd, to, len| opcode::Recv::new(fd, to, len).build()).await
     }
 
     /// Sends, as much as the buffer is long or less.
-    pub(crate) async fn write<B: AsRef<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
+    pub async fn write<B: AsRef<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
         let send = |fd: BorrowedFd<'_>, from, len| {
             opcode::Send::new(fd, from, len).flags(MsgFlags::NOSIGNAL).build()
         };
@@ -244,7 +241,7 @@ impl TcpStream {
     }
 
     /// Sends all of a buffer.
-    pub(crate) async fn write_all<B>(&self, buf: B) -> (io::Result<()>, B)
+    pub async fn write_all<B>(&self, buf: B) -> (io::Result<()>, B)
     where
         B: AsRef<[u8]> + 'static,
     {
@@ -263,12 +260,12 @@ impl TcpStream {
     }
 
     /// Ends one or both directions.
-    pub(crate) async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.0.act(|fd| opcode::Shutdown::new(fd, how).build()).await.map(drop)
     }
 
     /// Closes the connection, as [`File::close`] does.
-    pub(crate) async fn close(self) -> io::Result<()> {
+    pub async fn close(self) -> io::Result<()> {
         self.0.close().await
     }
 }

@@ -21,7 +21,7 @@ use crate::operation::{Operation, Outcome};
 use crate::ring::{Count, Ring};
 
 /// Where operations are started. It can be shared with threads, which end inside of it.
-pub(crate) struct Scope<'scope, 'env: 'scope> {
+pub struct Scope<'scope, 'env: 'scope> {
     ring: &'env Ring,
     in_flight: Arc<Count>,
     /// Invariant: neither lifetime can be taken for a shorter one.
@@ -32,7 +32,7 @@ pub(crate) struct Scope<'scope, 'env: 'scope> {
 impl Ring {
     /// Runs `f`, and then waits until every operation that it has started has ended. If it panics,
     /// they are cancelled before that.
-    pub(crate) fn scope<'env, F, T>(&'env self, f: F) -> T
+    pub fn scope<'env, F, T>(&'env self, f: F) -> T
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
     {
@@ -61,7 +61,7 @@ impl<'scope> Scope<'scope, '_> {
     /// Starts an operation. It is submitted when somebody waits, for this one or another.
     ///
     /// Waits while the ring has as many operations in flight as it has room for.
-    pub(crate) fn start<T>(&'scope self, operation: Operation<'scope, T>) -> Completion<'scope, T> {
+    pub fn start<T>(&'scope self, operation: Operation<'scope, T>) -> Completion<'scope, T> {
         // SAFETY: it is among the operations of the scope, which waits for all of them before 'scope
         // ends.
         let kept = unsafe { operation.outcome.clone().keep() };
@@ -71,7 +71,7 @@ impl<'scope> Scope<'scope, '_> {
 
     /// Starts two operations, the second when the first has ended. Unless that did all that it was to
     /// do, the second fails with ECANCELED.
-    pub(crate) fn link<T, U>(
+    pub fn link<T, U>(
         &'scope self,
         first: Operation<'scope, T>,
         second: Operation<'scope, U>,
@@ -89,7 +89,7 @@ impl<'scope> Scope<'scope, '_> {
 
     /// Starts operations that each wait for the one before, as with [`link`](Self::link). If they are
     /// more than the ring has room for, all fail with EINVAL.
-    pub(crate) fn chain<T>(
+    pub fn chain<T>(
         &'scope self,
         operations: impl IntoIterator<Item = Operation<'scope, T>>,
     ) -> Vec<Completion<'scope, T>> {
@@ -113,7 +113,7 @@ impl<'scope> Scope<'scope, '_> {
 ///
 /// The operation goes on if it is dropped, as a thread does without its handle.
 #[must_use = "it says what came of the operation"]
-pub(crate) struct Completion<'scope, T> {
+pub struct Completion<'scope, T> {
     ring: &'scope Ring,
     /// `None` if it was refused.
     number: Option<u64>,
@@ -122,13 +122,13 @@ pub(crate) struct Completion<'scope, T> {
 
 impl<T> Completion<'_, T> {
     /// Blocks until the operation has ended.
-    pub(crate) fn wait(self) -> T {
+    pub fn wait(self) -> T {
         block_on(self)
     }
 
     /// Asks the kernel to end the operation early: with ECANCELED, if it still can. Either way it has
     /// to be waited for.
-    pub(crate) fn cancel(&self) {
+    pub fn cancel(&self) {
         if let Some(number) = self.number {
             self.ring.cancel(number);
         }

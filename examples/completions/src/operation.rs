@@ -22,13 +22,13 @@ use crate::executor::lock;
 
 /// An operation that has not started. What it uses lives for `'a` at least.
 #[must_use = "an operation does nothing until a scope starts it"]
-pub(crate) struct Operation<'a, T> {
+pub struct Operation<'a, T> {
     pub(crate) entry: Entry,
     pub(crate) outcome: Arc<dyn Outcome<T> + 'a>,
 }
 
 /// How many bytes, and the buffer.
-pub(crate) type Counted<B> = (io::Result<usize>, B);
+pub type Counted<B> = (io::Result<usize>, B);
 
 impl<'a, T: Send + 'a> Operation<'a, T> {
     /// An operation: `entry` makes it of what is `held` for it, and `done` makes the output of that
@@ -53,13 +53,13 @@ impl<'a, T: Send + 'a> Operation<'a, T> {
 
     /// The same, once everything that the ring was given before has ended; and what it is given later
     /// starts when this has ended. An accept that waits for a connection holds all of it up.
-    pub(crate) fn drained(self) -> Self {
+    pub fn drained(self) -> Self {
         Self { entry: self.entry.flags(Flags::IO_DRAIN), ..self }
     }
 }
 
 /// Reads at an offset, as much as the buffer is long or less; 0 is the end of the file.
-pub(crate) fn read_at<'a, F, B>(file: F, buf: B, offset: u64) -> Operation<'a, Counted<B>>
+pub fn read_at<'a, F, B>(file: F, buf: B, offset: u64) -> Operation<'a, Counted<B>>
 where
     F: AsFd + Send + 'a,
     B: AsMut<[u8]> + Send + 'a,
@@ -75,7 +75,7 @@ where
 }
 
 /// Writes at an offset, as much as the buffer is long or less.
-pub(crate) fn write_at<'a, F, B>(file: F, buf: B, offset: u64) -> Operation<'a, Counted<B>>
+pub fn write_at<'a, F, B>(file: F, buf: B, offset: u64) -> Operation<'a, Counted<B>>
 where
     F: AsFd + Send + 'a,
     B: AsRef<[u8]> + Send + 'a,
@@ -90,7 +90,7 @@ where
 }
 
 /// Reads into several buffers at an offset, which is 0 for sockets.
-pub(crate) fn read_vectored_at<'a, 'b: 'a, F, B>(
+pub fn read_vectored_at<'a, 'b: 'a, F, B>(
     file: F,
     bufs: B,
     offset: u64,
@@ -111,7 +111,7 @@ where
 }
 
 /// Writes several buffers at an offset, which is 0 for sockets.
-pub(crate) fn write_vectored_at<'a, 'b: 'a, F, B>(
+pub fn write_vectored_at<'a, 'b: 'a, F, B>(
     file: F,
     bufs: B,
     offset: u64,
@@ -131,7 +131,7 @@ where
 }
 
 /// Receives, as much as the buffer is long or less; 0 is the end.
-pub(crate) fn recv<'a, F, B>(socket: F, buf: B) -> Operation<'a, Counted<B>>
+pub fn recv<'a, F, B>(socket: F, buf: B) -> Operation<'a, Counted<B>>
 where
     F: AsFd + Send + 'a,
     B: AsMut<[u8]> + Send + 'a,
@@ -145,7 +145,7 @@ where
 }
 
 /// Sends all of a buffer, unless the connection breaks.
-pub(crate) fn send<'a, F, B>(socket: F, buf: B) -> Operation<'a, Counted<B>>
+pub fn send<'a, F, B>(socket: F, buf: B) -> Operation<'a, Counted<B>>
 where
     F: AsFd + Send + 'a,
     B: AsRef<[u8]> + Send + 'a,
@@ -160,7 +160,7 @@ where
 }
 
 /// Accepts a connection.
-pub(crate) fn accept<'a, F>(listener: F) -> Operation<'a, io::Result<(TcpStream, SocketAddr)>>
+pub fn accept<'a, F>(listener: F) -> Operation<'a, io::Result<(TcpStream, SocketAddr)>>
 where
     F: AsFd + Send + 'a,
 {

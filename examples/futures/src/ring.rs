@@ -41,7 +41,7 @@ const ENTRIES: u32 = 256;
 /// Runs a program and whatever it spawns, with [`tokio::task::spawn_local`], on this thread.
 ///
 /// When the program is done, so are its tasks; what they have in flight is cancelled and waited for.
-pub(crate) fn run<F: Future>(program: impl FnOnce(Ring) -> F) -> io::Result<F::Output> {
+pub fn run<F: Future>(program: impl FnOnce(Ring) -> F) -> io::Result<F::Output> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let ring = Shutdown({
         let _reactor = runtime.enter();
@@ -59,7 +59,7 @@ pub(crate) fn run<F: Future>(program: impl FnOnce(Ring) -> F) -> io::Result<F::O
 
 /// A ring. Clones are the same one.
 #[derive(Clone)]
-pub(crate) struct Ring(Rc<Shared>);
+pub struct Ring(Rc<Shared>);
 
 struct Shared {
     driver: RefCell<Driver>,

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -12,13 +13,12 @@ use std::time::Duration;
 
 use rustix_uring::Errno;
 
+use crate::executor::run_all;
 use crate::operation::*;
 use crate::part::Part;
 use crate::ring::Ring;
 use crate::scope::{Completion, Scope};
 use check::{echo, freed};
-
-mod compile_fail;
 
 #[global_allocator]
 static ALLOCATOR: freed::Keeping = freed::Keeping;
@@ -274,6 +274,25 @@ fn a_flood_of_submitters_is_held_back() {
     assert!(!ring.overflowed());
 }
 
+async fn echo_one<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    listener: &'scope TcpListener,
+) -> io::Result<()> {
+    let (stream, _) = scope.start(accept(listener)).await?;
+    let (stream, mut buf) = (Arc::new(stream), vec![0; 4096]);
+    loop {
+        let received;
+        (received, buf) = scope.start(recv(stream.clone(), buf)).await;
+        let len = received?;
+        if len == 0 {
+            return Ok(());
+        }
+        let (sent, part) = scope.start(send(stream.clone(), Part::new(buf, 0..len))).await;
+        sent?;
+        buf = part.whole;
+    }
+}
+
 #[test]
 fn echo_loses_nothing() {
     const CONNECTIONS: usize = 200;
@@ -282,7 +301,9 @@ fn echo_loses_nothing() {
     thread::scope(|threads| {
         threads.spawn(|| {
             let ring = ring(256);
-            crate::echo(&ring, &listener, CONNECTIONS, false);
+            ring.scope(|scope| {
+                run_all((0..CONNECTIONS).map(async |_| echo_one(scope, &listener).await.unwrap()));
+            });
             assert!(!ring.overflowed());
         });
         let messages = echo::load(address, CONNECTIONS as u64, echo::duration()).unwrap();

@@ -40,7 +40,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Blocks until a future is done.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let gate = Arc::new(Gate::default());
     let waker = gate.clone().into();
@@ -53,7 +53,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Runs tasks on this thread until all are done.
-pub(crate) fn run_all<F: Future<Output = ()>>(tasks: impl IntoIterator<Item = F>) {
+pub fn run_all<F: Future<Output = ()>>(tasks: impl IntoIterator<Item = F>) {
     let (ready, next) = mpsc::channel();
     let task = |(number, task)| {
         let waker = Arc::new(Task { number, ready: ready.clone() });
