@@ -1,8 +1,15 @@
 //! On the kernel that runs, on a mock kernel, and with an eye on memory.
 
+mod echo;
 mod memory;
 mod mock;
 mod real;
+
+// The program.
+#[path = "../examples/callbacks/machine.rs"]
+mod machine;
+#[path = "../examples/callbacks/ping_pong.rs"]
+mod ping_pong;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, RefCell};
@@ -13,7 +20,7 @@ use rustix_uring::Handle;
 
 use crate::event_loop::{Context, Done, Loop, Until};
 use crate::op::{Op, Outcome};
-use crate::task::TaskId;
+use crate::pool::TaskId;
 use check::freed::Keeping;
 
 /// Counts allocations, and keeps freed memory for the test that watches it.

@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 use rustix_uring::types::{AddressFamily, FsyncFlags, Mode, OFlags, PollFlags, SocketType};
 use rustix_uring::{Errno, types};
 
+use super::machine::{self, Job};
 use super::*;
-use crate::machine::{self, Job};
 use crate::op::{Buffer, File, Mailbox, Vectored};
-use crate::ping_pong;
-use check::echo;
 
 fn own(fd: impl Into<OwnedFd>) -> File {
     File::Own(fd.into())
@@ -334,10 +332,11 @@ fn an_echo_of_200_connections() {
     const CONNECTIONS: usize = 200;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let load =
-        thread::spawn(move || echo::load(address, CONNECTIONS as u64, echo::duration()).unwrap());
+    let load = thread::spawn(move || {
+        check::echo::load(address, CONNECTIONS as u64, check::echo::duration()).unwrap()
+    });
     let mut on = Loop::new(CONNECTIONS as u32 + 1).unwrap();
-    let bytes = crate::echo::serve(&mut on, listener, CONNECTIONS).unwrap();
+    let bytes = super::echo::serve(&mut on, listener, CONNECTIONS).unwrap();
     let messages = load.join().unwrap();
     assert!(messages >= CONNECTIONS as u64);
     assert_eq!(bytes, messages * 1024);

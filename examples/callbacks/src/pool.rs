@@ -18,7 +18,7 @@ use crate::op::{Op, Outcome};
 /// The lower half is the task's number; the upper half counts its uses, but for the highest bit,
 /// which messages have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TaskId(pub(crate) u64);
+pub struct TaskId(pub(crate) u64);
 
 impl TaskId {
     fn number(self) -> usize {
@@ -31,7 +31,7 @@ impl TaskId {
 }
 
 /// What a task does, and for whom.
-pub(crate) type Work<U, H> = (Op, Context<U, H>);
+pub type Work<U, H> = (Op, Context<U, H>);
 
 struct Task<U, H: Handle> {
     next: Option<Link<U, H>>,

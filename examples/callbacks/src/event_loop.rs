@@ -8,28 +8,32 @@ use rustix_uring::squeue::Entry;
 use rustix_uring::{Builder, Errno, Handle, IoUring, cqueue};
 
 use crate::op::{Mailbox, Message, Op, Outcome};
-use crate::task::{Pool, TaskId, Work};
+use crate::pool::{Pool, TaskId, Work};
 
 /// What is called when an operation is over. It may start others.
-pub(crate) type Callback<U, H> = fn(&mut Loop<U, H>, Done<U>);
+pub type Callback<U, H> = fn(&mut Loop<U, H>, Done<U>);
 
 /// What is called for each message. What it leaves in the place of `U` is there the next time.
-pub(crate) type MessageCallback<U, H> = fn(&mut Loop<U, H>, &mut U, Message);
+pub type MessageCallback<U, H> = fn(&mut Loop<U, H>, &mut U, Message);
 
 /// Whom to call, and with what.
-pub(crate) struct Context<U, H: Handle = OwnedFd> {
-    pub(crate) callback: Callback<U, H>,
+pub struct Context<U, H: Handle = OwnedFd> {
+    /// The function.
+    pub callback: Callback<U, H>,
     /// How far whatever this belongs to has come.
-    pub(crate) state: u16,
+    pub state: u16,
     /// Whatever this belongs to: most often a pointer.
-    pub(crate) user: U,
+    pub user: U,
 }
 
 /// An operation that is over.
-pub(crate) struct Done<U> {
-    pub(crate) outcome: Outcome,
-    pub(crate) state: u16,
-    pub(crate) user: U,
+pub struct Done<U> {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// That of its context.
+    pub state: u16,
+    /// That of its context.
+    pub user: U,
 }
 
 /// How long the end may take.
@@ -37,7 +41,7 @@ const END: Duration = Duration::from_secs(60);
 
 /// How long to run.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Until {
+pub enum Until {
     /// Until something is over.
     Once,
     /// Until everything is.
@@ -50,7 +54,7 @@ pub(crate) enum Until {
 ///
 /// `U` is what each task has for its user; `H` is what holds the ring open, a descriptor but in
 /// tests.
-pub(crate) struct Loop<U, H: Handle = OwnedFd> {
+pub struct Loop<U, H: Handle = OwnedFd> {
     ring: IoUring<Entry, cqueue::Entry, H>,
     pool: Pool<U, H>,
     listener: Option<(MessageCallback<U, H>, U)>,
@@ -59,13 +63,21 @@ pub(crate) struct Loop<U, H: Handle = OwnedFd> {
 
 impl<U> Loop<U> {
     /// A loop with so many tasks.
-    pub(crate) fn new(tasks: u32) -> Result<Self, Errno> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the ring's setup.
+    pub fn new(tasks: u32) -> Result<Self, Errno> {
         Self::build(&mut IoUring::builder(), tasks)
     }
 
     /// A loop, for another thread as a rule, whose ring has the same worker threads as that of
     /// `other`.
-    pub(crate) fn sharing_workers(other: &Mailbox, tasks: u32) -> Result<Self, Errno> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the ring's setup; EINVAL if the mailbox is not a ring's.
+    pub fn sharing_workers(other: &Mailbox, tasks: u32) -> Result<Self, Errno> {
         let mut builder = IoUring::builder();
         // SAFETY: a mailbox keeps the descriptor of its loop's ring open.
         unsafe { builder.setup_attach_wq(other.0.as_raw_fd()) };
@@ -80,7 +92,11 @@ impl<U> Loop<U> {
     }
 
     /// Where others can send messages to.
-    pub(crate) fn mailbox(&self) -> Result<Mailbox, Errno> {
+    ///
+    /// # Errors
+    ///
+    /// EMFILE or ENFILE if there are too many descriptors.
+    pub fn mailbox(&self) -> Result<Mailbox, Errno> {
         let fd = self.ring.as_fd().try_clone_to_owned();
         let fd = fd.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))?;
         Ok(Mailbox(Arc::new(fd)))
@@ -99,28 +115,36 @@ impl<U, H: Handle> Loop<U, H> {
     ///
     /// The kernel hears of it when the loop runs. If all tasks are busy, operation and context come
     /// back.
+    ///
+    /// # Errors
+    ///
+    /// The operation and its context.
     #[allow(clippy::result_large_err, reason = "what is given back is what was given")]
-    pub(crate) fn start(&mut self, op: Op, context: Context<U, H>) -> Result<TaskId, Work<U, H>> {
+    pub fn start(&mut self, op: Op, context: Context<U, H>) -> Result<TaskId, Work<U, H>> {
         self.pool.queue((op, context))
     }
 
     /// Has `callback` called for each message from now on.
-    pub(crate) fn listen(&mut self, callback: MessageCallback<U, H>, user: U) {
+    pub fn listen(&mut self, callback: MessageCallback<U, H>, user: U) {
         self.listener = Some((callback, user));
     }
 
     /// Ends a [`run`](Self::run) once what has completed by now has been seen to.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.stopped = true;
     }
 
     /// How many operations are not over.
-    pub(crate) fn busy(&self) -> usize {
+    pub fn busy(&self) -> usize {
         self.pool.busy()
     }
 
     /// Submits, waits, and calls back.
-    pub(crate) fn run(&mut self, until: Until) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the ring.
+    pub fn run(&mut self, until: Until) -> Result<(), Errno> {
         self.stopped = false;
         while !self.stopped && (self.pool.busy() > 0 || until == Until::Stopped) {
             self.push();
@@ -174,7 +198,11 @@ impl<U, H: Handle> Loop<U, H> {
 
     /// Comes to the end of everything, without calling anybody: what is under way is cancelled, and
     /// awaited where it cannot be.
-    pub(crate) fn end(&mut self) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the ring; ETIMEDOUT after a minute.
+    pub fn end(&mut self) -> Result<(), Errno> {
         while self.pool.take_back().is_some() {}
         let user_data = self.pool.user_data();
         let Self { ring, pool, .. } = self;

@@ -22,18 +22,20 @@ use rustix_uring::types::{
 };
 use rustix_uring::{Errno, cqueue, opcode};
 
-use crate::task::TaskId;
+use crate::pool::TaskId;
 
 /// A file, of one task or of several.
 #[derive(Debug)]
-pub(crate) enum File {
+pub enum File {
+    /// Of one.
     Own(OwnedFd),
+    /// Of several.
     Shared(Rc<OwnedFd>),
 }
 
 impl File {
     /// The descriptor, if nobody else has it.
-    pub(crate) fn into_own(self) -> Option<OwnedFd> {
+    pub fn into_own(self) -> Option<OwnedFd> {
         match self {
             Self::Own(fd) => Some(fd),
             Self::Shared(fd) => Rc::into_inner(fd),
@@ -52,19 +54,22 @@ impl AsFd for File {
 
 /// Memory to read into or to write from.
 #[derive(Debug)]
-pub(crate) struct Buffer {
-    pub(crate) bytes: Box<[u8]>,
+pub struct Buffer {
+    /// The memory.
+    pub bytes: Box<[u8]>,
     /// Which part of it; what lies outside of the bytes does not count.
-    pub(crate) range: Range<usize>,
+    pub range: Range<usize>,
 }
 
 impl Buffer {
-    pub(crate) fn new(bytes: impl Into<Box<[u8]>>) -> Self {
+    /// All of these bytes.
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         let bytes = bytes.into();
         Self { range: 0..bytes.len(), bytes }
     }
 
-    pub(crate) fn part(self, range: Range<usize>) -> Self {
+    /// This part of the same bytes.
+    pub fn part(self, range: Range<usize>) -> Self {
         Self { range, ..self }
     }
 
@@ -78,13 +83,15 @@ impl Buffer {
 
 /// Several buffers, and the array that tells the kernel of them.
 #[derive(Debug)]
-pub(crate) struct Vectored {
-    pub(crate) buffers: Vec<Buffer>,
+pub struct Vectored {
+    /// The buffers.
+    pub buffers: Vec<Buffer>,
     iovecs: Vec<iovec>,
 }
 
 impl Vectored {
-    pub(crate) fn new(buffers: Vec<Buffer>) -> Self {
+    /// These buffers. It allocates the array.
+    pub fn new(buffers: Vec<Buffer>) -> Self {
         let iovecs = Vec::with_capacity(buffers.len());
         Self { buffers, iovecs }
     }
@@ -101,13 +108,15 @@ impl Vectored {
 
 /// Where messages to a loop go: its ring, under a descriptor of our own, which stays open.
 #[derive(Clone, Debug)]
-pub(crate) struct Mailbox(pub(crate) Arc<OwnedFd>);
+pub struct Mailbox(pub(crate) Arc<OwnedFd>);
 
 /// What one loop tells another.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Message {
-    pub(crate) subject: u32,
-    pub(crate) value: i32,
+pub struct Message {
+    /// What it is about.
+    pub subject: u32,
+    /// What it says.
+    pub value: i32,
 }
 
 /// Of the user data of messages. The tasks' have it not.
@@ -121,84 +130,121 @@ impl Message {
     }
 }
 
+/// Where the kernel writes what a path is: zeros before.
+#[derive(Debug)]
+pub struct StatBuffer(MaybeUninit<Statx>);
+
 /// An operation.
 #[derive(Debug)]
-pub(crate) enum Op {
+pub enum Op {
+    /// Does nothing.
     Nop,
     /// See [`Op::after`] and [`Op::at`].
     Timer(Timespec, TimeoutFlags),
-    /// At an offset of the file.
+    /// Reads at an offset of the file; -1 is its own position.
     Read(File, Buffer, u64),
+    /// Writes at an offset of the file.
     Write(File, Buffer, u64),
+    /// Reads into several buffers.
     Readv(File, Vectored, u64),
+    /// Writes from several buffers.
     Writev(File, Vectored, u64),
+    /// Opens a file.
     Open(Cow<'static, CStr>, OFlags, Mode),
+    /// Closes a descriptor.
     Close(OwnedFd),
+    /// Writes the file's data to its device.
     Fsync(File, FsyncFlags),
     /// See [`Op::stat`].
-    Stat(Cow<'static, CStr>, MaybeUninit<Statx>),
+    Stat(Cow<'static, CStr>, StatBuffer),
+    /// Makes a socket.
     Socket(AddressFamily, SocketType),
     /// See [`Op::connect`].
     Connect(File, SocketAddrAny),
     /// See [`Op::accept`].
     Accept(File, SocketAddrBuf),
+    /// Receives from a socket.
     Receive(File, Buffer),
+    /// Sends to a connected socket.
     Send(File, Buffer),
+    /// Waits until a file is ready for one of these.
     Poll(File, PollFlags),
     /// From one file to the other, of which one is a pipe; the other's own position counts.
     Splice(File, File, u32),
+    /// Cancels one operation.
     Cancel(TaskId),
+    /// Cancels all operations that are in flight.
     CancelAll,
+    /// Sends a message to another loop.
     Message(Mailbox, Message),
 }
 
 /// What came of an operation, and what it had.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// Of [`Op::Nop`].
     Nop(Result<(), Errno>),
     /// `Ok` when the time is up.
     Timer(Result<(), Errno>),
+    /// Of [`Op::Read`].
     Read(Result<usize, Errno>, File, Buffer),
+    /// Of [`Op::Write`].
     Write(Result<usize, Errno>, File, Buffer),
+    /// Of [`Op::Readv`].
     Readv(Result<usize, Errno>, File, Vectored),
+    /// Of [`Op::Writev`].
     Writev(Result<usize, Errno>, File, Vectored),
+    /// Of [`Op::Open`].
     Open(Result<OwnedFd, Errno>),
+    /// Of [`Op::Close`].
     Close(Result<(), Errno>),
+    /// Of [`Op::Fsync`].
     Fsync(Result<(), Errno>, File),
+    /// Of [`Op::Stat`].
     Stat(Result<Statx, Errno>),
+    /// Of [`Op::Socket`].
     Socket(Result<OwnedFd, Errno>),
+    /// Of [`Op::Connect`].
     Connect(Result<(), Errno>, File),
     /// The connection, and who it is with.
     Accept(Result<(OwnedFd, Option<SocketAddr>), Errno>, File),
+    /// Of [`Op::Receive`].
     Receive(Result<usize, Errno>, File, Buffer),
+    /// Of [`Op::Send`].
     Send(Result<usize, Errno>, File, Buffer),
+    /// Of [`Op::Poll`].
     Poll(Result<PollFlags, Errno>, File),
+    /// Of [`Op::Splice`].
     Splice(Result<usize, Errno>, File, File),
     /// How many were found. Each still has an outcome of its own, most often `ECANCELED`.
     Cancel(Result<usize, Errno>),
+    /// Of [`Op::Message`].
     Message(Result<(), Errno>),
 }
 
 impl Op {
     /// A timer that runs out after some time.
-    pub(crate) fn after(time: Duration) -> Self {
+    pub fn after(time: Duration) -> Self {
         Self::Timer(time.into(), TimeoutFlags::empty())
     }
 
     /// A timer that runs out at a point of `CLOCK_MONOTONIC`.
-    pub(crate) fn at(time: impl Into<Timespec>) -> Self {
+    pub fn at(time: impl Into<Timespec>) -> Self {
         Self::Timer(time.into(), TimeoutFlags::ABS)
     }
 
-    pub(crate) fn stat(path: impl Into<Cow<'static, CStr>>) -> Self {
-        Self::Stat(path.into(), MaybeUninit::zeroed())
+    /// What a path is, or what it links to.
+    pub fn stat(path: impl Into<Cow<'static, CStr>>) -> Self {
+        Self::Stat(path.into(), StatBuffer(MaybeUninit::zeroed()))
     }
 
-    pub(crate) fn connect(file: File, to: SocketAddr) -> Self {
+    /// Connects a socket.
+    pub fn connect(file: File, to: SocketAddr) -> Self {
         Self::Connect(file, to.into())
     }
 
-    pub(crate) fn accept(file: File) -> Self {
+    /// Accepts a connection of a listener.
+    pub fn accept(file: File) -> Self {
         Self::Accept(file, SocketAddrBuf::new())
     }
 
@@ -231,7 +277,7 @@ impl Op {
             Self::Close(fd) => opcode::Close::new(fd.as_fd()).build(),
             Self::Fsync(file, flags) => opcode::Fsync::new(file.as_fd()).flags(*flags).build(),
             Self::Stat(path, statx) => {
-                let statx = opcode::Statx::new(Fd::CWD, path.as_ptr(), statx.as_mut_ptr());
+                let statx = opcode::Statx::new(Fd::CWD, path.as_ptr(), statx.0.as_mut_ptr());
                 statx.mask(StatxFlags::BASIC_STATS).build()
             }
             Self::Socket(domain, socket_type) => {
@@ -296,7 +342,7 @@ impl Op {
             }
             Self::Fsync(file, _) => Outcome::Fsync(done, file),
             // SAFETY: integers, which were zero before the kernel filled them in.
-            Self::Stat(_, statx) => Outcome::Stat(done.map(|()| unsafe { statx.assume_init() })),
+            Self::Stat(_, statx) => Outcome::Stat(done.map(|()| unsafe { statx.0.assume_init() })),
             Self::Socket(..) => Outcome::Socket(fd()),
             Self::Connect(file, _) => Outcome::Connect(done, file),
             Self::Accept(file, peer) => {

@@ -5,10 +5,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use rustix_uring::{Errno, Handle};
-
-use crate::event_loop::{Context, Done, Loop, Until};
-use crate::op::{Mailbox, Message, Op, Outcome};
+use callbacks::{Context, Done, Errno, Handle, Loop, Mailbox, Message, Op, Outcome, Until};
 
 /// What messages are about.
 const PLAY: u32 = 1;

@@ -11,10 +11,10 @@ use fastrand::Rng;
 use rustix_uring::mock::{Answer, Kernel, Script, Submission};
 use rustix_uring::{Builder, Errno, IoUring, opcode};
 
+use super::machine::{Job, QUESTION};
+use super::ping_pong::Player;
 use super::*;
-use crate::machine::{Job, QUESTION};
 use crate::op::{Buffer, File, Mailbox};
-use crate::ping_pong::Player;
 use check::freed::Watch;
 
 type Mocked<U> = Loop<U, Kernel>;

@@ -7,11 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use rustix_uring::Handle;
-use rustix_uring::types::{AddressFamily, SocketType};
-
-use crate::event_loop::{Context, Done, Loop, Until};
-use crate::op::{Buffer, File, Op, Outcome};
+use callbacks::{
+    AddressFamily, Buffer, Context, Done, File, Handle, Loop, Op, Outcome, SocketType, Until,
+};
 
 pub(crate) const QUESTION: &[u8; 4] = b"ping";
 
