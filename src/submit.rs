@@ -1,4 +1,4 @@
-//! Entering the kernel: to submit, to wait, or both.
+//! Enter calls: to submit, to wait, or both.
 
 use rustix::fd::BorrowedFd;
 use rustix::io::{self, Errno};
@@ -12,7 +12,8 @@ use crate::sys;
 use crate::sys::call::EnterArg;
 use crate::types::SubmitArgs;
 
-/// Enters the kernel for a ring: to submit what its queue holds, to wait, to register.
+/// Makes the enter and register calls of a ring: to submit its queue, to wait, and to register
+/// resources.
 pub struct Submitter<'a, H: Handle = rustix::fd::OwnedFd> {
     pub(crate) sq: &'a Sq,
     pub(crate) cq: &'a Cq,
@@ -34,10 +35,11 @@ impl<H: Handle> core::fmt::Debug for Submitter<'_, H> {
     }
 }
 
-/// The flags of an enter call, or `None` if none is due. Every path into the kernel asks here.
+/// Returns the flags of an enter call, or `None` if no call is necessary. Every path into the
+/// kernel uses this function.
 ///
-/// `sq_flags` is the queue's flag word; on SQPOLL rings it was read behind
-/// [`wakeup_fence`]. `events` is whether the caller wants completions, be it none in particular.
+/// `sq_flags` is the flag word of the submission queue. On SQPOLL rings, it was read after
+/// [`wakeup_fence`]. `events` is true if the caller wants completions, whatever their number.
 #[inline(always)]
 const fn enter_flags(
     setup: SetupFlags,
@@ -47,8 +49,8 @@ const fn enter_flags(
 ) -> Option<EnterFlags> {
     let sqpoll = setup.contains(SetupFlags::SQPOLL);
     let mut flags = EnterFlags::empty();
-    // Completions that found no room, or that wait for this task, come with GETEVENTS only; polled
-    // I/O is reaped by nobody else, unless there is a thread for it.
+    // Completions that found the queue full, or that wait for this task, are only posted with
+    // GETEVENTS. Polled I/O is only reaped with GETEVENTS, unless the SQPOLL thread reaps it.
     let waiting = sq_flags & (sys::IORING_SQ_CQ_OVERFLOW | sys::IORING_SQ_TASKRUN) != 0;
     if events || waiting || (setup.contains(SetupFlags::IOPOLL) && !sqpoll) {
         flags = flags.union(EnterFlags::GETEVENTS);
@@ -56,7 +58,7 @@ const fn enter_flags(
     if sqpoll && sq_flags & sys::IORING_SQ_NEED_WAKEUP != 0 {
         flags = flags.union(EnterFlags::SQ_WAKEUP);
     }
-    // The thread submits, so that submitting alone is no reason to enter.
+    // The SQPOLL thread submits, so entries alone are no reason to enter.
     let submits = to_submit > 0 && !sqpoll;
     if submits || !flags.is_empty() { Some(flags) } else { None }
 }
@@ -64,18 +66,19 @@ const fn enter_flags(
 impl<'a, H: Handle> Submitter<'a, H> {
     /// Returns the ring's descriptor, if it has one.
     ///
-    /// Use it to [send messages](crate::opcode::MsgRingData) to the ring from other rings, or to wait
-    /// for the ring in an epoll instance ([how](crate::cqueue#in-an-event-loop-of-another-kind)). The
-    /// latter needs an eventfd instead if the ring [defers its
-    /// work](crate::Builder::setup_defer_taskrun), as those of
-    /// [`build_local`](crate::Builder::build_local) do.
+    /// Use it to [send messages](crate::opcode::MsgRingData) to the ring from other rings, or to
+    /// wait for the ring in an epoll instance (see
+    /// [how](crate::cqueue#in-an-event-loop-of-another-kind)). If the ring [defers its
+    /// work](crate::Builder::setup_defer_taskrun), as rings of
+    /// [`build_local`](crate::Builder::build_local) do, register an eventfd and wait for that
+    /// instead.
     ///
     /// These rings do not have a descriptor:
     ///
-    /// - those that are [registered](crate::IoUring::register_ring_fd) and have
-    ///   [closed](crate::IoUring::close_ring_fd) theirs,
-    /// - those that were [built without](crate::Builder::build_registered_in_memory),
-    /// - those of a mock kernel.
+    /// - rings that are [registered](crate::IoUring::register_ring_fd) and have
+    ///   [closed](crate::IoUring::close_ring_fd) their descriptor,
+    /// - rings that were [built without one](crate::Builder::build_registered_in_memory),
+    /// - rings of a mock kernel.
     ///
     /// ```
     /// use rustix_uring::IoUring;
@@ -90,99 +93,106 @@ impl<'a, H: Handle> Submitter<'a, H> {
 }
 
 impl<H: Handle> Submitter<'_, H> {
-    /// Submits everything that the queue's view has published.
+    /// Submits everything that the view of the submission queue has published.
     ///
-    /// Makes no system call where none is needed: with nothing to submit and no completion that
-    /// waits for one, or where the SQPOLL thread is awake.
+    /// This makes no system call if none is necessary: if there is nothing to submit and no
+    /// completion waits for an enter call, or if the SQPOLL thread is awake.
     ///
     /// # Result
     ///
-    /// How many slots of the queue the kernel has taken. Fewer than there were is no error: it
-    /// stops behind an entry that it refuses, which gets a completion that says why (unless the
-    /// ring has [`setup_submit_all`](crate::Builder::setup_submit_all)). On SQPOLL rings, where
-    /// the thread takes them, it is how many there were, and may count some twice between calls.
+    /// Returns the number of slots that the kernel has consumed. A smaller number than you
+    /// published is not an error: the kernel stops after an entry that it rejects, unless the ring
+    /// has [`setup_submit_all`](crate::Builder::setup_submit_all). The rejected entry posts a
+    /// completion with the reason. On SQPOLL rings, the thread consumes the entries later, and this
+    /// returns the number of published slots. Two calls may then count the same slot.
     ///
     /// # Errors
     ///
-    /// What the kernel had not taken **is still queued, and runs with the next submit**; see
-    /// [`IoUring::truncate`](crate::IoUring::truncate) for taking it back.
+    /// Entries that the kernel has not consumed **are still queued, and run with the next submit**.
+    /// To remove them from the queue, use [`IoUring::truncate`](crate::IoUring::truncate).
     ///
-    /// | errno | because | do |
+    /// | errno | cause | remedy |
     /// |---|---|---|
-    /// | EAGAIN | no memory for requests | reap, and submit again |
-    /// | EBUSY | too many completions wait for room (older kernels) | reap, and submit again |
-    /// | EINTR | a signal came while waiting | submit again |
-    /// | EEXIST | the ring has [`setup_single_issuer`](crate::Builder::setup_single_issuer) and belongs to another task | submit there |
+    /// | EAGAIN | no memory for requests | reap completions and submit again |
+    /// | EBUSY | too many completions wait for free slots (older kernels) | reap completions and submit again |
+    /// | EINTR | a signal arrived during the wait | submit again |
+    /// | EEXIST | the ring has [`setup_single_issuer`](crate::Builder::setup_single_issuer) and belongs to another task | submit in that task |
     /// | EBADFD | the ring is disabled | enable it first |
-    /// | EOWNERDEAD | the SQPOLL thread is gone | make a new ring |
-    /// | EBADR | completions are lost for want of memory, [`overflow`](crate::CompletionQueue::overflow) many | they will not come |
+    /// | EOWNERDEAD | the SQPOLL thread has exited | create a new ring |
+    /// | EBADR | the kernel had no memory to keep completions and lost [`overflow`](crate::CompletionQueue::overflow) of them | none: they will not arrive |
+    /// | EINVAL | the ring is [rewound](crate::squeue::Rewind) and its queue holds entries, which a submitter cannot submit | submit with the view of the queue |
     /// | EINVAL | the ring is [rewound](crate::squeue::Rewind) and its queue holds entries, which a submitter cannot submit | submit with the queue's view |
     #[inline]
     pub fn submit(&self) -> io::Result<usize> {
         self.enter_for(self.queued()? as usize, 0, None)
     }
 
-    /// Submits everything that the queue's view has published, and waits until `want` completions
-    /// are there.
+    /// Submits everything that the view of the submission queue has published, and waits for `want`
+    /// completions.
     ///
-    /// Completions that are there already count, those of earlier submissions included, until they
-    /// are [released](crate::cqueue). If the kernel takes fewer entries than there were, it does
-    /// not wait at all.
+    /// Completions that are already in the queue count until they are [released](crate::cqueue),
+    /// even if they belong to earlier submissions. If the kernel consumes fewer entries than you
+    /// published, it does not wait.
     ///
-    /// If `want` is above 0, this always enters the kernel, and so runs what is deferred;
-    /// [`wait`](Self::wait) does not. A `want` above the capacity of the completion queue counts as the
-    /// capacity: the wait ends when the queue is full. On [mixed](crate::cqueue::Mixed) completion queues
-    /// it ends one slot before that: Linux 6.18 and 7.2 spin forever in a wait for all slots if a
-    /// completion of 32 bytes finds one of them free.
+    /// If `want` is above 0, this always enters the kernel and therefore runs deferred work.
+    /// [`wait`](Self::wait) does not always do so. If `want` is above the capacity of the
+    /// completion queue, the wait ends when the queue is full. On a [mixed](crate::cqueue::Mixed)
+    /// completion queue, it ends one slot earlier: Linux 6.18 and 7.2 spin forever in a wait for
+    /// all slots if a 32-byte completion finds only one free slot.
     ///
     /// # Result and errors
     ///
-    /// As of [`submit`](Self::submit). Where anything was submitted, an error of the wait (a
-    /// signal, say) is not reported: the count is, and the completions may be fewer than wanted.
+    /// Same as [`submit`](Self::submit). If the kernel has consumed any entry, this returns the
+    /// count and does not report an error of the wait, such as a signal. There may then be fewer
+    /// than `want` completions.
     #[inline]
     pub fn submit_and_wait(&self, want: usize) -> io::Result<usize> {
         self.enter_for(self.queued()? as usize, want, None)
     }
 
-    /// Submits everything that the queue's view has published, and waits until `want` completions
-    /// are there, or as [`SubmitArgs`] says.
+    /// Submits everything that the view of the submission queue has published, and waits for `want`
+    /// completions, with the timeouts and the signal mask of `args`.
     ///
     /// # Result and errors
     ///
-    /// As of [`submit_and_wait`](Self::submit_and_wait); so a count of at least one can hide that
-    /// the time ran out. With nothing to submit:
+    /// Same as [`submit_and_wait`](Self::submit_and_wait). A count above 0 can therefore hide that
+    /// the time ran out. If there is nothing to submit:
     ///
-    /// | errno | because |
+    /// | errno | cause |
     /// |---|---|
-    /// | ETIME | the time ran out, and nothing is there |
-    /// | EOPNOTSUPP | a time was given, and the kernel knows none here ([`is_feature_ext_arg`](crate::Parameters::is_feature_ext_arg)): push a [`Timeout`](crate::opcode::Timeout) instead |
-    /// | EINVAL | the kernel lacks [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
+    /// | ETIME | the time ran out and no completion is in the queue |
+    /// | EOPNOTSUPP | `args` has a time, which this kernel does not support ([`is_feature_ext_arg`](crate::Parameters::is_feature_ext_arg)): push a [`Timeout`](crate::opcode::Timeout) instead |
+    /// | EINVAL | the kernel does not support [`deadline`](SubmitArgs::deadline), [`min_wait_usec`](SubmitArgs::min_wait_usec) or [`no_iowait`](SubmitArgs::no_iowait) |
     #[inline]
     pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> io::Result<usize> {
         self.enter_for(self.queued()? as usize, want, Some(args))
     }
 
-    /// Waits until `want` completions are there, and submits nothing.
+    /// Waits for `want` completions and submits nothing.
     ///
-    /// If they are there already, this makes no system call, unless the queue's flags say that others
-    /// wait in the kernel ([`cq_overflow`](crate::SubmissionQueue::cq_overflow),
-    /// [`taskrun`](crate::SubmissionQueue::taskrun)), or the ring polls. So on a ring with
-    /// [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and without
-    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag), deferred work runs only once
-    /// fewer than `want` are left; [`get_events`](Self::get_events) runs it at any time.
+    /// If the completions are already in the queue, this makes no system call, except in two cases:
+    /// the flags of the submission queue tell that more completions wait in the kernel
+    /// ([`cq_overflow`](crate::SubmissionQueue::cq_overflow),
+    /// [`taskrun`](crate::SubmissionQueue::taskrun)), or the ring polls for completions.
+    ///
+    /// On a ring with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and without
+    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag), deferred work therefore runs
+    /// only if fewer than `want` completions are in the queue. [`get_events`](Self::get_events)
+    /// always runs it.
     ///
     /// # Errors
     ///
-    /// Same errors as [`submit`](Self::submit), as far as the kernel is entered.
+    /// Same errors as [`submit`](Self::submit), if the kernel is entered.
     #[inline]
     pub fn wait(&self, want: usize) -> io::Result<()> {
         self.enter_for(0, self.missing(want), None).map(drop)
     }
 
-    /// Waits until `want` completions are there, or as [`SubmitArgs`] says, and submits nothing.
+    /// Waits for `want` completions, with the timeouts and the signal mask of `args`, and submits
+    /// nothing.
     ///
-    /// If they are there already, this makes no system call, as [`wait`](Self::wait) does. The
-    /// kernel then does not see `args`, and refuses nothing in it.
+    /// If the completions are already in the queue, this makes no system call, as in
+    /// [`wait`](Self::wait). The kernel then does not see `args` and cannot reject them.
     ///
     /// # Errors
     ///
@@ -192,22 +202,22 @@ impl<H: Handle> Submitter<'_, H> {
         self.enter_for(0, self.missing(want), Some(args)).map(drop)
     }
 
-    /// `want`, or nothing if that many completions are there.
+    /// Returns `want`, or 0 if the queue already has that many completions.
     #[inline(always)]
     fn missing(&self, want: usize) -> usize {
         if Status::new(self.cq).ready() >= want { 0 } else { want }
     }
 
-    /// Gets completions posted that wait for somebody to ask, without waiting for more: deferred
-    /// task work, polled I/O, completions that found the queue full.
+    /// Posts completions that wait for an enter call, and does not wait for more. Such completions
+    /// come from deferred task work, from polled I/O, or have found the queue full.
     ///
-    /// On rings with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and without
-    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag) nothing shows that any wait: a
-    /// loop that never waits calls this, or sees no completion.
+    /// On a ring with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and without
+    /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag), nothing shows that completions
+    /// are waiting. A loop that never waits must call this method, or it sees no completions.
     ///
     /// # Errors
     ///
-    /// As of [`submit`](Self::submit).
+    /// Same errors as [`submit`](Self::submit).
     #[inline]
     pub fn get_events(&self) -> io::Result<()> {
         self.check()?;
@@ -215,49 +225,54 @@ impl<H: Handle> Submitter<'_, H> {
         unsafe { self.enter_with(0, 0, EnterFlags::GETEVENTS, None) }.map(drop)
     }
 
-    /// Waits until the SQPOLL thread has made room in the submission queue. On other rings there
-    /// is nothing to wait for, and it returns at once. Since Linux 5.10.
+    /// Waits until the SQPOLL thread has freed slots of the submission queue. On other rings, this
+    /// returns at once. Since Linux 5.10.
     ///
-    /// Most kernels return a moment before the room shows: where the push still fails, wait again.
+    /// On most kernels, this may return before the freed slots are visible. If the push still
+    /// fails, wait again.
     ///
     /// # Errors
     ///
-    /// EINVAL on older kernels; else as of [`submit`](Self::submit).
+    /// EINVAL on older kernels. Otherwise the same errors as [`submit`](Self::submit).
     #[inline]
     pub fn squeue_wait(&self) -> io::Result<usize> {
         self.check()?;
-        // The thread may have gone to sleep over what fills the queue.
+        // The thread may sleep although the queue is full.
         wakeup_fence();
         let asleep = self.sq.flags.relaxed() & sys::IORING_SQ_NEED_WAKEUP != 0;
         let wakeup = if asleep { EnterFlags::SQ_WAKEUP } else { EnterFlags::empty() };
-        // SAFETY: nothing is submitted that the thread would not take by itself.
+        // SAFETY: this submits nothing. Published entries are consumed by the SQPOLL thread in any
+        // case.
         unsafe { self.enter_with(0, 0, EnterFlags::SQ_WAIT | wakeup, None) }
     }
 
-    /// `io_uring_enter(2)` as it is.
+    /// Makes a raw `io_uring_enter(2)` call.
     ///
-    /// Flags that follow from the ring or from `args` are added; everything else is as given. A
-    /// `min_complete` above `i32::MAX` is below 0 for the kernel, which then does not wait. On a
-    /// [mixed](crate::cqueue::Mixed) completion queue, do not pass its capacity or more: that call may
-    /// never return.
+    /// This adds the flags that follow from the ring and from `args`, and passes everything else
+    /// unchanged. The kernel treats a `min_complete` above `i32::MAX` as negative and does not
+    /// wait. On a [mixed](crate::cqueue::Mixed) completion queue, pass less than its capacity:
+    /// otherwise the call may never return.
     ///
     /// # Errors
     ///
-    /// The kernel's, unchanged; EOPNOTSUPP as in [`submit_with_args`](Self::submit_with_args);
-    /// EINVAL for [`REGISTERED_RING`](EnterFlags::REGISTERED_RING), and for
-    /// [`EXT_ARG`](EnterFlags::EXT_ARG) or [`EXT_ARG_REG`](EnterFlags::EXT_ARG_REG) without the
-    /// argument that they announce.
+    /// Returns the kernel's errors unchanged. In addition:
+    ///
+    /// - EOPNOTSUPP as in [`submit_with_args`](Self::submit_with_args),
+    /// - EINVAL if `flags` contains [`REGISTERED_RING`](EnterFlags::REGISTERED_RING),
+    /// - EINVAL if `flags` contains [`EXT_ARG`](EnterFlags::EXT_ARG) or
+    ///   [`EXT_ARG_REG`](EnterFlags::EXT_ARG_REG) without the argument that it announces.
     ///
     /// # Safety
     ///
-    /// [The contract](crate::squeue#the-contract) holds for every entry that the kernel takes in this
-    /// call. It takes at most `to_submit` of those that are published, oldest first, and no others.
+    /// [The contract](crate::squeue#the-contract) holds for every entry that the kernel consumes in
+    /// this call. The kernel consumes at most `to_submit` published entries, the oldest first, and
+    /// no others.
     ///
-    /// On a [rewound](crate::squeue::Rewind) ring it takes the first `to_submit` entries of the
-    /// queue's memory, whatever is there. So all of them must have been pushed and not run before,
-    /// and no view may be used or made in another thread during the call. The view does not learn of
-    /// it: its next submit runs these entries again, unless they are
-    /// [taken back](crate::SubmissionQueue::truncate) first.
+    /// On a [rewound](crate::squeue::Rewind) ring, the kernel consumes the first `to_submit`
+    /// entries in the memory of the queue, whatever they contain. All of them must have been pushed
+    /// and must not have run before. During the call, no other thread uses or creates a view. The
+    /// view does not notice the call: its next submit runs these entries again, unless you
+    /// [remove](crate::SubmissionQueue::truncate) them first.
     #[inline]
     pub unsafe fn enter(
         &self,
@@ -274,21 +289,23 @@ impl<H: Handle> Submitter<'_, H> {
         unsafe { self.enter_with(to_submit, min_complete, flags, args) }
     }
 
-    /// Fails if the ring is lost: a [`resize`](crate::IoUring::resize) was only half done.
+    /// Fails if the ring is lost because a [`resize`](crate::IoUring::resize) failed halfway.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.sq.setup.contains(SetupFlags::LOST) { Err(Errno::NOTRECOVERABLE) } else { Ok(()) }
     }
 
-    /// Fails unless this is the ring that a handle belongs to: its numbers mean nothing to another.
+    /// Fails unless a handle belongs to this ring. Its numbers have no meaning for other rings.
     pub(crate) fn check_is(&self, ring: RingId) -> io::Result<()> {
         if self.sq.id == ring { Ok(()) } else { Err(Errno::INVAL) }
     }
 
-    /// [`enter`](Self::enter) for a ring that is not lost, with flags of our own.
+    /// Does the work of [`enter`](Self::enter) for a ring that is not lost, with flags of this
+    /// crate.
     ///
     /// # Safety
     ///
-    /// As for [`enter`](Self::enter); and no `REGISTERED_RING`.
+    /// Same contract as [`enter`](Self::enter). In addition, `flags` does not contain
+    /// `REGISTERED_RING`.
     #[inline(always)]
     unsafe fn enter_with(
         &self,
@@ -307,16 +324,16 @@ impl<H: Handle> Submitter<'_, H> {
             }
             Some(_) => return Err(Errno::OPNOTSUPP),
         };
-        // SAFETY: the caller vouches for the entries; `args` borrows what it points to.
+        // SAFETY: the caller vouches for the entries. `args` borrows everything that it points to.
         let taken = unsafe { self.handle.enter(SEAL, to_submit, min_complete, flags.bits(), arg) }?;
         Ok(taken as usize)
     }
 
-    /// How many slots of the queue are published and not taken.
+    /// Returns the number of published slots that the kernel has not consumed.
     ///
     /// # Errors
     ///
-    /// EINVAL if a rewound queue holds entries: only its own view can submit them.
+    /// EINVAL if the queue is rewound and holds entries: only its own view can submit them.
     #[inline(always)]
     fn queued(&self) -> io::Result<u32> {
         if self.sq.setup.contains(SetupFlags::SQ_REWIND) {
@@ -325,7 +342,7 @@ impl<H: Handle> Submitter<'_, H> {
         Ok(self.sq.published())
     }
 
-    /// How many completions the kernel is to wait for.
+    /// Returns the number of completions that the kernel is asked to wait for.
     #[inline(always)]
     fn min_complete(&self, want: usize) -> u32 {
         want.min(self.cq.most_wanted as usize) as u32
@@ -336,7 +353,7 @@ impl<H: Handle> Submitter<'_, H> {
         if self.sq.saved.tail() == 0 { Ok(0) } else { Err(Errno::INVAL) }
     }
 
-    /// The one way into the kernel of everything that submits or waits.
+    /// Makes the enter call of everything that submits or waits.
     #[inline]
     pub(crate) fn enter_for(
         &self,
@@ -353,15 +370,15 @@ impl<H: Handle> Submitter<'_, H> {
         let Some(flags) = enter_flags(setup, self.sq.flags.relaxed(), submits, want > 0) else {
             return Ok(to_submit);
         };
-        // SAFETY: every entry was pushed under the contract; on a rewound ring, only its view
-        // comes here with anything to submit.
+        // SAFETY: every entry was pushed under the contract. On a rewound ring, only its view calls
+        // this with entries to submit.
         unsafe { self.enter_with(submits, self.min_complete(want), flags, args) }
     }
 }
 
 #[cfg(feature = "raw-syscall")]
 impl<H: Handle> Submitter<'_, H> {
-    /// [`enter_for`](Self::enter_for) with the argument in the ring's wait region.
+    /// Does the work of [`enter_for`](Self::enter_for) with the argument in the ring's wait region.
     pub(crate) fn enter_registered_wait(
         &self,
         want: usize,
@@ -379,8 +396,8 @@ impl<H: Handle> Submitter<'_, H> {
         let passed = EnterFlags::ABS_TIMER.union(EnterFlags::NO_IOWAIT).intersection(flags);
         let flags = decided | passed | EnterFlags::EXT_ARG | EnterFlags::EXT_ARG_REG;
         let want = self.min_complete(want);
-        // SAFETY: every entry was pushed under the contract; the argument points into the region,
-        // which is borrowed by our caller.
+        // SAFETY: every entry was pushed under the contract. The argument points into the region,
+        // which our caller borrows.
         let taken = unsafe {
             self.handle.enter_registered_wait(SEAL, to_submit, want, flags.bits(), offset)
         }?;
@@ -398,7 +415,7 @@ mod tests {
     const OVERFLOW: u32 = sys::IORING_SQ_CQ_OVERFLOW;
     const TASKRUN: u32 = sys::IORING_SQ_TASKRUN;
 
-    /// USERS.md D5, D7: the paths that peers forget are rows of one table.
+    /// The rows include the cases that other libraries have been seen to forget.
     #[test]
     fn enter_flags_as_a_table() {
         let plain = SetupFlags::empty();
@@ -417,9 +434,9 @@ mod tests {
             (plain,      OVERFLOW,                0, false,  Some(GET)),
             (plain,      OVERFLOW,                1, false,  Some(GET)),
             (plain,      TASKRUN,                 0, false,  Some(GET)),
-            // nobody but an SQPOLL thread sleeps
+            // only an SQPOLL thread sleeps
             (plain,      NEED_WAKEUP,             0, false,  none),
-            // without the taskrun flag there is nothing to see: only who wants events gets them
+            // without the taskrun flag, nothing shows deferred work: only a call for events runs it
             (defer,      0,                       0, false,  none),
             (defer,      0,                       1, false,  Some(0)),
             (defer,      0,                       0, true,   Some(GET)),
@@ -436,11 +453,11 @@ mod tests {
             (sqpoll,     OVERFLOW,                0, false,  Some(GET)),
             (sqpoll,     OVERFLOW | NEED_WAKEUP,  1, false,  Some(GET | WAKE)),
             (sqpoll,     TASKRUN,                 1, false,  Some(GET)),
-            // polled I/O is reaped by the enter call
+            // the enter call reaps polled I/O
             (iopoll,     0,                       0, false,  Some(GET)),
             (iopoll,     0,                       1, false,  Some(GET)),
             (iopoll,     0,                       1, true,   Some(GET)),
-            // unless the thread does
+            // unless the SQPOLL thread does
             (both,       0,                       1, false,  none),
             (both,       NEED_WAKEUP,             1, false,  Some(WAKE)),
             (both,       0,                       0, true,   Some(GET)),
@@ -451,9 +468,9 @@ mod tests {
         }
     }
 
-    /// What is more than the kernel's signed number waits too.
+    /// A wait for more than the kernel's signed number is still a wait.
     #[test]
-    fn want_is_neither_less_than_nothing_nor_without_an_end() {
+    fn want_is_neither_negative_nor_unsatisfiable() {
         let most = |setup| crate::shared::most_wanted(setup, 8);
         assert_eq!(most(SetupFlags::CQE32), i32::MAX as u32);
         assert_eq!(most(SetupFlags::CQE_MIXED | SetupFlags::SQE128), 7);
