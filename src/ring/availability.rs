@@ -1,4 +1,4 @@
-//! Whether there is io_uring here at all.
+//! Whether a program can use io_uring.
 
 use core::fmt;
 
@@ -7,21 +7,22 @@ use rustix::io::Errno;
 use crate::memory::zeroed_params;
 use crate::sys::call;
 
-/// Whether there is io_uring here. See [`availability`].
+/// Tells whether the program can use io_uring. Returned by [`availability`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Availability {
-    /// Rings can be set up.
+    /// The program can set up rings.
     Available,
-    /// The kernel has no io_uring: it is older than Linux 5.1, or was built without (ENOSYS).
+    /// The kernel has no io_uring: it is older than Linux 5.1, or was built without it (ENOSYS).
     Absent,
-    /// It may not be used: by a seccomp filter, as in many containers, by a security module, or by
-    /// the sysctl `kernel.io_uring_disabled` (EPERM, EACCES).
+    /// The program may not use io_uring because of a seccomp filter (as in many containers), a
+    /// security module, or the sysctl `kernel.io_uring_disabled` (EPERM, EACCES).
     Forbidden,
-    /// `RLIMIT_MEMLOCK` leaves no memory for a ring, on kernels that count it there (before Linux
-    /// 5.12, and again around 6.16 to 7.1), or memory is short (ENOMEM).
+    /// There is no memory for a ring (ENOMEM). Either `RLIMIT_MEMLOCK` is too low on a kernel that
+    /// charges rings to it (before Linux 5.12, and again around 6.16 to 7.1), or the system is
+    /// short of memory.
     OutOfMemory,
-    /// Something else was in the way: too many open files, for one (EMFILE).
+    /// Another error occurred, for example EMFILE because too many files are open.
     Failed(Errno),
 }
 
@@ -31,22 +32,24 @@ impl fmt::Display for Availability {
             Self::Available => f.write_str("io_uring is available"),
             Self::Absent => f.write_str("this kernel has no io_uring (ENOSYS): it needs Linux 5.1"),
             Self::Forbidden => f.write_str(
-                "io_uring is forbidden here (EPERM, EACCES): by a seccomp filter, as in a container, \
-                 or by the sysctl kernel.io_uring_disabled",
+                "io_uring is forbidden (EPERM, EACCES) by a seccomp filter, as in many containers, by a \
+                 security module, or by the sysctl kernel.io_uring_disabled",
             ),
             Self::OutOfMemory => f.write_str(
-                "no memory for a ring (ENOMEM): raise RLIMIT_MEMLOCK, where some kernels count it",
+                "no memory for a ring (ENOMEM): some kernels charge rings to RLIMIT_MEMLOCK, raise it",
             ),
             Self::Failed(errno) => write!(f, "cannot set up a ring: {errno}"),
         }
     }
 }
 
-/// Says whether there is io_uring here, by setting up a ring of one entry and closing it again.
+/// Returns whether the program can use io_uring. It sets up a ring with one entry and closes it
+/// again.
 ///
-/// A seccomp filter that kills instead of answering cannot be found out this way, or any other.
+/// If a seccomp filter kills the process instead of returning an error, neither this function nor
+/// any other can detect it.
 pub fn availability() -> Availability {
-    // SAFETY: there are no addresses in the parameters.
+    // SAFETY: the parameters contain no addresses.
     match unsafe { call::setup(1, &mut zeroed_params()) } {
         Ok(_) => Availability::Available,
         Err(Errno::NOSYS) => Availability::Absent,

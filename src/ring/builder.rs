@@ -1,4 +1,4 @@
-//! Setting up a ring: flags, the system call, memory.
+//! Setting up a ring: flags, system call, and memory.
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -17,17 +17,18 @@ use crate::squeue;
 use crate::sys::call;
 use crate::sys::io_uring_params;
 
-/// How a ring is to be set up.
+/// Configures and sets up a ring.
 ///
-/// [`IoUring::builder`] makes one. It leaves the kinds of queue open; where nothing else tells them,
-/// `<IoUring>::builder()` stands for the default ones, and `IoUring::<squeue::Entry128,
+/// [`IoUring::builder`] returns a builder for any kinds of queue. Write `<IoUring>::builder()` for
+/// the default kinds if nothing else determines them, and for example `IoUring::<squeue::Entry128,
 /// cqueue::Entry>::builder()` for others.
 ///
-/// The kinds of queue follow from the types: they set `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`
-/// and `CQE_MIXED`. `NO_MMAP` follows from [`build_in_memory`](Self::build_in_memory), and `REGISTERED_FD_ONLY`
-/// from [`build_registered_in_memory`](Self::build_registered_in_memory). Every other flag has a method here, and
-/// those to come have [`setup_flags`](Self::setup_flags). The
-/// kernel refuses what it does not know, or what does not go together, with EINVAL.
+/// The kinds of queue set the flags `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32` and `CQE_MIXED`.
+/// [`build_in_memory`](Self::build_in_memory) sets `NO_MMAP`, and
+/// [`build_registered_in_memory`](Self::build_registered_in_memory) also sets `REGISTERED_FD_ONLY`.
+/// Every other flag has a method here. For flags newer than this crate, use
+/// [`setup_flags`](Self::setup_flags). The kernel rejects unknown flags and invalid combinations
+/// with EINVAL.
 #[derive(Debug)]
 pub struct Builder<S: squeue::Kind = squeue::Entry, C: cqueue::Kind = cqueue::Entry> {
     flags: SetupFlags,
@@ -67,68 +68,73 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         self
     }
 
-    /// Leaves the ring's memory out of forked children (`MADV_DONTFORK`), where touching it would
-    /// disturb the parent's ring: its queues, also after a [`resize`](IoUring::resize), and what else
-    /// is mapped for it (rings of provided buffers, wait regions, refill rings). Memory that the caller
-    /// brings is the caller's to leave out.
+    /// Excludes the ring's memory from forked children (`MADV_DONTFORK`), where an access would
+    /// disturb the parent's ring. This applies to the queues, also after a
+    /// [`resize`](IoUring::resize), and to all other memory that is mapped for the ring (rings of
+    /// provided buffers, wait regions, refill rings). It does not apply to memory that you provide.
     ///
-    /// A child may drop what it has inherited, and nothing else: using it is a memory fault (SIGSEGV),
-    /// or, where the child has mapped something of its own there, worse.
+    /// A child may only drop the ring that it has inherited. Any other use is a memory fault (SIGSEGV)
+    /// or, if the child has mapped something else at the same address, accesses that memory instead.
     ///
     /// # Errors
     ///
-    /// Where this is asked for, setting the ring up can fail with ENOMEM.
+    /// With this option, setting up the ring can fail with ENOMEM.
     pub fn dontfork(&mut self) -> &mut Self {
         self.settings.dontfork = true;
         self
     }
 
-    /// Polls for completions instead of waiting for interrupts (`IORING_SETUP_IOPOLL`).
+    /// Polls for completions instead of waiting for interrupts (`IORING_SETUP_IOPOLL`). Since Linux
+    /// 5.1.
     ///
-    /// Only for files open with `O_DIRECT` on devices that poll; anything else completes with
-    /// -EOPNOTSUPP, operations that do not poll with -EINVAL before Linux 7.1. Completions are
-    /// there when somebody enters and asks for them. Since Linux 5.1.
+    /// This works only for files that are open with `O_DIRECT` on devices that support polling. On
+    /// other files, operations complete with -EOPNOTSUPP. Before Linux 7.1, operations that cannot
+    /// be polled complete with -EINVAL. The kernel posts completions only when a task enters and
+    /// asks for them.
     pub fn setup_iopoll(&mut self) -> &mut Self {
         self.set(SetupFlags::IOPOLL)
     }
 
-    /// Sleeps for a while before polling (`IORING_SETUP_HYBRID_IOPOLL`), which spares most of the
-    /// processor time. With [`setup_iopoll`](Self::setup_iopoll). Since Linux 6.13.
+    /// Sleeps for a while before polling (`IORING_SETUP_HYBRID_IOPOLL`), which saves most of the
+    /// CPU time. Requires [`setup_iopoll`](Self::setup_iopoll). Since Linux 6.13.
     pub fn setup_hybrid_iopoll(&mut self) -> &mut Self {
         self.set(SetupFlags::HYBRID_IOPOLL)
     }
 
-    /// Has a kernel thread take the submissions (`IORING_SETUP_SQPOLL`), so that submitting needs
-    /// no system call while it is awake. It sleeps after `idle` milliseconds without work, 0 for
-    /// the kernel's second, and `submit` wakes it.
+    /// Starts a kernel thread that consumes submissions (`IORING_SETUP_SQPOLL`). While the thread
+    /// is awake, submitting needs no system call. The thread sleeps after `idle` milliseconds
+    /// without work, and `submit` wakes it. An `idle` of 0 means the kernel's default of one
+    /// second. Since Linux 5.1.
     ///
-    /// It keeps a processor busy meanwhile: worth it on a machine with processors to spare, and
-    /// nowhere else. Since Linux 5.1. Up to 5.10 it takes registered files only, and requires
-    /// `CAP_SYS_ADMIN`; 5.11 and 5.12 require `CAP_SYS_NICE`; later kernels, and late stable updates
-    /// of 5.10, require no privilege.
+    /// While the thread is awake, it keeps a CPU busy. Use it only on machines with CPUs to spare.
+    ///
+    /// Up to Linux 5.10, the thread supports only registered files and requires `CAP_SYS_ADMIN`.
+    /// Linux 5.11 and 5.12 require `CAP_SYS_NICE`. Later kernels, and late stable updates of 5.10,
+    /// require no privilege.
     pub fn setup_sqpoll(&mut self, idle: u32) -> &mut Self {
         self.sq_thread_idle = idle;
         self.set(SetupFlags::SQPOLL)
     }
 
-    /// Binds the SQPOLL thread to a processor (`IORING_SETUP_SQ_AFF`). With
+    /// Binds the SQPOLL thread to a CPU (`IORING_SETUP_SQ_AFF`). Requires
     /// [`setup_sqpoll`](Self::setup_sqpoll). Since Linux 5.1.
     pub fn setup_sqpoll_cpu(&mut self, cpu: u32) -> &mut Self {
         self.sq_thread_cpu = cpu;
         self.set(SetupFlags::SQ_AFF)
     }
 
-    /// Gives the completion queue this many slots (`IORING_SETUP_CQSIZE`), rounded up to a power
-    /// of two, and not fewer than the submission queue has. Without it, it has twice as many.
+    /// Sets the number of slots of the completion queue (`IORING_SETUP_CQSIZE`). The kernel rounds
+    /// it up to a power of two. It must not be less than the number of slots of the submission
+    /// queue. The default is twice that number. Since Linux 5.5.
     ///
-    /// It is worth being generous where requests are multishot. Since Linux 5.5.
+    /// Choose a large completion queue for multishot requests.
     pub fn setup_cqsize(&mut self, entries: u32) -> &mut Self {
         self.cq_entries = entries;
         self.set(SetupFlags::CQSIZE)
     }
 
-    /// Brings sizes above the kernel's limits (32768 and twice that) down to them, instead of
-    /// failing with EINVAL (`IORING_SETUP_CLAMP`). Since Linux 5.6.
+    /// Reduces sizes above the kernel's limits (32768 submissions, twice as many completions) to
+    /// these limits instead of failing with EINVAL (`IORING_SETUP_CLAMP`). Since Linux 5.6.
     pub fn setup_clamp(&mut self) -> &mut Self {
         self.set(SetupFlags::CLAMP)
     }
@@ -142,76 +148,80 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     ///
     /// # Safety
     ///
-    /// Until the ring is built, and whenever it is built from a clone of this, `fd` is open and the
-    /// descriptor of a ring that the program means to share. By another number, the ring would share
-    /// what belongs to somebody else.
+    /// `fd` is open, and is the descriptor of a ring that the program means to share. This holds
+    /// until the ring is built, and whenever a ring is built from a clone of this builder. With any
+    /// other number, the new ring would share resources of a ring that belongs to somebody else.
     pub unsafe fn setup_attach_wq(&mut self, fd: RawFd) -> &mut Self {
         self.wq_fd = fd;
         self.set(SetupFlags::ATTACH_WQ)
     }
 
-    /// Makes a ring that submits nothing (EBADFD) until it is enabled with
-    /// [`register_enable_rings`](crate::Submitter::register_enable_rings)
-    /// (`IORING_SETUP_R_DISABLED`), so that restrictions can be registered first. Since Linux 5.10.
+    /// Creates a disabled ring (`IORING_SETUP_R_DISABLED`), so that you can register restrictions
+    /// first. Submitting fails with EBADFD until you call
+    /// [`register_enable_rings`](crate::Submitter::register_enable_rings). Since Linux 5.10.
     pub fn setup_r_disabled(&mut self) -> &mut Self {
         self.set(SetupFlags::R_DISABLED)
     }
 
-    /// Goes on submitting behind an entry that is refused (`IORING_SETUP_SUBMIT_ALL`); it gets a
-    /// completion that says why either way. Since Linux 5.18.
+    /// Continues to submit after an entry that the kernel rejects (`IORING_SETUP_SUBMIT_ALL`). With
+    /// or without this flag, the rejected entry posts a completion with the reason. Since Linux
+    /// 5.18.
     pub fn setup_submit_all(&mut self) -> &mut Self {
         self.set(SetupFlags::SUBMIT_ALL)
     }
 
-    /// Does not interrupt the task when something completes (`IORING_SETUP_COOP_TASKRUN`): it is
-    /// seen to at the next system call, or interrupt. For tasks that enter often anyway. Since Linux
-    /// 5.19.
+    /// Does not interrupt the task when an operation completes (`IORING_SETUP_COOP_TASKRUN`). The
+    /// kernel handles the completion during the next system call or interrupt of the task. Use this
+    /// for tasks that enter the kernel often. Since Linux 5.19.
     ///
-    /// A loop that only looks at the queue makes no system call, so it sees completions late: call
-    /// [`get_events`](crate::Submitter::get_events) there, or add
-    /// [`setup_taskrun_flag`](Self::setup_taskrun_flag), with which `submit` enters when it has to.
+    /// A loop that only looks at the queue makes no system call and therefore sees completions
+    /// late. Such a loop has to call [`get_events`](crate::Submitter::get_events). Or add
+    /// [`setup_taskrun_flag`](Self::setup_taskrun_flag): `submit` then enters the kernel when
+    /// completions are waiting.
     pub fn setup_coop_taskrun(&mut self) -> &mut Self {
         self.set(SetupFlags::COOP_TASKRUN)
     }
 
-    /// Shows in a flag that completions wait for the task to enter
-    /// (`IORING_SETUP_TASKRUN_FLAG`), so that `submit` enters for them. With
+    /// Sets a flag in the submission queue while completions wait for the task to enter the kernel
+    /// (`IORING_SETUP_TASKRUN_FLAG`). `submit` then enters the kernel for them. Requires
     /// [`setup_coop_taskrun`](Self::setup_coop_taskrun) or
     /// [`setup_defer_taskrun`](Self::setup_defer_taskrun). Since Linux 5.19.
     pub fn setup_taskrun_flag(&mut self) -> &mut Self {
         self.set(SetupFlags::TASKRUN_FLAG)
     }
 
-    /// Promises that only one task submits (`IORING_SETUP_SINGLE_ISSUER`): the one that made the
-    /// ring, or that enabled it if it [started disabled](Self::setup_r_disabled). Others get
-    /// EEXIST. Since Linux 6.0.
+    /// Promises that only one task submits (`IORING_SETUP_SINGLE_ISSUER`): the task that created
+    /// the ring, or that enabled it if it [started disabled](Self::setup_r_disabled). Other
+    /// tasks get EEXIST. Since Linux 6.0.
     pub fn setup_single_issuer(&mut self) -> &mut Self {
         self.set(SetupFlags::SINGLE_ISSUER)
     }
 
-    /// Posts completions only when the task asks for events
-    /// (`IORING_SETUP_DEFER_TASKRUN`), all at once and on warm caches. A loop that waits does ask;
-    /// one that does not, sees none without [`get_events`](crate::Submitter::get_events). With
-    /// [`setup_single_issuer`](Self::setup_single_issuer), without SQPOLL. Since Linux 6.1.
+    /// Posts completions only when the task asks for events (`IORING_SETUP_DEFER_TASKRUN`): all at
+    /// once, and with warm caches. Since Linux 6.1.
+    ///
+    /// A loop that waits asks for events. A loop that does not wait sees no completions unless it
+    /// calls [`get_events`](crate::Submitter::get_events). Requires
+    /// [`setup_single_issuer`](Self::setup_single_issuer), and excludes SQPOLL.
     pub fn setup_defer_taskrun(&mut self) -> &mut Self {
         self.set(SetupFlags::DEFER_TASKRUN)
     }
 
-    /// Insists on a ring without an index array (`IORING_SETUP_NO_SQARRAY`).
+    /// Requires a ring without an index array (`IORING_SETUP_NO_SQARRAY`). Since Linux 6.6.
     ///
-    /// Every ring is set up without one where the kernel allows; with this, it fails with EINVAL
-    /// where it does not. Since Linux 6.6.
+    /// By default, the ring has no index array if the kernel supports that. With this option, setup
+    /// fails with EINVAL if the kernel does not.
     pub fn setup_no_sqarray(&mut self) -> &mut Self {
         self.set(SetupFlags::NO_SQARRAY)
     }
 
-    /// Adds setup flags as they are, for those that are newer than this crate. The flags that it knows
-    /// have a method each, or follow from the kinds of queue.
+    /// Adds setup flags unchanged. Use this for flags that are newer than this crate. The flags
+    /// that it knows have a method each, or follow from the kinds of queue.
     ///
     /// ```
     /// # use rustix_uring::{Errno, IoUring, SetupFlags};
     /// let newest = SetupFlags::from_bits_retain(1 << 31);
-    /// // SAFETY: no kernel knows this flag, and then it makes no ring.
+    /// SAFETY: no kernel knows this flag, so none creates a ring.
     /// let ring = unsafe { <IoUring>::builder().setup_flags(newest).build(8) };
     /// assert_eq!(ring.err(), Some(Errno::INVAL));
     /// # Ok::<(), Errno>(())
@@ -219,72 +229,76 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     ///
     /// # Safety
     ///
-    /// You know what the flags do, and everything that this crate relies on is the same with and
+    /// You know what the flags do. Everything that this crate relies on is the same with and
     /// without them. In particular:
     ///
-    /// - The setup call returns a descriptor if it does so without them.
-    /// - Both queues lie where the parameters say, in slots of the sizes that `S` and `C` have, and
-    ///   positions, flags and completions mean what they mean without them.
-    /// - The kernel takes no entries, and writes to no memory, of which this crate does not know.
+    /// - The setup call returns a descriptor if it does so without the flags.
+    /// - Both queues lie where the parameters say, and their slots have the sizes of `S` and `C`.
+    ///   Positions, flags and completions mean the same as without the flags.
+    /// - The kernel consumes no entries and writes to no memory that this crate does not know of.
     ///
-    /// Unknown flags aside, that excludes `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`, `CQE_MIXED`,
-    /// `NO_MMAP` and `REGISTERED_FD_ONLY`. `ATTACH_WQ` means descriptor 0, if
-    /// [`setup_attach_wq`](Self::setup_attach_wq) gives no other.
+    /// Apart from unknown flags, this excludes `SQE128`, `SQE_MIXED`, `SQ_REWIND`, `CQE32`,
+    /// `CQE_MIXED`, `NO_MMAP` and `REGISTERED_FD_ONLY`. `ATTACH_WQ` means descriptor 0 unless
+    /// [`setup_attach_wq`](Self::setup_attach_wq) sets another.
     pub unsafe fn setup_flags(&mut self, flags: SetupFlags) -> &mut Self {
         self.set(flags)
     }
 
-    /// Keeps the index array that older kernels cannot do without, for comparing with them.
+    /// Keeps the index array that older kernels require. Use this to compare with such kernels.
     pub fn sqarray(&mut self) -> &mut Self {
         self.sqarray = true;
         self
     }
 
-    /// Has the pads of a [`Mixed`](squeue::Mixed) submission queue complete as other entries do,
-    /// under the user data [`squeue::PAD_USER_DATA`]. For rings that drain
-    /// ([`IO_DRAIN`](squeue::Flags::IO_DRAIN)), which a silent pad would put an end to.
+    /// Makes the pads of a [`Mixed`](squeue::Mixed) submission queue post completions like other
+    /// entries, with the user data [`squeue::PAD_USER_DATA`]. Use this with
+    /// [`IO_DRAIN`](squeue::Flags::IO_DRAIN): a silent pad disables it.
     pub fn post_pad_cqes(&mut self) -> &mut Self {
         self.settings.post_pad_cqes = true;
         self
     }
 
-    /// Sets the ring up. Each queue has a power of two of slots, the submission queue at least
-    /// `entries`.
+    /// Sets up the ring. The numbers of slots are powers of two, and the submission queue has at
+    /// least `entries` slots.
     ///
     /// # Errors
     ///
-    /// | errno | because | do |
+    /// | errno | cause | remedy |
     /// |---|---|---|
-    /// | EINVAL | `entries` is 0 or above 32768; the kernel does not know a flag; flags do not go together | leave out what is optional |
-    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single slot | ask for two |
-    /// | ENOSYS, EPERM | there is no io_uring here, or not for us | see [`availability`](crate::availability) |
-    /// | ENOMEM | before Linux 5.12, and again around 6.16 to 7.1, rings count against `RLIMIT_MEMLOCK`; else memory is short | raise the limit, ask for less |
-    /// | EMFILE, ENFILE | too many open files | close some |
-    /// | ENXIO, EBADF, EINVAL | [`setup_attach_wq`](Self::setup_attach_wq) got no ring | |
+    /// | EINVAL | `entries` is 0 or above 32768; the kernel does not know a flag; flags exclude each other | omit optional flags |
+    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue has a single slot | request two |
+    /// | ENOSYS, EPERM | the kernel has no io_uring, or the program may not use it | see [`availability`](crate::availability) |
+    /// | ENOMEM | rings are charged to `RLIMIT_MEMLOCK` (before Linux 5.12, and again around 6.16 to 7.1), or the system is short of memory | raise the limit, or request smaller queues |
+    /// | EMFILE, ENFILE | too many files are open | close some |
+    /// | ENXIO, EBADF, EINVAL | [`setup_attach_wq`](Self::setup_attach_wq) got a descriptor that is not a ring | |
     pub fn build(&self, entries: u32) -> io::Result<IoUring<S, C>> {
         let mut params = self.params();
-        // SAFETY: there are no addresses in the parameters.
+        // SAFETY: the parameters contain no addresses.
         let fd = self.setup(&mut params, |params| unsafe { call::setup(entries, params) })?;
         let memory =
             Memory::map(&params, Shape::of::<S::Slot, C::Slot>(), &fd, self.settings.dontfork)?;
         self.ring(params, memory, fd)
     }
 
-    /// Sets the ring up in memory of the caller's (`IORING_SETUP_NO_MMAP`): huge pages, say. Since
-    /// Linux 6.5; before 6.10 or so, the memory must be contiguous, that is, one huge page.
+    /// Sets up the ring in memory of the caller (`IORING_SETUP_NO_MMAP`), for example in huge
+    /// pages. Since Linux 6.5. Before about 6.10, the memory must be physically contiguous, so it
+    /// must be one huge page.
     ///
     /// # Errors
     ///
-    /// As of [`build`](Self::build); and EINVAL if `memory` does not begin a page, or is shorter
-    /// than [`memory_size`](Self::memory_size); EFAULT if it is not all there, or cannot be written.
+    /// Same errors as [`build`](Self::build). In addition:
+    ///
+    /// - EINVAL if `memory` is not page-aligned or is shorter than
+    ///   [`memory_size`](Self::memory_size),
+    /// - EFAULT if part of the memory is not mapped or cannot be written.
     ///
     /// # Safety
     ///
-    /// The memory is valid and nobody else uses it while the ring exists, and after that: the kernel
-    /// writes completions there until every operation has completed, and takes the ring apart at some
-    /// later time, when it writes the positions of the queues once more. Nothing tells when that is
-    /// over. So what was a ring's memory is unmapped, which is safe at any time, and not used again, for
-    /// another ring least of all.
+    /// The memory is valid, and nothing else uses it, while the ring exists and after that. The
+    /// kernel writes completions to it until every operation has completed. It tears down the ring
+    /// at some later time, and then writes the positions of the queues once more. Nothing reports
+    /// when it is done. After the ring is dropped, the memory may therefore be unmapped, which is
+    /// safe at any time, but not be used again, in particular not for another ring.
     pub unsafe fn build_in_memory(
         &self,
         entries: u32,
@@ -292,22 +306,23 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     ) -> io::Result<IoUring<S, C>> {
         // SAFETY: the caller vouches for the memory.
         let (mut params, memory) = unsafe { self.params_in(entries, memory, SetupFlags::NO_MMAP) }?;
-        // SAFETY: `params_in` has put the memory in, which the caller vouches for.
+        // SAFETY: `params_in` has put in the memory that the caller vouches for.
         let fd = self.setup(&mut params, |params| unsafe { call::setup(entries, params) })?;
         self.ring(params, memory, fd)
     }
 
-    /// Sets the ring up in memory of the caller's, and without a descriptor
-    /// (`IORING_SETUP_REGISTERED_FD_ONLY`): it has only the index that it is registered by in this
-    /// task. Since Linux 6.5.
+    /// Sets up the ring in memory of the caller, and without a descriptor
+    /// (`IORING_SETUP_REGISTERED_FD_ONLY`). The ring has only an index, which is registered with
+    /// this task. Since Linux 6.5.
     ///
     /// # Errors
     ///
-    /// As of [`build_in_memory`](Self::build_in_memory); and EBUSY if all of the task's 16 indices are taken.
+    /// Same errors as [`build_in_memory`](Self::build_in_memory). In addition, EBUSY if all 16
+    /// indices of the task are in use.
     ///
     /// # Safety
     ///
-    /// As for [`build_in_memory`](Self::build_in_memory).
+    /// Same contract as [`build_in_memory`](Self::build_in_memory).
     pub unsafe fn build_registered_in_memory(
         &self,
         entries: u32,
@@ -318,22 +333,27 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         // SAFETY: the caller vouches for the memory.
         let (mut params, memory) = unsafe { self.params_in(entries, memory, flags) }?;
         let index = self.setup(&mut params, |params| {
-            // SAFETY: `params_in` has put the memory in, which the caller vouches for.
+            // SAFETY: `params_in` has put in the memory that the caller vouches for.
             unsafe { call::setup_registered(entries, params) }
         })?;
         self.ring(params, memory, Local::without_descriptor(index, maker))
     }
 
-    /// Sets up a ring for a loop that stays in one task, thread per core say, with what makes that
-    /// fast as far as the kernel has it: completions [deferred](Self::setup_defer_taskrun) to when
-    /// the loop asks for them, [no other submitter](Self::setup_single_issuer), no index array, and
-    /// a [registered descriptor](IoUring::register_ring_fd).
+    /// Sets up a ring for a loop that stays in one task, such as one thread per core, with the
+    /// fastest options that the kernel supports:
     ///
-    /// It asks for all of it first and for less where the kernel answers EINVAL, down to nothing,
-    /// in at most five attempts. [`setup_flags`](Parameters::setup_flags) and
-    /// [`registered_index`](IoUring::registered_index) say what came of it: everything from Linux
-    /// 6.6 on, nothing before 5.18. [`setup_taskrun_flag`](Self::setup_taskrun_flag) goes with it: it
-    /// is left out where completions come by themselves, so that there is nothing to show.
+    /// - completions are [deferred](Self::setup_defer_taskrun) until the loop asks for them,
+    /// - [no other task](Self::setup_single_issuer) submits,
+    /// - there is no index array,
+    /// - the descriptor is [registered](IoUring::register_ring_fd).
+    ///
+    /// The first attempt requests all options. While the kernel answers EINVAL, the next attempts
+    /// request fewer, until the fifth requests none. [`setup_flags`](Parameters::setup_flags) and
+    /// [`registered_index`](IoUring::registered_index) show the result: all options since Linux
+    /// 6.6, none before 5.18.
+    ///
+    /// If you set [`setup_taskrun_flag`](Self::setup_taskrun_flag), an attempt without deferred or
+    /// cooperative completions omits it, because completions then do not wait for an enter call.
     ///
     /// ```
     /// use rustix_uring::{IoUring, Local};
@@ -345,11 +365,11 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     ///
     /// # Errors
     ///
-    /// As of [`build`](Self::build).
+    /// Same errors as [`build`](Self::build).
     pub fn build_local(&self, entries: u32) -> io::Result<IoUring<S, C, Local>> {
         const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
         const COOP: SetupFlags = SetupFlags::COOP_TASKRUN;
-        // Newest first, and each asked for by name, so that a refusal costs one call.
+        // Each attempt requests its flags by name, so a rejected attempt costs one system call.
         let fallbacks = [
             DEFER | SetupFlags::NO_SQARRAY,
             DEFER,
@@ -368,7 +388,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
                 Err(errno) => return Err(errno),
                 Ok(ring) => {
                     let mut ring = ring.into_local();
-                    // Where there is no index to be had, the descriptor serves.
+                    // If there is no index, the ring uses its descriptor.
                     let _ = ring.register_ring_fd();
                     return Ok(ring);
                 }
@@ -377,27 +397,29 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         Err(Errno::INVAL)
     }
 
-    /// How much memory [`build_in_memory`](Self::build_in_memory) needs, in bytes: whole pages.
+    /// Returns the size in bytes of the memory that [`build_in_memory`](Self::build_in_memory)
+    /// needs. It is a multiple of the page size.
     ///
-    /// An index array is part of it only with [`sqarray`](Self::sqarray). Linux 6.5 is the one
-    /// kernel that sets up rings in your memory and cannot do without the array. There, `build_in_memory`
-    /// fails with EOVERFLOW where the array makes the difference of a page: ask for it with `sqarray`.
+    /// The size includes an index array only with [`sqarray`](Self::sqarray). Linux 6.5 is the only
+    /// kernel that supports rings in your memory but requires the array. On that kernel,
+    /// `build_in_memory` fails with EOVERFLOW if the array needs an additional page. Use `sqarray`
+    /// there.
     ///
     /// # Errors
     ///
-    /// EINVAL where the sizes are none that the kernel takes.
+    /// EINVAL if the kernel does not accept the sizes.
     pub fn memory_size(&self, entries: u32) -> io::Result<usize> {
         let (sq, cq) = self.sizes(entries)?;
         Ok(Shape::of::<S::Slot, C::Slot>().in_pages(sq, cq, self.sqarray).total())
     }
 
-    /// The sizes that the kernel makes of what was asked for.
+    /// Returns the sizes that the kernel chooses for the requested ones.
     pub(crate) fn sizes(&self, entries: u32) -> io::Result<(u32, u32)> {
         let cq = self.flags.contains(SetupFlags::CQSIZE).then_some(self.cq_entries);
         sizes(entries, cq, self.flags.contains(SetupFlags::CLAMP))
     }
 
-    /// The parameters to ask the kernel with.
+    /// Returns the parameters for the setup call.
     pub(crate) fn params(&self) -> io_uring_params {
         let without_sqarray =
             if self.sqarray { SetupFlags::empty() } else { SetupFlags::NO_SQARRAY };
@@ -411,11 +433,11 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         }
     }
 
-    /// The parameters to ask the kernel with for a ring in this memory.
+    /// Returns the parameters for the setup call of a ring in this memory.
     ///
     /// # Safety
     ///
-    /// As for [`build_in_memory`](Self::build_in_memory).
+    /// Same contract as [`build_in_memory`](Self::build_in_memory).
     unsafe fn params_in(
         &self,
         entries: u32,
@@ -426,21 +448,22 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         let mut params = self.params();
         params.flags |= flags.bits();
         let shape = Shape::of::<S::Slot, C::Slot>();
-        // With room for an index array if there is, for kernels that insist on one. If there is not,
-        // their ring does not fit, as `ring` sees.
+        // Leave space for an index array if there is any, because some kernels require the array.
+        // If there is not, their ring does not fit, which `ring` detects.
         let with_array = shape.in_pages(sq, cq, true);
         let areas = if with_array.total() <= memory.len() {
             with_array
         } else {
             shape.in_pages(sq, cq, self.sqarray)
         };
-        // SAFETY: our callers were promised that the memory is ours.
+        // SAFETY: the callers of `build_in_memory` and its siblings promised that the memory is
+        // ours.
         let memory = unsafe { Memory::user(areas, memory, &mut params) }?;
         Ok((params, memory))
     }
 
-    /// Asks the kernel, and asks once more for a ring with an index array where it refuses one
-    /// without, unless that was asked for by name.
+    /// Makes the setup call. If the kernel rejects a ring without an index array, this repeats the
+    /// call for a ring with one, unless the program requested the one or the other.
     fn setup<T>(
         &self,
         params: &mut io_uring_params,
@@ -457,14 +480,15 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         }
     }
 
-    /// The ring over its memory.
+    /// Creates the ring over its memory.
     pub(crate) fn ring<H: Handle>(
         &self,
         params: io_uring_params,
         memory: Memory,
         handle: H,
     ) -> io::Result<IoUring<S, C, H>> {
-        // SAFETY: the memory was set up with these parameters, and nobody else looks at it.
+        // SAFETY: the kernel has set up the memory with these parameters, and nothing else accesses
+        // it.
         let (sq, cq) =
             unsafe { memory.queues(&params, Shape::of::<S::Slot, C::Slot>(), self.settings) }?;
         let params = Parameters(params);
@@ -473,21 +497,22 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
 }
 
 impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
-    /// A ring that was set up elsewhere, by another process, say, which has handed on its
-    /// descriptor and its parameters.
+    /// Creates a ring object for a ring that was set up elsewhere, for example by another process
+    /// that has sent the descriptor and the parameters.
     ///
     /// # Errors
     ///
-    /// EINVAL if the parameters are those of another kind of ring than `S` and `C` say, of one in
-    /// its maker's own memory, or of none; EOVERFLOW if they name more than an address space holds;
-    /// else those of `mmap(2)`. The descriptor is closed.
+    /// EINVAL if the parameters belong to a ring of other kinds than `S` and `C`, to a ring in
+    /// memory of its creator, or to no ring. EOVERFLOW if they describe more memory than the
+    /// address space holds. Otherwise the errors of `mmap(2)`. After an error, the descriptor is
+    /// closed.
     ///
     /// # Safety
     ///
-    /// The descriptor is an io_uring's, and nobody else uses the queues or
-    /// [resizes](IoUring::resize) them while the result exists. `params` is what the kernel filled in
-    /// when the ring was made or, if it has been resized, what [`params`](IoUring::params) says since
-    /// the *last* resize: older ones name memory of queues that are gone.
+    /// The descriptor is that of an io_uring. While the result exists, nothing else uses the queues
+    /// or [resizes](IoUring::resize) them. `params` is what the kernel returned when the ring was
+    /// created. If the ring has been resized, it is what [`params`](IoUring::params) returned after
+    /// the *last* resize: older parameters describe queues that no longer exist.
     pub unsafe fn from_fd(fd: OwnedFd, params: Parameters) -> io::Result<Self> {
         let kinds = SetupFlags::SQE128
             | SetupFlags::SQE_MIXED
@@ -502,8 +527,8 @@ impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
         let memory = Memory::map(&params.0, Shape::of::<S::Slot, C::Slot>(), &fd, false)?;
         let ring = Builder::<S, C>::default().ring(params.0, memory, fd)?;
         if S::MIXED && !S::REWIND {
-            // SAFETY: the queue is of this kind, as the parameters say, and the caller promises that
-            // nobody else uses it.
+            // SAFETY: the parameters say that the queue is of this kind, and the caller promises
+            // that nothing else uses it.
             unsafe { ring.sq.find_big_end() };
         }
         Ok(ring)

@@ -1,4 +1,4 @@
-//! Rings that stay in one task, and are named by a registered index there.
+//! Rings that stay in one task, which can name them by a registered index.
 
 use rustix::io::{self, Errno};
 
@@ -8,46 +8,46 @@ use crate::handle::Local;
 use crate::squeue;
 
 impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
-    /// The same ring, bound to stay in this task, where it can
-    /// [register its descriptor](IoUring::register_ring_fd).
+    /// Binds the ring to this task, which can then [register its
+    /// descriptor](IoUring::register_ring_fd).
     pub fn into_local(self) -> IoUring<S, C, Local> {
         self.with_handle(Local::from)
     }
 }
 
 impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C, Local> {
-    /// Registers the ring's descriptor with this task (`IORING_REGISTER_RING_FDS`), so that
-    /// entering costs no look-up of a descriptor. Since Linux 5.18.
+    /// Registers the ring's descriptor with this task (`IORING_REGISTER_RING_FDS`). Enter calls
+    /// then do not look up a descriptor. Since Linux 5.18.
     ///
-    /// Where the ring is registered already, this does nothing.
+    /// If the ring is already registered, this does nothing.
     ///
     /// # Errors
     ///
-    /// EINVAL on older kernels: the ring goes on by its descriptor. EBUSY if all of the task's 16
-    /// indices are taken.
+    /// EINVAL on older kernels: the ring continues to use its descriptor. EBUSY if all 16 indices
+    /// of the task are in use.
     pub fn register_ring_fd(&mut self) -> io::Result<()> {
         self.submitter().check()?;
         self.handle.register()
     }
 
-    /// Gives the registered index back (`IORING_UNREGISTER_RING_FDS`); the ring goes on by its
-    /// descriptor. Where it is not registered, this does nothing.
+    /// Releases the registered index (`IORING_UNREGISTER_RING_FDS`). The ring then uses its
+    /// descriptor. If the ring is not registered, this does nothing.
     ///
     /// # Errors
     ///
-    /// EINVAL if the ring has no descriptor: it would be gone.
+    /// EINVAL if the ring has no descriptor, because nothing else names the ring.
     pub fn unregister_ring_fd(&mut self) -> io::Result<()> {
         self.handle.unregister()
     }
 
-    /// Closes the ring's descriptor, which the registered index makes dispensable: one fewer of
-    /// those that `RLIMIT_NOFILE` allows. Where it is closed already, this does nothing. Since
-    /// Linux 6.3.
+    /// Closes the ring's descriptor, so that it does not count toward `RLIMIT_NOFILE`. The ring
+    /// then uses its registered index. If the descriptor is already closed, this does nothing.
+    /// Since Linux 6.3.
     ///
     /// # Errors
     ///
-    /// EINVAL if the ring is not registered, or the kernel cannot register by an index
-    /// ([`is_feature_reg_reg_ring`](crate::Parameters::is_feature_reg_reg_ring)).
+    /// EINVAL if the ring is not registered, or if the kernel does not accept an index in register
+    /// calls ([`is_feature_reg_reg_ring`](crate::Parameters::is_feature_reg_reg_ring)).
     pub fn close_ring_fd(&mut self) -> io::Result<()> {
         if !self.params.is_feature_reg_reg_ring() {
             return Err(Errno::INVAL);
@@ -55,19 +55,19 @@ impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C, Local> {
         self.handle.close_descriptor()
     }
 
-    /// The index by which this task names the ring, if it is registered.
+    /// Returns the index by which this task names the ring, if it is registered.
     ///
-    /// It is not a descriptor, although it looks like one.
+    /// The index is not a descriptor, although it looks like one.
     pub fn registered_index(&self) -> Option<u32> {
         self.handle.index()
     }
 
-    /// The same ring, free to leave this task: its index is released.
+    /// Releases the index and returns a ring that can leave this task.
     ///
     /// # Errors
     ///
-    /// Gives the ring back as it was if it has no descriptor.
-    #[allow(clippy::result_large_err, reason = "what the caller gets back is the ring itself")]
+    /// Returns the ring unchanged if it has no descriptor.
+    #[allow(clippy::result_large_err, reason = "the error is the ring itself")]
     pub fn into_shared(mut self) -> Result<IoUring<S, C>, Self> {
         match self.handle.take_descriptor() {
             Some(fd) => Ok(self.with_handle(|_| fd)),

@@ -1,4 +1,4 @@
-//! The ring: its queues, its memory, and what holds it open.
+//! The ring: its queues, its memory, and the handle that holds it open.
 
 mod availability;
 mod builder;
@@ -26,28 +26,32 @@ use crate::squeue::{self, SubmissionQueue};
 use crate::submit::Submitter;
 use crate::types::SubmitArgs;
 
-/// A ring.
+/// An io_uring instance: a submission queue, a completion queue, and a handle that holds them open.
 ///
-/// `S` is the kind of its submission queue: [`squeue::Entry`], [`squeue::Entry128`],
-/// [`squeue::Mixed`], or [`squeue::Rewind`] of one of them. `C` is the kind of its completion
-/// queue: [`cqueue::Entry`], [`cqueue::Entry32`] or [`cqueue::Mixed`]. `H` is what holds it open:
-/// an [`OwnedFd`], or [`Local`](crate::Local) for rings that stay in one task. (Tests have a third, with the
-/// cargo feature `mock-kernel`.)
+/// The type parameters choose the kinds of the parts:
 ///
-/// # Dropping it
+/// - `S` is the kind of the submission queue: [`squeue::Entry`], [`squeue::Entry128`],
+///   [`squeue::Mixed`], or [`squeue::Rewind`] of one of them.
+/// - `C` is the kind of the completion queue: [`cqueue::Entry`], [`cqueue::Entry32`] or
+///   [`cqueue::Mixed`].
+/// - `H` is the handle: an [`OwnedFd`], or [`Local`](crate::Local) for rings that stay in one task.
+///   Tests can use a mock kernel as a third one, with the cargo feature `mock-kernel`.
 ///
-/// closes it, and nothing else. Operations in flight go on: some the kernel cancels, at some later
-/// time, others it completes, and **it writes to their memory until then**. If operations use memory
-/// of yours, end them first, with [`quiesce`](Self::quiesce).
+/// # Dropping
 ///
-/// What a ring holds in the kernel (pinned memory, for one) is also released at some later time.
-/// Programs that make many rings in a row unregister first.
+/// Dropping a ring closes it, and does nothing else. Operations in flight continue: the kernel
+/// cancels some of them later and completes the others. **Until then, it writes to their memory.**
+/// If operations use your memory, end them first with [`quiesce`](Self::quiesce).
+///
+/// The kernel also releases the ring's resources, such as pinned memory, at some later time. If
+/// your program creates many rings in a row, unregister resources before you drop a ring.
 pub struct IoUring<
     S: squeue::Kind = squeue::Entry,
     C: cqueue::Kind = cqueue::Entry,
     H: Handle = OwnedFd,
 > {
-    // In this order: the queues lie in the memory, which is unmapped before the ring is closed.
+    // The order matters: the queues lie in the memory, and drop must unmap it before it closes the
+    // ring.
     sq: Sq,
     cq: Cq,
     params: Parameters,
@@ -58,18 +62,19 @@ pub struct IoUring<
 }
 
 impl IoUring {
-    /// A ring with at least `entries` slots for submissions, and twice as many for completions.
+    /// Creates a ring with at least `entries` slots for submissions, and twice as many for
+    /// completions.
     ///
     /// # Errors
     ///
-    /// As of [`Builder::build`].
+    /// Same errors as [`Builder::build`].
     pub fn new(entries: u32) -> Result<Self> {
         Self::builder().build(entries)
     }
 }
 
 impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
-    /// What a ring of any kind, with whichever flags, is set up by.
+    /// Returns a builder for a ring with any kinds of queue and any flags.
     #[must_use]
     pub fn builder() -> Builder<S, C> {
         Builder::default()
@@ -77,13 +82,13 @@ impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
 }
 
 impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
-    /// What the ring was set up with.
+    /// Returns the parameters of the ring.
     #[inline]
     pub fn params(&self) -> &Parameters {
         &self.params
     }
 
-    /// Enters the kernel for the ring: to submit, to wait, to register.
+    /// Returns the [`Submitter`] of the ring, which makes its enter and register calls.
     #[inline]
     pub fn submitter(&self) -> Submitter<'_, H> {
         Submitter { sq: &self.sq, cq: &self.cq, params: &self.params, handle: &self.handle }
@@ -94,7 +99,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         self.handle.descriptor(SEAL)
     }
 
-    /// Submits what was pushed. See [`Submitter::submit`], errors above all.
+    /// Submits all pushed entries. See [`Submitter::submit`], in particular for errors.
     #[inline]
     pub fn submit(&self) -> Result<usize> {
         if S::REWIND {
@@ -103,7 +108,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         self.submitter().submit()
     }
 
-    /// Submits what was pushed, and waits until `want` completions are there. See
+    /// Submits all pushed entries and waits for `want` completions. See
     /// [`Submitter::submit_and_wait`].
     #[inline]
     pub fn submit_and_wait(&self, want: usize) -> Result<usize> {
@@ -113,8 +118,8 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         self.submitter().submit_and_wait(want)
     }
 
-    /// Submits what was pushed, and waits until `want` completions are there, or as `args` says.
-    /// See [`Submitter::submit_with_args`].
+    /// Submits all pushed entries and waits for `want` completions, with the timeouts and the
+    /// signal mask of `args`. See [`Submitter::submit_with_args`].
     #[inline]
     pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> Result<usize> {
         if S::REWIND {
@@ -124,16 +129,17 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     }
 
     fn submit_rewound(&self, want: usize, args: Option<&SubmitArgs<'_>>) -> Result<usize> {
-        // SAFETY: a rewound ring is not `Sync`, so we are alone; a view of `submission_shared` is
-        // promised not to exist now.
+        // SAFETY: a rewound ring is not `Sync`, so no other thread has a view. A view of
+        // `submission_shared` does not exist now, as its caller promised.
         let mut queue = unsafe { self.submission_shared() };
         queue.submit_rewound(&self.submitter(), want, args)
     }
 
-    /// The ring's three parts, to be used independently, also from different threads.
+    /// Splits the ring into its three parts, which you can use independently and from different
+    /// threads.
     ///
-    /// What is pushed must be [published](SubmissionQueue::sync) before it is submitted, and the
-    /// views must be synced to see what has happened since.
+    /// Entries must be [published](SubmissionQueue::sync) before you submit them. Call `sync` on a
+    /// view to see the kernel's progress.
     #[inline]
     pub fn split(&mut self) -> (Submitter<'_, H>, SubmissionQueue<'_, S>, CompletionQueue<'_, C>) {
         // SAFETY: the ring is borrowed mutably, so there are no other views.
@@ -141,9 +147,10 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         (self.submitter(), sq, cq)
     }
 
-    /// A view of the submission queue.
+    /// Returns a view of the submission queue.
     ///
-    /// What is pushed is published when the view goes, so the ring cannot submit while it is there:
+    /// Dropping the view publishes the pushed entries. The ring cannot submit while the view
+    /// exists:
     ///
     /// ```compile_fail
     /// # let mut ring = rustix_uring::IoUring::new(8).unwrap();
@@ -157,28 +164,28 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         unsafe { SubmissionQueue::new(&self.sq) }
     }
 
-    /// A view of the submission queue, of a ring that is shared.
+    /// Returns a view of the submission queue of a shared ring.
     ///
     /// # Safety
     ///
-    /// No other view of the submission queue exists while this one does. The drop of the one before
-    /// happens before this call: if it was in another thread, something has synchronized the two (a
-    /// mutex, a channel, a join). On a [rewound](squeue::Rewind) ring, none of the ring's submit
-    /// methods is called while the view exists, either.
+    /// No other view of the submission queue exists while this one exists. The drop of the previous
+    /// view happens before this call: if it was in another thread, the two are synchronized (by a
+    /// mutex, a channel, or a join). On a [rewound](squeue::Rewind) ring, no submit method of the
+    /// ring is called while the view exists.
     #[inline]
     pub unsafe fn submission_shared(&self) -> SubmissionQueue<'_, S> {
         // SAFETY: the caller promises that there is no other view.
         unsafe { SubmissionQueue::new(&self.sq) }
     }
 
-    /// Takes back everything that was pushed and that the kernel has not taken, of any kind of entry.
+    /// Removes all pushed entries that the kernel has not consumed, whatever their kind.
     ///
-    /// This is for after a failed submit. What is taken back does not run and posts no completion; its
-    /// memory is yours again.
+    /// Use this after a failed submit. The removed entries do not run and post no completions. You
+    /// may free their memory.
     ///
     /// # Errors
     ///
-    /// EINVAL on SQPOLL rings, whose thread takes entries at any time.
+    /// EINVAL on SQPOLL rings, because their thread consumes entries at any time.
     pub fn clear(&mut self) -> Result<()> {
         self.nobody_takes()?;
         // SAFETY: the ring is borrowed mutably, so no other thread enters, and there is no SQPOLL
@@ -187,45 +194,45 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         Ok(())
     }
 
-    /// Whether the kernel looks at the queue only when we enter.
+    /// Fails unless the kernel consumes entries only during enter calls.
     fn nobody_takes(&self) -> Result<()> {
         if self.params.is_setup_sqpoll() { Err(Errno::INVAL) } else { Ok(()) }
     }
 
-    /// A view of the completion queue.
+    /// Returns a view of the completion queue.
     #[inline]
     pub fn completion(&mut self) -> CompletionQueue<'_, C> {
         // SAFETY: the ring is borrowed mutably, so there is no other view.
         unsafe { CompletionQueue::new(&self.cq) }
     }
 
-    /// A view of the completion queue, of a ring that is shared.
+    /// Returns a view of the completion queue of a shared ring.
     ///
     /// # Safety
     ///
-    /// No other view of the completion queue exists while this one does. The drop of the one before
-    /// happens before this call: if it was in another thread, something has synchronized the two (a
-    /// mutex, a channel, a join).
+    /// No other view of the completion queue exists while this one exists. The drop of the previous
+    /// view happens before this call: if it was in another thread, the two are synchronized (by a
+    /// mutex, a channel, or a join).
     #[inline]
     pub unsafe fn completion_shared(&self) -> CompletionQueue<'_, C> {
         // SAFETY: the caller promises that there is no other view.
         unsafe { CompletionQueue::new(&self.cq) }
     }
 
-    /// Returns a handle that tells how full the submission queue is and what the kernel says in its
-    /// flags, without a view of it.
+    /// Returns a handle that reads the fill level and the flags of the submission queue without a
+    /// view of it.
     #[inline]
     pub fn submission_status(&self) -> squeue::Status<'_> {
         squeue::Status::new(&self.sq)
     }
 
-    /// Returns a handle that tells how full the completion queue is, without a view of it.
+    /// Returns a handle that reads the fill level of the completion queue without a view of it.
     #[inline]
     pub fn completion_status(&self) -> cqueue::Status<'_> {
         cqueue::Status::new(&self.cq)
     }
 
-    /// The same ring, held open otherwise.
+    /// Replaces the handle that holds the ring open.
     fn with_handle<T: Handle>(self, to: impl FnOnce(H) -> T) -> IoUring<S, C, T> {
         let Self { sq, cq, params, memory, handle, kinds, sharing } = self;
         IoUring { sq, cq, params, memory, handle: to(handle), kinds, sharing }
@@ -233,8 +240,11 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
 }
 
 impl<S: squeue::FixedSize, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
-    /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`. See
-    /// [`clear`](Self::clear), which also works on [mixed](squeue::Mixed) queues.
+    /// Removes the newest entries that the kernel has not consumed, so that at most `len` entries
+    /// are left.
+    ///
+    /// Use this after a failed submit. On a [mixed](squeue::Mixed) queue, use
+    /// [`clear`](Self::clear).
     ///
     /// ```
     /// # use rustix_uring::{opcode, IoUring};
@@ -251,10 +261,10 @@ impl<S: squeue::FixedSize, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL on SQPOLL rings, whose thread takes entries at any time.
+    /// EINVAL on SQPOLL rings, because their thread consumes entries at any time.
     pub fn truncate(&mut self, len: usize) -> Result<()> {
         self.nobody_takes()?;
-        // SAFETY: as in `clear`.
+        // SAFETY: same as in `clear`.
         unsafe { self.submission().truncate(len) };
         Ok(())
     }
@@ -272,22 +282,22 @@ impl<S: squeue::Kind, C: cqueue::Kind> AsRawFd for IoUring<S, C> {
     }
 }
 
-/// Unmaps the queues and keeps the descriptor, which holds the ring open.
+/// Unmaps the queues and returns the descriptor, which holds the ring open.
 ///
-/// This hands a ring on, to another process or to [`IoUring::from_fd`] with its
-/// [`params`](IoUring::params), which you copy before. For a [`Local`](crate::Local) ring, call
-/// [`into_shared`](IoUring::into_shared) first.
+/// Use this to pass a ring on to another process, or to [`IoUring::from_fd`]. Copy the ring's
+/// [`params`](IoUring::params) first, which the receiver needs. For a [`Local`](crate::Local) ring,
+/// call [`into_shared`](IoUring::into_shared) first.
 ///
-/// The ring goes on:
+/// The ring continues to work:
 ///
-/// - Operations in flight go on, use their memory, and post their completions. You see these in the
-///   queue of [`IoUring::from_fd`].
-/// - What was published and not taken stays queued. What a [rewound](squeue::Rewind) queue holds is
-///   forgotten, and posts nothing.
-/// - What is registered stays registered. Handles ([`BufRing`](crate::BufRing) and the like) belong
-///   to the `IoUring` that made them: `from_fd` makes another one, which refuses them.
-/// - Memory that you [brought](crate::Builder::build_in_memory) stays promised, and `from_fd` refuses
-///   such a ring.
+/// - Operations in flight continue, use their memory, and post their completions. These appear in
+///   the queue of [`IoUring::from_fd`].
+/// - Published entries that the kernel has not consumed stay queued. The entries of a
+///   [rewound](squeue::Rewind) queue are discarded and post nothing.
+/// - Registered resources stay registered. Handles such as [`BufRing`](crate::BufRing) belong to
+///   the `IoUring` that created them: the `IoUring` that `from_fd` creates rejects them.
+/// - Memory that you [provided](crate::Builder::build_in_memory) is still subject to your promise.
+///   `from_fd` rejects such a ring.
 ///
 /// ```
 /// use rustix_uring::IoUring;
@@ -303,7 +313,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> AsRawFd for IoUring<S, C> {
 /// ```
 impl<S: squeue::Kind, C: cqueue::Kind> From<IoUring<S, C>> for OwnedFd {
     fn from(ring: IoUring<S, C>) -> Self {
-        // The queues end before their memory; the rest of the ring has no end of its own.
+        // The queues do not outlive their memory. The other fields have no destructors.
         ring.handle
     }
 }

@@ -1,4 +1,4 @@
-//! New sizes for the queues of a ring in use.
+//! Resizing the queues of a ring in use.
 
 use core::mem;
 use core::ptr::NonNull;
@@ -16,38 +16,41 @@ use crate::squeue;
 use crate::sys::{self, io_uring_params, io_uring_register_op::IORING_REGISTER_RESIZE_RINGS};
 
 impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
-    /// Gives the queues new sizes (`IORING_REGISTER_RESIZE_RINGS`), rounded up as in
-    /// [`build`](crate::Builder::build); without `cq_entries`, the completion queue gets twice as
-    /// many slots as the submission queue. What is in the queues stays there. Since Linux 6.13.
+    /// Resizes the queues (`IORING_REGISTER_RESIZE_RINGS`) and keeps their contents. Sizes are
+    /// rounded up as in [`build`](crate::Builder::build). Without `cq_entries`, the completion
+    /// queue gets twice as many slots as the submission queue. Since Linux 6.13.
     ///
-    /// Some kernels (6.16, 6.17, 6.18.15) spoil entries of 128 bytes and completions of 32 bytes when
-    /// they move them, and none moves what a [rewound](squeue::Rewind) queue holds. So the ring copies
-    /// what is in its queues itself, and every kernel's resize works for every kind of queue.
+    /// Some kernels (6.16, 6.17, 6.18.15) corrupt 128-byte entries and 32-byte completions when
+    /// they move them, and no kernel moves the entries of a [rewound](squeue::Rewind) queue.
+    /// Therefore the ring copies the contents of its queues itself, and resizing works for every
+    /// kind of queue on every kernel that supports it.
     ///
     /// # Errors
     ///
-    /// The ring is as it was, with:
+    /// After one of these errors, the ring is unchanged:
     ///
-    /// | errno | because |
+    /// | errno | cause |
     /// |---|---|
-    /// | EINVAL | an older kernel; sizes that no ring can have; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), or its memory is its caller's; it has no descriptor to map from; it has an index array ([`sqarray`](crate::Builder::sqarray)), whose new address some kernels do not tell |
-    /// | EOVERFLOW | what is in the queues does not fit the new sizes |
-    /// | EBUSY | the queue is [mixed](squeue::Mixed), holds entries, and is to become smaller: an entry of 128 bytes could end up on both sides of the end. Submit first |
-    /// | EEXIST | the ring is another task's |
-    /// | ENOMEM | no memory for the new queues |
+    /// | EINVAL | the kernel is older; no ring can have these sizes; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun); its memory belongs to the caller; it has no descriptor to map from; it has an index array ([`sqarray`](crate::Builder::sqarray)), whose new address some kernels do not report |
+    /// | EOVERFLOW | the contents of the queues do not fit the new sizes |
+    /// | EBUSY | the queue is [mixed](squeue::Mixed), holds entries, and would shrink: a 128-byte entry could wrap around the end of the smaller queue. Submit first |
+    /// | EEXIST | the ring belongs to another task |
+    /// | ENOMEM | there is no memory for the new queues |
     ///
-    /// If the kernel has resized the ring and the new queues cannot be mapped (ENOMEM, because another
-    /// thread has taken the addresses meanwhile; or what a seccomp filter answers), **the ring is
-    /// lost**. Its queues are then empty and have no slots, and every call that submits, waits or
-    /// registers fails with ENOTRECOVERABLE. Operations in flight go on, and their memory is theirs; what was queued and
-    /// not submitted never runs. Drop the ring.
+    /// If the kernel has resized the ring but the new queues cannot be mapped, **the ring is
+    /// lost**. The error is ENOMEM if another thread has taken the addresses in the meantime, or
+    /// whatever a seccomp filter returns. The queues are then empty and have no slots, and every
+    /// call that submits, waits or registers fails with ENOTRECOVERABLE. Operations in flight
+    /// continue and use their memory. Entries that were queued and not submitted never run. Drop
+    /// the ring.
     pub fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> io::Result<()> {
         let (sq, cq) = sizes(entries, cq_entries, false)?;
         let Memory::Mapped { .. } = self.memory else { return Err(Errno::INVAL) };
         if self.handle.descriptor(SEAL).is_none() {
             return Err(Errno::INVAL);
         }
-        // What can fail comes first: when the kernel has resized, it has left the old memory.
+        // Reserve first whatever can fail: once the kernel has resized the ring, it has left the
+        // old memory.
         let reserved = Memory::reserve(Shape::of::<S::Slot, C::Slot>(), sq, cq)?;
         let params = self.register_resize(params_for(sq, cq))?;
         let dontfork = self.sq.settings.dontfork;
@@ -56,20 +59,23 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         self.move_to(&params, memory)
     }
 
-    /// [`resize`](Self::resize) for rings in memory of the caller's
-    /// ([`build_in_memory`](crate::Builder::build_in_memory)): the queues move to new memory. When this has
-    /// succeeded, the kernel does not use the old memory any more, and it is the caller's again.
+    /// Resizes the queues of a ring in memory of the caller
+    /// ([`build_in_memory`](crate::Builder::build_in_memory)), and moves them to new memory. After
+    /// success, the kernel no longer uses the old memory, and you may reuse it. Otherwise like
+    /// [`resize`](Self::resize).
     ///
     /// # Errors
     ///
-    /// As of [`resize`](Self::resize); and EINVAL if `memory` does not begin a page or is shorter than
-    /// [`memory_size`](crate::Builder::memory_size) says, or the ring's memory is not its caller's;
-    /// EFAULT if the memory is not all there, or cannot be written.
+    /// Same errors as [`resize`](Self::resize). In addition:
+    ///
+    /// - EINVAL if the ring's memory does *not* belong to the caller, or if `memory` is not
+    ///   page-aligned or is shorter than [`memory_size`](crate::Builder::memory_size),
+    /// - EFAULT if part of the memory is not mapped or cannot be written.
     ///
     /// # Safety
     ///
-    /// The new memory is as [`build_in_memory`](crate::Builder::build_in_memory) asks, from now on and also if
-    /// this fails. The old memory stays so until this has succeeded.
+    /// The new memory is as [`build_in_memory`](crate::Builder::build_in_memory) requires, from now
+    /// on and even if this call fails. The old memory stays so until this call has succeeded.
     pub unsafe fn resize_in_memory(
         &mut self,
         entries: u32,
@@ -86,8 +92,8 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         self.move_to(&params, Ok(memory))
     }
 
-    /// Has the kernel set up new queues, unless something is in the way that the kernel does not
-    /// know of.
+    /// Asks the kernel to set up new queues, unless something prevents it that the kernel does not
+    /// know.
     fn register_resize(&mut self, mut params: io_uring_params) -> io::Result<io_uring_params> {
         if !self.params.setup_flags().contains(SetupFlags::NO_SQARRAY) {
             return Err(Errno::INVAL);
@@ -99,21 +105,21 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         if S::MIXED && queued > 0 && params.sq_entries < self.sq.capacity {
             return Err(Errno::BUSY);
         }
-        // SAFETY: the kernel reads and fills one struct of parameters; addresses in it are those of
+        // SAFETY: the kernel reads and fills one struct of parameters. Addresses in it are those of
         // memory that the caller of `resize_in_memory` has promised.
         unsafe { self.submitter().register_struct(IORING_REGISTER_RESIZE_RINGS, &mut params, 1) }?;
         Ok(params)
     }
 
-    /// Goes on in the memory that the kernel has moved to, or as a lost ring.
+    /// Continues in the memory that the kernel has moved to, or marks the ring as lost.
     fn move_to(&mut self, params: &io_uring_params, memory: io::Result<Memory>) -> io::Result<()> {
         let mut ours = self.params.0;
         (ours.sq_entries, ours.cq_entries) = (params.sq_entries, params.cq_entries);
         (ours.sq_off, ours.cq_off) = (params.sq_off, params.cq_off);
         let moved = memory.and_then(|memory| {
             let settings = self.sq.settings;
-            // SAFETY: the kernel has just set this memory up with these parameters, and nobody but
-            // us looks at it.
+            // SAFETY: the kernel has just set up this memory with these parameters, and nothing
+            // else accesses it.
             let queues =
                 unsafe { memory.queues(&ours, Shape::of::<S::Slot, C::Slot>(), settings) }?;
             Ok((queues, memory))
@@ -126,19 +132,20 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
                 return Err(errno);
             }
         };
-        // It is still the same ring.
+        // The queues still belong to the same ring.
         sq.id = self.sq.id;
         sq.saved = mem::take(&mut self.sq.saved);
-        // SAFETY: both memories are mapped, hold these queues, and are ours: there is no view, and the
-        // kernel has left the old one. In the new one it reads no entry outside an enter call (a ring
-        // that can be resized has no SQPOLL thread), and writes no completion where one is.
+        // SAFETY: both memories are mapped, hold these queues, and are ours: no view exists, and
+        // the kernel has left the old memory. In the new memory, the kernel reads no entry outside
+        // an enter call, because a ring that can be resized has no SQPOLL thread. It also writes no
+        // completion to a slot that we copy to.
         unsafe {
             self.sq.copy_to::<S>(&sq);
             self.cq.copy_to::<C>(&cq);
         }
-        // Kernels say after every resize that work waits, and a thread sleeps, whether there is any.
-        // Where the ring cannot have either, nothing would clear the flags again, and each `submit`
-        // would enter for them.
+        // After every resize, kernels set the flags for waiting work and for a sleeping thread,
+        // whether or not there is any. If the ring can have neither, nothing would clear the flags,
+        // and each `submit` would enter because of them.
         let mut meaningless = sys::IORING_SQ_NEED_WAKEUP;
         if !self.params.setup_flags().contains(SetupFlags::TASKRUN_FLAG) {
             meaningless |= sys::IORING_SQ_TASKRUN;
@@ -152,17 +159,17 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
 }
 
 impl Sq {
-    /// Copies what is queued to the same positions of another queue.
+    /// Copies the queued entries to the same positions of another queue.
     ///
     /// # Safety
     ///
-    /// Both queues are of kind `S`, and nobody else uses what is queued.
+    /// Both queues are of kind `S`, and nothing else uses the queued entries.
     unsafe fn copy_to<S: squeue::Kind>(&self, to: &Self) {
         let (start, end) =
             if S::REWIND { (0, to.saved.tail()) } else { (self.head.acquire(), self.tail.own()) };
         let same = S::REWIND || (to.head.acquire(), to.tail.own()) == (start, end);
         if same {
-            // SAFETY: the caller promises it.
+            // SAFETY: the caller promises exactly this.
             unsafe {
                 copy::<S::Slot>(self.entries, self.capacity, to.entries, to.capacity, start, end)
             };
@@ -171,17 +178,17 @@ impl Sq {
 }
 
 impl Cq {
-    /// Copies what is ready to the same positions of another queue.
+    /// Copies the completions to the same positions of another queue.
     ///
     /// # Safety
     ///
-    /// Both queues are of kind `C`, and nobody else uses what is ready.
+    /// Both queues are of kind `C`, and nothing else uses the completions.
     unsafe fn copy_to<C: cqueue::Kind>(&self, to: &Self) {
         let (start, end) = (self.head.own(), self.tail.acquire());
-        // The kernel may have posted more there.
+        // The kernel may have posted more completions to the new queue.
         let ready = to.tail.acquire().wrapping_sub(start);
         if to.head.own() == start && ready >= end.wrapping_sub(start) {
-            // SAFETY: the caller promises it.
+            // SAFETY: the caller promises exactly this.
             unsafe {
                 copy::<C::Slot>(self.entries, self.capacity, to.entries, to.capacity, start, end)
             };
@@ -193,7 +200,8 @@ impl Cq {
 ///
 /// # Safety
 ///
-/// Both have as many slots of `T` as is said, a power of two, and nobody else uses these ones.
+/// Both queues have the given number of slots of type `T`, a power of two, and nothing else uses
+/// the slots that are copied.
 unsafe fn copy<T: Copy>(
     from: NonNull<u8>,
     from_capacity: u32,
@@ -203,13 +211,13 @@ unsafe fn copy<T: Copy>(
     end: u32,
 ) {
     let len = end.wrapping_sub(start);
-    // A kernel that says otherwise has not moved anything that we know of.
+    // If the kernel reports more, it has not moved the contents in a way that we know.
     if len > from_capacity.min(to_capacity) {
         return;
     }
     for i in 0..len {
         let position = start.wrapping_add(i);
-        // SAFETY: the masks keep the indices inside the queues; the caller promises the slots.
+        // SAFETY: the masks keep the indices inside the queues. The caller promises the slots.
         unsafe {
             let slot = from.cast::<T>().add((position & (from_capacity - 1)) as usize).read();
             to.cast::<T>().add((position & (to_capacity - 1)) as usize).write(slot);
@@ -217,7 +225,7 @@ unsafe fn copy<T: Copy>(
     }
 }
 
-/// The parameters that ask for queues of these sizes.
+/// Returns parameters that request queues of these sizes.
 fn params_for(sq: u32, cq: u32) -> io_uring_params {
     io_uring_params {
         sq_entries: sq,

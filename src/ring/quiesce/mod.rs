@@ -1,4 +1,4 @@
-//! Ending what is in flight.
+//! Ending all operations in flight.
 
 use core::fmt;
 use core::time::Duration;
@@ -15,16 +15,17 @@ use crate::sqe::QUIESCE_USER_DATA;
 use crate::squeue;
 use crate::types::{CancelBuilder, SubmitArgs, Timespec};
 
-/// How long to wait before cancelling once more. A request that was on its way to a worker thread
-/// is not found until it has arrived there.
+/// The time between rounds of cancellation. A request on its way to a worker thread is not found
+/// until it has arrived there, so one round may not be enough.
 const ONCE_MORE: Duration = Duration::from_millis(20);
 
-/// How long to pause before looking again if nothing can be waited for.
+/// The pause before the next look at the queue if no wait with a timeout is possible.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Why [`quiesce`](IoUring::quiesce) gave up, and how many operations are still in flight.
+/// The error of [`quiesce`](IoUring::quiesce): why it gave up, and how many operations are still in
+/// flight.
 ///
-/// The kernel goes on using their memory: quiesce again, or leak it.
+/// The kernel still uses their memory. Call `quiesce` again, or leak the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuiesceError {
     errno: Errno,
@@ -32,13 +33,13 @@ pub struct QuiesceError {
 }
 
 impl QuiesceError {
-    /// Why. See the table at [`quiesce_with`](IoUring::quiesce_with).
+    /// Returns the reason. See the table at [`quiesce_with`](IoUring::quiesce_with).
     #[inline]
     pub const fn errno(&self) -> Errno {
         self.errno
     }
 
-    /// How many of the counted operations have not completed.
+    /// Returns the number of counted operations that have not completed.
     #[inline]
     pub const fn in_flight(&self) -> usize {
         self.in_flight
@@ -60,7 +61,7 @@ impl From<QuiesceError> for Errno {
     }
 }
 
-/// The kind is that of the errno. The error itself is inside.
+/// Converts to an error with the kind of the errno, and the `QuiesceError` inside.
 #[cfg(feature = "std")]
 impl From<QuiesceError> for std::io::Error {
     fn from(error: QuiesceError) -> Self {
@@ -72,23 +73,23 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// Cancels every request of the ring, and waits until `in_flight` operations have completed,
     /// but no longer than `timeout`. After `Ok`, you may free their memory.
     ///
-    /// Dropping a ring is no such barrier. The kernel cancels what it can at some later time, and
-    /// goes on writing to the memory of what it cannot cancel, such as a disk read. A cancellation
-    /// that finds nothing is no barrier either, as it does not see direct I/O. Only completions
-    /// prove that operations are over.
+    /// Dropping a ring does not wait. The kernel cancels what it can at some later time, and still
+    /// writes to the memory of operations that it cannot cancel, such as a disk read. A
+    /// cancellation that finds nothing proves nothing either, because it does not see direct I/O.
+    /// Only completions prove that operations are over.
     ///
-    /// `in_flight` is the number of operations that you pushed, whether submitted or not, and whose
-    /// last completion you have not reaped. (The last is the one without
-    /// [`more`](cqueue::Entry::more).) Count *all* of them, those with
-    /// [`SKIP_SUCCESS`](squeue::Flags::SKIP_SUCCESS) as well: they post a completion when they are
-    /// cancelled. If one succeeds, nothing is posted, and this call ends with ETIME.
+    /// `in_flight` is the number of operations that you have pushed, whether submitted or not, and
+    /// whose last completion you have not reaped. (The last completion is the one without
+    /// [`more`](cqueue::Entry::more).) Count *all* of them, including those with
+    /// [`SKIP_SUCCESS`](squeue::Flags::SKIP_SUCCESS), which post a completion when they are
+    /// cancelled. If one of those succeeds, it posts no completion, and this call fails with ETIME.
     ///
-    /// All completions are discarded. Use [`quiesce_with`](Self::quiesce_with)
+    /// This call discards all completions. Use [`quiesce_with`](Self::quiesce_with)
     ///
-    /// - if results matter: an accepted connection has to be closed;
-    /// - if other completions can arrive: messages of other rings, tags of resources;
+    /// - if you need the results, for example to close an accepted connection;
+    /// - if other completions can arrive, such as messages from other rings or tags of resources;
     /// - if silent operations can be in flight;
-    /// - on kernels before 5.19, which can cancel by user data only. Here, this call just waits.
+    /// - on kernels before 5.19, which can only cancel by user data. There, this call only waits.
     ///
     /// ```
     /// # use rustix_uring::{opcode, types::Timespec, IoUring};
@@ -107,42 +108,43 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     ///
     /// # Errors
     ///
-    /// Same as [`quiesce_with`](Self::quiesce_with).
+    /// Same errors as [`quiesce_with`](Self::quiesce_with).
     pub fn quiesce(&mut self, mut in_flight: usize, timeout: Duration) -> Result<(), QuiesceError> {
         self.quiesce_with(&mut in_flight, timeout, &[], |_| true)
     }
 
-    /// Cancels every request of the ring, and hands each completion to `is_counted`, until
-    /// `in_flight` operations have completed, but no longer than `timeout`. After `Ok`, you may free
-    /// their memory.
+    /// Cancels every request of the ring, and passes each completion to `is_counted`, until
+    /// `in_flight` operations have completed, but no longer than `timeout`. After `Ok`, you may
+    /// free their memory.
     ///
     /// # Silent operations
     ///
-    /// An entry with [`SKIP_SUCCESS`](squeue::Flags::SKIP_SUCCESS) posts nothing if it succeeds, and
-    /// posts a completion if it fails or is cancelled. So it cannot be counted by itself. For all
-    /// such entries:
+    /// An entry with [`SKIP_SUCCESS`](squeue::Flags::SKIP_SUCCESS) posts no completion if it
+    /// succeeds, but posts one if it fails or is cancelled. A single such entry can therefore not
+    /// be counted:
     ///
-    /// - By itself: do not count it, and return `false` for its user data. No call can tell when it
-    ///   is over, so what it points to has to stay valid forever.
-    /// - In front of an entry that posts, in one chain of [`IO_LINK`](squeue::Flags::IO_LINK): count
-    ///   the silent entries and that one together as *one* operation, and return `true` for all of
-    ///   them. If a silent entry fails, its completion is the only one: what is behind it never
-    ///   starts, and posts nothing. If none fails, the completion of the last entry is the only one.
+    /// - If the entry is not linked, do not count it, and return `false` for its user data. Nothing
+    ///   reports when it is over, so its memory has to stay valid forever.
+    /// - If the entry precedes an entry that posts, in one chain of
+    ///   [`IO_LINK`](squeue::Flags::IO_LINK), count the silent entries and that one together as
+    ///   *one* operation, and return `true` for all of them. If a silent entry fails, its
+    ///   completion is the only one: the entries after it never start and post nothing. If none
+    ///   fails, the completion of the last entry is the only one.
     ///
-    /// [Linking](crate::guide::linking#silent-entries) has the whole rule.
+    /// [Linking](crate::guide::linking#silent-entries) explains the rule in full.
     ///
     /// # Arguments
     ///
-    /// - `in_flight` is the number of operations whose last completion you have not reaped. It counts
-    ///   down, also when this call fails (but see EOVERFLOW) or `is_counted` panics.
-    /// - `timeout` limits the whole call. With zero, it cancels and looks once.
-    ///   [`Duration::MAX`] means as long as it takes. Do not use it with a
-    ///   [mixed](cqueue::Mixed) completion queue: if that overflows, the call never returns.
-    /// - `user_data` is that of the operations in flight, for kernels before 5.19, which cannot
-    ///   cancel by anything else. Otherwise, it may be empty.
-    /// - `is_counted` gets every completion except those that this crate causes itself, and returns
-    ///   whether it belongs to a counted operation. Its answer matters for the last completion of an
-    ///   operation only.
+    /// - `in_flight` is the number of operations whose last completion you have not reaped. This
+    ///   call decrements it, even if it fails (except with EOVERFLOW) or `is_counted` panics.
+    /// - `timeout` limits the whole call. With a timeout of zero, the call cancels and looks at the
+    ///   queue once. [`Duration::MAX`] means no limit. Do not use that with a
+    ///   [mixed](cqueue::Mixed) completion queue: if the queue overflows, the call never returns.
+    /// - `user_data` lists the user data of the operations in flight. Kernels before 5.19 cannot
+    ///   cancel by anything else. On newer kernels, it may be empty.
+    /// - `is_counted` receives every completion except those that this crate causes itself. It
+    ///   returns whether the completion belongs to a counted operation. Only the last completion of
+    ///   each operation matters.
     ///
     /// ```
     /// # use rustix_uring::{opcode, squeue::Flags, types::Timespec, IoUring};
@@ -165,31 +167,32 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     ///
     /// # How it cancels
     ///
-    /// By a register call, where the kernel has it (6.0) and the ring may use it. Otherwise by
-    /// entries, which it pushes once the kernel has taken everything that was queued. Their
-    /// completions have the user data [`QUIESCE_USER_DATA`]. After an error, none of these entries stays
-    /// queued, except on SQPOLL rings. One that the kernel has taken may complete
-    /// later: ignore it by [`is_quiesce`](cqueue::Entry::is_quiesce).
+    /// If the kernel (since 6.0) and the ring's restrictions allow it, this makes a register call.
+    /// Otherwise it pushes cancellations as entries, once the kernel has consumed everything that
+    /// was queued. Their completions have the user data [`QUIESCE_USER_DATA`]. After an error, none
+    /// of these entries stays queued, except on SQPOLL rings. A cancellation that the kernel has
+    /// already consumed may complete later: recognize it with
+    /// [`is_quiesce`](cqueue::Entry::is_quiesce), and ignore it.
     ///
-    /// It cancels once more every 20 ms, because a request on its way to a worker thread cannot be
-    /// found.
+    /// This cancels again every 20 ms, because the kernel cannot find a request on its way to a
+    /// worker thread.
     ///
     /// # Errors
     ///
-    /// After every error, [`in_flight`](QuiesceError::in_flight) operations **are still in flight**.
-    /// Do not free their memory: quiesce again, or leak it.
+    /// After every error, [`in_flight`](QuiesceError::in_flight) operations **are still in
+    /// flight**. Do not free their memory. Call `quiesce` again, or leak the memory.
     ///
-    /// | errno | because | do |
+    /// | errno | cause | remedy |
     /// |---|---|---|
     /// | ETIME | the time ran out | quiesce again; check the count |
-    /// | EACCES, EPERM, EINVAL | the time ran out, and the ring may not cancel ([`restrictions`](crate::guide::restrictions)) | allow `IORING_REGISTER_SYNC_CANCEL`, or `AsyncCancel` |
+    /// | EACCES, EPERM, EINVAL | the time ran out, and the ring may not cancel ([`restrictions`](crate::guide::restrictions)) | allow `IORING_REGISTER_SYNC_CANCEL` or `AsyncCancel` |
     /// | EAGAIN, EBUSY | the time ran out, and the kernel kept refusing to submit or to wait | quiesce again |
-    /// | EOVERFLOW | the time ran out, and the completion queue is [mixed](cqueue::Mixed) and was full: from then on, nothing was counted down, and another call cannot do so either | make the queue larger; leak the memory |
-    /// | others | as of [`submit`](crate::Submitter::submit), at once: EEXIST in another task than the ring's, EBADFD for a disabled ring | see there |
+    /// | EOVERFLOW | the time ran out, and the completion queue is [mixed](cqueue::Mixed) and was full: from then on, completions were not counted, and another call cannot count them either | make the queue larger; leak the memory |
+    /// | others | the errors of [`submit`](crate::Submitter::submit), reported at once: for example EEXIST in a task that the ring does not belong to, or EBADFD for a disabled ring | see [`submit`](crate::Submitter::submit) |
     ///
-    /// Requests that the kernel cannot cancel keep this call waiting until they end: operations in
-    /// progress on a disk, and on kernels before 6.0 everything behind an entry with
-    /// [`IO_DRAIN`](squeue::Flags::IO_DRAIN) that waits.
+    /// This call also waits for requests that the kernel cannot cancel: operations in progress on a
+    /// disk and, on kernels before 6.0, everything behind a waiting entry with
+    /// [`IO_DRAIN`](squeue::Flags::IO_DRAIN).
     pub fn quiesce_with(
         &mut self,
         in_flight: &mut usize,
@@ -198,7 +201,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         mut is_counted: impl FnMut(C) -> bool,
     ) -> Result<(), QuiesceError> {
         let start = self.handle.now(SEAL);
-        // None: never.
+        // `None` means no limit.
         let end = start.checked_add(timeout);
         let mut cancel = Cancel::new(user_data);
         let (mut next_round, mut stuck) = (start, None);
@@ -216,8 +219,8 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
             }
             in_doubt |= before > 0 && self.may_repeat_completions();
             if in_doubt {
-                // One of these may have come twice. What they leave must not get to zero, neither here
-                // nor in another call.
+                // The kernel may have delivered one of these completions twice. Do not let the
+                // count reach zero because of them, neither in this call nor in a later one.
                 *in_flight = before;
             }
             if *in_flight == 0 && (cancel.is_over() || last_look) {
@@ -246,8 +249,8 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         }
     }
 
-    /// Submits what is queued, cancels, and waits for a completion, for a while and no longer than
-    /// `at_most`. Returns with what errno the kernel refused something, if that may pass.
+    /// Submits the queued entries, cancels, and waits a while for a completion, but no longer than
+    /// `at_most`. Returns the errno if the kernel refused something that may work later.
     fn cancel_and_wait(
         &mut self,
         cancel: &mut Cancel<'_>,
@@ -266,13 +269,14 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         if cancel.left > 0 {
             pass(self.cancel(cancel))?;
         }
-        // If some cancellations found no room, go on as soon as there is.
+        // If some cancellations did not fit into the queue, continue as soon as there is space.
         let a_while = if cancel.left > 0 { MOMENT } else { ONCE_MORE };
         pass(self.wait_for_one(a_while.min(at_most)))?;
         Ok(stuck)
     }
 
-    /// Submits what is queued. The thread of an SQPOLL ring may not have taken it yet after that.
+    /// Submits the queued entries. On an SQPOLL ring, the thread may not have consumed them yet
+    /// when this returns.
     fn submit_queued(&mut self) -> io::Result<()> {
         while !self.submission().is_empty() {
             if self.submit()? == 0 || self.params().is_setup_sqpoll() {
@@ -282,8 +286,8 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         Ok(())
     }
 
-    /// Makes the register call that cancels everything, or pushes and submits as many of the
-    /// entries that do so as fit.
+    /// Makes the register call that cancels everything, or pushes and submits as many cancellations
+    /// as fit into the queue.
     fn cancel(&mut self, cancel: &mut Cancel<'_>) -> io::Result<()> {
         if cancel.by == By::Call {
             // With `all`, the call does not wait.
@@ -293,17 +297,19 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
                     cancel.left = 0;
                     return Ok(());
                 }
-                // Older kernels, the mock, restrictions. Entries may work where the call does not;
-                // if not, they fail with an errno that says why.
+                // The call fails on older kernels, on the mock kernel, and because of restrictions.
+                // Entries may work where the call does not. If they do not, they complete with the
+                // reason.
                 Err(_) => cancel.begin(By::Everything),
             }
         }
         let mut queue = self.submission();
-        // Behind an entry with a link flag, a cancellation would wait for what it is to cancel.
+        // Push only into an empty queue: after an entry with a link flag, a cancellation would wait
+        // for the operation that it has to cancel.
         let mut pushed = 0;
         if queue.is_empty() {
             while let Some(entry) = cancel.entry(pushed) {
-                // SAFETY: a cancellation points to nothing.
+                // SAFETY: a cancellation contains no pointers.
                 if unsafe { queue.push_any(&entry) }.is_err() {
                     break;
                 }
@@ -316,8 +322,8 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         }
         let submitted = self.submit();
         if !self.params().is_setup_sqpoll() {
-            // What the kernel refused to take would run with the next submit, on whatever is in
-            // flight then.
+            // The next submit would run the entries that the kernel has not consumed, and cancel
+            // whatever is in flight then.
             // SAFETY: the ring is borrowed mutably, so no other thread enters.
             pushed -= unsafe { self.submission().take_back(pushed) };
         }
@@ -326,17 +332,17 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         submitted.map(drop)
     }
 
-    /// Waits until a completion is there, but no longer than `at_most`.
+    /// Waits for a completion, but no longer than `at_most`.
     fn wait_for_one(&self, at_most: Duration) -> io::Result<()> {
         let params = self.params();
-        // The kernel's wait for polled I/O ignores the time, unless the SQPOLL thread polls.
+        // The kernel's wait for polled I/O ignores the timeout, unless the SQPOLL thread polls.
         let polls = params.is_setup_iopoll() && !params.is_setup_sqpoll();
         let timed = params.is_feature_ext_arg() && !polls;
         let looked = if timed {
             let at_most = Timespec::from(at_most);
             self.submitter().wait_with_args(1, &SubmitArgs::new().timespec(&at_most))
         } else {
-            // Not by an entry with a timeout: it would wait behind `IO_DRAIN`, or be refused.
+            // A timeout entry is no alternative: it would wait behind `IO_DRAIN`, or be rejected.
             self.submitter().get_events()
         };
         let waited = timed && !matches!(looked, Err(Errno::AGAIN | Errno::BUSY));
@@ -346,34 +352,34 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         looked
     }
 
-    /// Whether the completion queue is of a kind, and in a state, in which the kernel may deliver a
-    /// completion twice: see [`cqueue::Mixed`].
+    /// Returns whether the kernel may deliver a completion twice, which depends on the kind and the
+    /// state of the completion queue: see [`cqueue::Mixed`].
     fn may_repeat_completions(&mut self) -> bool {
         self.params().setup_flags().contains(SetupFlags::CQE_MIXED)
             && (self.submission().cq_overflow() || self.completion().is_full())
     }
 }
 
-/// How cancelling goes.
+/// The progress of cancellation.
 struct Cancel<'a> {
     by: By,
     user_data: &'a [u64],
-    /// How many cancellations of this round are to be made.
+    /// The number of cancellations of this round that are not submitted yet.
     left: usize,
-    /// How many the kernel has taken and not completed.
+    /// The number of cancellations that the kernel has consumed and not completed.
     taken: usize,
-    /// With what errno the kernel refuses to cancel.
+    /// The errno with which the kernel refuses to cancel.
     refusal: Option<Errno>,
 }
 
-/// What a round of cancellations consists of.
+/// The kind of cancellations of a round.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     /// A register call that cancels everything. Since Linux 6.0.
     Call,
-    /// An entry that cancels everything. Since Linux 5.19; older kernels answer EINVAL.
+    /// An entry that cancels everything. Since Linux 5.19. Older kernels return EINVAL.
     Everything,
-    /// An entry for each user data.
+    /// One entry per user data.
     UserData,
 }
 
@@ -391,7 +397,7 @@ impl<'a> Cancel<'a> {
         self.left == 0 && self.taken == 0
     }
 
-    /// The `n`th of the entries that are left.
+    /// Returns the `n`th of the remaining entries.
     fn entry(&self, n: usize) -> Option<squeue::Entry> {
         let left = self.left.checked_sub(n + 1)?;
         let entry = match self.by {
@@ -401,7 +407,7 @@ impl<'a> Cancel<'a> {
         Some(entry.user_data(QUIESCE_USER_DATA))
     }
 
-    /// A cancellation has completed: one of ours, or of an earlier call that failed.
+    /// Handles the completion of a cancellation, of this call or of an earlier call that failed.
     fn completed(&mut self, result: Result<u32, Errno>) {
         self.taken = self.taken.saturating_sub(1);
         match result {

@@ -16,7 +16,8 @@ const LONG: Duration = Duration::from_millis(100);
 const QUIET: u64 = 9;
 
 fn ring_of(script: Script) -> Ring {
-    // SAFETY: nobody trusts the results but the tests, whose entries use no memory by them.
+    // SAFETY: only these tests use the results, and their entries do not use memory according to
+    // them.
     unsafe { <IoUring>::builder().build_mock(8, script) }.unwrap()
 }
 
@@ -29,7 +30,7 @@ fn nop(user_data: u64) -> Entry {
 }
 
 fn push(ring: &mut Ring, entries: &[Entry]) {
-    // SAFETY: a NOP points to nothing.
+    // SAFETY: a NOP contains no pointers.
     unsafe { ring.submission().push_multiple(entries) }.unwrap();
 }
 
@@ -37,7 +38,7 @@ fn parts(quiesced: Result<(), QuiesceError>) -> Result<(), (Errno, usize)> {
     quiesced.map_err(|error| (error.errno(), error.in_flight()))
 }
 
-/// One that waits for ever, and one that no cancellation finds and that takes long.
+/// Answers most operations never, and operation 0 late and without a way to cancel it.
 fn waits(submission: &Submission) -> Answer {
     match submission.user_data() {
         0 => Answer::result(5).after(LONG).uncancellable(),
@@ -46,9 +47,10 @@ fn waits(submission: &Submission) -> Answer {
     }
 }
 
-/// A cancelled silent entry posts. Another operation is in flight all the same.
+/// A cancelled silent entry posts a completion. It must not stand for the operation that is in
+/// flight.
 #[test]
-fn a_silent_entry_ends_nothing_that_counts() {
+fn a_silent_entry_does_not_count() {
     let mut ring = ring(waits);
     push(&mut ring, &[nop(0), nop(QUIET).flags(Flags::SKIP_SUCCESS)]);
     let (mut in_flight, mut seen) = (1, Vec::new());
@@ -60,9 +62,10 @@ fn a_silent_entry_ends_nothing_that_counts() {
     assert_eq!(ring.kernel().now(), LONG);
 }
 
-/// If all are counted, it never returns too early: the silent one that succeeds is missing.
+/// If all entries are counted, `quiesce` does not return too early: the completion of the silent
+/// entry that succeeds is missing.
 #[test]
-fn a_silent_entry_that_succeeds_is_waited_for_in_vain() {
+fn a_counted_silent_entry_that_succeeds_times_out() {
     let mut ring = ring(|_| Answer::usual());
     push(&mut ring, &[nop(0), nop(QUIET).flags(Flags::SKIP_SUCCESS)]);
     assert_eq!(parts(ring.quiesce(2, LONG)), Err((Errno::TIME, 1)));
@@ -70,13 +73,13 @@ fn a_silent_entry_that_succeeds_is_waited_for_in_vain() {
 }
 
 #[test]
-fn the_time_runs_out_with_and_without_timed_waits() {
+fn times_out_with_and_without_timed_waits() {
     for features in [Features::all(), Features::NODROP] {
         let mut ring = ring_of(Script::new(waits).features(features));
         push(&mut ring, &[nop(0), nop(1)]);
         assert_eq!(parts(ring.quiesce(2, LONG / 2)), Err((Errno::TIME, 1)));
         assert_eq!(ring.kernel().now(), LONG / 2);
-        // A look, and no waiting.
+        // This looks at the queue and does not wait.
         assert_eq!(parts(ring.quiesce(1, Duration::ZERO)), Err((Errno::TIME, 1)));
         assert_eq!(ring.kernel().now(), LONG / 2);
         assert_eq!(parts(ring.quiesce(1, Duration::MAX)), Ok(()));
@@ -84,9 +87,10 @@ fn the_time_runs_out_with_and_without_timed_waits() {
     }
 }
 
-/// What the kernel refuses for now is tried again, and named in the end.
+/// Submissions that the kernel refuses for a while are repeated. If it keeps refusing, the errno is
+/// reported.
 #[test]
-fn refusals_pass_or_are_told() {
+fn refusals_pass_or_are_reported() {
     for errno in [Errno::AGAIN, Errno::BUSY] {
         let mut ring = ring(|_| Answer::usual());
         push(&mut ring, &[nop(1)]);
@@ -114,10 +118,11 @@ fn no_cancellation_stays_queued() {
     assert!(ring.submission().is_empty());
 }
 
-/// Nor is one pushed behind what the kernel has not taken, whose newest may have a link flag.
+/// A cancellation is not pushed behind entries that the kernel has not consumed: the newest may
+/// have a link flag.
 #[test]
 fn a_cancellation_is_pushed_into_an_empty_queue() {
-    // By which enter call the newest entry was taken.
+    // The enter call that consumed the newest entry.
     let mut taken = None;
     let mut ring = ring(move |it| {
         let enters = it.kernel().enters();
@@ -140,7 +145,7 @@ fn a_cancellation_is_pushed_into_an_empty_queue() {
 
 #[test]
 fn older_kernels_cancel_by_user_data() {
-    // More than fit into the queue.
+    // These do not fit into the queue at once.
     let user_data: Vec<u64> = (0..20).collect();
     let mut ring = ring(|it| match it.user_data() {
         QUIESCE_USER_DATA if it.as_raw().op_flags != 0 => Answer::error(Errno::INVAL),
@@ -158,7 +163,7 @@ fn older_kernels_cancel_by_user_data() {
 }
 
 #[test]
-fn a_call_takes_no_room() {
+fn a_register_call_needs_no_slot() {
     let script = Script::new(|it| {
         assert_ne!(it.user_data(), QUIESCE_USER_DATA);
         Answer::result(0).after(LONG)
@@ -171,9 +176,9 @@ fn a_call_takes_no_room() {
     assert_eq!(parts(ring.quiesce(1, LONG * 2)), Ok(()));
 }
 
-/// What a cancellation is refused with is told when the time has run out, not before.
+/// The errno of a rejected cancellation is reported when the time has run out, not before.
 #[test]
-fn forbidden_to_cancel() {
+fn a_forbidden_cancellation_is_reported() {
     let mut ring = ring(|it| match it.user_data() {
         QUIESCE_USER_DATA => Answer::fail_at_submit(Errno::ACCESS),
         _ => Answer::result(0).after(LONG),
@@ -183,38 +188,39 @@ fn forbidden_to_cancel() {
     assert_eq!(parts(ring.quiesce(1, LONG)), Ok(()));
 }
 
-/// On a mixed completion queue that was full, the count proves nothing.
+/// If a mixed completion queue was full, the count proves nothing.
 #[test]
 fn a_full_mixed_queue_is_in_doubt() {
     let mut builder = IoUring::<Entry, cqueue::Mixed>::builder();
-    // SAFETY: the default script does what is usual.
+    // SAFETY: the default script answers as a kernel does.
     let ring = unsafe { builder.setup_cqsize(8).build_mock(8, Script::default()) };
     let mut ring = ring.unwrap();
-    // The cancellation completes as well.
+    // The cancellation posts a completion, too.
     for (n, expected) in [(6, Ok(())), (8, Err((Errno::OVERFLOW, 8)))] {
-        // SAFETY: a NOP points to nothing.
+        // SAFETY: a NOP contains no pointers.
         unsafe { ring.submission().push_each(n, |i| nop(i as u64)) }.unwrap();
         assert_eq!(parts(ring.quiesce(n, LONG)), expected, "{n}");
     }
-    // What was never counted cannot be counted twice.
+    // Nothing is counted, so nothing can be counted twice.
     assert_eq!(parts(ring.quiesce(0, Duration::MAX)), Ok(()));
 }
 
-/// Whoever goes on with the count that the error names is not told that all is over, although the
-/// queue has room again: one of the completions before came twice.
+/// A caller that continues with the count from the error must not get `Ok`, even if the queue has
+/// free slots again: one of the earlier completions was delivered twice.
 #[test]
-fn doubt_does_not_end_with_the_call() {
+fn doubt_outlasts_the_call() {
     let mut builder = IoUring::<Entry, cqueue::Mixed>::builder();
     let script = Script::new(|submission| match submission.user_data() {
         QUIET => Answer::pending().uncancellable(),
         _ => Answer::usual(),
     });
-    // SAFETY: the script does what is usual, or nothing. What is posted is a completion come twice.
+    // SAFETY: the script answers as a kernel does, or not at all. The completion that is posted
+    // stands for one that is delivered twice.
     let ring = unsafe { builder.setup_cqsize(8).build_mock(8, script) };
     let mut ring = ring.unwrap();
-    // SAFETY: a NOP points to nothing.
+    // SAFETY: a NOP contains no pointers.
     unsafe { ring.submission().push_each(7, |i| nop(i as u64)) }.unwrap();
-    // SAFETY: as above.
+    // SAFETY: a NOP contains no pointers.
     unsafe { ring.submission().push(&nop(QUIET)) }.unwrap();
     ring.submit().unwrap();
     ring.kernel().post(0, 0, 0);
@@ -228,7 +234,7 @@ fn doubt_does_not_end_with_the_call() {
 }
 
 #[test]
-fn an_error_says_why_and_how_many() {
+fn an_error_has_a_reason_and_a_count() {
     let error = QuiesceError { errno: Errno::TIME, in_flight: 3 };
     assert!(error.to_string().starts_with("operations still in flight: 3; "), "{error}");
     assert_eq!(Errno::from(error), Errno::TIME);
