@@ -1,18 +1,19 @@
-//! Provided buffers, one by one.
+//! Provided buffers, added and removed by operations.
 
 use super::operations;
 
 operations! {
-    /// Adds buffers to a group, for operations to take when they need one.
+    /// Adds buffers to a group, from which operations take a buffer when they need one.
     ///
-    /// `nbufs` buffers of `len` bytes each, one behind the other from `addr` on, numbered from `bid`
-    /// on. The last number is 65,535, so that there are 65,536 buffers at most.
+    /// The buffers are `nbufs` consecutive areas of `len` bytes each, starting at `addr`. Their
+    /// buffer IDs count up from `bid`. The highest ID is 65,535, so a group has at most 65,536
+    /// buffers.
     ///
-    /// A buffer that an operation has taken is out of the group until it is provided again. A
-    /// [`BufRing`](crate::BufRing) does the same faster, and a group is one or the other.
+    /// A buffer that an operation has taken leaves the group until you provide it again. A
+    /// [`BufRing`](crate::BufRing) does the same faster. A group uses one mechanism or the other.
     ///
-    /// - **Result:** 0; for 65,536 buffers at once -E2BIG on some kernels, and others put in 65,535 and
-    ///   answer 0 all the same
+    /// - **Result:** 0; for 65,536 buffers at once, some kernels fail with -E2BIG, and
+    ///   others add only 65,535 and still return 0
     /// - **Memory:** all buffers for as long as they are in the group, and until the *completion*
     ///   of the operation that has taken them
     ProvideBuffers = "IORING_OP_PROVIDE_BUFFERS" since "5.7",
@@ -21,10 +22,10 @@ operations! {
         bgid: u16 => buf_group, bid: u16 => first_bid
     )
 
-    /// Takes buffers out of a group.
+    /// Removes buffers from a group.
     ///
-    /// - **Result:** how many were taken out; -ENOENT where there is no such group, 0 on some kernels;
-    ///   -EINVAL for 65,536 on kernels that do not provide so many
+    /// - **Result:** the number of buffers removed; if there is no such group, -ENOENT, or 0 on
+    ///   some kernels; -EINVAL for 65,536 on kernels that cannot provide that many
     RemoveBuffers = "IORING_OP_REMOVE_BUFFERS" since "5.7",
     new(nbufs: u32 => nr_buffers, bgid: u16 => buf_group)
 }

@@ -1,4 +1,4 @@
-//! Commands: what a file's driver makes of them; those of sockets and block devices.
+//! Commands to the driver of a file, including those of sockets and block devices.
 
 use super::operations;
 use crate::squeue::Entry128;
@@ -9,45 +9,45 @@ use crate::sys::{
 use crate::types::{SocketAddrLen, SocketAddrStorage, Target, c_void};
 
 operations! {
-    /// Gives a file's driver a command, with 16 bytes of arguments: `ioctl(2)` for rings.
+    /// Sends a command with 16 bytes of arguments to the driver of a file: `ioctl(2)` for rings.
     ///
-    /// - **Result:** what the command defines; -EOPNOTSUPP where the file takes none
-    /// - **Memory:** what the command defines
+    /// - **Result:** defined by the command; -EOPNOTSUPP if the file accepts no commands
+    /// - **Memory:** defined by the command
     UringCmd16 = "IORING_OP_URING_CMD" since "5.19",
     new(fd: impl Target => fd, cmd_op: u32 => cmd_op)
     {
-        /// The arguments.
+        /// Sets the arguments.
         cmd: [u8; 16] => cmd,
-        /// The registered buffer that the command uses. Since Linux 6.1.
+        /// Sets the registered buffer that the command uses. Since Linux 6.1.
         buf_index: Option<u16> => cmd_buffer,
-        /// The address that the command is given beside its arguments, where it takes one.
+        /// Sets the address that the command gets in addition to its arguments, if it uses one.
         addr: Option<u64> => cmd_addr,
-        /// The length that the command is given beside its arguments, where it takes one.
+        /// Sets the length that the command gets in addition to its arguments, if it uses one.
         len: u32 => len,
-        /// Complete again and again, each time with a provided buffer of this group, where the
-        /// command can. Since Linux 6.18.
+        /// Makes the command multishot, if it can be: each completion uses a provided buffer of
+        /// this group. Since Linux 6.18.
         multishot: u16 => cmd_multishot,
     }
 
-    /// Gives a file's driver a command, with 80 bytes of arguments: `ioctl(2)` for rings.
+    /// Sends a command with 80 bytes of arguments to the driver of a file: `ioctl(2)` for rings.
     ///
-    /// - **Result:** what the command defines; -EOPNOTSUPP where the file takes none
-    /// - **Memory:** what the command defines
-    /// - **Needs:** a ring with submissions of 128 bytes, not [mixed](crate::squeue::Mixed)
+    /// - **Result:** defined by the command; -EOPNOTSUPP if the file accepts no commands
+    /// - **Memory:** defined by the command
+    /// - **Needs:** a ring with 128-byte submissions, not [mixed](crate::squeue::Mixed) ones
     UringCmd80 = "IORING_OP_URING_CMD" since "5.19",
     struct(UringCmd16, [u8; 64])
 
-    /// Gives a file's driver a command, with 80 bytes of arguments, also on rings that have smaller
-    /// entries beside: `ioctl(2)` for rings.
+    /// Sends a command with 80 bytes of arguments to the driver of a file, also on rings that mix
+    /// entry sizes: `ioctl(2)` for rings.
     ///
-    /// - **Result:** what the command defines; -EOPNOTSUPP where the file takes none
-    /// - **Memory:** what the command defines
-    /// - **Needs:** a ring with submissions of 128 bytes, be they [mixed](crate::squeue::Mixed)
+    /// - **Result:** defined by the command; -EOPNOTSUPP if the file accepts no commands
+    /// - **Memory:** defined by the command
+    /// - **Needs:** a ring with 128-byte or [mixed](crate::squeue::Mixed) submissions
     UringCmd128 = "IORING_OP_URING_CMD128" since "6.19",
     struct(UringCmd16, [u8; 64])
 
-    /// Sets a socket's option, like [`setsockopt(2)`]. [`sys`](crate::sys) has the names of the level
-    /// `SOL_SOCKET` and of its options.
+    /// Sets a socket option, like [`setsockopt(2)`]. The names of the level `SOL_SOCKET` and of its
+    /// options are in [`sys`](crate::sys).
     ///
     /// [`setsockopt(2)`]: https://man7.org/linux/man-pages/man2/getsockopt.2.html
     ///
@@ -61,7 +61,7 @@ operations! {
         cmd_op(SOCKET_URING_OP_SETSOCKOPT as u32)
     )
 
-    /// Asks for a socket's option of the level `SOL_SOCKET`, like [`getsockopt(2)`].
+    /// Returns a socket option of the level `SOL_SOCKET`, like [`getsockopt(2)`].
     ///
     /// [`getsockopt(2)`]: https://man7.org/linux/man-pages/man2/getsockopt.2.html
     ///
@@ -75,39 +75,42 @@ operations! {
         cmd_op(SOCKET_URING_OP_GETSOCKOPT as u32)
     )
 
-    /// Asks how much there is to receive, like the `SIOCINQ` of [`tcp(7)`].
+    /// Returns the number of bytes ready to be received, like `SIOCINQ` in [`tcp(7)`].
     ///
     /// [`tcp(7)`]: https://man7.org/linux/man-pages/man7/tcp.7.html
     ///
-    /// - **Result:** bytes; -EOPNOTSUPP for sockets that do not count
+    /// - **Result:** bytes; -EOPNOTSUPP if the socket type does not support the query
     #[doc(alias = "SOCKET_URING_OP_SIOCINQ")]
     SiocInq = "IORING_OP_URING_CMD" since "6.6",
     new(fd: impl Target => fd; cmd_op(SOCKET_URING_OP_SIOCINQ as u32))
 
-    /// Asks how much there is still to send, like the `SIOCOUTQ` of [`tcp(7)`].
+    /// Returns the number of bytes in the send queue, with TCP those not acknowledged yet, like
+    /// `SIOCOUTQ` in [`tcp(7)`].
     ///
     /// [`tcp(7)`]: https://man7.org/linux/man-pages/man7/tcp.7.html
     ///
-    /// - **Result:** bytes; -EOPNOTSUPP for sockets that do not count
+    /// - **Result:** bytes; -EOPNOTSUPP if the socket type does not support the query
     #[doc(alias = "SOCKET_URING_OP_SIOCOUTQ")]
     SiocOutq = "IORING_OP_URING_CMD" since "6.6",
     new(fd: impl Target => fd; cmd_op(SOCKET_URING_OP_SIOCOUTQ as u32))
 
-    /// Tells when what a socket sends is sent, again and again: the timestamps of its error queue.
+    /// Reports the transmit timestamps of a socket, which the kernel puts into its error queue
+    /// (multishot).
     ///
-    /// The socket has them on (`SO_TIMESTAMPING`), without the data that was sent
+    /// Enable them on the socket first (`SO_TIMESTAMPING`), without a copy of the sent data
     /// (`SOF_TIMESTAMPING_OPT_TSONLY`).
     ///
-    /// - **Result:** the number that the socket has given to what was sent; the completion's second
-    ///   half has the time ([`tx_timestamp`](crate::cqueue::Entry32::tx_timestamp)). Without
-    ///   [`more`](crate::cqueue::Entry::more), why it has ended
+    /// - **Result:** the number that the socket has assigned to the sent data; the second half of
+    ///   the completion has the time ([`tx_timestamp`](crate::cqueue::Entry32::tx_timestamp)). In
+    ///   the completion without [`more`](crate::cqueue::Entry::more), the reason why the operation
+    ///   ended
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) with each timestamp
-    /// - **Needs:** a ring whose completions have 32 bytes
+    /// - **Needs:** a ring with 32-byte completions
     #[doc(alias = "SOCKET_URING_OP_TX_TIMESTAMP")]
     TxTimestamp = "IORING_OP_URING_CMD" since "6.17",
     new(fd: impl Target => fd; cmd_op(SOCKET_URING_OP_TX_TIMESTAMP as u32))
 
-    /// Asks for a socket's own address, or its peer's, like [`getsockname(2)`].
+    /// Returns the address of a socket or of its peer, like [`getsockname(2)`].
     ///
     /// [`getsockname(2)`]: https://man7.org/linux/man-pages/man2/getsockname.2.html
     ///
@@ -122,39 +125,40 @@ operations! {
         cmd_op(SOCKET_URING_OP_GETSOCKNAME)
     )
     {
-        /// The address of the other end, like `getpeername(2)`.
+        /// Whether to return the address of the peer, like `getpeername(2)`.
         peer: bool => getsockname_peer,
     }
 
-    /// Forgets a range of a block device, like the `BLKDISCARD` of [`ioctl(2)`].
+    /// Discards a range of a block device, like `BLKDISCARD` in [`ioctl(2)`].
     ///
     /// [`ioctl(2)`]: https://man7.org/linux/man-pages/man2/ioctl.2.html
     ///
-    /// - **Result:** 0; -EINVAL where `offset` or `len` is not a multiple of the sector size;
-    ///   -EOPNOTSUPP where the device does not discard
+    /// - **Result:** 0; -EINVAL if `offset` or `len` is not a multiple of the sector size;
+    ///   -EOPNOTSUPP if the device does not support discards
     /// - **Needs:** the device, open for writing
     #[doc(alias = "BLOCK_URING_CMD_DISCARD")]
     BlockDiscard = "IORING_OP_URING_CMD" since "6.12",
     new(fd: impl Target => fd, offset: u64 => discard_start, len: u64 => discard_len; cmd_op(BLOCK_URING_CMD_DISCARD))
 
-    /// Resets all zones of a zoned block device, like the `BLKRESETZONE` of [`ioctl(2)`] for all of
-    /// it.
+    /// Resets all zones of a zoned block device, like `BLKRESETZONE` in [`ioctl(2)`] over the whole
+    /// device.
     ///
     /// [`ioctl(2)`]: https://man7.org/linux/man-pages/man2/ioctl.2.html
     ///
-    /// - **Result:** 0; -EOPNOTSUPP where the device has no zones
+    /// - **Result:** 0; -EOPNOTSUPP if the device has no zones
     /// - **Needs:** the device, open for writing
     #[doc(alias = "BLOCK_URING_CMD_ZONE_RESET_ALL")]
     BlockZoneResetAll = "IORING_OP_URING_CMD" since "7.3",
     new(fd: impl Target => fd; cmd_op(BLOCK_URING_CMD_ZONE_RESET_ALL))
 }
 
-/// The two commands of 128 bytes: one operation, in whose larger entry the arguments go on; and one
-/// that has the larger entry by itself.
+/// Implements the two commands with 128-byte entries. [`UringCmd80`] uses the operation of
+/// [`UringCmd16`], and its arguments continue in the second half of the entry. [`UringCmd128`] is
+/// an operation of its own that always has a big entry.
 macro_rules! big_commands {
     ($($Name:ident)*) => { $(
         impl $Name {
-            /// The operation with what it cannot do without.
+            /// Creates the operation with its required arguments.
             #[inline]
             pub fn new(fd: impl Target, cmd_op: u32) -> Self {
                 let mut narrow = UringCmd16::new(fd, cmd_op);
@@ -162,7 +166,7 @@ macro_rules! big_commands {
                 Self(narrow, [0; 64])
             }
 
-            /// The arguments.
+            /// Sets the arguments.
             #[inline]
             pub fn cmd(mut self, cmd: [u8; 80]) -> Self {
                 let (first, rest) = (cmd.first_chunk(), cmd.last_chunk());
@@ -173,35 +177,35 @@ macro_rules! big_commands {
                 self
             }
 
-            /// The registered buffer that the command uses, as with [`UringCmd16::buf_index`].
+            /// Sets the registered buffer that the command uses, as with [`UringCmd16::buf_index`].
             #[inline]
             pub fn buf_index(mut self, buf_index: Option<u16>) -> Self {
                 self.0 = self.0.buf_index(buf_index);
                 self
             }
 
-            /// The address that the command is given, as with [`UringCmd16::addr`].
+            /// Sets the address that the command gets, as with [`UringCmd16::addr`].
             #[inline]
             pub fn addr(mut self, addr: Option<u64>) -> Self {
                 self.0 = self.0.addr(addr);
                 self
             }
 
-            /// The length that the command is given, as with [`UringCmd16::len`].
+            /// Sets the length that the command gets, as with [`UringCmd16::len`].
             #[inline]
             pub fn len(mut self, len: u32) -> Self {
                 self.0 = self.0.len(len);
                 self
             }
 
-            /// Complete again and again, as with [`UringCmd16::multishot`].
+            /// Makes the command multishot, as with [`UringCmd16::multishot`].
             #[inline]
             pub fn multishot(mut self, buf_group: u16) -> Self {
                 self.0 = self.0.multishot(buf_group);
                 self
             }
 
-            /// The entry, ready to be pushed.
+            /// Returns the entry, ready to be pushed.
             #[inline]
             pub const fn build(self) -> Entry128 {
                 Entry128::from_raw(self.0.build().into_raw(), self.1)
@@ -218,7 +222,7 @@ mod tests {
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
-    /// The first of two numbers in a word, and both.
+    /// The first of two 32-bit numbers in a word; [`pair`] sets both.
     const fn first(word: u64) -> u64 {
         if cfg!(target_endian = "little") { word } else { word << 32 }
     }
@@ -290,9 +294,9 @@ mod tests {
         assert_eq!(entry.into_raw(), (sqe, [0; 64]));
     }
 
-    /// The 80 bytes are one after the other, across the two parts of the entry.
+    /// The 80 bytes are in order, across both parts of the entry.
     #[test]
-    fn a_big_command_has_its_bytes_in_order() {
+    fn the_bytes_of_a_big_command_are_in_order() {
         let cmd = core::array::from_fn(|n| n as u8);
         let (sqe, rest) = UringCmd80::new(Fd(3), 5).cmd(cmd).build().into_raw();
         assert_eq!(sqe.addr3.to_ne_bytes(), cmd[..8]);

@@ -1,12 +1,12 @@
-//! Open files: syncing, allocating, advising; and advice on memory.
+//! Open files: syncing, allocating and advising; also advice about memory.
 
 use super::operations;
 use crate::types::{Fadv, FallocateFlags, FsyncFlags, Madv, SyncFileRangeFlags, Target, c_void};
 
 operations! {
-    /// Brings what was written to the device, like [`fsync(2)`].
+    /// Flushes written data to the device, like [`fsync(2)`].
     ///
-    /// It waits for no write of the same ring: link it behind the writes, or set
+    /// A sync does not wait for other writes of the same ring. Link it behind the writes, or set
     /// [`IO_DRAIN`](crate::squeue::Flags::IO_DRAIN).
     ///
     /// [`fsync(2)`]: https://man7.org/linux/man-pages/man2/fsync.2.html
@@ -15,45 +15,47 @@ operations! {
     Fsync = "IORING_OP_FSYNC" since "5.1",
     new(fd: impl Target => fd)
     {
-        /// [`FsyncFlags::DATASYNC`] makes it an `fdatasync(2)`.
+        /// Sets flags; [`FsyncFlags::DATASYNC`] makes this an `fdatasync(2)`.
         flags: impl Into<FsyncFlags> => fsync_flags,
-        /// The start of the range to sync, 0 if not given.
+        /// Sets the start of the range to sync. The default is 0.
         offset: u64 => off,
-        /// The length of the range in bytes; 0, as if not given, is to the end of the file.
+        /// Sets the length of the range in bytes. 0, the default, means up to the end of the file.
         len: u32 => len,
     }
 
-    /// Starts writing out a range of a file, or waits for that, like [`sync_file_range(2)`].
+    /// Starts or awaits the writeback of a range of a file, like [`sync_file_range(2)`].
     ///
-    /// The data only: where the file has grown, nothing of it may be found after a crash.
+    /// This flushes data only, not metadata: if the file has grown, the new data may be lost in a
+    /// crash.
     ///
     /// [`sync_file_range(2)`]: https://man7.org/linux/man-pages/man2/sync_file_range.2.html
     ///
-    /// - **Result:** 0; -ESPIPE for what is no file on a disk
+    /// - **Result:** 0; -ESPIPE if `fd` is not a regular file, block device, directory or symbolic
+    ///   link
     SyncFileRange = "IORING_OP_SYNC_FILE_RANGE" since "5.2",
     new(fd: impl Target => fd, len: u32 => len)
     {
-        /// The start of the range, 0 if not given.
+        /// Sets the start of the range. The default is 0.
         offset: u64 => off,
-        /// What to do; nothing if not given.
+        /// Sets what to do. By default, the operation does nothing.
         flags: SyncFileRangeFlags => range_flags,
     }
 
-    /// Allocates a range of a file, or frees it, like [`fallocate(2)`].
+    /// Allocates or frees a range of a file, like [`fallocate(2)`].
     ///
     /// [`fallocate(2)`]: https://man7.org/linux/man-pages/man2/fallocate.2.html
     ///
-    /// - **Result:** 0; -EOPNOTSUPP where the file system lacks the mode
+    /// - **Result:** 0; -EOPNOTSUPP if the file system does not support the mode
     Fallocate = "IORING_OP_FALLOCATE" since "5.6",
     new(fd: impl Target => fd, len: u64 => fallocate_len)
     {
-        /// The start of the range, 0 if not given.
+        /// Sets the start of the range. The default is 0.
         offset: u64 => off,
-        /// What to do; allocate if not given.
+        /// Sets what to do. The default is to allocate.
         mode: impl Into<FallocateFlags> => fallocate_mode,
     }
 
-    /// Cuts a file off, or makes it longer, like [`ftruncate(2)`].
+    /// Truncates or extends a file, like [`ftruncate(2)`].
     ///
     /// [`ftruncate(2)`]: https://man7.org/linux/man-pages/man2/ftruncate.2.html
     ///
@@ -61,7 +63,7 @@ operations! {
     Ftruncate = "IORING_OP_FTRUNCATE" since "6.9",
     new(fd: impl Target => fd, len: u64 => off)
 
-    /// Tells how a range of a file is going to be used, like [`posix_fadvise(2)`].
+    /// Announces how a range of a file will be used, like [`posix_fadvise(2)`].
     ///
     /// [`posix_fadvise(2)`]: https://man7.org/linux/man-pages/man2/posix_fadvise.2.html
     ///
@@ -69,17 +71,17 @@ operations! {
     Fadvise = "IORING_OP_FADVISE" since "5.6; lengths of 4 GiB and more since 6.11",
     new(fd: impl Target => fd, len: u64 => fadvise_len, advice: impl Into<Fadv> => advice)
     {
-        /// The start of the range, 0 if not given.
+        /// Sets the start of the range. The default is 0.
         offset: u64 => off,
     }
 
-    /// Tells how memory is going to be used, or what to do with it, like [`madvise(2)`].
+    /// Announces how memory will be used, or requests an action on it, like [`madvise(2)`].
     ///
     /// [`madvise(2)`]: https://man7.org/linux/man-pages/man2/madvise.2.html
     ///
     /// - **Result:** 0
-    /// - **Memory:** `addr` until *completion*, and some advice takes its contents or the mapping
-    ///   itself away
+    /// - **Memory:** `addr` until *completion*. Some advice discards the contents of the memory, or
+    ///   the mapping itself
     Madvise = "IORING_OP_MADVISE" since "5.6; lengths of 4 GiB and more since 6.11",
     new(addr: *const c_void => addr, len: u64 => madvise_len, advice: impl Into<Madv> => madvice; no_fd(()))
 }

@@ -1,4 +1,4 @@
-//! Paths: opening, asking, naming; closing; extended attributes.
+//! Paths: opening, closing, querying and renaming files; extended attributes.
 
 use super::operations;
 use crate::types::{
@@ -11,27 +11,28 @@ operations! {
     ///
     /// [`openat(2)`]: https://man7.org/linux/man-pages/man2/open.2.html
     ///
-    /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)), which is the
-    ///   program's to close even where it had asked to cancel; with a slot, as
-    ///   [`DestinationSlot`] says
+    /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)), which you must
+    ///   close even if you have asked to cancel the operation; with a slot, see [`DestinationSlot`]
     /// - **Memory:** `pathname` until *submit*
     OpenAt = "IORING_OP_OPENAT" since "5.6",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr; read_only(()))
     {
-        /// Read or write, create, truncate and so on; `O_RDONLY` if not given. With a slot,
-        /// `O_CLOEXEC` is -EINVAL: a slot has nothing to inherit.
+        /// Sets the flags of the open: read or write, create, truncate and so on. The default is
+        /// `O_RDONLY`. With a slot, `O_CLOEXEC` fails with -EINVAL, because no process inherits a
+        /// slot.
         ///
-        /// On 32-bit targets `O_LARGEFILE` is added, unless there is `O_PATH`. Without it, writes at
-        /// 2 GiB and more fail with -EFBIG on 32-bit kernels, and many file systems do not open files
-        /// of that size (-EOVERFLOW).
+        /// On 32-bit targets, this method adds `O_LARGEFILE` unless `O_PATH` is set. Without
+        /// `O_LARGEFILE`, 32-bit kernels fail writes at offsets of 2 GiB and more with -EFBIG, and
+        /// many file systems refuse to open files of that size (-EOVERFLOW).
         flags: OFlags => open_flags,
-        /// The permissions of a file that is created.
+        /// Sets the permissions of the file, if the operation creates it.
         mode: impl Into<Mode> => mode,
-        /// Open into the registered file table, without a descriptor. Since Linux 5.15.
+        /// Opens the file into a slot of the registered file table, without a descriptor. Since
+        /// Linux 5.15.
         file_index: Option<DestinationSlot> => slot,
     }
 
-    /// Opens a file, with restrictions on the path, like [`openat2(2)`].
+    /// Opens a file with restrictions on how its path is resolved, like [`openat2(2)`].
     ///
     /// [`openat2(2)`]: https://man7.org/linux/man-pages/man2/openat2.2.html
     ///
@@ -40,7 +41,8 @@ operations! {
     OpenAt2 = "IORING_OP_OPENAT2" since "5.6",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr, how: *const OpenHow => open_how)
     {
-        /// Open into the registered file table, without a descriptor. Since Linux 5.15.
+        /// Opens the file into a slot of the registered file table, without a descriptor. Since
+        /// Linux 5.15.
         file_index: Option<DestinationSlot> => slot,
     }
 
@@ -48,12 +50,13 @@ operations! {
     ///
     /// [`close(2)`]: https://man7.org/linux/man-pages/man2/close.2.html
     ///
-    /// - **Result:** 0; -EBADF if there was nothing, or it is a ring's own descriptor; -EINVAL for a
-    ///   slot beyond the table, or on kernels that cannot empty slots; -ENXIO without a table
+    /// - **Result:** 0; -EBADF if the descriptor or slot is not in use, or if it is the descriptor
+    ///   of a ring; -EINVAL if the slot is beyond the table, or if the kernel cannot empty slots;
+    ///   -ENXIO if there is no table
     Close = "IORING_OP_CLOSE" since "5.6, slots since 5.15",
     new(fd: impl Target => close)
 
-    /// Asks about a file, like [`statx(2)`].
+    /// Returns information about a file, like [`statx(2)`].
     ///
     /// [`statx(2)`]: https://man7.org/linux/man-pages/man2/statx.2.html
     ///
@@ -62,10 +65,10 @@ operations! {
     Statx = "IORING_OP_STATX" since "5.6",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr, statxbuf: *mut StatxBuf => addr2)
     {
-        /// How to look the path up; [`AtFlags::EMPTY_PATH`] with an empty path asks about `dirfd`
-        /// itself.
+        /// Sets how the kernel resolves the path. With [`AtFlags::EMPTY_PATH`] and an empty path,
+        /// the operation returns information about `dirfd` itself.
         flags: AtFlags => statx_flags,
-        /// What to ask for; nothing in particular if not given.
+        /// Sets which fields to request. By default, no particular fields are requested.
         mask: StatxFlags => statx_mask,
     }
 
@@ -81,11 +84,11 @@ operations! {
         newdirfd: impl Descriptor => newdirfd, newpath: *const c_char => addr2
     )
     {
-        /// Exchange the two, or keep what has the new name.
+        /// Sets flags, such as to exchange the two files or to fail if the new name exists.
         flags: RenameFlags => rename_flags,
     }
 
-    /// Removes a file's name, or an empty directory, like [`unlinkat(2)`].
+    /// Removes a name of a file, or an empty directory, like [`unlinkat(2)`].
     ///
     /// [`unlinkat(2)`]: https://man7.org/linux/man-pages/man2/unlink.2.html
     ///
@@ -94,11 +97,11 @@ operations! {
     UnlinkAt = "IORING_OP_UNLINKAT" since "5.11",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
     {
-        /// [`AtFlags::REMOVEDIR`] for a directory; no other.
+        /// Sets flags. For a directory, use [`AtFlags::REMOVEDIR`]; no other flag is valid.
         flags: AtFlags => unlink_flags,
     }
 
-    /// Makes a directory, like [`mkdirat(2)`].
+    /// Creates a directory, like [`mkdirat(2)`].
     ///
     /// [`mkdirat(2)`]: https://man7.org/linux/man-pages/man2/mkdir.2.html
     ///
@@ -107,11 +110,11 @@ operations! {
     MkDirAt = "IORING_OP_MKDIRAT" since "5.15",
     new(dirfd: impl Descriptor => dirfd, pathname: *const c_char => addr)
     {
-        /// The directory's permissions; none if not given.
+        /// Sets the permissions of the directory. By default it has none.
         mode: impl Into<Mode> => mode,
     }
 
-    /// Makes a symbolic link, like [`symlinkat(2)`].
+    /// Creates a symbolic link, like [`symlinkat(2)`].
     ///
     /// [`symlinkat(2)`]: https://man7.org/linux/man-pages/man2/symlink.2.html
     ///
@@ -120,7 +123,7 @@ operations! {
     SymlinkAt = "IORING_OP_SYMLINKAT" since "5.15",
     new(newdirfd: impl Descriptor => dirfd, target: *const c_char => addr, linkpath: *const c_char => addr2)
 
-    /// Gives a file another name, like [`linkat(2)`].
+    /// Creates another name for a file, a hard link, like [`linkat(2)`].
     ///
     /// [`linkat(2)`]: https://man7.org/linux/man-pages/man2/link.2.html
     ///
@@ -132,7 +135,7 @@ operations! {
         newdirfd: impl Descriptor => newdirfd, newpath: *const c_char => addr2
     )
     {
-        /// [`AtFlags::SYMLINK_FOLLOW`] or [`AtFlags::EMPTY_PATH`].
+        /// Sets flags: [`AtFlags::SYMLINK_FOLLOW`] or [`AtFlags::EMPTY_PATH`].
         flags: AtFlags => hardlink_flags,
     }
 
@@ -140,8 +143,8 @@ operations! {
     ///
     /// [`getxattr(2)`]: https://man7.org/linux/man-pages/man2/getxattr.2.html
     ///
-    /// - **Result:** the value's length in bytes; with a `len` of 0 that is all; -ERANGE where
-    ///   `len` is too little; -ENODATA where there is no such attribute
+    /// - **Result:** the length of the value in bytes; with `len` 0, only the length is returned;
+    ///   -ERANGE if `len` is too small; -ENODATA if there is no such attribute
     /// - **Memory:** `name` and `path` until *submit*, `value` until *completion*
     GetXattr = "IORING_OP_GETXATTR" since "5.19",
     new(
@@ -161,7 +164,7 @@ operations! {
         path: *const c_char => addr3, len: u32 => len
     )
     {
-        /// The attribute must, or must not, be there already.
+        /// Sets whether the attribute must, or must not, exist already.
         flags: XattrFlags => xattr_flags,
     }
 
@@ -169,7 +172,7 @@ operations! {
     ///
     /// [`fgetxattr(2)`]: https://man7.org/linux/man-pages/man2/getxattr.2.html
     ///
-    /// - **Result:** the value's length in bytes, as with [`GetXattr`]
+    /// - **Result:** the length of the value in bytes, as with [`GetXattr`]
     /// - **Memory:** `name` until *submit*, `value` until *completion*
     FGetXattr = "IORING_OP_FGETXATTR" since "5.19; slots since 6.13, -EBADF before",
     new(fd: impl Target => fd, name: *const c_char => addr, value: *mut c_void => addr2, len: u32 => len)
@@ -183,7 +186,7 @@ operations! {
     FSetXattr = "IORING_OP_FSETXATTR" since "5.19; slots since 6.13, -EBADF before",
     new(fd: impl Target => fd, name: *const c_char => addr, value: *const c_void => addr2, len: u32 => len)
     {
-        /// The attribute must, or must not, be there already.
+        /// Sets whether the attribute must, or must not, exist already.
         flags: XattrFlags => xattr_flags,
     }
 }

@@ -4,13 +4,14 @@ use super::operations;
 use crate::types::{FutexFlags, FutexWaitV as Waiter};
 
 operations! {
-    /// Waits while a futex has a value, like [`futex(2)`] with `FUTEX_WAIT_BITSET`.
+    /// Waits on a futex while it has the expected value, like [`futex(2)`] with
+    /// `FUTEX_WAIT_BITSET`.
     ///
     /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
     ///
-    /// - **Result:** 0 when it was woken; -EAGAIN where the futex has not `val`; -EINVAL where
-    ///   `mask` is 0, `val` is more than the futex can hold (a 32-bit kernel takes the lower half of
-    ///   it), or the flags have no size that the kernel takes
+    /// - **Result:** 0 when woken; -EAGAIN if the value of the futex is not `val`; -EINVAL if
+    ///   `mask` is 0, if `val` exceeds what the futex can hold (a 32-bit kernel uses the lower half
+    ///   of it instead), or if the flags contain no size that the kernel supports
     /// - **Memory:** `futex` until *completion*
     FutexWait = "IORING_OP_FUTEX_WAIT" since "6.7",
     new(
@@ -20,12 +21,12 @@ operations! {
 
     /// Wakes waiters of a futex, like [`futex(2)`] with `FUTEX_WAKE_BITSET`.
     ///
-    /// Those with a bit in common with `mask`, and at most `val` of them.
+    /// It wakes at most `val` waiters whose masks have a bit in common with `mask`.
     ///
     /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html
     ///
-    /// - **Result:** how many were woken; -EINVAL where `mask` is 0, or the flags have no size that
-    ///   the kernel takes
+    /// - **Result:** the number of waiters woken; -EINVAL if `mask` is 0, or if the flags contain
+    ///   no size that the kernel supports
     /// - **Memory:** `futex` until *completion*
     FutexWake = "IORING_OP_FUTEX_WAKE" since "6.7",
     new(
@@ -33,11 +34,11 @@ operations! {
         mask: u64 => futex_mask, futex_flags: impl Into<FutexFlags> => futex_flags
     )
 
-    /// Waits while each of several futexes has its value, like [`futex_waitv(2)`].
+    /// Waits on several futexes while each has its expected value, like [`futex_waitv(2)`].
     ///
     /// [`futex_waitv(2)`]: https://docs.kernel.org/userspace-api/futex2.html
     ///
-    /// - **Result:** the index of one that was woken; -EAGAIN where one has not its value
+    /// - **Result:** the index of a futex that was woken; -EAGAIN if one does not have its value
     /// - **Memory:** the `futexv` array and the futexes until *completion*
     FutexWaitV = "IORING_OP_FUTEX_WAITV" since "6.7",
     new(futexv: *const Waiter => addr, nr_futex: u32 => len)

@@ -1,42 +1,45 @@
-//! The operations: one builder each.
+//! Operation builders, one for each kernel operation.
 //!
-//! `new` takes what an operation cannot do without, in the order of the system call; what is
-//! optional is set by chained methods; `build` hands over the [`Entry`](crate::squeue::Entry).
-//! Building one is safe. Pushing it is not: see [the contract](crate::squeue#the-contract).
+//! [`new`](Read::new) takes the required arguments, in the order of the corresponding system call.
+//! Chained methods set the optional ones. `build` returns the [`Entry`](crate::squeue::Entry).
+//! Building an entry is safe. Pushing it is not: see [the contract](crate::squeue#the-contract).
 //!
-//! A builder's `CODE` is the operation's number. Whether the kernel has it, the kernel's
-//! [`Probe`](crate::Probe) says; the kernel's name and *since* here are for orientation, as distributions carry things to
-//! older kernels. An option that a kernel does not know is -EINVAL there, unless its documentation
-//! says otherwise.
+//! A builder's `CODE` is the number of the operation. To find out whether the running kernel
+//! supports it, ask the kernel's [`Probe`](crate::Probe). The *since* versions on these pages are a
+//! guide only, because distributions backport operations to older kernels. If the kernel does not
+//! know an option, the operation fails with -EINVAL, unless the documentation of that option says
+//! otherwise.
 //!
 //! # Results
 //!
-//! A result below zero is an errno, see [`to_result`](crate::cqueue::Entry::to_result). -EINVAL is
-//! the answer to an operation, an option or a combination that the kernel does not know; -ECANCELED
-//! to what was cancelled, or was linked behind what failed. Both go without saying here.
+//! A negative result is an errno; see [`to_result`](crate::cqueue::Entry::to_result). Two errors
+//! are possible for every operation and are not repeated below. -EINVAL means that the kernel does
+//! not support the operation, an option, or the combination. -ECANCELED means that the operation
+//! was canceled, or that an earlier operation of its chain of links failed.
 //!
 //! # Memory
 //!
-//! Each builder says how long the memory that it points to must live:
+//! Each builder states how long the memory that it points to must stay valid:
 //!
-//! - *submit*: until the kernel has taken the entry, which is when an enter call has counted it,
-//!   or the SQPOLL thread has moved the head past it. Entries later in a chain of links count from
-//!   the same moment. (On kernels without
-//!   [`SUBMIT_STABLE`](crate::Features::SUBMIT_STABLE), before 5.5: until the completion.)
-//! - *completion*: until the operation's last completion, the first without
+//! - *submit*: until the kernel has consumed the entry. That is when an enter call has counted it,
+//!   or when the SQPOLL thread has moved the head past it. The same moment applies to every later
+//!   entry of a chain of links. (Kernels without [`SUBMIT_STABLE`](crate::Features::SUBMIT_STABLE),
+//!   which are those before 5.5, need the memory until the completion.)
+//! - *completion*: until the last completion of the operation, which is the first one without
 //!   [`more`](crate::cqueue::Entry::more).
-//! - *notification*: until the completion that has [`notif`](crate::cqueue::Entry::notif), or until
-//!   the first if that does not have `more`.
+//! - *notification*: until the completion that has [`notif`](crate::cqueue::Entry::notif). If the
+//!   first completion does not have `more`, no notification follows, and the memory is free then.
 //!
-//! Where an array of [`iovec`](crate::types::iovec) is wanted, one of `std::io::IoSlice` or
-//! `IoSliceMut` will do: `std` promises that they are laid out like it, so that the pointer can be
-//! cast.
+//! If a builder takes an array of [`iovec`](crate::types::iovec), you can pass an array of
+//! `std::io::IoSlice` or `IoSliceMut`. `std` guarantees that they have the same layout, so you can
+//! cast the pointer.
 //!
 //! # Lengths
 //!
-//! The kernel's lengths have 32 bits. `buf.len() as u32` keeps the lower half of what is longer:
-//! 4 GiB become 0, and the operation succeeds with 0 bytes, which looks like the end of a file. Ask
-//! for what fits, and go on from there, as after any short result:
+//! The kernel's lengths have 32 bits. If a buffer is longer, `buf.len() as u32` keeps only the
+//! lower half of the length: 4 GiB become 0, and the operation succeeds with 0 bytes, which looks
+//! like the end of a file. Request as much as fits, and continue from there, as after any short
+//! result:
 //!
 //! ```
 //! # let buf = [0_u8; 8];
@@ -44,34 +47,37 @@
 //! # assert_eq!(len, 8);
 //! ```
 //!
-//! A read or a write transfers at most 2 GiB less a page (0x7fff_f000 bytes), whatever you ask for.
+//! A read or a write transfers at most 2 GiB minus one page (0x7fff_f000 bytes), whatever you
+//! request.
 //!
 //! # Files
 //!
-//! A file is a descriptor ([`Fd`](crate::types::Fd), `BorrowedFd`, `&File`, `&TcpStream`, a reference to
-//! whatever is `AsFd`), or a slot of the
-//! [registered file table](crate::Submitter::register_files) ([`Fixed`](crate::types::Fixed)) where the builder takes a
-//! [`Target`](crate::types::Target); where it takes a [`Descriptor`](crate::types::Descriptor), the
-//! kernel refuses slots. Operations that make a descriptor can put the file into a slot instead
+//! A builder that takes a [`Target`](crate::types::Target) accepts a descriptor
+//! ([`Fd`](crate::types::Fd), `BorrowedFd`, `&File`, `&TcpStream`, or a reference to any other
+//! `AsFd` type) or a slot of the [registered file table](crate::Submitter::register_files)
+//! ([`Fixed`](crate::types::Fixed)). A builder that takes a
+//! [`Descriptor`](crate::types::Descriptor) accepts no slots, because the kernel rejects them
+//! there. Operations that create a descriptor can put the file into a slot instead
 //! ([`DestinationSlot`](crate::types::DestinationSlot)).
 //!
-//! Whether a file was opened with `O_NONBLOCK` makes no difference to the operations that read,
-//! write, accept, send or receive: they wait until it is ready. Each has a flag of its own that says
-//! otherwise.
+//! Operations that read, write, accept, send or receive ignore whether the file was opened with
+//! `O_NONBLOCK`: they wait until the file is ready. Each has its own flag to fail instead of
+//! waiting.
 //!
 //! # Flags
 //!
-//! There are three kinds, and each has a type, so that one is not taken for the other:
+//! There are three kinds of flags. Each has its own type, so the compiler catches a mix-up:
 //!
-//! - Before `build`, `flags` are the call's, as they are in the man page: [`MsgFlags`] of a send,
-//!   `OFlags` of an open.
-//! - Before `build`, `recvsend_flags` and `accept_flags` say how the ring goes about it. (The kernel has
-//!   them in the word that is the priority, `ioprio`, of reads and writes.)
-//! - After `build`, [`flags`](crate::squeue::Entry::flags) are the entry's, whatever the operation:
-//!   links, drains, silence.
+//! - Before `build`, `flags` are the flags of the system call, as in its man page: [`MsgFlags`] for
+//!   a send, `OFlags` for an open.
+//! - Before `build`, `recvsend_flags` and `accept_flags` control how the ring performs the
+//!   operation. (The kernel stores them in `ioprio`, the word that holds the priority of reads and
+//!   writes.)
+//! - After `build`, [`flags`](crate::squeue::Entry::flags) are the flags of the entry: links,
+//!   drains, suppressed completions. They are the same for all operations.
 //!
-//! Setters also take what rustix calls the same flags (`rustix::net::SendFlags`), and a number for a
-//! `Mode`.
+//! Setters also accept the corresponding flag types of rustix (such as `rustix::net::SendFlags`),
+//! and a plain number for a `Mode`.
 //!
 //! ```
 //! use rustix_uring::{opcode, squeue, types};
@@ -93,20 +99,22 @@
 //!
 //! # Provided buffers
 //!
-//! Operations with a `buf_group` can do without a buffer of their own: [`Read`], [`Recv`] and [`Send`]
-//! begin with `provided` then instead of `new`. The kernel takes a buffer out of a group that was
-//! provided beforehand ([`BufRing`](crate::BufRing), [`ProvideBuffers`]), when there is something to
-//! put into it. The completion says which
-//! ([`buffer_select`](crate::cqueue::Entry::buffer_select)), and whether the kernel goes on filling it ([`buffer_more`](crate::cqueue::Entry::buffer_more)).
+//! Operations with a `buf_group` method can run without a buffer of their own. For [`Read`],
+//! [`Recv`] and [`Send`], call `provided` instead of `new`. When the operation has data to
+//! transfer, the kernel takes a buffer from a group that you have filled before
+//! ([`BufRing`](crate::BufRing), [`ProvideBuffers`]). The completion tells which buffer it was
+//! ([`buffer_select`](crate::cqueue::Entry::buffer_select)), and whether the kernel will use the
+//! rest of that buffer for more data ([`buffer_more`](crate::cqueue::Entry::buffer_more)).
 //!
 //! # Multishot
 //!
-//! Operations that end in `Multi` complete again and again, and so do others with an option. As
-//! long as a completion has [`more`](crate::cqueue::Entry::more), the next one is to come. One
-//! without is the last, be it an error or not: the operation has stopped, and wants to be submitted
-//! again. That also happens when the completion queue is full.
+//! Operations whose names end in `Multi` post many completions, and so do some others with an
+//! option. While a completion has [`more`](crate::cqueue::Entry::more), more completions will
+//! follow. A completion without it is the last one, whether it is an error or not: the operation
+//! has stopped, and you must submit it again to continue. This also happens when the completion
+//! queue is full.
 //!
-//! # All of them
+//! # All operations
 //!
 #![doc = include_str!("table.md")]
 #![forbid(unsafe_code)]
@@ -140,8 +148,8 @@ pub use rw::*;
 pub use slot::*;
 pub use timeout::*;
 
-/// The operations of a topic, a row each: the kernel's name, since when it has the operation, and how
-/// an [`operation!`] is built.
+/// Declares the operations of a topic, one row each: the kernel's name, the first kernel that has
+/// the operation, and the arguments for [`operation!`].
 macro_rules! operations {
     ($(
         $(#[doc = $doc:literal])*
@@ -160,7 +168,7 @@ macro_rules! operations {
             $form $needed $({ $($options)* })?
         })*
 
-        /// What the tests go through.
+        /// The rows, for the tests.
         #[cfg(test)]
         pub(in crate::opcode) const ROWS: &[$crate::opcode::tests::Row] =
             &[$($crate::opcode::tests::Row {
@@ -174,11 +182,11 @@ macro_rules! operations {
 }
 use operations;
 
-/// One operation: what it needs, what it may have, and for each the setter of
-/// [`Sqe`](crate::squeue::Sqe) that knows where it goes.
+/// Declares one operation: its required arguments, its options, and for each the setter of
+/// [`Sqe`](crate::squeue::Sqe) that stores it in the right field.
 ///
-/// A builder is its half-filled entry, so that nothing is stored twice. With `struct`, it is only
-/// the type, and its methods are written by hand.
+/// A builder is a partly filled entry, so nothing is stored twice. The form `struct` declares only
+/// the type; its methods are written by hand.
 macro_rules! operation {
     ([$($attribute:tt)*] $Name:ident = $kernel:literal, struct($($Field:ty),*)) => {
         $($attribute)*
@@ -187,8 +195,8 @@ macro_rules! operation {
         pub struct $Name($($Field),*);
 
         impl $Name {
-            /// The operation's number, to look for in the kernel's
-            /// [`Probe`]($crate::Probe).
+            /// The number of this operation. Look it up in the kernel's
+            /// [`Probe`]($crate::Probe) to see whether the kernel supports it.
             pub const CODE: u8 = $crate::sys::op_code($kernel);
         }
     };
@@ -203,11 +211,11 @@ macro_rules! operation {
         }
 
         impl $Name {
-            /// The operation with what it cannot do without.
-            #[allow(clippy::new_without_default, reason = "NOP alone needs nothing")]
+            /// Creates the operation with its required arguments.
+            #[allow(clippy::new_without_default, reason = "only NOP has no arguments")]
             #[inline]
             pub fn new($($arg: $Arg),*) -> Self {
-                #[allow(unused_mut, reason = "NOP alone sets nothing")]
+                #[allow(unused_mut, reason = "only NOP sets nothing")]
                 let mut sqe = $crate::squeue::Sqe {
                     opcode: Self::CODE,
                     ..$crate::squeue::Sqe::ZERO
@@ -226,7 +234,7 @@ macro_rules! operation {
                 }
             )*)?
 
-            /// The entry, ready to be pushed.
+            /// Returns the entry, ready to be pushed.
             #[inline]
             pub const fn build(self) -> $crate::squeue::Entry {
                 self.0

@@ -1,4 +1,4 @@
-//! Pipes: making them, moving what is in them.
+//! Pipes: creating them, and moving or copying their data.
 
 use super::operations;
 use crate::types::{DestinationSlot, PipeFlags, RawFd, SpliceFlags, Target};
@@ -15,12 +15,14 @@ operations! {
         fd_out: impl Target => fd, off_out: i64 => off_out, len: u32 => len
     )
     {
-        /// Flags of this splice. The offsets are -1 for a pipe, and where the file's own position
-        /// is to be used.
+        /// Sets the flags of this splice.
+        ///
+        /// An offset must be -1 for a pipe. For another file, -1 means to use the file's own
+        /// position.
         flags: impl Into<SpliceFlags> => splice_flags,
     }
 
-    /// Copies data from one pipe to another, and leaves it in the first, like [`tee(2)`].
+    /// Copies data from one pipe to another without consuming it, like [`tee(2)`].
     ///
     /// [`tee(2)`]: https://man7.org/linux/man-pages/man2/tee.2.html
     ///
@@ -28,23 +30,24 @@ operations! {
     Tee = "IORING_OP_TEE" since "5.8",
     new(fd_in: impl Target => splice_in, fd_out: impl Target => fd, len: u32 => len)
     {
-        /// Flags of this copy.
+        /// Sets the flags of this copy.
         flags: impl Into<SpliceFlags> => splice_flags,
     }
 
-    /// Makes a pipe, like [`pipe2(2)`].
+    /// Creates a pipe, like [`pipe2(2)`].
     ///
     /// [`pipe2(2)`]: https://man7.org/linux/man-pages/man2/pipe.2.html
     ///
-    /// - **Result:** 0; `fds` has the descriptors, or the slots: to read from, to write to. (Of a
-    ///   chosen slot, some kernels write 0.)
+    /// - **Result:** 0; `fds` then has the descriptors, or the slots: the read end, then the write
+    ///   end. (If you choose a slot, some kernels write 0 instead of its number.)
     /// - **Memory:** two descriptors at `fds` until *completion*
     Pipe = "IORING_OP_PIPE" since "6.16",
     new(fds: *mut RawFd => addr)
     {
-        /// How both ends are.
+        /// Sets the flags of both ends.
         flags: PipeFlags => pipe_flags,
-        /// Put the ends into the registered file table: into this slot and the next, or any two.
+        /// Puts the ends into the registered file table: into this slot and the next one, or into
+        /// any two free slots.
         file_index: Option<DestinationSlot> => slot,
     }
 }

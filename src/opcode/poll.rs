@@ -1,54 +1,57 @@
-//! Readiness.
+//! Operations that wait until files are ready.
 
 use super::operations;
 use crate::types::{Descriptor, EpollEvent, EpollOp, PollFlags, Target};
 
 operations! {
-    /// Completes when a file is ready, like [`poll(2)`] on one.
+    /// Completes when a file is ready, like [`poll(2)`] on one file.
     ///
     /// [`ERR`](PollFlags::ERR), [`HUP`](PollFlags::HUP) and [`RDHUP`](PollFlags::RDHUP) complete it
-    /// whether you asked for them or not.
+    /// even if you did not request them.
     ///
     /// [`poll(2)`]: https://man7.org/linux/man-pages/man2/poll.2.html
     ///
-    /// - **Result:** what it is ready for ([`to_poll_flags`](crate::cqueue::Entry::to_poll_flags))
+    /// - **Result:** what the file is ready for
+    ///   ([`to_poll_flags`](crate::cqueue::Entry::to_poll_flags))
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last, with
     ///   [`multi`](Self::multi)
     PollAdd = "IORING_OP_POLL_ADD" since "5.1",
     new(fd: impl Target => fd, flags: impl Into<PollFlags> => poll_mask)
     {
-        /// Complete again and again. It can stop by itself. Since Linux 5.13.
+        /// Sets whether the poll is multishot. A multishot poll can end on its own. Since Linux
+        /// 5.13.
         multi: bool => poll_multi,
-        /// Complete for as long as the file is ready, not only each time it becomes so. In the
-        /// kernel's header since Linux 6.0, but -EINVAL up to 7.3 at least.
+        /// Sets whether the poll is level-triggered: it completes for as long as the file is ready,
+        /// not only each time it becomes ready. The flag is in the kernel's header since Linux 6.0,
+        /// but it fails with -EINVAL up to Linux 7.3 at least.
         level: bool => poll_level,
     }
 
-    /// Ends a [`PollAdd`], by its user data.
+    /// Cancels the [`PollAdd`] with this user data.
     ///
     /// The poll completes with -ECANCELED.
     ///
-    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    /// - **Result:** 0; -ENOENT if there is no such poll; -EALREADY if it is completing
     PollRemove = "IORING_OP_POLL_REMOVE" since "5.1",
     new(user_data: u64 => target_user_data; no_fd(()))
 
-    /// Changes a [`PollAdd`], by its user data: what it waits for, its user data, or both.
+    /// Changes the events or the user data, or both, of the [`PollAdd`] with this user data.
     ///
-    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    /// - **Result:** 0; -ENOENT if there is no such poll; -EALREADY if it is completing
     PollUpdate = "IORING_OP_POLL_REMOVE" since "5.13",
     new(user_data: u64 => target_user_data; no_fd(()))
     {
-        /// What to wait for instead.
+        /// Sets the new events to wait for.
         events: impl Into<PollFlags> => poll_update_events,
-        /// The user data instead.
+        /// Sets the new user data.
         new_user_data: u64 => poll_update_user_data,
-        /// As in [`PollAdd::multi`], beside [`events`](Self::events); -EINVAL without. Kernels so
-        /// far take it and leave the poll as it was: one that goes on goes on, one that does not
-        /// does not.
+        /// Sets the flag of [`PollAdd::multi`]. It requires [`events`](Self::events), and fails
+        /// with -EINVAL without. Current kernels accept this but do not change whether the poll is
+        /// multishot.
         multi: bool => poll_multi,
     }
 
-    /// Tells an epoll what to watch, like [`epoll_ctl(2)`].
+    /// Changes the interest list of an epoll instance, like [`epoll_ctl(2)`].
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     ///
@@ -60,12 +63,12 @@ operations! {
         op: EpollOp => epoll_op, ev: *const EpollEvent => addr
     )
 
-    /// Takes what an epoll has found, like [`epoll_wait(2)`].
+    /// Waits for events of an epoll instance, like [`epoll_wait(2)`].
     ///
     /// [`epoll_wait(2)`]: https://man7.org/linux/man-pages/man2/epoll_wait.2.html
     ///
-    /// - **Result:** how many events were written
-    /// - **Memory:** `events`, room for `max_events` of them, until *completion*
+    /// - **Result:** the number of events written
+    /// - **Memory:** `events`, with space for `max_events` of them, until *completion*
     EpollWait = "IORING_OP_EPOLL_WAIT" since "6.15",
     new(fd: impl Target => fd, events: *mut EpollEvent => addr, max_events: u32 => len)
 }
@@ -77,7 +80,7 @@ mod tests {
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
-    /// The mask as the kernel wants it: the halves swapped on big endian.
+    /// The mask in the kernel's layout, with the halves swapped on big endian.
     const IN: u32 = if cfg!(target_endian = "little") { 1 } else { 1 << 16 };
 
     entries! {
@@ -114,7 +117,7 @@ mod tests {
             entry.into_raw(),
             Sqe { opcode: 29, fd: 3, off: 4, len: 3, addr: 0x1000, ..Sqe::ZERO }
         );
-        // As liburing does, not with its sign in the upper half.
+        // The sign does not extend into the upper half; liburing does the same.
         let negative = EpollCtl::new(Fd(3), Fd(-1), EpollOp::DEL, at(0)).build();
         assert_eq!(negative.as_raw().off, 0xffff_ffff);
     }

@@ -1,4 +1,4 @@
-//! Processes.
+//! Operations on processes.
 
 use super::operations;
 use crate::types::{IdType, SigInfo, WaitIdOptions};
@@ -8,13 +8,14 @@ operations! {
     ///
     /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
     ///
-    /// - **Result:** 0, and `infop` is filled; -ECHILD where there is no such child, and `infop` tells
-    ///   nothing, whatever is in it
+    /// - **Result:** 0, and `infop` is filled; -ECHILD if there is no such child, and the contents
+    ///   of `infop` are meaningless
     /// - **Memory:** `infop` until *completion*
     WaitId = "IORING_OP_WAITID" since "6.7",
     new(idtype: IdType => idtype, id: u32 => id, options: WaitIdOptions => waitid_options)
     {
-        /// Where to tell what became of the child; nowhere if not given.
+        /// Sets where the kernel writes what happened to the child. By default, the kernel does not
+        /// write it.
         infop: *mut SigInfo => addr2,
     }
 }

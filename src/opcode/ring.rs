@@ -1,4 +1,4 @@
-//! Rings: doing nothing, cancelling, sending messages.
+//! Operations on rings: no-ops, cancellation, messages to other rings.
 
 use super::operations;
 use crate::squeue::Entry128;
@@ -6,67 +6,70 @@ use crate::sys::io_uring_msg_ring_flags::{IORING_MSG_DATA, IORING_MSG_SEND_FD};
 use crate::types::{CancelBuilder, Descriptor, DestinationSlot, Fixed, MsgRingFlags, Target};
 
 operations! {
-    /// Does nothing: a full round trip, for measuring and for waking a waiter.
+    /// Does nothing except a full round trip, to measure the ring or to wake a waiter.
     ///
-    /// Its options are for tests: they make it fail where another operation would.
+    /// The options are for tests: they make the operation fail as other operations would.
     ///
-    /// - **Result:** 0, or what was asked for
+    /// - **Result:** 0, or the requested result
     Nop = "IORING_OP_NOP" since "5.1",
     new(; no_fd(()))
     {
-        /// Complete with this result. Since Linux 6.10.
+        /// Sets the result. Since Linux 6.10.
         result: i32 => nop_result,
-        /// Look this file up, and fail where it is none: with -EBADF, but some kernels have 0 as the
-        /// result all the same, and only what is linked behind it shows it. Since Linux 6.13.
+        /// Looks up this file, and fails with -EBADF if there is none. Some kernels still return 0
+        /// as the result, and the failure shows only in the operations linked behind. Since Linux
+        /// 6.13.
         file: impl Target => nop_file,
-        /// Look this registered buffer up, and fail where it is none: with -EFAULT, or as with
-        /// [`file`](Self::file). Since Linux 6.13.
+        /// Looks up this registered buffer, and fails with -EFAULT if there is none. Some kernels
+        /// return 0, as with [`file`](Self::file). Since Linux 6.13.
         buf_index: u16 => nop_buffer,
-        /// Complete by way of the task, as operations do that had to wait. Since Linux 6.17.
+        /// Sets whether to complete through task work, as operations do that had to wait. Since
+        /// Linux 6.17.
         task_work: bool => nop_task_work,
-        /// Complete with these 16 bytes more, on rings whose completions have 32 bytes; -EINVAL on
-        /// others. Since Linux 6.18.
+        /// Sets the extra 16 bytes of the completion, on rings with 32-byte completions; -EINVAL on
+        /// other rings. Since Linux 6.18.
         big_cqe: [u64; 2] => nop_big_cqe,
     }
 
-    /// Does nothing, in an entry of 128 bytes.
+    /// Does nothing, in a 128-byte entry.
     ///
-    /// `Nop128::from` gives it the options of a [`Nop`].
+    /// To set options, convert a [`Nop`] with `Nop128::from`.
     ///
-    /// - **Result:** 0, or what was asked for
-    /// - **Needs:** a ring with submissions of 128 bytes, be they [mixed](crate::squeue::Mixed)
+    /// - **Result:** 0, or the requested result
+    /// - **Needs:** a ring with 128-byte or [mixed](crate::squeue::Mixed) submissions
     Nop128 = "IORING_OP_NOP128" since "6.19",
     struct(Nop)
 
     /// Cancels the request with this user data.
     ///
-    /// The request still posts its own completion: -ECANCELED if the cancellation was in time, its
-    /// ordinary result if not. An operation that makes a descriptor may have made it all the same.
+    /// The request still posts its own completion: -ECANCELED if the cancellation was in time, or
+    /// its ordinary result if not. A canceled operation that creates a descriptor may have created
+    /// it anyway.
     ///
-    /// - **Result:** 0 if the request was found and cancelled; -ENOENT if there is none; -EALREADY
-    ///   if it is under way, and may end on its own or not at all until what it waits for comes.
-    ///   Direct I/O in the block layer is not found, whatever the criteria: -ENOENT does not mean
-    ///   that its memory is free
+    /// - **Result:** 0 if the request was found and canceled; -ENOENT if there is none; -EALREADY
+    ///   if the request is already running: it may end on its own, or keep waiting until its event
+    ///   occurs. The kernel does not find direct I/O in the block layer, whatever the criteria, so
+    ///   -ENOENT does not mean that the memory of such a request is free
     AsyncCancel = "IORING_OP_ASYNC_CANCEL" since "5.5",
     new(user_data: u64 => target_user_data; no_fd(()))
 
-    /// Cancels what the [`CancelBuilder`] matches.
+    /// Cancels the requests that the [`CancelBuilder`] matches.
     ///
-    /// Each request that it cancels still posts its own completion, as with [`AsyncCancel`].
+    /// Each canceled request still posts its own completion, as with [`AsyncCancel`].
     ///
-    /// - **Result:** as with [`AsyncCancel`]; with [`CancelBuilder::all`] or [`CancelBuilder::any`],
-    ///   how many were found, and 0 is not an error
+    /// - **Result:** as with [`AsyncCancel`]; with [`CancelBuilder::all`] or
+    ///   [`CancelBuilder::any`], the number of requests found, where 0 is not an error
     AsyncCancel2 = "IORING_OP_ASYNC_CANCEL" since "5.19; -EINVAL before, except for [`CancelBuilder::user_data`]",
     new(builder: CancelBuilder => cancel)
 
     /// Posts a completion on another ring.
     ///
-    /// There it has `result` and `user_data`, and the flags `user_flags` where they are given.
+    /// That completion has `result` and `user_data`, and the flags `user_flags` if you pass them.
     ///
-    /// - **Result:** 0; -EBADFD where the other ring is disabled or no ring. If its completion queue
-    ///   is full, the message waits in the kernel as other completions do
-    ///   ([`cq_overflow`](crate::SubmissionQueue::cq_overflow)), and the result is 0. -EOVERFLOW
-    ///   where there is no memory for that
+    /// - **Result:** 0; -EBADFD if `ring_fd` is not a ring or its ring is disabled. If the other
+    ///   completion queue is full, the kernel keeps the message, as it keeps other completions
+    ///   ([`cq_overflow`](crate::SubmissionQueue::cq_overflow)), and the result is 0. -EOVERFLOW if
+    ///   the kernel has no memory for that
     #[doc(alias = "IORING_MSG_DATA")]
     MsgRingData = "IORING_OP_MSG_RING" since "5.18",
     new(
@@ -75,14 +78,16 @@ operations! {
         msg_ring_command(IORING_MSG_DATA)
     )
     {
-        /// Flags of this message; given flags are since Linux 6.3.
+        /// Sets the flags of this message. `user_flags` requires Linux 6.3.
         opcode_flags: impl Into<MsgRingFlags> => msg_ring_flags,
     }
 
-    /// Puts the file of a registered slot into a slot of another ring, and posts a completion there.
+    /// Puts the file of a registered slot into a slot of another ring, and posts a completion
+    /// there.
     ///
-    /// - **Result:** 0, or the slot where any would do; the same on the other ring; -EBADF where
-    ///   `fixed_slot_src` is empty; -EOVERFLOW and -EBADFD as with [`MsgRingData`]
+    /// - **Result:** 0, or the chosen slot if the kernel was to choose one; the completion on the
+    ///   other ring has the same result; -EBADF if `fixed_slot_src` is empty; -EOVERFLOW and
+    ///   -EBADFD as with [`MsgRingData`]
     /// - **Needs:** a [registered file table](crate::Submitter::register_files) on both rings
     #[doc(alias = "IORING_MSG_SEND_FD")]
     MsgRingSendFd = "IORING_OP_MSG_RING" since "6.0",
@@ -92,20 +97,20 @@ operations! {
         msg_ring_command(IORING_MSG_SEND_FD)
     )
     {
-        /// Flags of this message.
+        /// Sets the flags of this message.
         opcode_flags: impl Into<MsgRingFlags> => msg_ring_flags,
     }
 }
 
 impl Nop128 {
-    /// The operation.
-    #[allow(clippy::new_without_default, reason = "as the other operations")]
+    /// Creates the operation.
+    #[allow(clippy::new_without_default, reason = "consistent with the other operations")]
     #[inline]
     pub fn new() -> Self {
         Self::from(Nop::new())
     }
 
-    /// The entry, ready to be pushed.
+    /// Returns the entry, ready to be pushed.
     #[inline]
     pub fn build(self) -> Entry128 {
         self.0.build().into()

@@ -1,4 +1,4 @@
-//! Reading and writing.
+//! Operations that read and write files.
 
 use core::ptr;
 
@@ -10,48 +10,51 @@ operations! {
     ///
     /// [`pread(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Result:** bytes read, which may be fewer than `len` (at most 2 GiB less a page); 0 at
-    ///   the end of the file; with a provided buffer, -ENOBUFS where the group is empty
-    /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
+    /// - **Result:** bytes read, which may be fewer than `len` (at most 2 GiB minus one page); 0 at
+    ///   the end of the file; with a provided buffer, -ENOBUFS if the group is empty
+    /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided
+    ///   buffer
     /// - **Memory:** `buf` until *completion*
     Read = "IORING_OP_READ" since "5.6",
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len)
     {
-        /// Where in the file to start, 0 if not given;
-        /// [`CURRENT_POSITION`](crate::types::CURRENT_POSITION) uses and moves the file's own
-        /// position. Sockets and pipes take either.
+        /// Sets the offset in the file. The default is 0.
+        /// [`CURRENT_POSITION`](crate::types::CURRENT_POSITION) uses and advances the file's own
+        /// position. Sockets and pipes accept both.
         offset: u64 => off,
-        /// The I/O priority, as of [`ioprio_set(2)`](https://man7.org/linux/man-pages/man2/ioprio_set.2.html).
+        /// Sets the I/O priority, in the format of
+        /// [`ioprio_set(2)`](https://man7.org/linux/man-pages/man2/ioprio_set.2.html).
         ioprio: u16 => ioprio,
-        /// Flags of this read.
+        /// Sets the flags of this read.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// The group to take a provided buffer from: sets
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT); `buf` is
-        /// ignored then and may be null, `len` still limits.
+        /// Uses a provided buffer of this group, and sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). The kernel then
+        /// ignores `buf`, which may be null. `len` still limits the transfer.
         buf_group: u16 => select_buffer,
-        /// Read protection information as well, of a block device opened with `O_DIRECT`; the
-        /// [`AttrPi`] itself must live until *submit*. Since Linux 6.14.
+        /// Also reads protection information, from a block device opened with `O_DIRECT`. The
+        /// [`AttrPi`] itself must stay valid until *submit*. Since Linux 6.14.
         attr_pi: *const AttrPi => attr_pi,
     }
 
-    /// Writes a buffer at a file offset, like [`pwrite(2)`].
+    /// Writes from a buffer at a file offset, like [`pwrite(2)`].
     ///
     /// [`pwrite(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Result:** bytes written, which may be fewer than `len` (at most 2 GiB less a page)
+    /// - **Result:** bytes written, which may be fewer than `len` (at most 2 GiB minus one page)
     /// - **Memory:** `buf` until *completion*
     Write = "IORING_OP_WRITE" since "5.6",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as with [`Read::ioprio`].
+        /// Sets the I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
-        /// Flags of this write.
+        /// Sets the flags of this write.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// The write stream of the block device, 0 for none. Since Linux 6.16; ignored before.
+        /// Sets the write stream of the block device. 0, the default, means none. Since Linux 6.16;
+        /// ignored before.
         write_stream: u8 => write_stream,
-        /// Write protection information as well, as with [`Read::attr_pi`].
+        /// Also writes protection information, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
 
@@ -59,44 +62,46 @@ operations! {
     ///
     /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Result:** bytes read, which may be fewer than there is room for; 0 at the end of the file
-    /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
+    /// - **Result:** bytes read, which may be fewer than the buffers can hold; 0 at the end of the
+    ///   file
+    /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided
+    ///   buffer
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
     Readv = "IORING_OP_READV" since "5.1",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as with [`Read::ioprio`].
+        /// Sets the I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
-        /// Flags of this read.
+        /// Sets the flags of this read.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// The group to take a provided buffer from: sets
+        /// Uses a provided buffer of this group, and sets
         /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). There must
-        /// be one `iovec` then, whose length counts.
+        /// then be exactly one `iovec`, whose length limits the transfer.
         buf_group: u16 => select_buffer,
-        /// Read protection information as well, as with [`Read::attr_pi`].
+        /// Also reads protection information, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
 
-    /// Writes several buffers at a file offset, like [`pwritev2(2)`].
+    /// Writes from several buffers at a file offset, like [`pwritev2(2)`].
     ///
     /// [`pwritev2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Result:** bytes written, which may be fewer than were given
+    /// - **Result:** bytes written, which may be fewer than the buffers have
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
     Writev = "IORING_OP_WRITEV" since "5.1",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as with [`Read::ioprio`].
+        /// Sets the I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
-        /// Flags of this write.
+        /// Sets the flags of this write.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// The write stream, as with [`Write::write_stream`].
+        /// Sets the write stream, as with [`Write::write_stream`].
         write_stream: u8 => write_stream,
-        /// Write protection information as well, as with [`Read::attr_pi`].
+        /// Also writes protection information, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
 
@@ -104,21 +109,21 @@ operations! {
     ///
     /// [`pread(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Result:** bytes read, as with [`Read`]; -EFAULT where there is no such buffer, or `buf`
-    ///   and `len` leave it
+    /// - **Result:** bytes read, as with [`Read`]; -EFAULT if there is no such buffer, or if `buf`
+    ///   and `len` exceed it
     /// - **Memory:** `buf` until *completion*
-    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that `buf` and `len`
-    ///   lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers) that contains `buf`
+    ///   and `len`
     ReadFixed = "IORING_OP_READ_FIXED" since "5.1",
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as with [`Read::ioprio`].
+        /// Sets the I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
-        /// Flags of this read.
+        /// Sets the flags of this read.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// Read protection information as well, as with [`Read::attr_pi`].
+        /// Also reads protection information, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
 
@@ -126,23 +131,23 @@ operations! {
     ///
     /// [`pwrite(2)`]: https://man7.org/linux/man-pages/man2/pread.2.html
     ///
-    /// - **Result:** bytes written, as with [`Write`]; -EFAULT where there is no such buffer, or
-    ///   `buf` and `len` leave it
+    /// - **Result:** bytes written, as with [`Write`]; -EFAULT if there is no such buffer, or if
+    ///   `buf` and `len` exceed it
     /// - **Memory:** `buf` until *completion*
-    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that `buf` and `len`
-    ///   lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers) that contains `buf`
+    ///   and `len`
     WriteFixed = "IORING_OP_WRITE_FIXED" since "5.1",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as with [`Read::ioprio`].
+        /// Sets the I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
-        /// Flags of this write.
+        /// Sets the flags of this write.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// The write stream, as with [`Write::write_stream`].
+        /// Sets the write stream, as with [`Write::write_stream`].
         write_stream: u8 => write_stream,
-        /// Write protection information as well, as with [`Read::attr_pi`].
+        /// Also writes protection information, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
 
@@ -150,53 +155,57 @@ operations! {
     ///
     /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Result:** bytes read, as with [`Readv`]; -EFAULT where there is no such buffer, or a part
-    ///   leaves it
+    /// - **Result:** bytes read, as with [`Readv`]; -EFAULT if there is no such buffer, or if a
+    ///   part exceeds it
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that all parts lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers) that contains all
+    ///   parts
     ReadvFixed = "IORING_OP_READV_FIXED" since "6.15",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as with [`Read::ioprio`].
+        /// Sets the I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
-        /// Flags of this read.
+        /// Sets the flags of this read.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// Read protection information as well, as with [`Read::attr_pi`].
+        /// Also reads protection information, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
 
-    /// Writes several parts of a registered buffer at a file offset, like [`pwritev2(2)`].
+    /// Writes from several parts of a registered buffer at a file offset, like [`pwritev2(2)`].
     ///
     /// [`pwritev2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     ///
-    /// - **Result:** bytes written, as with [`Writev`]; -EFAULT where there is no such buffer, or a
-    ///   part leaves it
+    /// - **Result:** bytes written, as with [`Writev`]; -EFAULT if there is no such buffer, or if a
+    ///   part exceeds it
     /// - **Memory:** the `iovec` array until *submit*, the buffers until *completion*
-    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers), that all parts lie in
+    /// - **Needs:** a [registered buffer](crate::Submitter::register_buffers) that contains all
+    ///   parts
     WritevFixed = "IORING_OP_WRITEV_FIXED" since "6.15",
     new(fd: impl Target => fd, iovec: *const iovec => addr, len: u32 => len, buf_index: u16 => buf_index)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// The I/O priority, as with [`Read::ioprio`].
+        /// Sets the I/O priority, as with [`Read::ioprio`].
         ioprio: u16 => ioprio,
-        /// Flags of this write.
+        /// Sets the flags of this write.
         rw_flags: impl Into<RwFlags> => rw_flags,
-        /// The write stream, as with [`Write::write_stream`].
+        /// Sets the write stream, as with [`Write::write_stream`].
         write_stream: u8 => write_stream,
-        /// Write protection information as well, as with [`Read::attr_pi`].
+        /// Also writes protection information, as with [`Read::attr_pi`].
         attr_pi: *const AttrPi => attr_pi,
     }
 
-    /// Reads whenever there is something, like [`read(2)`], each time into a provided buffer.
+    /// Reads whenever data is ready (multishot), each time into a provided buffer, like
+    /// [`read(2)`].
     ///
-    /// `len` is 0, and the buffer's length counts: kernels so far answer -EINVAL to any other.
+    /// `len` must be 0, and the size of the buffer limits each read. Current kernels fail with
+    /// -EINVAL for any other `len`.
     ///
     /// [`read(2)`]: https://man7.org/linux/man-pages/man2/read.2.html
     ///
-    /// - **Result:** bytes read, for each completion; 0 at the end; -ENOBUFS where the group is
+    /// - **Result:** bytes read, for each completion; 0 at the end; -ENOBUFS if the group is
     ///   empty; -EBADFD for files that cannot be polled, such as regular files
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last,
     ///   [`buffer_select`](crate::cqueue::Entry::buffer_select)
@@ -204,15 +213,17 @@ operations! {
     ReadMulti = "IORING_OP_READ_MULTISHOT" since "6.7",
     new(fd: impl Target => fd, len: u32 => len, buf_group: u16 => select_buffer)
     {
-        /// Where in the file to start, as with [`Read::offset`].
+        /// Sets the offset in the file, as with [`Read::offset`].
         offset: u64 => off,
-        /// Flags of these reads.
+        /// Sets the flags of the reads.
         rw_flags: impl Into<RwFlags> => rw_flags,
     }
 }
 
 impl Read {
-    /// Reads into a buffer of this group, at most `len` bytes: [`new`](Self::new) with a null pointer, and
+    /// Creates a read into a provided buffer of this group, of at most `len` bytes.
+    ///
+    /// Equivalent to [`new`](Self::new) with a null pointer, followed by
     /// [`buf_group`](Self::buf_group).
     #[inline]
     pub fn provided(fd: impl Target, buf_group: u16, len: u32) -> Self {
@@ -227,7 +238,7 @@ mod tests {
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
-    /// The first of four bytes.
+    /// A word whose first byte in memory is 9.
     const STREAM_9: u32 = if cfg!(target_endian = "little") { 9 } else { 9 << 24 };
 
     entries! {

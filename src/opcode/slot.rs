@@ -1,36 +1,36 @@
-//! Registered files.
+//! Operations on the registered file table.
 
 use super::operations;
 use crate::types::{Fixed, FixedFdFlags, RawFd};
 
 operations! {
-    /// Puts descriptors into slots of the registered file table.
+    /// Puts files into slots of the registered file table, given by their descriptors.
     ///
-    /// -1 empties a slot, [`SKIP_FILE`](crate::types::SKIP_FILE) leaves it as it is.
+    /// -1 empties a slot. [`SKIP_FILE`](crate::types::SKIP_FILE) leaves it unchanged.
     ///
-    /// - **Result:** how many slots were seen to, which may be fewer than `len` where one failed;
-    ///   -ENXIO where there is no table
+    /// - **Result:** the number of slots processed, which is less than `len` if one failed; -ENXIO
+    ///   if there is no table
     /// - **Memory:** `len` descriptors at `fds` until *completion*
     /// - **Needs:** a [registered file table](crate::Submitter::register_files)
     FilesUpdate = "IORING_OP_FILES_UPDATE" since "5.6",
     new(fds: *const RawFd => addr, len: u32 => len; no_fd(()))
     {
-        /// The first slot, 0 if not given.
+        /// Sets the first slot. The default is 0.
         offset: u32 => first_slot,
     }
 
-    /// Puts descriptors into free slots of the registered file table, and writes the slots in their
-    /// place.
+    /// Puts files into free slots of the registered file table, and replaces each descriptor in the
+    /// array by the number of its slot.
     ///
-    /// - **Result:** how many were put into slots, which may be fewer than `len` where one failed;
-    ///   -ENFILE where no slot is free, -ENXIO where there is no table
-    /// - **Memory:** `len` descriptors at `fds` until *completion*; the kernel writes there
+    /// - **Result:** the number of files put into slots, which is less than `len` if one failed;
+    ///   -ENFILE if no slot is free; -ENXIO if there is no table
+    /// - **Memory:** `len` descriptors at `fds` until *completion*; the kernel writes to this array
     /// - **Needs:** a [registered file table](crate::Submitter::register_files)
     #[doc(alias = "IORING_FILE_INDEX_ALLOC")]
     FilesUpdateAlloc = "IORING_OP_FILES_UPDATE" since "5.19",
     new(fds: *mut RawFd => addr, len: u32 => len; no_fd(()), any_slots(()))
 
-    /// Makes a descriptor of a registered slot, which keeps its file.
+    /// Creates a descriptor for the file in a registered slot, which keeps the file.
     ///
     /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd))
     FixedFdInstall = "IORING_OP_FIXED_FD_INSTALL" since "6.8",

@@ -6,12 +6,13 @@ use std::vec::Vec;
 use super::*;
 use crate::sys::op_name;
 
-/// A pointer to this address, and to nothing.
+/// Returns a pointer to this address, without memory behind it.
 pub(super) fn at<T>(address: usize) -> *mut T {
     core::ptr::without_provenance_mut(address)
 }
 
-/// Builders, and the whole 64 bytes of what they build: what is not named is zero. A test for each.
+/// Declares one test for each builder. It compares all 64 bytes of the entry; fields that are not
+/// named must be zero.
 macro_rules! entries {
     ($($name:ident: $builder:expr => { $($field:ident: $value:expr),* };)*) => { $(
         #[test]
@@ -23,7 +24,7 @@ macro_rules! entries {
 }
 pub(super) use entries;
 
-/// What [`operations!`] says of an operation.
+/// What [`operations!`] declares about an operation.
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) code: u8,
@@ -52,7 +53,7 @@ const TOPICS: [(&str, &[Row]); 15] = [
 ];
 
 impl Row {
-    /// What the documentation's item says that begins with `- **Key:**`, on one line.
+    /// Returns the list item of the documentation that begins with `- **Key:**`, as one line.
     fn item(&self, key: &str) -> String {
         let doc = self.doc.join("\n");
         let start = format!("- **{key}:** ");
@@ -61,7 +62,7 @@ impl Row {
         item.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// `name(section)` with a link, if the documentation has one.
+    /// Returns `name(section)` with its link, if the documentation has one.
     fn man_page(&self) -> Option<String> {
         let mut lines = self.doc.iter().map(|line| line.trim());
         let line = lines.find(|line| line.starts_with("[`") && line.contains("]: "))?;
@@ -70,7 +71,7 @@ impl Row {
     }
 
     fn line(&self) -> String {
-        // Details are in the operation's own documentation.
+        // The details stay in the documentation of the operation.
         let brief = |text: &str| text.split([',', ';']).next().unwrap_or_default().to_string();
         let (name, since, result) = (self.name, brief(self.since), brief(&self.item("Result")));
         let man_page = self.man_page().unwrap_or_default();
@@ -90,13 +91,16 @@ fn table() -> String {
 }
 
 #[test]
-fn the_table_says_what_the_operations_say() {
+fn the_table_matches_the_operations() {
     let table = table();
-    assert!(include_str!("table.md") == table, "src/opcode/table.md is to be:\n\n{table}");
+    assert!(
+        include_str!("table.md") == table,
+        "src/opcode/table.md is out of date; its contents must be:\n\n{table}"
+    );
 }
 
 #[test]
-fn every_number_has_a_builder_and_every_builder_its_name() {
+fn every_number_has_a_builder_with_the_right_name() {
     let rows = TOPICS.iter().flat_map(|(_, rows)| *rows);
     let codes: BTreeSet<u8> = rows.clone().map(|row| row.code).collect();
     assert!(codes.into_iter().eq((0..).take_while(|code| op_name(*code).is_some())));

@@ -4,37 +4,38 @@ use super::operations;
 use crate::types::{TimeoutFlags, Timespec};
 
 operations! {
-    /// Completes when the time is up, or when enough else has completed.
+    /// Completes when the time is up, or when enough other requests have completed.
     ///
-    /// - **Result:** -ETIME when the time was up; 0 when the count was reached; -ECANCELED when it
-    ///   was removed. -ETIME severs a chain of links unless [`TimeoutFlags::ETIME_SUCCESS`] is set
+    /// - **Result:** -ETIME when the time was up; 0 when the count was reached; -ECANCELED when the
+    ///   timeout was removed. -ETIME breaks a chain of links unless [`TimeoutFlags::ETIME_SUCCESS`]
+    ///   is set
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) with [`TimeoutFlags::MULTISHOT`]
     /// - **Memory:** `timespec` until *submit*
     Timeout = "IORING_OP_TIMEOUT" since "5.4",
     new(timespec: *const Timespec => addr; len(1), no_fd(()))
     {
-        /// Complete early, with 0, when this many other requests submitted after it have
-        /// completed; 0, as if not given, is never. With [`TimeoutFlags::MULTISHOT`], how often
-        /// to run out; 0 is without end.
+        /// Completes the timeout early, with 0, when this many requests submitted after it have
+        /// completed. 0, the default, means never. With [`TimeoutFlags::MULTISHOT`], this is the
+        /// number of expirations, and 0 means no limit.
         count: u32 => count,
-        /// Which clock, and whether the time is a point on it.
+        /// Sets the clock, and whether the time is absolute.
         flags: impl Into<TimeoutFlags> => timeout_flags,
-        /// The time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be null.
-        /// Since Linux 7.1.
+        /// Sets the time in nanoseconds, at most `i64::MAX`. It replaces `timespec`, which may be
+        /// null. Since Linux 7.1.
         immediate: u64 => immediate,
     }
 
-    /// Ends a [`Timeout`], by its user data.
+    /// Cancels the [`Timeout`] with this user data.
     ///
     /// The timeout completes with -ECANCELED.
     ///
-    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    /// - **Result:** 0; -ENOENT if there is no such timeout; -EALREADY if it is completing
     TimeoutRemove = "IORING_OP_TIMEOUT_REMOVE" since "5.5",
     new(user_data: u64 => target_user_data; no_fd(()))
 
-    /// Changes the time of a [`Timeout`] or a [`LinkTimeout`], by its user data.
+    /// Changes the time of the [`Timeout`] or [`LinkTimeout`] with this user data.
     ///
-    /// - **Result:** 0; -ENOENT if there is none; -EALREADY if it is completing
+    /// - **Result:** 0; -ENOENT if there is no such timeout; -EALREADY if it is completing
     /// - **Memory:** `timespec` until *submit*
     TimeoutUpdate = "IORING_OP_TIMEOUT_REMOVE" since "5.11",
     new(
@@ -42,30 +43,30 @@ operations! {
         timeout_flags(TimeoutFlags::UPDATE), no_fd(())
     )
     {
-        /// [`TimeoutFlags::ABS`] where the new time is a point on the clock,
+        /// Sets flags: [`TimeoutFlags::ABS`] if the new time is absolute, and
         /// [`TimeoutFlags::LINK_TIMEOUT_UPDATE`] for a [`LinkTimeout`].
         flags: impl Into<TimeoutFlags> => timeout_flags,
-        /// The new time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be
-        /// null. Since Linux 7.1.
+        /// Sets the new time in nanoseconds, at most `i64::MAX`. It replaces `timespec`, which may
+        /// be null. Since Linux 7.1.
         immediate: u64 => immediate_update,
     }
 
-    /// Cancels the operation that it is linked behind, if that takes too long.
+    /// Cancels the operation that it is linked behind, if that operation takes too long.
     ///
-    /// It directly follows the operation, which has
-    /// [`Flags::IO_LINK`](crate::squeue::Flags::IO_LINK). Both complete: the operation with its
-    /// result and the timeout with -ECANCELED, or the operation with -ECANCELED (or -EINTR, where
-    /// it was running) and the timeout with -ETIME.
+    /// Push the timeout directly after the operation, which must have
+    /// [`Flags::IO_LINK`](crate::squeue::Flags::IO_LINK). Both complete. If the operation finishes
+    /// in time, it has its own result and the timeout has -ECANCELED. Otherwise the operation has
+    /// -ECANCELED (or -EINTR if it was running), and the timeout has -ETIME.
     ///
-    /// - **Result:** -ETIME when the time was up; -ECANCELED when the operation was done before
+    /// - **Result:** -ETIME when the time was up; -ECANCELED when the operation finished first
     /// - **Memory:** `timespec` until *submit*
     LinkTimeout = "IORING_OP_LINK_TIMEOUT" since "5.5",
     new(timespec: *const Timespec => addr; len(1), no_fd(()))
     {
-        /// Which clock, and whether the time is a point on it.
+        /// Sets the clock, and whether the time is absolute.
         flags: impl Into<TimeoutFlags> => timeout_flags,
-        /// The time in nanoseconds, at most `i64::MAX`, in place of `timespec`, which may be null.
-        /// Since Linux 7.1.
+        /// Sets the time in nanoseconds, at most `i64::MAX`. It replaces `timespec`, which may be
+        /// null. Since Linux 7.1.
         immediate: u64 => immediate,
     }
 }

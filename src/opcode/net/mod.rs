@@ -1,4 +1,4 @@
-//! Sockets: making and connecting them. Sending and receiving have files of their own.
+//! Sockets: creating and connecting them. Sending and receiving are in the submodules.
 
 pub(super) mod recv;
 pub(super) mod send;
@@ -13,25 +13,26 @@ pub use recv::*;
 pub use send::*;
 
 operations! {
-    /// Makes a socket, like [`socket(2)`].
+    /// Creates a socket, like [`socket(2)`].
     ///
     /// [`socket(2)`]: https://man7.org/linux/man-pages/man2/socket.2.html
     ///
-    /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)); with a slot, as
-    ///   [`DestinationSlot`] says
+    /// - **Result:** the new descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)); with a slot, see
+    ///   [`DestinationSlot`]
     Socket = "IORING_OP_SOCKET" since "5.19",
     new(
         domain: AddressFamily => domain, socket_type: SocketType => socket_type,
         protocol: Option<Protocol> => protocol
     )
     {
-        /// Make it into the registered file table, without a descriptor.
+        /// Puts the socket into a slot of the registered file table, without a descriptor.
         file_index: Option<DestinationSlot> => slot,
-        /// How the socket is. With a slot, `SOCK_CLOEXEC` is -EINVAL: a slot has nothing to inherit.
+        /// Sets the flags of the socket. With a slot, `SOCK_CLOEXEC` fails with -EINVAL, because no
+        /// process inherits a slot.
         flags: SocketFlags => socket_type_flags,
     }
 
-    /// Gives a socket its address, like [`bind(2)`].
+    /// Binds a socket to an address, like [`bind(2)`].
     ///
     /// [`bind(2)`]: https://man7.org/linux/man-pages/man2/bind.2.html
     ///
@@ -40,7 +41,7 @@ operations! {
     Bind = "IORING_OP_BIND" since "6.11",
     new(fd: impl Target => fd, addr: *const SocketAddrStorage => addr, addrlen: SocketAddrLen => addrlen)
 
-    /// Has a socket wait for connections, like [`listen(2)`].
+    /// Makes a socket listen for connections, like [`listen(2)`].
     ///
     /// [`listen(2)`]: https://man7.org/linux/man-pages/man2/listen.2.html
     ///
@@ -52,28 +53,30 @@ operations! {
     ///
     /// [`accept4(2)`]: https://man7.org/linux/man-pages/man2/accept.2.html
     ///
-    /// - **Result:** the connection's descriptor ([`to_fd`](crate::cqueue::Entry::to_fd)), which is
-    ///   the program's to close even where it had asked to cancel; with a slot, as
-    ///   [`DestinationSlot`] says
-    /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more
-    ///   connections wait, since Linux 6.10
-    /// - **Memory:** `addr` and `addrlen` until *completion*, or null
-    ///   ([`SocketAddrBuf`](crate::types::SocketAddrBuf) has both)
+    /// - **Result:** the descriptor of the connection ([`to_fd`](crate::cqueue::Entry::to_fd)),
+    ///   which you must close even if you have asked to cancel the operation; with a slot, see
+    ///   [`DestinationSlot`]
+    /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) if more connections
+    ///   are waiting, since Linux 6.10
+    /// - **Memory:** `addr` and `addrlen` until *completion*; both may be null
+    ///   ([`SocketAddrBuf`](crate::types::SocketAddrBuf) contains both)
     Accept = "IORING_OP_ACCEPT" since "5.5",
     new(
         fd: impl Target => fd, addr: *mut SocketAddrStorage => addr,
         addrlen: *mut SocketAddrLen => addr2
     )
     {
-        /// Accept into the registered file table, without a descriptor. Since Linux 5.15.
+        /// Puts the connection into a slot of the registered file table, without a descriptor.
+        /// Since Linux 5.15.
         file_index: Option<DestinationSlot> => slot,
-        /// How the connection's socket is. With a slot, `SOCK_CLOEXEC` is -EINVAL.
+        /// Sets the flags of the connection's socket. With a slot, `SOCK_CLOEXEC` fails with
+        /// -EINVAL.
         flags: SocketFlags => socket_flags,
-        /// How to accept, beside the flags that are set already. Since Linux 6.10.
+        /// Adds flags that control how the ring accepts. Since Linux 6.10.
         accept_flags: impl Into<AcceptFlags> => accept_flags,
     }
 
-    /// Accepts connections, one after the other, like [`accept4(2)`].
+    /// Accepts connections until it is canceled or fails (multishot), like [`accept4(2)`].
     ///
     /// [`accept4(2)`]: https://man7.org/linux/man-pages/man2/accept.2.html
     ///
@@ -84,12 +87,13 @@ operations! {
     AcceptMulti = "IORING_OP_ACCEPT" since "5.19",
     new(fd: impl Target => fd; accept_flags(AcceptFlags::MULTISHOT))
     {
-        /// Accept into free slots of the registered file table, without descriptors
-        /// ([`to_fixed`](crate::cqueue::Entry::to_fixed)).
+        /// Sets whether to put connections into free slots of the registered file table, without
+        /// descriptors ([`to_fixed`](crate::cqueue::Entry::to_fixed)).
         allocate_file_index: bool => auto_slot,
-        /// How the connections' sockets are. With slots, `SOCK_CLOEXEC` is -EINVAL.
+        /// Sets the flags of the connections' sockets. With slots, `SOCK_CLOEXEC` fails with
+        /// -EINVAL.
         flags: SocketFlags => socket_flags,
-        /// How to accept, beside the flags that are set already. Since Linux 6.10.
+        /// Adds flags that control how the ring accepts. Since Linux 6.10.
         accept_flags: impl Into<AcceptFlags> => accept_flags,
     }
 
@@ -102,7 +106,7 @@ operations! {
     Connect = "IORING_OP_CONNECT" since "5.5",
     new(fd: impl Target => fd, addr: *const SocketAddrStorage => addr, addrlen: SocketAddrLen => addrlen)
 
-    /// Ends one or both directions of a connection, like [`shutdown(2)`].
+    /// Shuts down one or both directions of a connection, like [`shutdown(2)`].
     ///
     /// [`shutdown(2)`]: https://man7.org/linux/man-pages/man2/shutdown.2.html
     ///

@@ -1,4 +1,4 @@
-//! Receiving.
+//! Operations that receive from sockets.
 
 use core::ptr;
 
@@ -6,78 +6,79 @@ use super::operations;
 use crate::types::{MsgFlags, MsgHdr, RecvSendFlags, Target};
 
 operations! {
-    /// Receives, like [`recv(2)`].
+    /// Receives data from a socket, like [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
     /// - **Result:** bytes received, which may be fewer than `len` unless [`MsgFlags::WAITALL`] is
-    ///   set; 0 when the other end sends no more; with a provided buffer, -ENOBUFS where the group
-    ///   is empty
-    /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits;
-    ///   [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
+    ///   set; 0 when the peer has stopped sending; with a provided buffer, -ENOBUFS if the group is
+    ///   empty
+    /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) if more data is
+    ///   waiting; [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
     /// - **Memory:** `buf` until *completion*
     Recv = "IORING_OP_RECV" since "5.6",
     new(fd: impl Target => fd, buf: *mut u8 => addr, len: u32 => len)
     {
-        /// How the ring receives, beside the flags that are set already.
+        /// Adds flags that control how the ring receives.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
-        /// How the socket receives.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// The group to take a provided buffer from: sets
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT); `buf` is
-        /// ignored then and may be null, `len` still limits.
+        /// Uses a provided buffer of this group, and sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). The kernel then
+        /// ignores `buf`, which may be null. `len` still limits the transfer.
         buf_group: u16 => select_buffer,
-        /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
+        /// Sets the registered buffer that contains `buf` and `len`. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
 
-    /// Receives whenever there is something, like [`recv(2)`], each time into a provided buffer.
+    /// Receives whenever data arrives (multishot), each time into a provided buffer, like
+    /// [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
-    /// - **Result:** bytes received, for each completion; 0 when the other end sends no more;
-    ///   -ENOBUFS where the group is empty
+    /// - **Result:** bytes received, for each completion; 0 when the peer has stopped sending;
+    ///   -ENOBUFS if the group is empty
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last,
     ///   [`buffer_select`](crate::cqueue::Entry::buffer_select),
-    ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
+    ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) if more data is waiting
     /// - **Needs:** a group of provided buffers
     #[doc(alias = "IORING_RECV_MULTISHOT")]
     RecvMulti = "IORING_OP_RECV" since "6.0",
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::MULTISHOT))
     {
-        /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
+        /// Sets the flags of the system call. [`MsgFlags::WAITALL`] fails with -EINVAL.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// How many bytes at most with each completion; 0, as if not given, is as many as the
-        /// buffer takes. Since Linux 6.17; -EINVAL before.
+        /// Limits the bytes of each completion. 0, the default, means the size of the buffer. Since
+        /// Linux 6.17; -EINVAL before.
         len: u32 => len,
-        /// After how many bytes in all to stop; 0, as if not given, is never. What belongs to the
-        /// last completion is received as well. Since Linux 6.17.
+        /// Stops after this many bytes in total. 0, the default, means no limit. The last
+        /// completion may exceed the limit, because it is not cut short. Since Linux 6.17.
         total_len: u32 => total_len,
-        /// How the ring receives, beside the flags that are set already.
+        /// Adds flags that control how the ring receives.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
-    /// Receives into a group's provided buffers, as many as are needed, like [`recv(2)`].
+    /// Receives into as many provided buffers of a group as the data needs, like [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
-    /// - **Result:** bytes received, in as many consecutive buffers as that takes; 0 when the other
-    ///   end sends no more; -ENOBUFS where the group is empty; -ENOENT without such a group
+    /// - **Result:** bytes received, in as many consecutive buffers as they need; 0 when the other
+    ///   end sends no more; -ENOBUFS if the group is empty; -ENOENT if there is no such group
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select), the first buffer;
-    ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
+    ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) if more data is waiting
     /// - **Needs:** a [`BufRing`](crate::BufRing) of provided buffers
     #[doc(alias = "IORING_RECVSEND_BUNDLE")]
     RecvBundle = "IORING_OP_RECV" since "6.10",
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::BUNDLE))
     {
-        /// How the socket receives.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// How the ring receives, beside the flags that are set already.
+        /// Adds flags that control how the ring receives.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
-    /// Receives whenever there is something, each time into as many provided buffers as it takes,
-    /// like [`recv(2)`].
+    /// Receives whenever data arrives (multishot), each time into as many provided buffers as the
+    /// data needs, like [`recv(2)`].
     ///
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     ///
@@ -91,13 +92,13 @@ operations! {
         recvsend_flags(RecvSendFlags::MULTISHOT.union(RecvSendFlags::BUNDLE))
     )
     {
-        /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
+        /// Sets the flags of the system call. [`MsgFlags::WAITALL`] fails with -EINVAL.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// How many bytes at most with each completion, as with [`RecvMulti::len`].
+        /// Limits the bytes of each completion, as with [`RecvMulti::len`].
         len: u32 => len,
-        /// After how many bytes in all to stop, as with [`RecvMulti::total_len`].
+        /// Stops after this many bytes in total, as with [`RecvMulti::total_len`].
         total_len: u32 => total_len,
-        /// How the ring receives, beside the flags that are set already.
+        /// Adds flags that control how the ring receives.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
@@ -105,38 +106,39 @@ operations! {
     ///
     /// [`recvmsg(2)`]: https://man7.org/linux/man-pages/man2/recvmsg.2.html
     ///
-    /// - **Result:** bytes received, as with [`Recv`]; `msg` has the lengths of address and control
-    ///   messages, and flags
-    /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits;
-    ///   [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
-    /// - **Memory:** the array of buffers until *submit*; `msg` and all else that it points to until
-    ///   *completion*
+    /// - **Result:** bytes received, as with [`Recv`]; `msg` then has the lengths of the address
+    ///   and of the control messages, and the flags
+    /// - **CQE flags:** [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) if more data is
+    ///   waiting; [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
+    /// - **Memory:** the array of buffers until *submit*; `msg` and everything else that it points
+    ///   to until *completion*
     RecvMsg = "IORING_OP_RECVMSG" since "5.3",
     new(fd: impl Target => fd, msg: *mut MsgHdr => addr; len(1))
     {
-        /// How the ring receives, beside the flags that are set already.
+        /// Adds flags that control how the ring receives.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
-        /// How the socket receives.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// The group to take a provided buffer from: sets
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). There is
-        /// one buffer in `msg` then, of which the length limits.
+        /// Uses a provided buffer of this group, and sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). `msg` must then
+        /// have exactly one buffer, whose length limits the transfer.
         buf_group: u16 => select_buffer,
     }
 
-    /// Receives messages, one after the other, like [`recvmsg(2)`], each into a provided buffer.
+    /// Receives messages (multishot), each into a provided buffer, like [`recvmsg(2)`].
     ///
-    /// Of `msg`, only how much room there is for address and control messages counts. They are put
-    /// into the buffer, before the payload: [`RecvMsgOut`](crate::types::RecvMsgOut) finds its way.
-    /// A message without payload is the last one: the operation takes it for the end.
+    /// From `msg`, the kernel uses only the lengths reserved for the address and the control
+    /// messages. It writes both into the provided buffer, before the payload.
+    /// [`RecvMsgOut`](crate::types::RecvMsgOut) parses that buffer. A message without payload ends
+    /// the operation, because the kernel takes it for the end of the stream.
     ///
     /// [`recvmsg(2)`]: https://man7.org/linux/man-pages/man2/recvmsg.2.html
     ///
-    /// - **Result:** bytes of the buffer that were filled, for each completion; -ENOBUFS where the
-    ///   group is empty
+    /// - **Result:** bytes written to the buffer, for each completion; -ENOBUFS if the group is
+    ///   empty
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last,
     ///   [`buffer_select`](crate::cqueue::Entry::buffer_select),
-    ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) where more waits
+    ///   [`sock_nonempty`](crate::cqueue::Entry::sock_nonempty) if more data is waiting
     /// - **Memory:** `msg` until *submit*
     /// - **Needs:** a group of provided buffers
     #[doc(alias = "IORING_RECV_MULTISHOT")]
@@ -146,34 +148,37 @@ operations! {
         len(1), recvsend_flags(RecvSendFlags::MULTISHOT)
     )
     {
-        /// How the ring receives, beside the flags that are set already.
+        /// Adds flags that control how the ring receives.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
-        /// How the socket receives; [`MsgFlags::WAITALL`] is -EINVAL.
+        /// Sets the flags of the system call. [`MsgFlags::WAITALL`] fails with -EINVAL.
         flags: impl Into<MsgFlags> => msg_flags,
     }
 
-    /// Receives whenever there is something, without copying the data out of what the network device
-    /// has written to.
+    /// Receives whenever data arrives (multishot), without copying it out of the memory that the
+    /// network device has written to.
     ///
-    /// The completion's second half says where the data is ([`Received`](crate::zcrx::Received)).
-    /// What it lies in goes back through the queue's refill ring.
+    /// The second half of the completion tells where the data is
+    /// ([`Received`](crate::zcrx::Received)). Return that memory through the refill ring of the
+    /// queue.
     ///
-    /// - **Result:** bytes received, for each completion; 0 when the other end sends no more
+    /// - **Result:** bytes received, for each completion; 0 when the peer has stopped sending
     /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) until the last
-    /// - **Needs:** a registered [interface queue](crate::zcrx); a ring with deferred task work, whose
-    ///   completions have 32 bytes
+    /// - **Needs:** a registered [interface queue](crate::zcrx); a ring with deferred task work and
+    ///   32-byte completions
     RecvZc = "IORING_OP_RECV_ZC" since "6.15",
     new(fd: impl Target => fd, len: u32 => len; recvsend_flags(RecvSendFlags::MULTISHOT))
     {
-        /// The interface queue, 0 if not given.
+        /// Sets the interface queue. The default is 0.
         ifq: u32 => ifq,
-        /// How the ring receives, beside the flags that are set already.
+        /// Adds flags that control how the ring receives.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 }
 
 impl Recv {
-    /// Receives into a buffer of this group, at most `len` bytes: [`new`](Self::new) with a null pointer, and
+    /// Creates a receive into a provided buffer of this group, of at most `len` bytes.
+    ///
+    /// Equivalent to [`new`](Self::new) with a null pointer, followed by
     /// [`buf_group`](Self::buf_group).
     #[inline]
     pub fn provided(fd: impl Target, buf_group: u16, len: u32) -> Self {

@@ -1,4 +1,4 @@
-//! Sending.
+//! Operations that send on sockets.
 
 use core::ptr;
 
@@ -8,103 +8,106 @@ use crate::types::{
 };
 
 operations! {
-    /// Sends, like [`send(2)`] or [`sendto(2)`].
+    /// Sends data on a socket, like [`send(2)`] or [`sendto(2)`].
     ///
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     /// [`sendto(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     ///
     /// - **Result:** bytes sent, which may be fewer than `len` unless [`MsgFlags::WAITALL`] is set
-    /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided buffer
+    /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select) with a provided
+    ///   buffer
     /// - **Memory:** `buf` until *completion*
     Send = "IORING_OP_SEND" since "5.6",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
-        /// How the ring sends, beside the flags that are set already.
+        /// Adds flags that control how the ring sends.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
-        /// How the socket sends.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// Where to send to, with [`dest_addr_len`](Self::dest_addr_len); it must live until
-        /// *submit*. Since Linux 6.0.
+        /// Sets the destination, together with [`dest_addr_len`](Self::dest_addr_len). The address
+        /// must stay valid until *submit*. Since Linux 6.0.
         dest_addr: *const SocketAddrStorage => addr2,
-        /// The length of [`dest_addr`](Self::dest_addr).
+        /// Sets the length of [`dest_addr`](Self::dest_addr).
         dest_addr_len: SocketAddrLen => addr_len,
-        /// The buffers are these, `len` of them, in place of `buf`, which may be null; the array
-        /// must live until *submit*. Since Linux 6.17.
+        /// Sends this array of `len` buffers instead of `buf`, which may be null. The array must
+        /// stay valid until *submit*. Since Linux 6.17.
         vectorized: *const iovec => vectorized,
-        /// The group to take a provided buffer from: sets
-        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT); `buf` is
-        /// ignored then and may be null. Since Linux 6.10.
+        /// Uses a provided buffer of this group, and sets
+        /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). The kernel then
+        /// ignores `buf`, which may be null. Since Linux 6.10.
         buf_group: u16 => select_buffer,
-        /// The registered buffer that `buf` and `len` lie in. Since Linux 7.2.
+        /// Sets the registered buffer that contains `buf` and `len`. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
 
-    /// Sends what is in a group's provided buffers, as many as there are, like [`send(2)`].
+    /// Sends the contents of all provided buffers in a group, like [`send(2)`].
     ///
-    /// It takes the buffers that the group holds, 256 at a time, with a completion for each time. It
-    /// uses up all that it has taken, even if it fails or falls short. The last completion then does
-    /// not tell which: [`BufTracker::taken_segments`](crate::BufTracker::taken_segments) does.
+    /// The kernel takes up to 256 buffers of the group at a time, and posts a completion for each
+    /// batch. Every buffer that it takes is consumed, even if the send fails or is short. In that
+    /// case the last completion does not tell which buffers were consumed; use
+    /// [`BufTracker::taken_segments`](crate::BufTracker::taken_segments).
     ///
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     ///
-    /// - **Result:** bytes sent, out of as many consecutive buffers as that takes; -ENOBUFS where
-    ///   the group is empty
+    /// - **Result:** bytes sent, from as many consecutive buffers as they fill; -ENOBUFS if the
+    ///   group is empty
     /// - **CQE flags:** [`buffer_select`](crate::cqueue::Entry::buffer_select), the first buffer;
     ///   [`more`](crate::cqueue::Entry::more) until the last
-    /// - **Needs:** a group of provided buffers, a [`BufRing`](crate::BufRing) if more than one at a
-    ///   time is to be sent
+    /// - **Needs:** a group of provided buffers; to send more than one at a time, a
+    ///   [`BufRing`](crate::BufRing)
     #[doc(alias = "IORING_RECVSEND_BUNDLE")]
     SendBundle = "IORING_OP_SEND" since "6.10",
     new(fd: impl Target => fd, buf_group: u16 => select_buffer; recvsend_flags(RecvSendFlags::BUNDLE))
     {
-        /// How the socket sends.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// How many bytes to send first; 0, as if not given, sends all at once.
+        /// Sets how many bytes the first completion covers at most. 0, the default, means no limit.
         ///
-        /// **This does not limit the total.** The first completion covers at most this many bytes, and
-        /// then the operation goes on with everything else in the group, in further completions. From
-        /// a plain ring, the first one covers whole buffers only; if `len` is less than the first
-        /// buffer, it covers that much, and the rest of that buffer is not sent. From an
-        /// [incremental](crate::BufRingFlags::INC) ring it covers just `len` bytes, and no byte is
-        /// skipped. To limit the total, add no more buffers than you want to send.
+        /// **This does not limit the total.** After the first completion, the operation continues
+        /// with everything else in the group, in further completions. With a plain ring, the first
+        /// completion covers whole buffers only. If `len` is less than the first buffer, it covers
+        /// `len` bytes, and the rest of that buffer is not sent. With an
+        /// [incremental](crate::BufRingFlags::INC) ring, it covers exactly `len` bytes, and no byte
+        /// is skipped. To limit the total, add no more buffers than you want to send.
         len: u32 => len,
-        /// How the ring sends, beside the flags that are set already.
+        /// Adds flags that control how the ring sends.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
     }
 
     /// Sends without copying the data, like [`send(2)`] or [`sendto(2)`].
     ///
-    /// It completes twice: with the result, and with a notification, when the kernel is done with
-    /// the memory. That can be long after, as the other end must acknowledge what was sent. A
-    /// failure may have no second completion: the first one says.
+    /// The operation completes twice: first with the result, and then with a notification, when the
+    /// kernel no longer needs the memory. The notification can arrive much later, because the peer
+    /// must acknowledge the data first. If the operation fails, there may be no notification;
+    /// [`more`](crate::cqueue::Entry::more) of the first completion tells.
     ///
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     /// [`sendto(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     ///
     /// - **Result:** bytes sent, which may be fewer than `len` unless [`MsgFlags::WAITALL`] is set;
-    ///   of the notification 0, or what [`RecvSendFlags::ZC_REPORT_USAGE`] asks for
-    /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) if a notification follows; that has
-    ///   [`notif`](crate::cqueue::Entry::notif)
+    ///   in the notification 0, or what [`RecvSendFlags::ZC_REPORT_USAGE`] requests
+    /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) if a notification follows;
+    ///   [`notif`](crate::cqueue::Entry::notif) in the notification
     /// - **Memory:** `buf` until *notification*
     SendZc = "IORING_OP_SEND_ZC" since "6.0",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
-        /// The registered buffer that `buf` and `len` lie in.
+        /// Sets the registered buffer that contains `buf` and `len`.
         buf_index: Option<u16> => recvsend_buffer,
-        /// Where to send to, with [`dest_addr_len`](Self::dest_addr_len); it must live until
-        /// *submit*.
+        /// Sets the destination, together with [`dest_addr_len`](Self::dest_addr_len). The address
+        /// must stay valid until *submit*.
         dest_addr: *const SocketAddrStorage => addr2,
-        /// The length of [`dest_addr`](Self::dest_addr).
+        /// Sets the length of [`dest_addr`](Self::dest_addr).
         dest_addr_len: SocketAddrLen => addr_len,
-        /// How the socket sends.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// How the ring sends, beside the flags that are set already.
+        /// Adds flags that control how the ring sends.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
-        /// The buffers are these, `len` of them, as with [`Send::vectorized`]. Since Linux 6.17; of
+        /// Sends this array of `len` buffers, as with [`Send::vectorized`]. Since Linux 6.17; with
         /// a registered buffer since 7.1.
         vectorized: *const iovec => vectorized,
-        /// The user data of the notification; if 0, as if not given, the entry's own. Since Linux
-        /// 7.1; -EINVAL before.
+        /// Sets the user data of the notification. 0, the default, means that of the entry. Since
+        /// Linux 7.1; -EINVAL before.
         notif_user_data: u64 => notif_user_data,
     }
 
@@ -112,47 +115,50 @@ operations! {
     ///
     /// [`sendmsg(2)`]: https://man7.org/linux/man-pages/man2/sendmsg.2.html
     ///
-    /// - **Result:** bytes sent, which may be fewer than there are unless [`MsgFlags::WAITALL`] is
-    ///   set
+    /// - **Result:** bytes sent, which may be fewer than the message has unless
+    ///   [`MsgFlags::WAITALL`] is set
     /// - **Memory:** `msg`, its address, control messages and array of buffers until *submit*; the
     ///   buffers until *completion*
     SendMsg = "IORING_OP_SENDMSG" since "5.3",
     new(fd: impl Target => fd, msg: *const MsgHdr => addr; len(1))
     {
-        /// How the ring sends, beside the flags that are set already.
+        /// Adds flags that control how the ring sends.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
-        /// How the socket sends.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
     }
 
     /// Sends a message without copying the data, like [`sendmsg(2)`].
     ///
-    /// It completes twice, as [`SendZc`] does.
+    /// The operation completes twice, as [`SendZc`] does.
     ///
     /// [`sendmsg(2)`]: https://man7.org/linux/man-pages/man2/sendmsg.2.html
     ///
-    /// - **Result:** bytes sent, and of the notification, as with [`SendZc`]
-    /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) if a notification follows; that has
-    ///   [`notif`](crate::cqueue::Entry::notif)
+    /// - **Result:** bytes sent, then a notification, as with [`SendZc`]
+    /// - **CQE flags:** [`more`](crate::cqueue::Entry::more) if a notification follows;
+    ///   [`notif`](crate::cqueue::Entry::notif) in the notification
     /// - **Memory:** `msg`, its address, control messages and array of buffers until *submit*; the
     ///   buffers until *notification*
     SendMsgZc = "IORING_OP_SENDMSG_ZC" since "6.1",
     new(fd: impl Target => fd, msg: *const MsgHdr => addr; len(1))
     {
-        /// How the ring sends, beside the flags that are set already.
+        /// Adds flags that control how the ring sends.
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
-        /// How the socket sends.
+        /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// The registered buffer that the buffers lie in. Since Linux 6.15.
+        /// Sets the registered buffer that contains the buffers. Since Linux 6.15.
         buf_index: Option<u16> => recvsend_buffer,
-        /// The user data of the notification, as with [`SendZc::notif_user_data`].
+        /// Sets the user data of the notification, as with [`SendZc::notif_user_data`].
         notif_user_data: u64 => notif_user_data,
     }
 }
 
 impl Send {
-    /// Sends out of a buffer of this group, at most `len` bytes: [`new`](Self::new) with a null pointer, and
-    /// [`buf_group`](Self::buf_group). Since Linux 6.10.
+    /// Creates a send from a provided buffer of this group, of at most `len` bytes. Since Linux
+    /// 6.10.
+    ///
+    /// Equivalent to [`new`](Self::new) with a null pointer, followed by
+    /// [`buf_group`](Self::buf_group).
     #[inline]
     pub fn provided(fd: impl Target, buf_group: u16, len: u32) -> Self {
         Self::new(fd, ptr::null(), len).buf_group(buf_group)

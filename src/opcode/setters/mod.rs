@@ -1,4 +1,4 @@
-//! Where the arguments of operations go: one setter for each meaning of a word.
+//! Stores the arguments of operations in the entry: one setter for each meaning of a field.
 
 use core::ffi::c_void;
 
@@ -14,13 +14,14 @@ use crate::types::{
     large_file,
 };
 
-/// A pointer as the kernel's 64-bit word. The address is exposed: the kernel will use it.
+/// Converts a pointer to the kernel's 64-bit word. This exposes the provenance of the pointer,
+/// because the kernel will access the memory.
 #[inline(always)]
 fn word<T: ?Sized>(ptr: *const T) -> u64 {
     ptr.cast::<c_void>().expose_provenance() as u64
 }
 
-/// A number of fewer than four bytes at the beginning of a word, whichever end of the word that is.
+/// Places fewer than four bytes at the lowest addresses of a word, on either endianness.
 #[inline(always)]
 const fn leading<const N: usize>(bytes: [u8; N]) -> u32 {
     let mut word = [0; 4];
@@ -32,7 +33,7 @@ const fn leading<const N: usize>(bytes: [u8; N]) -> u32 {
     u32::from_ne_bytes(word)
 }
 
-/// Two numbers of four bytes, one after the other.
+/// Places two 32-bit numbers in a 64-bit word, the first at the lower address.
 #[inline(always)]
 const fn pair(first: u32, second: u32) -> u64 {
     if cfg!(target_endian = "little") {
@@ -42,7 +43,7 @@ const fn pair(first: u32, second: u32) -> u64 {
     }
 }
 
-/// The setters that only store: what a word is called, of which type it is, where it goes.
+/// Declares the setters that only store a value: the name, the type, and the field.
 macro_rules! words {
     ($($(#[$doc:meta])* $put:ident($value:ident: $Type:ty) => $field:ident = $word:expr;)*) => { $(
         $(#[$doc])*
@@ -53,14 +54,14 @@ macro_rules! words {
     )* };
 }
 
-/// One setter per meaning, named as the argument that it stores.
+/// One setter for each meaning, named after the argument that it stores.
 impl Sqe {
     words! {
         advice(advice: impl Into<Fadv>) => op_flags = advice.into().0;
         backlog(backlog: i32) => len = backlog as u32;
         buf_group(group: u16) => buf_index = group;
         buf_index(index: u16) => buf_index = index;
-        /// How many completions end a timeout early.
+        /// The number of completions that end a timeout early.
         count(count: u32) => off = u64::from(count);
         dest_slot(slot: DestinationSlot) => file_index = slot.file_index();
         discard_len(len: u64) => addr3 = len;
@@ -70,8 +71,8 @@ impl Sqe {
         fallocate_len(len: u64) => addr = len;
         fallocate_mode(mode: impl Into<FallocateFlags>) => len = mode.into().bits();
         first_bid(bid: u16) => off = u64::from(bid);
-        /// The last number would mean "any slots" to the kernel, which then writes to the list. The
-        /// one before it is beyond every table too, and is refused.
+        /// `u32::MAX` would mean "any slots", and the kernel would write to the list. The number
+        /// before it is beyond every table too, and the kernel rejects it.
         first_slot(slot: u32) => off = u64::from(slot.min(u32::MAX - 1));
         fsync_flags(flags: impl Into<FsyncFlags>) => op_flags = flags.into().bits();
         futex_flags(flags: impl Into<FutexFlags>) => fd = flags.into().bits() as i32;
@@ -90,7 +91,7 @@ impl Sqe {
         mode(mode: impl Into<Mode>) => len = mode.into().bits();
         msg_flags(flags: impl Into<MsgFlags>) => op_flags = flags.into().bits();
         notif_user_data(user_data: u64) => addr3 = user_data;
-        /// What does not fit is more than the kernel takes, and stays so.
+        /// A number beyond `i32::MAX` becomes negative, and the kernel rejects it.
         nr_buffers(nbufs: u32) => fd = nbufs as i32;
         off(offset: u64) => off = offset;
         off_in(offset: i64) => addr = offset as u64;
@@ -101,7 +102,7 @@ impl Sqe {
         range_flags(flags: SyncFileRangeFlags) => op_flags = flags.bits();
         rename_flags(flags: RenameFlags) => op_flags = flags.bits();
         rw_flags(flags: impl Into<RwFlags>) => op_flags = flags.into().bits();
-        /// The slot that takes a new descriptor: 0 is none, so slots count from one.
+        /// The slot for a new file. 0 means none, so the kernel counts slots from one.
         slot(slot: Option<DestinationSlot>) => file_index = slot.map_or(0, DestinationSlot::file_index);
         socket_flags(flags: SocketFlags) => op_flags = flags.bits();
         sockopt_len(optlen: u32) => file_index = optlen;
@@ -113,10 +114,10 @@ impl Sqe {
         waitid_options(options: WaitIdOptions) => file_index = options.bits();
         xattr_flags(flags: XattrFlags) => op_flags = flags.bits();
 
-        /// `addr_len` is the first half of its word. What does not fit is no address's length, and
-        /// must not become one by losing its upper half.
+        /// `addr_len` is the first half of its word. A length that does not fit is invalid. It must
+        /// not become a valid one by losing its upper half.
         addr_len(len: u32) => file_index = leading(u16::try_from(len).unwrap_or(u16::MAX).to_ne_bytes());
-        /// `write_stream` is the first quarter of its word.
+        /// `write_stream` is the first byte of its word.
         write_stream(stream: u8) => file_index = leading([stream]);
         /// `cmd_op` is the first half of its word; the other half must be zero.
         cmd_op(cmd_op: u32) => off = pair(cmd_op, 0);
@@ -137,8 +138,9 @@ impl Sqe {
         self.addr3 = word(addr);
     }
 
-    /// A descriptor, or a slot and the flag that says so: two integers, decided when the target's
-    /// type is known. A branch here would leave the entry half in memory and stall its copy.
+    /// Stores a descriptor, or a slot together with `FIXED_FILE`. Both integers follow from the
+    /// type of the target at compile time. A branch here would write part of the entry to memory,
+    /// and the later copy of the entry would stall on it.
     #[inline(always)]
     pub(crate) fn fd(&mut self, fd: impl Target) {
         let (number, flag) = fd.number_and_flag(SEAL);
@@ -146,7 +148,7 @@ impl Sqe {
         self.flags |= flag;
     }
 
-    /// There is no file.
+    /// Stores that the operation has no file.
     #[inline(always)]
     pub(crate) fn no_fd(&mut self, (): ()) {
         self.fd = -1;
@@ -157,29 +159,31 @@ impl Sqe {
         self.fd(dirfd);
     }
 
-    /// The second directory of an operation takes the place of a length.
+    /// Stores the second directory of an operation in `len`.
     #[inline(always)]
     pub(crate) fn newdirfd(&mut self, newdirfd: impl Descriptor) {
         self.len = newdirfd.number_and_flag(SEAL).0 as u32;
     }
 
-    /// The descriptor that an epoll is told of takes the place of an offset. A negative one fills
-    /// 32 bits of it, like the other descriptors beside `fd`.
+    /// Stores the descriptor that an epoll instance is to watch in `off`. A negative descriptor is
+    /// not sign-extended to 64 bits, like the other descriptors stored outside `fd`.
     #[inline(always)]
     pub(crate) fn epoll_target(&mut self, fd: impl Descriptor) {
         self.off = u64::from(fd.number_and_flag(SEAL).0 as u32);
     }
 
-    /// What opening has when nothing else is asked for.
+    /// Stores the default flags of an open.
     #[inline(always)]
     pub(crate) fn read_only(&mut self, (): ()) {
         self.open_flags(OFlags::RDONLY);
     }
 
-    /// Closing a slot wants descriptor 0 and the slot plus one, not `FIXED_FILE`.
+    /// Stores what a close needs. For a slot, that is descriptor 0 and the slot plus one, without
+    /// `FIXED_FILE`.
     ///
-    /// The last number has no successor. It must not wrap to 0, which means "no slot" and closes
-    /// descriptor 0. The slot before it is beyond every table too, and is refused.
+    /// The slot `u32::MAX` has no successor. It must not wrap to 0, which means "no slot" and would
+    /// close descriptor 0. The saturated value names the slot before it, which is beyond every
+    /// table too, so the kernel rejects it.
     #[inline(always)]
     pub(crate) fn close(&mut self, fd: impl Target) {
         let (number, flag) = fd.number_and_flag(SEAL);
@@ -187,7 +191,7 @@ impl Sqe {
             if flag == 0 { (number, 0) } else { (0, (number as u32).saturating_add(1)) };
     }
 
-    /// The input of a splice says in the operation's flags that it is a slot.
+    /// Stores the input of a splice. A flag of the splice, not `FIXED_FILE`, marks it as a slot.
     #[inline(always)]
     pub(crate) fn splice_in(&mut self, fd_in: impl Target) {
         let (number, flag) = fd_in.number_and_flag(SEAL);
@@ -207,26 +211,26 @@ impl Sqe {
         self.slot(auto.then_some(DestinationSlot::auto_target()));
     }
 
-    /// Any free slots: the kernel writes which into the list of descriptors.
+    /// Requests any free slots. The kernel writes their numbers into the list of descriptors.
     #[inline(always)]
     pub(crate) fn any_slots(&mut self, (): ()) {
         self.off = u64::from(DestinationSlot::auto_target().file_index());
     }
 
-    /// The `struct open_how`, and how large it is: kernels may know a larger one.
+    /// Stores the address of the `struct open_how` and its size, which is larger in newer kernels.
     #[inline(always)]
     pub(crate) fn open_how(&mut self, how: *const OpenHow) {
         self.addr2(how);
         self.len = size_of::<OpenHow>() as u32;
     }
 
-    /// A length of more than 32 bits goes into `addr`, which older kernels refuse to read.
+    /// Stores a length of more than 32 bits in `addr`, which older kernels reject if it is not 0.
     #[inline(always)]
     pub(crate) fn fadvise_len(&mut self, len: u64) {
         (self.len, self.addr) = short_or_long(len);
     }
 
-    /// As for [`fadvise_len`](Self::fadvise_len), but into `off`.
+    /// Like [`fadvise_len`](Self::fadvise_len), but with the long length in `off`.
     #[inline(always)]
     pub(crate) fn madvise_len(&mut self, len: u64) {
         (self.len, self.off) = short_or_long(len);
@@ -238,14 +242,14 @@ impl Sqe {
         self.pad2 = u64::from(sys::IORING_RW_ATTR_FLAG_PI);
     }
 
-    /// The provided buffers of operations that use no others.
+    /// Stores the group of provided buffers, and the flag that selects from it.
     #[inline(always)]
     pub(crate) fn select_buffer(&mut self, group: u16) {
         self.buf_group(group);
         self.flags |= Flags::BUFFER_SELECT.bits();
     }
 
-    /// The type of a socket and its flags share a word, as in `socket(2)`.
+    /// Stores the type of a socket. It shares a word with the flags, as in `socket(2)`.
     #[inline(always)]
     pub(crate) fn socket_type(&mut self, socket_type: SocketType) {
         self.off |= u64::from(socket_type.as_raw());
@@ -256,7 +260,7 @@ impl Sqe {
         self.off |= u64::from(flags.bits());
     }
 
-    /// The length of an address that comes in `addr` takes the place of an offset.
+    /// Stores the length of the address at `addr` in `off`.
     #[inline(always)]
     pub(crate) fn addrlen(&mut self, addrlen: u32) {
         self.off = u64::from(addrlen);
@@ -287,8 +291,8 @@ impl Sqe {
         self.recvsend_flags(RecvSendFlags::VECTORIZED);
     }
 
-    /// On big endian the kernel takes the two halves of the 32 bits the other way round: where
-    /// there were 16 bits once, old kernels look at the first two bytes.
+    /// Stores a poll mask. On big endian, the kernel expects the halves of the 32 bits swapped: the
+    /// field once had 16 bits, and old kernels read only its first two bytes.
     #[inline(always)]
     pub(crate) fn poll_mask(&mut self, flags: impl Into<PollFlags>) {
         let mask = flags.into().bits();
@@ -322,15 +326,15 @@ impl Sqe {
         self.op_flags |= flags.into().bits();
     }
 
-    /// The time itself, in place of its address. The kernel's number is signed, and refuses less
-    /// than 0.
+    /// Stores the time itself instead of its address. The kernel's number is signed, and the kernel
+    /// rejects negative values.
     #[inline(always)]
     pub(crate) fn immediate(&mut self, nanoseconds: u64) {
         self.addr = nanoseconds.min(i64::MAX as u64);
         self.timeout_flags(TimeoutFlags::IMMEDIATE_ARG);
     }
 
-    /// The new time of a timeout, in place of its address.
+    /// Stores the new time of a timeout instead of its address.
     #[inline(always)]
     pub(crate) fn immediate_update(&mut self, nanoseconds: u64) {
         self.off = nanoseconds.min(i64::MAX as u64);
@@ -360,7 +364,7 @@ impl Sqe {
         self.op_flags |= flags.into().bits();
     }
 
-    /// The flags that the completion on the other ring gets, if any are given.
+    /// Stores the flags for the completion on the other ring, if there are any.
     #[inline(always)]
     pub(crate) fn user_flags(&mut self, flags: Option<u32>) {
         if let Some(flags) = flags {
@@ -369,7 +373,7 @@ impl Sqe {
         }
     }
 
-    /// The result that the completion on the other ring gets.
+    /// Stores the result for the completion on the other ring.
     #[inline(always)]
     pub(crate) fn result(&mut self, result: i32) {
         self.len = result as u32;
@@ -391,7 +395,7 @@ impl Sqe {
         self.nop_flags(NopFlags::INJECT_RESULT);
     }
 
-    /// A NOP has a flag of its own for slots.
+    /// Stores the file of a NOP, which has its own flag for slots instead of `FIXED_FILE`.
     #[inline(always)]
     pub(crate) fn nop_file(&mut self, file: impl Target) {
         let (number, flag) = file.number_and_flag(SEAL);
@@ -419,7 +423,7 @@ impl Sqe {
         self.nop_flags(NopFlags::CQE32);
     }
 
-    /// The 16 bytes of a command.
+    /// Stores the 16 bytes of arguments of a command.
     #[inline(always)]
     pub(crate) fn cmd(&mut self, cmd: [u8; 16]) {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = cmd;
@@ -444,7 +448,7 @@ impl Sqe {
         self.op_flags |= sys::IORING_URING_CMD_MULTISHOT;
     }
 
-    /// The first half of a word that [`optname`](Self::optname) is the second half of.
+    /// Stores `level` as the first half of a word. [`optname`](Self::optname) is the second half.
     #[inline(always)]
     pub(crate) fn level(&mut self, level: u32) {
         self.addr |= pair(level, 0);
@@ -456,7 +460,7 @@ impl Sqe {
     }
 }
 
-/// A length in the short field where it fits, otherwise in the long one.
+/// Returns the length for the short field if it fits, otherwise for the long field.
 #[inline(always)]
 const fn short_or_long(len: u64) -> (u32, u64) {
     if len <= u32::MAX as u64 { (len as u32, 0) } else { (0, len) }

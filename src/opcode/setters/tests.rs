@@ -9,17 +9,17 @@ fn bytes(put: impl FnOnce(&mut Sqe)) -> [u8; 64] {
     sqe.bytes()
 }
 
-/// These bytes at this offset, zeros everywhere else.
+/// Returns an entry with these bytes at this offset, and zeros everywhere else.
 fn at<const N: usize>(offset: usize, part: [u8; N]) -> [u8; 64] {
     let mut whole = [0; 64];
     whole[offset..offset + N].copy_from_slice(&part);
     whole
 }
 
-/// Members of a union that are smaller than the union are at its lowest addresses, on big endian as
-/// well: the upper half of the number then.
+/// A member that is smaller than its union starts at the lowest address, on both endiannesses. On
+/// big endian, that is the upper half of the number.
 #[test]
-fn narrow_words_are_where_the_kernel_has_them() {
+fn narrow_fields_are_where_the_kernel_reads_them() {
     let off = offset_of!(io_uring_sqe, __bindgen_anon_1);
     let cmd_op = off + offset_of!(io_uring_sqe__bindgen_ty_1__bindgen_ty_1, cmd_op);
     assert_eq!(bytes(|sqe| sqe.cmd_op(0x1234_5678)), at(cmd_op, 0x1234_5678u32.to_ne_bytes()));
@@ -38,21 +38,21 @@ fn narrow_words_are_where_the_kernel_has_them() {
 }
 
 #[test]
-fn an_address_length_is_not_cut_off() {
+fn an_address_length_is_not_truncated() {
     let most = at(offset_of!(Sqe, file_index), [0xff, 0xff]);
     assert_eq!(bytes(|sqe| sqe.addr_len(0x1_0010)), most);
     assert_eq!(bytes(|sqe| sqe.addr_len(0xffff)), most);
 }
 
 #[test]
-fn a_command_has_its_bytes_in_order() {
+fn the_bytes_of_a_command_are_in_order() {
     let cmd: [u8; 16] = core::array::from_fn(|n| n as u8 + 1);
     assert_eq!(bytes(|sqe| sqe.cmd(cmd)), at(48, cmd));
 }
 
-/// `poll32_events`: on big endian the halves change places.
+/// On big endian, the halves of `poll32_events` are swapped.
 #[test]
-fn the_poll_mask_is_swapped_by_halves() {
+fn the_halves_of_a_poll_mask_are_swapped() {
     let mask = PollFlags::from_bits_retain(0x1122_3344);
     let little = [0x44, 0x33, 0x22, 0x11];
     let big = [0x33, 0x44, 0x11, 0x22];
@@ -71,7 +71,7 @@ fn slots_count_from_one() {
     assert_eq!(bytes(|sqe| sqe.close(Fixed(6))), at(44, 7u32.to_ne_bytes()));
 }
 
-/// The longest time is not less than none.
+/// The longest time does not become negative.
 #[test]
 fn immediate_times_do_not_wrap() {
     for nanoseconds in [i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
@@ -85,7 +85,7 @@ fn immediate_times_do_not_wrap() {
     }
 }
 
-/// The last slot numbers keep their meaning: "no slot" and "any slot" are other requests.
+/// The highest slot numbers never turn into "no slot" or "any slot", which are other requests.
 #[test]
 fn no_slot_number_becomes_another_request() {
     for slot in [u32::MAX - 1, u32::MAX] {
@@ -93,7 +93,7 @@ fn no_slot_number_becomes_another_request() {
         let before_last = u64::from(u32::MAX - 1).to_ne_bytes();
         assert_eq!(bytes(|sqe| sqe.first_slot(slot)), at(8, before_last));
     }
-    // Where the number goes as it is, the kernel compares it with the length of the table.
+    // Without a conversion, the kernel compares the number with the length of the table.
     let flag = at(1, [Flags::FIXED_FILE.bits()]);
     let mut expected = at(4, [0xff; 4]);
     expected[1] = flag[1];
@@ -105,7 +105,7 @@ fn no_slot_number_becomes_another_request() {
 }
 
 #[test]
-fn lengths_go_where_old_kernels_look_as_long_as_they_can() {
+fn short_lengths_are_where_old_kernels_read_them() {
     let short = at(24, u32::MAX.to_ne_bytes());
     assert_eq!(bytes(|sqe| sqe.fadvise_len(u32::MAX.into())), short);
     assert_eq!(bytes(|sqe| sqe.madvise_len(u32::MAX.into())), short);
@@ -114,9 +114,9 @@ fn lengths_go_where_old_kernels_look_as_long_as_they_can() {
     assert_eq!(bytes(|sqe| sqe.madvise_len(long)), at(8, long.to_ne_bytes()));
 }
 
-/// What a setter may set, it can take back.
+/// A setter can undo what it has set.
 #[test]
-fn options_can_be_taken_back() {
+fn options_can_be_unset() {
     for (on, off) in [
         (bytes(|sqe| sqe.poll_multi(true)), bytes(|s| (s.poll_multi(true), s.poll_multi(false)).1)),
         (
