@@ -9,13 +9,15 @@ use crate::sys::io_uring_register_op::*;
 
 /// # The eventfd
 ///
-/// It tells an event loop of another kind that completions are there. How many is not to be had
-/// from its count. [`disable_eventfd`](crate::CompletionQueue::disable_eventfd) silences it for a
-/// while.
+/// A registered eventfd tells an event loop that is not based on io_uring that completions have
+/// arrived. Its counter does not tell how many arrived. To stop the signals for a while, call
+/// [`disable_eventfd`](crate::CompletionQueue::disable_eventfd).
 impl<H: Handle> Submitter<'_, H> {
-    /// Signals this eventfd with each completion (`IORING_REGISTER_EVENTFD`). Since Linux 5.2.
+    /// Registers an eventfd that the kernel signals with each completion
+    /// (`IORING_REGISTER_EVENTFD`). Since Linux 5.2.
     ///
-    /// The ring keeps the eventfd open by itself. A bare number is not taken for one:
+    /// The ring keeps the eventfd open, so you may close your descriptor. A plain number is not
+    /// accepted:
     ///
     /// ```compile_fail,E0277
     /// # let ring = rustix_uring::IoUring::new(2).unwrap();
@@ -24,30 +26,32 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EBUSY if there is one already; EINVAL if this is none.
+    /// EBUSY if the ring has an eventfd already; EINVAL if `eventfd` is not one.
     pub fn register_eventfd(&self, eventfd: impl AsFd) -> io::Result<()> {
         let fd = eventfd.as_fd().as_raw_fd();
-        // SAFETY: one descriptor is what the kernel expects.
+        // SAFETY: the kernel expects one descriptor.
         unsafe { self.register_slice(IORING_REGISTER_EVENTFD, &[fd]) }.map(drop)
     }
 
-    /// Signals this eventfd with each completion that comes of itself, and not with those that are
-    /// there when the submission returns (`IORING_REGISTER_EVENTFD_ASYNC`). Since Linux 5.6.
+    /// Registers an eventfd that the kernel signals only with completions that it posts
+    /// asynchronously (`IORING_REGISTER_EVENTFD_ASYNC`). Since Linux 5.6.
+    ///
+    /// Operations that complete during their submission do not signal it.
     ///
     /// # Errors
     ///
-    /// As of [`register_eventfd`](Self::register_eventfd).
+    /// Same errors as [`register_eventfd`](Self::register_eventfd).
     pub fn register_eventfd_async(&self, eventfd: impl AsFd) -> io::Result<()> {
         let fd = eventfd.as_fd().as_raw_fd();
-        // SAFETY: one descriptor is what the kernel expects.
+        // SAFETY: the kernel expects one descriptor.
         unsafe { self.register_slice(IORING_REGISTER_EVENTFD_ASYNC, &[fd]) }.map(drop)
     }
 
-    /// Leaves the eventfd alone from now on (`IORING_UNREGISTER_EVENTFD`). Since Linux 5.2.
+    /// Unregisters the eventfd (`IORING_UNREGISTER_EVENTFD`). Since Linux 5.2.
     ///
     /// # Errors
     ///
-    /// ENXIO if there is none.
+    /// ENXIO if the ring has no eventfd.
     pub fn unregister_eventfd(&self) -> io::Result<()> {
         self.register_nothing(IORING_UNREGISTER_EVENTFD).map(drop)
     }

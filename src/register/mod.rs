@@ -1,10 +1,14 @@
-//! What the kernel keeps for a ring, or tells of it: `io_uring_register(2)`, one topic a file.
+//! Register calls (`io_uring_register(2)`), by which the kernel keeps resources for a ring or
+//! returns information about it. Each topic has its own file.
 //!
-//! The signatures follow this table. An argument that the kernel writes is `&mut`; where the kernel
-//! keeps using memory after the call, or follows addresses that the types do not vouch for, the
-//! method is `unsafe`.
+//! The signatures follow this table. An argument that the kernel writes is `&mut`. A method is
+//! `unsafe` if the kernel keeps using memory after the call, or if it follows addresses whose
+//! validity the types do not guarantee.
 //!
-//! | operation | file | writes the argument | keeps memory | follows pointers in it | so |
+//! "Ours" means memory that this crate provides; "borrowed" means memory that the caller lends for
+//! the call.
+//!
+//! | operation | file | writes the argument | keeps memory | follows pointers in it | consequence |
 //! |---|---|---|---|---|---|
 //! | `REGISTER_BUFFERS` | buffers | | the buffers | to pin them | `unsafe` |
 //! | `UNREGISTER_BUFFERS` | buffers | | | | |
@@ -21,26 +25,26 @@
 //! | `REGISTER_ENABLE_RINGS` | ring | | | | |
 //! | `REGISTER_FILES2` | files | | | descriptors and tags, borrowed | |
 //! | `REGISTER_FILES_UPDATE2` | files | | | descriptors and tags, borrowed | |
-//! | `REGISTER_BUFFERS2` | buffers | | the buffers | to pin them; tags, borrowed | `unsafe`, but for the sparse form |
+//! | `REGISTER_BUFFERS2` | buffers | | the buffers | to pin them; tags, borrowed | `unsafe`, except in the sparse form |
 //! | `REGISTER_BUFFERS_UPDATE` | buffers | | the buffers | to pin them; tags, borrowed | `unsafe` |
 //! | `REGISTER_IOWQ_AFF` | workers | | | | |
 //! | `UNREGISTER_IOWQ_AFF` | workers | | | | |
 //! | `REGISTER_IOWQ_MAX_WORKERS` | workers | yes | | | `&mut` |
-//! | `REGISTER_RING_FDS` | (local) | yes | | | a ring bound to its task |
+//! | `REGISTER_RING_FDS` | (local) | yes | | | a type for rings bound to their task |
 //! | `UNREGISTER_RING_FDS` | (local) | | | | |
-//! | `REGISTER_PBUF_RING` | buf_ring | the offset to map | the ring | to pin it | `unsafe` in the caller's memory |
-//! | `UNREGISTER_PBUF_RING` | buf_ring | | ends what a handle relies on | | `unsafe` by number, safe by the handle |
+//! | `REGISTER_PBUF_RING` | buf_ring | the offset to map | the ring | to pin it | `unsafe` with memory of the caller |
+//! | `UNREGISTER_PBUF_RING` | buf_ring | | ends what a handle relies on | | `unsafe` by group ID, safe with the handle |
 //! | `REGISTER_SYNC_CANCEL` | sync | | | | |
 //! | `REGISTER_FILE_ALLOC_RANGE` | files | | | | |
 //! | `REGISTER_PBUF_STATUS` | buf_ring | yes, ours | | | |
 //! | `REGISTER_NAPI` | net | yes | | | `&mut` |
 //! | `UNREGISTER_NAPI` | net | yes | | | `&mut` |
 //! | `REGISTER_CLOCK` | ring | | | | |
-//! | `REGISTER_CLONE_BUFFERS` | buffers | | what the other ring was promised; who pushes operations on it promises it again | | a ring as source |
-//! | `REGISTER_SEND_MSG_RING` | sync | | | none but a message's, which it has not | |
-//! | `REGISTER_ZCRX_IFQ` | (zcrx) | yes, ours | the area, and the refill ring's pages, ours | to pin them, and writes to the area | `unsafe`, but for a queue that another ring has |
-//! | `REGISTER_RESIZE_RINGS` | (resize) | yes, ours | the caller's memory | to pin it | `&mut` ring; `unsafe` with memory |
-//! | `REGISTER_MEM_REGION` | region, wait_region | | the region's pages | masks, during a wait | `unsafe` in the caller's memory |
+//! | `REGISTER_CLONE_BUFFERS` | buffers | | the buffers promised to the other ring; pushing operations promises them again | | takes a ring as the source |
+//! | `REGISTER_SEND_MSG_RING` | sync | | | none, because a message has no pointers | |
+//! | `REGISTER_ZCRX_IFQ` | (zcrx) | yes, ours | the area, and the refill ring's pages, ours | to pin them, and writes to the area | `unsafe`, except for a queue that another ring has registered |
+//! | `REGISTER_RESIZE_RINGS` | (resize) | yes, ours | memory of the caller | to pin it | `&mut` ring; `unsafe` with memory of the caller |
+//! | `REGISTER_MEM_REGION` | region, wait_region | | the region's pages | masks, during a wait | `unsafe` with memory of the caller |
 //! | `REGISTER_QUERY` | probe | yes, ours | | answers, ours | |
 //! | `REGISTER_ZCRX_CTRL` | (zcrx) | yes, ours | another area | to pin it, and writes to it | `unsafe` to add an area |
 //! | `REGISTER_BPF_FILTER` | restrict | the size, ours | | the program, borrowed | |
@@ -89,12 +93,12 @@ use crate::sys::{io_uring_rsrc_register, io_uring_rsrc_update2};
 
 /// # Any operation
 impl<H: Handle> Submitter<'_, H> {
-    /// Makes a register call (`io_uring_register(2)`) with any operation number, also one that is
-    /// newer than this crate.
+    /// Makes a register call (`io_uring_register(2)`) with any operation number, including one that
+    /// is newer than this crate.
     ///
-    /// `op` is an `IORING_REGISTER_*` number. What `arg` and `nr_args` mean depends on it, and so
-    /// does the result. The ring is named by its descriptor or, if it has none, by its registered
-    /// index. The bit for that, `IORING_REGISTER_USE_REGISTERED_RING`, is set automatically.
+    /// `op` is an `IORING_REGISTER_*` number. It determines the meaning of `arg`, of `nr_args` and
+    /// of the result. This method passes the ring by its descriptor or, if it has none, by its
+    /// registered index. In that case it sets the bit `IORING_REGISTER_USE_REGISTERED_RING` itself.
     ///
     /// ```
     /// use rustix_uring::{Errno, IoUring, sys::io_uring_register_op::*};
@@ -112,24 +116,25 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// Those of the kernel, unchanged; EINVAL if `op` contains
+    /// The errors of the kernel, unchanged; EINVAL if `op` contains
     /// `IORING_REGISTER_USE_REGISTERED_RING`; ENOTRECOVERABLE if the ring is
     /// [lost](crate::IoUring::resize).
     ///
     /// # Safety
     ///
-    /// The call takes nothing away that safe code relies on:
+    /// The call must not break anything that safe code relies on:
     ///
     /// - **The argument.** Everything that the kernel reads or writes through `arg`, and through
-    ///   addresses in it, is valid for that during the call. (If the kernel writes to `arg`, it was
-    ///   cast from a `*mut`.) What the kernel keeps, such as buffers, buffer rings, regions and areas,
-    ///   stays valid and is used for nothing else for as long as it keeps it.
-    /// - **Descriptors.** Those that the argument names by number are open, and are the files that you
-    ///   mean.
-    /// - **Handles.** The call neither ends nor changes what a handle stands for: the group of a
+    ///   addresses in it, is valid for that access during the call. (If the kernel writes to `arg`,
+    ///   the pointer was cast from a `*mut`.) Memory that the kernel keeps, such as buffers, buffer
+    ///   rings, regions and areas, stays valid and is used for nothing else for as long as the
+    ///   kernel keeps it.
+    /// - **Descriptors.** Every descriptor number in the argument is open, and refers to the file
+    ///   that you mean.
+    /// - **Handles.** The call neither ends nor changes what a handle represents: the group of a
     ///   [`BufRing`](crate::BufRing), the region of a `WaitRegion`, the queue of an
     ///   [`Ifq`](crate::zcrx::Ifq), the registered index of a [`Local`](crate::Local) ring.
-    /// - **The queues.** They stay where they are and keep their layout. To resize them, call
+    /// - **The queues.** They keep their addresses and their layout. To resize them, call
     ///   [`IoUring::resize`](crate::IoUring::resize).
     #[inline]
     pub unsafe fn register(&self, op: u32, arg: *const c_void, nr_args: u32) -> io::Result<u32> {
@@ -142,50 +147,52 @@ impl<H: Handle> Submitter<'_, H> {
     }
 }
 
-/// The ring is named by its index. Only the handle knows whether it is.
+/// The bit that says that the ring is passed by its registered index. Only the handle may set it,
+/// because only the handle knows which of the two it passes.
 const USE_REGISTERED_RING: u32 = IORING_REGISTER_USE_REGISTERED_RING as u32;
 
-/// The three shapes of the one register call.
+/// The three forms of a register call.
 impl<H: Handle> Submitter<'_, H> {
-    /// Without an argument.
+    /// Makes a register call without an argument.
     fn register_nothing(&self, op: io_uring_register_op) -> io::Result<u32> {
         // SAFETY: the kernel gets no address.
         unsafe { self.register(op as u32, ptr::null(), 0) }
     }
 
-    /// With one struct. What `nr_args` means, differs from operation to operation.
+    /// Makes a register call with one struct. The meaning of `nr_args` depends on the operation.
     ///
     /// # Safety
     ///
-    /// The kernel expects a `T`; what it keeps of the addresses in it stays valid for as long.
+    /// The kernel expects a `T`. Memory at the addresses in it stays valid for as long as the
+    /// kernel keeps it.
     pub(crate) unsafe fn register_struct<T>(
         &self,
         op: io_uring_register_op,
         arg: &mut T,
         nr_args: u32,
     ) -> io::Result<u32> {
-        // SAFETY: the struct is ours for the call; the caller vouches for what is in it.
+        // SAFETY: the struct is borrowed mutably for the call; the caller vouches for its contents.
         unsafe { self.register(op as u32, (&raw mut *arg).cast(), nr_args) }
     }
 
-    /// With a slice, which the kernel reads.
+    /// Makes a register call with a slice, which the kernel reads.
     ///
     /// # Safety
     ///
-    /// The kernel expects an array of `T`; what it keeps of the addresses in it stays valid for as
-    /// long.
+    /// The kernel expects an array of `T`. Memory at the addresses in it stays valid for as long as
+    /// the kernel keeps it.
     unsafe fn register_slice<T>(&self, op: io_uring_register_op, args: &[T]) -> io::Result<u32> {
         let nr_args = length(args)?;
-        // SAFETY: the slice is valid for the call; the caller vouches for what is in it.
+        // SAFETY: the slice is valid for the call; the caller vouches for its contents.
         unsafe { self.register(op as u32, args.as_ptr().cast(), nr_args) }
     }
 
-    /// Registers files or buffers, each with a tag, or none with one.
+    /// Registers files or buffers, either all with tags or all without.
     ///
     /// # Safety
     ///
-    /// The kernel expects a `T` for each resource; what it keeps of the addresses in it stays valid
-    /// for as long.
+    /// The kernel expects a `T` for each resource. Memory at the addresses in it stays valid for as
+    /// long as the kernel keeps it.
     unsafe fn register_tagged<T>(
         &self,
         op: io_uring_register_op,
@@ -201,7 +208,7 @@ impl<H: Handle> Submitter<'_, H> {
             data: address(resources),
             tags,
         };
-        // SAFETY: both slices are valid for the call; the caller vouches for what is in them.
+        // SAFETY: both slices are valid for the call; the caller vouches for their contents.
         unsafe { self.register_struct(op, &mut arg, size) }.map(drop)
     }
 
@@ -215,15 +222,16 @@ impl<H: Handle> Submitter<'_, H> {
             data: 0,
             tags: 0,
         };
-        // SAFETY: the kernel reads the struct, in which there are no addresses.
+        // SAFETY: the kernel reads the struct, which contains no addresses.
         unsafe { self.register_struct(op, &mut arg, size) }.map(drop)
     }
 
-    /// Puts other files or buffers into the slots from `offset` on, and says how many.
+    /// Replaces the files or buffers in the slots from `offset` on, and returns how many it
+    /// replaced.
     ///
     /// # Safety
     ///
-    /// As for [`register_tagged`](Self::register_tagged).
+    /// Same as [`register_tagged`](Self::register_tagged).
     unsafe fn update_tagged<T>(
         &self,
         op: io_uring_register_op,
@@ -241,13 +249,14 @@ impl<H: Handle> Submitter<'_, H> {
             nr: length(resources)?,
             resv2: 0,
         };
-        // SAFETY: both slices are valid for the call; the caller vouches for what is in them.
+        // SAFETY: both slices are valid for the call; the caller vouches for their contents.
         let updated = unsafe { self.register_struct(op, &mut arg, size) }?;
         Ok(updated as usize)
     }
 }
 
-/// The address of a tag for each resource; null, which the kernel takes for zeros, if there is none.
+/// Returns the address of the tags, which must be as many as the resources. Without tags, it is
+/// null, which the kernel treats as all zeros.
 fn tags_address<T>(resources: &[T], tags: &[u64]) -> io::Result<u64> {
     match tags.len() {
         0 => Ok(0),
@@ -256,12 +265,12 @@ fn tags_address<T>(resources: &[T], tags: &[u64]) -> io::Result<u64> {
     }
 }
 
-/// The length of a slice, as the kernel counts.
+/// Returns the length of a slice as the kernel's 32-bit count.
 fn length<T>(slice: &[T]) -> io::Result<u32> {
     u32::try_from(slice.len()).map_err(|_| Errno::INVAL)
 }
 
-/// The address of a slice, as a word in a struct that the kernel reads.
+/// Returns the address of a slice as a word for a struct that the kernel reads.
 fn address<T>(slice: &[T]) -> u64 {
     slice.as_ptr().expose_provenance() as u64
 }
@@ -270,10 +279,10 @@ fn address<T>(slice: &[T]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Every list that is registered asks here.
+    /// All lists that are registered use this function.
     #[test]
-    fn lengths_are_not_cut_off() {
-        // Elements without a size cost no memory.
+    fn lengths_are_not_truncated() {
+        // Zero-sized elements need no memory.
         assert_eq!(length(&[(); u32::MAX as usize]), Ok(u32::MAX));
         assert_eq!(length(&[(); u32::MAX as usize + 1]), Err(Errno::INVAL));
     }

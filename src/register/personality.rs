@@ -10,29 +10,31 @@ use crate::sys::io_uring_register_op::*;
 
 /// # Credentials
 impl<H: Handle> Submitter<'_, H> {
-    /// Registers the credentials that this task has now, for entries to act with
-    /// ([`personality`](crate::squeue::Entry::personality)) whatever the task's then are
-    /// (`IORING_REGISTER_PERSONALITY`). Since Linux 5.6.
+    /// Registers the current credentials of this task (`IORING_REGISTER_PERSONALITY`). Since Linux
+    /// 5.6.
+    ///
+    /// Entries can run with them ([`personality`](crate::squeue::Entry::personality)), whatever
+    /// credentials the task has at that time.
     ///
     /// # Result
     ///
-    /// Their number, never 0.
+    /// Returns the ID of the credentials, which is never 0.
     ///
     /// # Errors
     ///
-    /// EBUSY when there are 65535; ENOMEM if memory is short.
+    /// EBUSY if the ring has 65535 of them already; ENOMEM if memory is short.
     pub fn register_personality(&self) -> io::Result<u16> {
         let id = self.register_nothing(IORING_REGISTER_PERSONALITY)?;
         u16::try_from(id).map_err(|_| Errno::OVERFLOW)
     }
 
-    /// Forgets registered credentials (`IORING_UNREGISTER_PERSONALITY`). Since Linux 5.6.
+    /// Unregisters credentials (`IORING_UNREGISTER_PERSONALITY`). Since Linux 5.6.
     ///
     /// # Errors
     ///
-    /// EINVAL if the number is none's.
+    /// EINVAL if the ID is not registered.
     pub fn unregister_personality(&self, personality: u16) -> io::Result<()> {
-        // SAFETY: the kernel gets no address: the number stands where others have a count.
+        // SAFETY: the kernel gets no address. This operation takes the ID in place of the count.
         unsafe {
             self.register(
                 IORING_UNREGISTER_PERSONALITY as u32,

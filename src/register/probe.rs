@@ -1,4 +1,4 @@
-//! Which operations the kernel knows.
+//! Probes: which operations the kernel supports.
 
 use core::fmt;
 
@@ -8,13 +8,13 @@ use crate::handle::Handle;
 use crate::submit::Submitter;
 use crate::sys::io_uring_register_op::*;
 
-/// How many operations a probe has room for: every number there can be.
+/// The number of operations that a probe can hold: one for each possible number.
 pub(crate) const OPS: usize = 256;
 
-/// The flag of an operation that the kernel has (`IO_URING_OP_SUPPORTED`).
+/// The flag of an operation that the kernel supports (`IO_URING_OP_SUPPORTED`).
 const SUPPORTED: u16 = 1;
 
-/// What the kernel says of one operation: `struct io_uring_probe_op`.
+/// What the kernel reports about one operation: `struct io_uring_probe_op`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Op {
@@ -24,11 +24,11 @@ struct Op {
     resv2: u32,
 }
 
-/// Which operations the kernel knows, as of [`register_probe`]: `struct io_uring_probe`. Since Linux
-/// 5.6.
+/// The operations that the kernel supports, as [`register_probe`] reports them:
+/// `struct io_uring_probe`. Since Linux 5.6.
 ///
-/// Operations are numbers here, not names: a kernel newer than this crate answers with numbers that
-/// have none yet.
+/// A probe contains operations as numbers, because a kernel that is newer than this crate reports
+/// numbers that have no name here yet.
 ///
 /// ```
 /// use rustix_uring::{IoUring, Probe, opcode};
@@ -52,23 +52,24 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// A probe in which nothing is supported.
+    /// Creates a probe in which no operation is supported.
     #[inline]
     pub const fn new() -> Self {
         const NOTHING: Op = Op { op: 0, resv: 0, flags: 0, resv2: 0 };
         Self { last_op: 0, ops_len: 0, resv: 0, resv2: [0; 3], ops: [NOTHING; OPS] }
     }
 
-    /// Whether the kernel has the operation with this number, an opcode's `CODE`.
+    /// Returns whether the kernel supports the operation with this number, which is the `CODE` of
+    /// its builder.
     ///
-    /// An operation that it has may still lack an option that came later.
+    /// A supported operation may still lack options that were added in a later kernel.
     #[inline]
     pub fn is_supported(&self, opcode: u8) -> bool {
-        // By position: the kernel fills as many as it knows, in order.
+        // The kernel fills the array in order of the numbers, so the index is the number.
         opcode < self.ops_len && self.ops[usize::from(opcode)].flags & SUPPORTED != 0
     }
 
-    /// The highest number that the kernel has.
+    /// Returns the highest operation number that the kernel knows.
     #[inline]
     pub const fn last_op(&self) -> u8 {
         self.last_op
@@ -96,18 +97,19 @@ impl fmt::Debug for Probe {
     }
 }
 
-/// # What the kernel can do
+/// # Capabilities of the kernel
 impl<H: Handle> Submitter<'_, H> {
-    /// Asks which operations the kernel has (`IORING_REGISTER_PROBE`). Since Linux 5.6.
+    /// Fills `probe` with the operations that the kernel supports (`IORING_REGISTER_PROBE`). Since
+    /// Linux 5.6.
     ///
     /// # Errors
     ///
     /// EINVAL on older kernels.
     pub fn register_probe(&self, probe: &mut Probe) -> io::Result<()> {
-        // The kernel wants the whole of it to be zero.
+        // The kernel requires a probe that is all zero.
         *probe = Probe::new();
         // SAFETY: the kernel writes a header and up to `OPS` operations, all within `probe`, and
-        // keeps nothing.
+        // keeps no address.
         unsafe { self.register_struct(IORING_REGISTER_PROBE, probe, OPS as u32) }.map(drop)
     }
 }
@@ -120,19 +122,19 @@ mod tests {
     use std::format;
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_matches_the_kernel() {
         assert_eq!(size_of::<Op>(), size_of::<io_uring_probe_op>());
         assert_eq!(offset_of!(Op, flags), offset_of!(io_uring_probe_op, flags));
         assert_eq!(offset_of!(Probe, ops), size_of::<io_uring_probe>());
         assert_eq!(offset_of!(Probe, ops_len), offset_of!(io_uring_probe, ops_len));
     }
 
-    /// USERS.md D1: whatever a newer kernel writes there is a number, and prints.
+    /// `Debug` works for every value that a newer kernel may write.
     #[test]
     fn all_ones_print() {
         let mut probe = Probe::new();
         let bytes = (&raw mut probe).cast::<u8>();
-        // SAFETY: the probe is nothing but integers, for which every byte is valid.
+        // SAFETY: the probe consists of integers, for which every byte is valid.
         unsafe { bytes.write_bytes(0xff, size_of::<Probe>()) };
         assert!(probe.is_supported(254));
         assert!(format!("{probe:?}").contains("last_op: 255"));

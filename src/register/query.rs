@@ -1,4 +1,4 @@
-//! What the kernel can do, as it says itself.
+//! Queries: what the kernel reports about its own capabilities.
 
 use core::fmt;
 
@@ -13,11 +13,11 @@ use crate::sys::{
     io_uring_query_zcrx_event,
 };
 
-/// What the kernel can do, as of [`register_query`](crate::Submitter::register_query). Since Linux
-/// 6.18.
+/// The capabilities of the kernel, as [`register_query`](crate::Submitter::register_query) reports
+/// them. Since Linux 6.18.
 ///
-/// There are four answers, newer ones on newer kernels: `None` is a question that the kernel does
-/// not know. Numbers and flags that this crate has no name for are kept.
+/// There are four answers, some of which need a newer kernel. An answer is `None` if the kernel
+/// does not know the question. Numbers and flags that have no name in this crate are kept.
 ///
 /// ```
 /// use rustix_uring::{IoUring, Query, SetupFlags};
@@ -28,7 +28,7 @@ use crate::sys::{
 ///         let defers = query.opcodes().map(|it| it.setup_flags().contains(SetupFlags::DEFER_TASKRUN));
 ///         assert_eq!(defers, Some(true));
 ///     }
-///     Err(rustix_uring::Errno::INVAL) => {} // a kernel before 6.18: probe, or try
+///     Err(rustix_uring::Errno::INVAL) => {} // before Linux 6.18: use a probe, or try the operation
 ///     Err(errno) => return Err(errno),
 /// }
 /// # Ok::<(), rustix_uring::Errno>(())
@@ -41,7 +41,7 @@ pub struct Query {
     pub(crate) zcrx_event: Answer<io_uring_query_zcrx_event>,
 }
 
-/// What the kernel has written, if it knew the question.
+/// An answer of the kernel, if it knew the question.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Answer<T> {
     pub(crate) known: bool,
@@ -54,142 +54,148 @@ impl<T> Answer<T> {
     }
 }
 
-/// Which operations and flags there are: `struct io_uring_query_opcode`. Since Linux 6.18.
+/// The operations and flags that the kernel supports: `struct io_uring_query_opcode`. Since Linux
+/// 6.18.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryOpcodes(io_uring_query_opcode);
 
-/// What zero-copy receive can do: `struct io_uring_query_zcrx`. Since Linux 6.19.
+/// The capabilities of zero-copy receive: `struct io_uring_query_zcrx`. Since Linux 6.19.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryZcrx(io_uring_query_zcrx);
 
-/// How the memory of the rings begins: `struct io_uring_query_scq`. Since Linux 6.19.
+/// The layout of the header in the memory of the rings: `struct io_uring_query_scq`. Since Linux
+/// 6.19.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryScq(io_uring_query_scq);
 
-/// Which events zero-copy receive can tell of: `struct io_uring_query_zcrx_event`. Since Linux 7.2.
+/// The events that zero-copy receive can report: `struct io_uring_query_zcrx_event`. Since Linux
+/// 7.2.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct QueryZcrxEvent(io_uring_query_zcrx_event);
 
 impl Query {
-    /// Which operations and flags there are (`IO_URING_QUERY_OPCODES`). Since Linux 6.18.
+    /// Returns the operations and flags that the kernel supports (`IO_URING_QUERY_OPCODES`). Since
+    /// Linux 6.18.
     pub fn opcodes(&self) -> Option<QueryOpcodes> {
         self.opcodes.get().copied().map(QueryOpcodes)
     }
 
-    /// What zero-copy receive can do (`IO_URING_QUERY_ZCRX`). Since Linux 6.19.
+    /// Returns the capabilities of zero-copy receive (`IO_URING_QUERY_ZCRX`). Since Linux 6.19.
     pub fn zcrx(&self) -> Option<QueryZcrx> {
         self.zcrx.get().copied().map(QueryZcrx)
     }
 
-    /// How the memory of the rings begins (`IO_URING_QUERY_SCQ`). Since Linux 6.19.
+    /// Returns the layout of the header in the memory of the rings (`IO_URING_QUERY_SCQ`). Since
+    /// Linux 6.19.
     pub fn scq(&self) -> Option<QueryScq> {
         self.scq.get().copied().map(QueryScq)
     }
 
-    /// Which events zero-copy receive can tell of (`IO_URING_QUERY_ZCRX_EVENT`). Since Linux 7.2.
+    /// Returns the events that zero-copy receive can report (`IO_URING_QUERY_ZCRX_EVENT`). Since
+    /// Linux 7.2.
     pub fn zcrx_event(&self) -> Option<QueryZcrxEvent> {
         self.zcrx_event.get().copied().map(QueryZcrxEvent)
     }
 }
 
 impl QueryOpcodes {
-    /// How many operations there are: the highest number plus one. Some of them may be configured
-    /// out; the [`Probe`](crate::Probe) knows.
+    /// Returns the number of operations, which is the highest number plus one. The kernel may be
+    /// built without some of them; the [`Probe`](crate::Probe) tells which.
     pub const fn opcodes(&self) -> u32 {
         self.0.nr_request_opcodes
     }
 
-    /// How many register operations there are: the highest number plus one.
+    /// Returns the number of register operations, which is the highest number plus one.
     pub const fn register_opcodes(&self) -> u32 {
         self.0.nr_register_opcodes
     }
 
-    /// How many questions there are.
+    /// Returns the number of questions that the kernel knows.
     pub const fn query_opcodes(&self) -> u32 {
         self.0.nr_query_opcodes
     }
 
-    /// The features that every ring has.
+    /// Returns the features that every ring has.
     pub const fn features(&self) -> Features {
         Features::from_bits_retain(self.0.feature_flags as u32)
     }
 
-    /// The flags that a ring can be set up with.
+    /// Returns the flags with which a ring can be set up.
     pub const fn setup_flags(&self) -> SetupFlags {
         SetupFlags::from_bits_retain(self.0.ring_setup_flags as u32)
     }
 
-    /// The flags that an enter call can have.
+    /// Returns the flags that an enter call can have.
     pub const fn enter_flags(&self) -> EnterFlags {
         EnterFlags::from_bits_retain(self.0.enter_flags as u32)
     }
 
-    /// The flags that an entry can have.
+    /// Returns the flags that an entry can have.
     pub const fn sqe_flags(&self) -> Flags {
         Flags::from_bits_retain(self.0.sqe_flags as u8)
     }
 }
 
 impl QueryZcrx {
-    /// The flags that an interface queue can be registered with, as bits.
+    /// Returns the flags with which an interface queue can be registered, as bits.
     pub const fn register_flags(&self) -> u64 {
         self.0.register_flags
     }
 
-    /// The flags that an area can have, as bits.
+    /// Returns the flags that an area can have, as bits.
     pub const fn area_flags(&self) -> u64 {
         self.0.area_flags
     }
 
-    /// How many control operations there are.
+    /// Returns the number of control operations.
     pub const fn control_opcodes(&self) -> u32 {
         self.0.nr_ctrl_opcodes
     }
 
-    /// What else there is, as bits (`ZCRX_FEATURE_*`).
+    /// Returns the features of zero-copy receive, as bits (`ZCRX_FEATURE_*`).
     pub const fn features(&self) -> u32 {
         self.0.features
     }
 
-    /// How many bytes stand before the entries of a refill ring.
+    /// Returns the size of the header before the entries of a refill ring, in bytes.
     pub const fn refill_header_size(&self) -> u32 {
         self.0.rq_hdr_size
     }
 
-    /// The alignment of that header in bytes.
+    /// Returns the alignment of that header in bytes.
     pub const fn refill_header_alignment(&self) -> u32 {
         self.0.rq_hdr_alignment
     }
 }
 
 impl QueryScq {
-    /// How many bytes stand before the first completion.
+    /// Returns the size of the header before the first completion, in bytes.
     pub const fn header_size(&self) -> u64 {
         self.0.hdr_size
     }
 
-    /// The alignment of that header in bytes.
+    /// Returns the alignment of that header in bytes.
     pub const fn header_alignment(&self) -> u64 {
         self.0.hdr_alignment
     }
 }
 
 impl QueryZcrxEvent {
-    /// The flags that an event descriptor can have, as bits.
+    /// Returns the flags that an event descriptor can have, as bits.
     pub const fn event_flags(&self) -> u32 {
         self.0.event_flags
     }
 
-    /// How many bytes the statistics have.
+    /// Returns the size of the statistics in bytes.
     pub const fn stats_size(&self) -> u32 {
         self.0.stats_size
     }
 
-    /// The alignment of the statistics in bytes.
+    /// Returns the alignment of the statistics in bytes.
     pub const fn stats_alignment(&self) -> u32 {
         self.0.stats_off_alignment
     }
@@ -225,7 +231,8 @@ debug! {
     QueryZcrxEvent: event_flags stats_size stats_alignment;
 }
 
-/// The question with this number, to be answered into `value`, and the one behind it.
+/// Returns the question with this number. The kernel writes its answer to `value`. `next` is the
+/// address of the next question.
 pub(crate) fn question<T>(op: u32, value: &mut T, next: u64) -> io_uring_query_hdr {
     io_uring_query_hdr {
         next_entry: next,
@@ -237,30 +244,31 @@ pub(crate) fn question<T>(op: u32, value: &mut T, next: u64) -> io_uring_query_h
     }
 }
 
-/// # What the kernel can do
+/// # Capabilities of the kernel
 impl<H: Handle> Submitter<'_, H> {
-    /// Asks what the kernel can do (`IORING_REGISTER_QUERY`): operations, flags, features, and
-    /// what zero-copy receive has. Since Linux 6.18.
+    /// Returns the capabilities of the kernel (`IORING_REGISTER_QUERY`): its operations, flags and
+    /// features, and those of zero-copy receive. Since Linux 6.18.
     ///
     /// # Errors
     ///
     /// EINVAL on older kernels.
     pub fn register_query(&self) -> io::Result<Query> {
-        // SAFETY: `arg` is what the kernel expects of this operation.
+        // SAFETY: `arg` is what the kernel expects for this operation.
         Query::ask(|arg| unsafe { self.register(sys::IORING_REGISTER_QUERY, arg, 0) })
     }
 }
 
 impl Query {
-    /// [`register_query`](crate::Submitter::register_query) without a ring. Since Linux 6.18.
+    /// Returns the capabilities of the kernel without a ring, like
+    /// [`register_query`](crate::Submitter::register_query). Since Linux 6.18.
     ///
     /// # Errors
     ///
-    /// EBADF or EINVAL on older kernels; else as of setting up a ring where io_uring is absent or
+    /// EBADF or EINVAL on older kernels; the errors of setting up a ring if io_uring is absent or
     /// forbidden.
     #[cfg(feature = "raw-syscall")]
     pub fn without_ring() -> io::Result<Self> {
-        // SAFETY: `arg` is what the kernel expects of this operation.
+        // SAFETY: `arg` is what the kernel expects for this operation.
         Self::ask(|arg| unsafe {
             crate::sys::call::register_without_ring(sys::IORING_REGISTER_QUERY, arg, 0)
         })
@@ -271,7 +279,7 @@ impl Query {
         let mut answers = Self::default();
         let address = |hdr: *mut sys::io_uring_query_hdr| hdr.expose_provenance() as u64;
         let Self { opcodes, zcrx, scq, zcrx_event } = &mut answers;
-        // Each points to the one before it, so the call starts with the last.
+        // Each question points to the one before it, so the call gets the last one.
         let mut first = question(sys::IO_URING_QUERY_OPCODES, &mut opcodes.value, 0);
         let next = address(&raw mut first);
         let mut second = question(sys::IO_URING_QUERY_ZCRX, &mut zcrx.value, next);
@@ -295,7 +303,8 @@ mod tests {
 
     #[test]
     fn all_ones_print() {
-        // SAFETY: nothing but integers, for which every byte is valid, but for the four bools.
+        // SAFETY: the values consist of integers, for which every byte is valid. The four bools are
+        // set to valid values.
         let ones = |known| unsafe {
             let mut query = Query::default();
             let all = |it: *mut u8, len| it.write_bytes(0xff, len);

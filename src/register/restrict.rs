@@ -1,4 +1,4 @@
-//! What a ring may do.
+//! Restrictions on what a ring may do.
 
 use core::fmt;
 
@@ -14,9 +14,9 @@ use crate::sys::{
     io_uring_register_restriction_op as op, io_uring_restriction,
 };
 
-/// One thing that a restricted ring may do, or must: `struct io_uring_restriction`. Since Linux
-/// 5.10. See
-/// [`register_restrictions`](crate::Submitter::register_restrictions).
+/// One rule for a restricted ring: `struct io_uring_restriction`. Since Linux 5.10.
+///
+/// See [`register_restrictions`](crate::Submitter::register_restrictions).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Restriction {
@@ -40,7 +40,7 @@ impl Restriction {
         Self::new(op::IORING_RESTRICTION_REGISTER_OP, op)
     }
 
-    /// Allows an operation, by its `CODE` (`IORING_RESTRICTION_SQE_OP`).
+    /// Allows an operation, by the `CODE` of its builder (`IORING_RESTRICTION_SQE_OP`).
     pub const fn sqe_op(op: u8) -> Self {
         Self::new(op::IORING_RESTRICTION_SQE_OP, op)
     }
@@ -50,8 +50,9 @@ impl Restriction {
         Self::new(op::IORING_RESTRICTION_SQE_FLAGS_ALLOWED, flags.bits())
     }
 
-    /// Demands that every entry has these flags (`IORING_RESTRICTION_SQE_FLAGS_REQUIRED`):
-    /// [`Flags::FIXED_FILE`], to confine a ring to the files that were registered for it.
+    /// Requires every entry to have these flags (`IORING_RESTRICTION_SQE_FLAGS_REQUIRED`).
+    ///
+    /// Use [`Flags::FIXED_FILE`] to confine a ring to its registered files.
     pub const fn sqe_flags_required(flags: Flags) -> Self {
         Self::new(op::IORING_RESTRICTION_SQE_FLAGS_REQUIRED, flags.bits())
     }
@@ -67,14 +68,14 @@ impl fmt::Debug for Restriction {
 }
 
 bitflags! {
-    /// How a filter is registered: the `IO_URING_BPF_FILTER_*` flags. Since Linux 7.0.
+    /// Flags for registering a filter (`IO_URING_BPF_FILTER_*`). Since Linux 7.0.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct BpfFilterFlags: u32 {
-        /// Forbid every operation that has no filter by now.
+        /// Denies every operation that has no filter yet.
         const DENY_REST = sys::IO_URING_BPF_FILTER_DENY_REST;
-        /// Fail unless the kernel hands the filter exactly
-        /// [`pdu_size`](BpfFilter::pdu_size) bytes of data.
+        /// Fails the registration unless the kernel passes exactly
+        /// [`pdu_size`](BpfFilter::pdu_size) bytes of operation data to the filter.
         const SZ_STRICT = sys::IO_URING_BPF_FILTER_SZ_STRICT;
 
         const _ = !0;
@@ -85,50 +86,60 @@ bitflags! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SockFilter {
-    /// The operation: `BPF_LD | BPF_W | BPF_ABS`, say.
+    /// The operation, for example `BPF_LD | BPF_W | BPF_ABS`.
     pub code: u16,
-    /// How many instructions to skip if a jump's condition holds.
+    /// The number of instructions to skip if the condition of a jump is true.
     pub jt: u8,
-    /// How many instructions to skip if it does not.
+    /// The number of instructions to skip if the condition is false.
     pub jf: u8,
     /// The operand.
     pub k: u32,
 }
 
-/// A filter that decides of each entry with an operation whether it may run. Since Linux 7.0. See
-/// [`register_bpf_filter`](crate::Submitter::register_bpf_filter).
+/// A filter that decides for each entry of one operation whether it may run. Since Linux 7.0.
 ///
-/// It is a program of classic BPF over `struct io_uring_bpf_ctx`, of which it loads aligned words:
-/// user data at 0, the operation at byte 8, its flags at byte 9, the size of what follows at byte
-/// 10, and from 16 on what the operation has of that: of a socket family, type and protocol, 4
-/// bytes each; of an open flags, mode and resolve, 8 bytes each. It returns 0 to forbid.
+/// See [`register_bpf_filter`](crate::Submitter::register_bpf_filter).
 ///
-/// [`new`](Self::new) has what every filter needs; the rest you set field by field.
+/// A filter is a classic BPF program over `struct io_uring_bpf_ctx`. It loads aligned words from
+/// this layout:
+///
+/// | byte | contents |
+/// |---|---|
+/// | 0 | the user data |
+/// | 8 | the operation |
+/// | 9 | the flags of the entry |
+/// | 10 | the size of the operation data |
+/// | 16 | the operation data: for a socket, its family, type and protocol, 4 bytes each; for an open, its flags, mode and resolve, 8 bytes each |
+///
+/// The program returns 0 to deny the entry.
+///
+/// [`new`](Self::new) takes what every filter needs. Set the other fields directly.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BpfFilter<'a> {
-    /// The operation, by its `CODE`.
+    /// The operation, by the `CODE` of its builder.
     pub opcode: u8,
     /// The program.
     pub program: &'a [SockFilter],
-    /// How many bytes it expects from 16 on.
+    /// The number of bytes of operation data that the program expects.
     pub pdu_size: u8,
-    /// How it is registered.
+    /// The flags for registering the filter.
     pub flags: BpfFilterFlags,
 }
 
 /// # Restrictions
 impl<H: Handle> Submitter<'_, H> {
-    /// Confines the ring to what is listed (`IORING_REGISTER_RESTRICTIONS`), for good, once it is
-    /// [enabled](Self::register_enable_rings). What is not listed is forbidden: entries complete
-    /// with -EACCES, register calls fail with EACCES. Since Linux 5.10.
+    /// Restricts the ring permanently to what the list allows (`IORING_REGISTER_RESTRICTIONS`).
+    /// Since Linux 5.10.
     ///
-    /// **Since Linux 7.0**, a list that says nothing of register operations allows all of them, and
-    /// one that only speaks of these allows all entries; before, it forbids them. So a list that is
-    /// to confine both names at least one of both. An empty list forbids everything.
+    /// The restrictions apply once the ring is [enabled](Self::register_enable_rings). Then entries
+    /// that are not allowed complete with -EACCES, and register calls that are not allowed fail
+    /// with EACCES. For example, you can hand less trusted code a ring that can only read and write
+    /// registered files.
     ///
-    /// So a ring can be handed to less trusted code: one that only reads and writes registered
-    /// files, for instance.
+    /// **Since Linux 7.0**, a list without any register operation allows all register operations,
+    /// and a list of register operations only allows all entries. Earlier kernels deny them. To
+    /// restrict both, name at least one of each. An empty list denies everything.
     ///
     /// ```
     /// use rustix_uring::{IoUring, Restriction, opcode, squeue::Entry};
@@ -143,23 +154,26 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EBADFD if the ring is not [disabled](crate::Builder::setup_r_disabled); EBUSY if it is
-    /// restricted already; EINVAL for what the kernel does not know, or for too many (more than
-    /// there are operations of all kinds).
+    /// restricted already; EINVAL for a restriction that the kernel does not know, or if there are
+    /// more restrictions than operations of all kinds.
     pub fn register_restrictions(&self, restrictions: &[Restriction]) -> io::Result<()> {
-        // SAFETY: an array of restrictions is what the kernel expects, and there are no addresses.
+        // SAFETY: the kernel expects an array of restrictions, which contains no addresses.
         unsafe { self.register_slice(IORING_REGISTER_RESTRICTIONS, restrictions) }.map(drop)
     }
 
-    /// Has a filter decide of each entry with its operation whether it may run
-    /// (`IORING_REGISTER_BPF_FILTER`): one that may not completes with -EACCES. Filters of one
-    /// operation add up, and cannot be taken back. Since Linux 7.0.
+    /// Registers a filter that decides for each entry of its operation whether it may run
+    /// (`IORING_REGISTER_BPF_FILTER`). Since Linux 7.0.
+    ///
+    /// A denied entry completes with -EACCES. If an operation has several filters, all of them
+    /// apply. Filters cannot be unregistered.
     ///
     /// # Errors
     ///
-    /// EINVAL for an invalid program (an empty one, or one of more than 4096 instructions, among
-    /// others), for an operation or flags that the kernel does not know, or on older kernels; EMSGSIZE if the kernel hands filters of that operation less data than
-    /// [`pdu_size`](BpfFilter::pdu_size) or, with
-    /// [`SZ_STRICT`](crate::BpfFilterFlags::SZ_STRICT), more.
+    /// EINVAL for an invalid program (for example an empty one, or one with more than 4096
+    /// instructions), for an operation or flags that the kernel does not know, or on older kernels;
+    /// EMSGSIZE if the kernel passes filters of that operation less data than
+    /// [`pdu_size`](BpfFilter::pdu_size) or, with [`SZ_STRICT`](crate::BpfFilterFlags::SZ_STRICT),
+    /// more.
     pub fn register_bpf_filter(&self, filter: &BpfFilter<'_>) -> io::Result<()> {
         let mut arg = filter.command()?;
         // SAFETY: the kernel reads the struct and, through it, the program, which is borrowed.
@@ -169,12 +183,13 @@ impl<H: Handle> Submitter<'_, H> {
 }
 
 impl<'a> BpfFilter<'a> {
-    /// The filter of an operation, which gets no more than the first 16 bytes.
+    /// Creates a filter for an operation. The program sees only the first 16 bytes, no operation
+    /// data.
     pub const fn new(opcode: u8, program: &'a [SockFilter]) -> Self {
         Self { opcode, program, pdu_size: 0, flags: BpfFilterFlags::empty() }
     }
 
-    /// The command that registers the filter.
+    /// Returns the command that registers the filter.
     fn command(&self) -> io::Result<io_uring_bpf> {
         Ok(io_uring_bpf {
             cmd_type: sys::IO_URING_BPF_CMD_FILTER,
@@ -193,14 +208,15 @@ impl<'a> BpfFilter<'a> {
     }
 }
 
-/// Has a filter decide for this task, as [`register_bpf_filter`](Submitter::register_bpf_filter)
-/// does for a ring: for all rings that it makes from now on, and those of its children. For good.
-/// Since Linux 7.0.
+/// Registers a filter for this task permanently: it applies to all rings that the task or its
+/// children create from now on. Since Linux 7.0.
+///
+/// The filter works as with [`register_bpf_filter`](Submitter::register_bpf_filter).
 ///
 /// # Errors
 ///
-/// As there; EACCES unless the task has `CAP_SYS_ADMIN` or has set `PR_SET_NO_NEW_PRIVS`; EINVAL or
-/// EBADF on older kernels.
+/// Same errors as [`register_bpf_filter`](Submitter::register_bpf_filter); EACCES unless the task
+/// has `CAP_SYS_ADMIN` or has set `PR_SET_NO_NEW_PRIVS`; EINVAL or EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
 pub fn filter_task(filter: &BpfFilter<'_>) -> io::Result<()> {
     let mut arg = filter.command()?;
@@ -215,17 +231,20 @@ pub fn filter_task(filter: &BpfFilter<'_>) -> io::Result<()> {
     .map(drop)
 }
 
-/// Confines this task, as [`register_restrictions`](Submitter::register_restrictions) does a ring:
-/// all rings that it makes from now on, and those of its children. For good. Since Linux 7.0.
+/// Restricts this task permanently: the restrictions apply to all rings that the task or its
+/// children create from now on. Since Linux 7.0.
+///
+/// The restrictions work as with [`register_restrictions`](Submitter::register_restrictions).
 ///
 /// # Errors
 ///
-/// EACCES unless the task has `CAP_SYS_ADMIN` or has set `PR_SET_NO_NEW_PRIVS`; EPERM if it is
-/// restricted already; EINVAL for what the kernel does not know, or for more than 128 restrictions;
-/// EINVAL or EBADF on older kernels.
+/// EACCES unless the task has `CAP_SYS_ADMIN` or has set `PR_SET_NO_NEW_PRIVS`; EPERM if the task
+/// is restricted already; EINVAL for a restriction that the kernel does not know, or for more than
+/// 128 restrictions; EINVAL or EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
 pub fn restrict_task(restrictions: &[Restriction]) -> io::Result<()> {
-    /// `struct io_uring_task_restriction`, with room for more than the kernel takes.
+    /// `struct io_uring_task_restriction`, with space for more restrictions than the kernel
+    /// accepts.
     #[repr(C)]
     struct Task {
         flags: u16,
@@ -242,7 +261,7 @@ pub fn restrict_task(restrictions: &[Restriction]) -> io::Result<()> {
     let room = arg.restrictions.get_mut(..restrictions.len()).ok_or(io::Errno::INVAL)?;
     room.copy_from_slice(restrictions);
     arg.nr_res = restrictions.len() as u16;
-    // SAFETY: the kernel reads the header and as many restrictions as it says.
+    // SAFETY: the kernel reads the header and `nr_res` restrictions, all within `arg`.
     unsafe {
         crate::sys::call::register_without_ring(
             IORING_REGISTER_RESTRICTIONS as u32,
@@ -261,7 +280,7 @@ mod tests {
     use std::format;
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_matches_the_kernel() {
         assert_eq!(align_of::<Restriction>(), align_of::<io_uring_restriction>());
         assert_eq!(offset_of!(Restriction, what), 2);
         assert_eq!(offset_of!(Restriction, resv2), offset_of!(io_uring_restriction, resv2));
@@ -275,7 +294,7 @@ mod tests {
 
     #[test]
     fn all_ones_print() {
-        // SAFETY: nothing but integers, for which every byte is valid.
+        // SAFETY: both consist of integers, for which every byte is valid.
         let (ones, instruction) = unsafe {
             (
                 transmute::<[u8; 16], Restriction>([0xff; 16]),
@@ -297,16 +316,17 @@ mod lengths {
     use core::{ptr, slice};
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-    /// A length that is one instruction too long for the kernel's 32 bits is not a program of one.
+    /// A length that exceeds the kernel's 32 bits does not wrap to a program of one instruction.
     #[test]
-    fn a_program_is_not_cut_off() {
+    fn the_length_of_a_program_is_not_truncated() {
         const TOO_MANY: usize = u32::MAX as usize + 2;
         let len = TOO_MANY * size_of::<SockFilter>();
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        // SAFETY: without an address, the kernel chooses a range that is not in use.
         let memory = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ, flags) };
-        let memory = memory.expect("address space for pages that are never touched");
-        // SAFETY: the mapping is as long, aligned, all zero, and lives until it is unmapped.
+        let memory = memory.expect("the address space has room for pages that are never touched");
+        // SAFETY: the mapping has this length, is aligned and all zero, and lives until `munmap`
+        // below.
         let program = unsafe { slice::from_raw_parts(memory.cast::<SockFilter>(), TOO_MANY) };
         let of = |program| {
             let filter =
@@ -315,7 +335,7 @@ mod lengths {
         };
         assert_eq!(of(program), Err(io::Errno::INVAL));
         assert_eq!(of(&program[..7]), Ok(7));
-        // SAFETY: nobody looks there any more.
+        // SAFETY: the program is not used any more.
         unsafe { munmap(memory, len) }.unwrap();
     }
 }

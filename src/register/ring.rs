@@ -1,4 +1,4 @@
-//! The ring itself: enabling it, its clock.
+//! The ring itself: enabling it, and its clock.
 
 use rustix::io;
 
@@ -12,8 +12,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// Enables a ring that [started disabled](crate::Builder::setup_r_disabled)
     /// (`IORING_REGISTER_ENABLE_RINGS`). Since Linux 5.10.
     ///
-    /// On rings with [`setup_single_issuer`](crate::Builder::setup_single_issuer), the calling task
-    /// is the one that submits from now on.
+    /// On rings with [`setup_single_issuer`](crate::Builder::setup_single_issuer), only the calling
+    /// task may submit from now on.
     ///
     /// # Errors
     ///
@@ -22,15 +22,16 @@ impl<H: Handle> Submitter<'_, H> {
         self.register_nothing(IORING_REGISTER_ENABLE_RINGS).map(drop)
     }
 
-    /// Sets the clock that waits with a timeout go by (`IORING_REGISTER_CLOCK`):
-    /// `CLOCK_MONOTONIC`, as from the start, or `CLOCK_BOOTTIME`. Since Linux 6.12.
+    /// Sets the clock for waits with a timeout (`IORING_REGISTER_CLOCK`). Since Linux 6.12.
+    ///
+    /// `clock` is `CLOCK_MONOTONIC`, which is the default, or `CLOCK_BOOTTIME`.
     ///
     /// # Errors
     ///
     /// EINVAL for another clock, or on older kernels.
     pub fn register_clock(&self, clock: ClockId) -> io::Result<()> {
         let mut arg = io_uring_clock_register { clockid: clock as u32, __resv: [0; 3] };
-        // SAFETY: the kernel reads the struct, in which there are no addresses.
+        // SAFETY: the kernel reads the struct, which contains no addresses.
         unsafe { self.register_struct(IORING_REGISTER_CLOCK, &mut arg, 0) }.map(drop)
     }
 }

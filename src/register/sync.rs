@@ -1,4 +1,4 @@
-//! Cancelling, and sending messages, at once.
+//! Synchronous cancellation, and messages without an entry.
 
 use rustix::io::{self, Errno};
 
@@ -7,44 +7,45 @@ use crate::submit::Submitter;
 use crate::sys::{__kernel_timespec, io_uring_register_op::*, io_uring_sync_cancel_reg};
 use crate::types::{AsyncCancelFlags, CancelBuilder, Timespec};
 
-/// # Cancelling
+/// # Cancellation
 impl<H: Handle> Submitter<'_, H> {
-    /// Cancels the requests of this ring that match `criteria`, and waits until they are cancelled
-    /// (`IORING_REGISTER_SYNC_CANCEL`), at most as long as `timeout` says. Since Linux 6.0.
+    /// Cancels the requests of this ring that match `criteria`, and waits until they are canceled
+    /// or `timeout` expires (`IORING_REGISTER_SYNC_CANCEL`). Since Linux 6.0.
     ///
-    /// The cancelled requests post their completions as ever. Those of a worker thread complete with
-    /// -EINTR, or with the errno that they were interrupted with. Requests that cannot be found, such
-    /// as direct I/O in the block layer, are not waited for. So this is no barrier:
-    /// [`quiesce`](crate::IoUring::quiesce) is one.
+    /// The canceled requests still post their completions. Requests that a worker thread was
+    /// running complete with -EINTR, or with the errno that the interruption caused. The call does
+    /// not wait for requests that the kernel cannot find, such as direct I/O in the block layer. So
+    /// it is not a barrier; [`quiesce`](crate::IoUring::quiesce) is.
     ///
-    /// With [`all`](CancelBuilder::all) or [`any`](CancelBuilder::any), it cancels what it finds, and
-    /// does not wait for requests in progress.
+    /// With [`all`](CancelBuilder::all) or [`any`](CancelBuilder::any), the call cancels the
+    /// requests that it finds, and does not wait for requests in progress.
     ///
-    /// A descriptor in `criteria` is safe, although it is a number: the kernel compares its file with
-    /// those of the ring's own requests, and does nothing else with it. If it is another file's by
-    /// now, other requests of this ring are cancelled, or none.
+    /// A descriptor in `criteria` is safe, although it is only a number: the kernel compares its
+    /// file with the files of this ring's own requests, and does nothing else with it. If the
+    /// number refers to another file by now, the call cancels other requests of this ring, or none.
     ///
     /// # Result
     ///
-    /// How many were found at once, with [`CancelBuilder::all`] or [`CancelBuilder::any`]; else 0.
+    /// With [`CancelBuilder::all`] or [`CancelBuilder::any`], returns the number of requests found
+    /// at the first attempt. Otherwise returns 0.
     ///
     /// # Errors
     ///
     /// | errno | because |
     /// |---|---|
-    /// | ENOENT | no request matches; also, for a moment, if the request is on its way to a worker thread |
+    /// | ENOENT | no request matches; also possible for a moment while the request is on its way to a worker thread |
     /// | EBADF | the descriptor to match is not open |
-    /// | ETIME | the time ran out before all were cancelled |
-    /// | EINTR | a signal came |
-    /// | EINVAL | the kernel has no such call, or does not know these criteria. Before 6.6, this crate refuses user data and operations beside other criteria, which the kernel would ignore |
+    /// | ETIME | the timeout expired before all matching requests were canceled |
+    /// | EINTR | a signal arrived |
+    /// | EINVAL | the kernel does not have this call, or does not know these criteria. Before Linux 6.6, the kernel would ignore user data and operations combined with other criteria, so this crate fails instead |
     pub fn register_sync_cancel(
         &self,
         timeout: Option<Timespec>,
         criteria: CancelBuilder,
     ) -> io::Result<usize> {
-        // The kernel takes -1 in both fields for "no limit", but compares them with a word of its
-        // own: on 32-bit kernels with 0xffff_ffff, where -1 is a time that has passed. Elsewhere
-        // this is a limit of 136 years.
+        // -1 in both fields means "no limit", but the kernel compares them with -1 as an unsigned
+        // word. A 32-bit kernel compares with 0xffff_ffff, and treats a 64-bit -1 as a time in the
+        // past. On 64-bit kernels, this value is a limit of 136 years.
         const NEVER: (i64, i64) = (u32::MAX as i64, u32::MAX as i64);
         let (tv_sec, tv_nsec) = timeout.map_or(NEVER, Timespec::into_parts);
         if criteria.flags.intersects(AsyncCancelFlags::USERDATA | AsyncCancelFlags::OP) {
@@ -61,8 +62,8 @@ impl<H: Handle> Submitter<'_, H> {
         })
     }
 
-    /// EINVAL if the kernel would ignore some criteria: where the opcode is now, older kernels want
-    /// zero. This looks for requests of a file that is none, so it finds nothing.
+    /// Fails with EINVAL if the kernel would ignore some criteria. Such kernels require zero in the
+    /// field of the opcode. The probe asks for requests of descriptor -1, so it cancels nothing.
     fn knows_all_criteria(&self) -> io::Result<()> {
         let probe = self.sync_cancel(io_uring_sync_cancel_reg {
             addr: 0,
@@ -80,18 +81,18 @@ impl<H: Handle> Submitter<'_, H> {
     }
 
     fn sync_cancel(&self, mut arg: io_uring_sync_cancel_reg) -> io::Result<usize> {
-        // SAFETY: the kernel reads the struct, in which there are no addresses.
+        // SAFETY: the kernel reads the struct, which contains no addresses.
         let found = unsafe { self.register_struct(IORING_REGISTER_SYNC_CANCEL, &mut arg, 1) }?;
         Ok(found as usize)
     }
 }
 
-/// Posts a completion to another ring, at once and without a ring of one's own
+/// Posts a completion to a ring synchronously, without a ring of your own
 /// (`IORING_REGISTER_SEND_MSG_RING`). Since Linux 6.13.
 ///
-/// The completion is that of [`MsgRingData`](crate::opcode::MsgRingData): `result`, `user_data`, and
-/// `user_flags` if given. Everybody who has the descriptor of a ring can post to it: keep it to
-/// yourself where your program relies on what completions say.
+/// The completion has `result`, `user_data`, and `user_flags` if you pass them, as with
+/// [`MsgRingData`](crate::opcode::MsgRingData). Anyone who has the descriptor of a ring can post to
+/// it. If your program relies on the contents of completions, do not share the descriptor.
 ///
 /// ```
 /// # use rustix_uring::{IoUring, send_msg_ring};
@@ -103,7 +104,7 @@ impl<H: Handle> Submitter<'_, H> {
 /// # Ok::<(), rustix_uring::Errno>(())
 /// ```
 ///
-/// A bare number is not taken for a ring:
+/// A plain number is not accepted as a ring:
 ///
 /// ```compile_fail,E0277
 /// rustix_uring::send_msg_ring(3, 42, 7, None);
@@ -111,8 +112,8 @@ impl<H: Handle> Submitter<'_, H> {
 ///
 /// # Errors
 ///
-/// EBADFD if the descriptor is no ring's, or the ring is disabled; EOVERFLOW if its completion queue is
-/// full and memory is short; EINVAL or EBADF on older kernels.
+/// EBADFD if the descriptor is not a ring, or if the ring is disabled; EOVERFLOW if its completion
+/// queue is full and memory is short; EINVAL or EBADF on older kernels.
 #[cfg(feature = "raw-syscall")]
 pub fn send_msg_ring(
     ring: impl rustix::fd::AsFd,
@@ -122,7 +123,7 @@ pub fn send_msg_ring(
 ) -> io::Result<()> {
     let message = crate::opcode::MsgRingData::new(ring.as_fd(), result, user_data, user_flags);
     let mut sqe = message.build().into_raw();
-    // SAFETY: the kernel reads one entry, a message, which points to nothing.
+    // SAFETY: the kernel reads one entry, a message, which contains no addresses.
     unsafe {
         crate::sys::call::register_without_ring(
             IORING_REGISTER_SEND_MSG_RING as u32,

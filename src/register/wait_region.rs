@@ -1,4 +1,4 @@
-//! Waits whose arguments lie in memory shared with the kernel.
+//! Waits whose arguments are in memory shared with the kernel.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -14,8 +14,9 @@ use crate::submit::Submitter;
 use crate::sys::{self, __kernel_timespec, io_uring_reg_wait};
 use crate::types::SubmitArgs;
 
-/// One argument, the signal mask that it points to, and the flags that go with it into the call: a
-/// power of two, so that slots lie in one page.
+/// One wait argument, the signal mask that it points to, and the enter flags for the call.
+///
+/// The size is a power of two, so that no slot crosses a page boundary.
 #[repr(C, align(128))]
 struct Slot {
     wait: io_uring_reg_wait,
@@ -25,41 +26,43 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 128);
 
-/// Memory shared with the kernel that holds the arguments of waits, so that a wait copies none.
+/// Memory shared with the kernel that holds the arguments of waits, so that a wait need not copy
+/// them.
 ///
-/// A ring has at most one region, made before the ring is enabled, by
-/// [`register_wait_region`](Submitter::register_wait_region), or in memory of yours by
-/// [`register_wait_region_in_memory`](Submitter::register_wait_region_in_memory). It is used with
-/// [`submit_and_wait_reg`](Submitter::submit_and_wait_reg).
+/// A ring has at most one region. Create it before you enable the ring, with
+/// [`register_wait_region`](Submitter::register_wait_region), or with
+/// [`register_wait_region_in_memory`](Submitter::register_wait_region_in_memory) for your own
+/// memory. Then wait with [`submit_and_wait_reg`](Submitter::submit_and_wait_reg).
 ///
-/// A slot that was never [set](Self::set) holds [`SubmitArgs::new`]: a wait without an end.
+/// A slot that was never [set](Self::set) holds [`SubmitArgs::new`], which is a wait without a
+/// limit.
 pub struct WaitRegion {
     ring: RingId,
     start: NonNull<Slot>,
     slots: usize,
-    /// Memory of ours, for as long as it is to be mapped.
+    /// The memory, if this crate has mapped it. Dropping it unmaps it.
     _mapping: Option<Mmap>,
 }
 
-// SAFETY: slots are written through `&mut` only, and which thread does so makes no difference.
+// SAFETY: slots are written only through `&mut`, and any thread may do that.
 unsafe impl Send for WaitRegion {}
-// SAFETY: a shared region only reads.
+// SAFETY: methods with `&self` only read.
 unsafe impl Sync for WaitRegion {}
 
 impl WaitRegion {
-    /// Returns how much memory
-    /// [`register_wait_region_in_memory`](Submitter::register_wait_region_in_memory) needs for so many
-    /// slots, in bytes: whole pages.
+    /// Returns the number of bytes that
+    /// [`register_wait_region_in_memory`](Submitter::register_wait_region_in_memory) needs for this
+    /// many slots, in whole pages.
     ///
     /// # Errors
     ///
-    /// EINVAL for more slots than an address space holds.
+    /// EINVAL if the slots exceed the address space.
     pub fn memory_size(slots: usize) -> io::Result<usize> {
         let wanted = slots.max(1).checked_mul(size_of::<Slot>()).ok_or(Errno::INVAL)?;
         wanted.checked_next_multiple_of(page_size()).ok_or(Errno::INVAL)
     }
 
-    /// How many slots there are: at least as many as were asked for.
+    /// Returns the number of slots, which is at least the number that you requested.
     pub const fn slots(&self) -> usize {
         self.slots
     }
@@ -68,21 +71,22 @@ impl WaitRegion {
         if slot >= self.slots {
             return Err(Errno::INVAL);
         }
-        // SAFETY: the slot is within the memory.
+        // SAFETY: the slot is within the memory, as just checked.
         Ok(unsafe { self.start.add(slot) }.as_ptr())
     }
 
-    /// The flags that go with a slot into the call.
+    /// Returns the enter flags of a slot.
     fn flags(&self, slot: usize) -> io::Result<EnterFlags> {
         let slot = self.slot(slot)?;
-        // SAFETY: the slot is within the memory, and initialized; only `set` writes there, which
-        // borrows us mutably.
+        // SAFETY: the slot is within the memory, and initialized. Only `set` writes to it, and that
+        // borrows the region mutably.
         Ok(unsafe { (*slot).flags })
     }
 
-    /// Puts the arguments of a wait into a slot, for any number of waits. The slot also remembers
-    /// whether the time is a [`deadline`](SubmitArgs::deadline) and the wait
-    /// [`no_iowait`](SubmitArgs::no_iowait).
+    /// Stores the arguments of a wait in a slot, for any number of waits.
+    ///
+    /// The slot also stores whether the time is a [`deadline`](SubmitArgs::deadline), and whether
+    /// the wait is [`no_iowait`](SubmitArgs::no_iowait).
     ///
     /// # Errors
     ///
@@ -91,8 +95,8 @@ impl WaitRegion {
         let slot = self.slot(slot)?;
         let (tv_sec, tv_nsec) = args.time().map_or((0, 0), |time| time.into_parts());
         let has_time = args.time().map_or(0, |_| sys::IORING_REG_WAIT_TS as u32);
-        // SAFETY: the slot is within the memory; the kernel reads it only in a wait, which borrows
-        // the region, while this borrows it mutably.
+        // SAFETY: the slot is within the memory. The kernel reads it only during a wait, which
+        // borrows the region, and this method borrows it mutably.
         unsafe {
             let mask = &raw mut (*slot).sigmask;
             if let Some(sigmask) = args.sigmask {
@@ -130,7 +134,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// let ring = <IoUring>::builder().setup_r_disabled().build(8)?;
     /// match ring.submitter().register_wait_region(1) {
-    ///     Err(Errno::INVAL) => {} // an older kernel
+    ///     Err(Errno::INVAL) => {} // before Linux 6.13
     ///     region => {
     ///         let mut region = region?;
     ///         ring.submitter().register_enable_rings()?;
@@ -145,52 +149,56 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL if the ring is not [disabled](crate::Builder::setup_r_disabled), for more slots than
-    /// there can be, or on older kernels; EBUSY if it has a region already; ENOMEM if memory is
-    /// short, or above `RLIMIT_MEMLOCK`. After an error, the ring is as it was.
+    /// EINVAL if the ring is not [disabled](crate::Builder::setup_r_disabled), if the slots exceed
+    /// the address space, or on older kernels; EBUSY if the ring has a region already; ENOMEM if
+    /// memory is short, or above `RLIMIT_MEMLOCK`. After an error, the ring is unchanged.
     pub fn register_wait_region(&self, slots: usize) -> io::Result<WaitRegion> {
         let mapping = self.region_memory(WaitRegion::memory_size(slots)?)?;
         let memory = NonNull::slice_from_raw_parts(mapping.start(), mapping.len());
-        // SAFETY: the memory is nobody else's, and lives as long as the region.
+        // SAFETY: the mapping is new and not shared, and the region owns it.
         let region = unsafe { self.register_wait_region_in_memory(memory) }?;
         Ok(WaitRegion { _mapping: Some(mapping), ..region })
     }
 
-    /// Registers memory of yours for the arguments of waits (`IORING_REGISTER_MEM_REGION`): whole
-    /// pages, which are set to zero. [`WaitRegion::memory_size`] says how much. Since Linux 6.13.
+    /// Registers your own memory for the arguments of waits (`IORING_REGISTER_MEM_REGION`). Since
+    /// Linux 6.13.
+    ///
+    /// The memory must consist of whole pages, which this method sets to zero.
+    /// [`WaitRegion::memory_size`] returns the size that a number of slots needs.
     ///
     /// # Errors
     ///
-    /// Those of [`register_wait_region`](Self::register_wait_region); EINVAL if the memory is empty, or
-    /// does not consist of whole pages; EFAULT if it is not mapped or cannot be written. The memory is
-    /// then as it was.
+    /// Same errors as [`register_wait_region`](Self::register_wait_region); EINVAL if the memory is
+    /// empty or does not consist of whole pages; EFAULT if it is not mapped or not writable. After
+    /// an error, the memory is unchanged.
     ///
     /// # Safety
     ///
-    /// The memory is valid for reads and writes, and nobody else uses it, until the result is dropped.
-    /// After that it is yours again: the kernel keeps the pages until the ring has ended, but does not
-    /// read them.
+    /// The memory is valid for reads and writes, and nothing else uses it, until the result is
+    /// dropped. After that you may use it freely: the kernel keeps the pages until the ring has
+    /// ended, but does not read them.
     pub unsafe fn register_wait_region_in_memory(
         &self,
         memory: NonNull<[u8]>,
     ) -> io::Result<WaitRegion> {
-        // SAFETY: the caller promises the memory. The kernel only reads it, and only in a wait that
-        // names a slot of the result.
+        // SAFETY: the caller vouches for the memory. The kernel only reads it, and only during a
+        // wait that names a slot of the result.
         unsafe { self.register_region(memory, sys::IORING_MEM_REGION_REG_WAIT_ARG as u64) }?;
-        // SAFETY: the kernel knows now that the memory is there and can be written; it is ours.
+        // SAFETY: the kernel has checked that the memory is mapped and writable. The caller
+        // promises that nothing else uses it.
         unsafe { memory.cast::<u8>().write_bytes(0, memory.len()) };
         let slots = memory.len() / size_of::<Slot>();
         Ok(WaitRegion { ring: self.sq.id, start: memory.cast(), slots, _mapping: None })
     }
 
-    /// Submits what the queue's view has published, and waits until `want` completions are there,
-    /// or as the region's slot says. Since Linux 6.13.
+    /// Submits the entries that the view of the queue has published, and waits until `want`
+    /// completions have arrived, or as the slot of the region says. Since Linux 6.13.
     ///
     /// # Result and errors
     ///
-    /// As of [`submit_with_args`](Self::submit_with_args), the EINVAL of a
-    /// [rewound](crate::squeue::Rewind) ring included, which this can only wait for; and EINVAL if there
-    /// is no such slot, or if the region is another ring's.
+    /// Same as [`submit_with_args`](Self::submit_with_args), including the EINVAL for a
+    /// [rewound](crate::squeue::Rewind) ring, for which this method can only wait. Also EINVAL if
+    /// there is no such slot, or if the region belongs to another ring.
     pub fn submit_and_wait_reg(
         &self,
         want: usize,
@@ -209,10 +217,10 @@ mod tests {
     use crate::types::Timespec;
     use std::boxed::Box;
 
-    /// What a slot says is what was put there last, and nothing of what was there before.
+    /// A slot has exactly the arguments that were stored last, and nothing from before.
     #[test]
-    fn slots_remember_all_of_the_arguments() {
-        // SAFETY: zeros are slots that were not set.
+    fn slots_store_all_arguments() {
+        // SAFETY: all zeros is a valid slot that was never set.
         let mut slots: Box<[Slot; 2]> = Box::new(unsafe { core::mem::zeroed() });
         let start = NonNull::from(&mut *slots).cast();
         let mut region = WaitRegion { ring: RingId::new(), start, slots: 2, _mapping: None };
@@ -231,7 +239,7 @@ mod tests {
             region.set(1, &args).unwrap();
             assert_eq!(region.flags(1), Ok(flags), "{args:?}");
             assert_eq!(region.flags(0), Ok(EnterFlags::empty()), "{args:?}");
-            // SAFETY: the slot is there, and nobody else looks at it.
+            // SAFETY: the slot exists, and nothing else accesses it.
             let wait = unsafe { (*region.slot(1).unwrap()).wait };
             assert_eq!(wait.flags & sys::IORING_REG_WAIT_TS as u32 != 0, has_time, "{args:?}");
             let expected = if has_time { (3, 7) } else { (0, 0) };

@@ -1,4 +1,4 @@
-//! The kernel's worker threads, which run what cannot be done without waiting.
+//! The kernel's worker threads, which run operations that must block.
 
 use rustix::io;
 use rustix::thread::CpuSet;
@@ -9,22 +9,26 @@ use crate::sys::io_uring_register_op::*;
 
 /// # Worker threads
 impl<H: Handle> Submitter<'_, H> {
-    /// Has the worker threads of this task run on these processors (`IORING_REGISTER_IOWQ_AFF`):
-    /// those that begin from now on. Processors that there are not are passed over. Since Linux
-    /// 5.14.
+    /// Restricts the worker threads of this task to these CPUs (`IORING_REGISTER_IOWQ_AFF`). Since
+    /// Linux 5.14.
+    ///
+    /// The setting applies to threads that start from now on. Nonexistent CPUs are ignored.
     ///
     /// # Errors
     ///
     /// EINVAL on older kernels.
     pub fn register_iowq_aff(&self, cpus: &CpuSet) -> io::Result<()> {
         let mask = (&raw const *cpus).cast_mut().cast();
-        // SAFETY: a `CpuSet` is the kernel's mask, which it reads; here it wants its length in bytes.
+        // SAFETY: a `CpuSet` has the layout of the kernel's mask, which the kernel reads. The count
+        // is its length in bytes.
         unsafe { self.register(IORING_REGISTER_IOWQ_AFF as u32, mask, size_of::<CpuSet>() as u32) }
             .map(drop)
     }
 
-    /// Lets worker threads that begin from now on run where the kernel sees fit, as they do from
-    /// the start (`IORING_UNREGISTER_IOWQ_AFF`). Since Linux 5.14.
+    /// Removes the restriction of worker threads to certain CPUs (`IORING_UNREGISTER_IOWQ_AFF`).
+    /// Since Linux 5.14.
+    ///
+    /// This restores the default for threads that start from now on: the kernel chooses the CPUs.
     ///
     /// # Errors
     ///
@@ -33,10 +37,11 @@ impl<H: Handle> Submitter<'_, H> {
         self.register_nothing(IORING_UNREGISTER_IOWQ_AFF).map(drop)
     }
 
-    /// Limits the number of worker threads, of this task on each NUMA node
-    /// (`IORING_REGISTER_IOWQ_MAX_WORKERS`): first those for what ends in bounded time, as files
-    /// do; then those for what may not, as sockets. 0 leaves a limit as it is. The limits that held
-    /// before stand in `max` afterwards. Since Linux 5.15.
+    /// Limits the number of worker threads of this task on each NUMA node
+    /// (`IORING_REGISTER_IOWQ_MAX_WORKERS`). Since Linux 5.15.
+    ///
+    /// `max[0]` limits bounded workers (regular files), `max[1]` unbounded workers (sockets,
+    /// pipes). 0 leaves a limit unchanged. On return, `max` has the previous limits.
     ///
     /// # Errors
     ///
