@@ -39,8 +39,8 @@ fn main() -> Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".into());
     let listener =
         TcpListener::bind(&*address).with_context(|| format!("cannot listen on {address}"))?;
-    let (stop, signalled) = UnixStream::pair()?;
-    pipe::register(SIGINT, signalled)?;
+    let (stop, signaled) = UnixStream::pair()?;
+    pipe::register(SIGINT, signaled)?;
 
     println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
     let mut server = Server::new(listener, stop).context("cannot set up a ring")?;

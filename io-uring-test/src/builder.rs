@@ -225,10 +225,10 @@ fn setup_flags_as_the_mock() -> Result {
                     let flags = first | second | third;
                     let setup = Setup::USUAL.flags(flags);
                     let (kernel, mock) = (kind.build(&setup).err(), kind.mock(&setup).err());
-                    // What it cannot pretend, it refuses by itself.
-                    let pretends =
+                    // What the mock cannot imitate, it refuses itself.
+                    let imitates =
                         !flags.intersects(Flags::IOPOLL | Flags::HYBRID_IOPOLL | Flags::R_DISABLED);
-                    if pretends || kernel.is_some() {
+                    if imitates || kernel.is_some() {
                         assert_eq!(mock, kernel, "{} {flags:?}", kind.name);
                         compared += 1;
                     }

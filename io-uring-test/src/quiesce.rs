@@ -320,7 +320,7 @@ impl Large {
     /// Every part is over, and the memory holds what was read.
     fn check(&self, done: &[(u64, Result<u32, Errno>)]) -> Result {
         ensure!(done.len() == PARTS, "{done:?}");
-        // SAFETY: the memory is initialised, and the reads are over.
+        // SAFETY: the memory is initialized, and the reads are over.
         let memory = unsafe { self.memory.all().as_ref() };
         for &(i, read) in done {
             let start = i as usize * PART;
@@ -365,7 +365,7 @@ fn direct_read(ring: &mut dyn Ring) -> Result {
 /// had found nothing.
 fn direct_reads(ring: &mut dyn Ring, large: &Large) -> Result<bool> {
     const CANCEL: u64 = 100;
-    // SAFETY: the memory is initialised, and nobody else uses it.
+    // SAFETY: the memory is initialized, and nobody else uses it.
     unsafe { large.memory.all().cast::<u8>().write_bytes(0, large.content.len()) };
     let cancel = AsyncCancel2::new(CancelBuilder::any().all()).build().user_data(CANCEL);
     // SAFETY: `large` outlives the reads, which `quiesce_with` ends; a cancellation points to

@@ -12,7 +12,7 @@ class Arch:
     packages: tuple  # sets of Debian packages that hold the emulator: the first to be had wins
     machine: tuple
     console: str
-    flavours: tuple  # of Debian's kernels, best first
+    flavors: tuple  # of Debian's kernels, best first
     gnu: str = ""  # prefix of the cross tools; none where the system's own do
     bus: str = "pci"  # suffix of virtio devices
     filesystem: str = "ext4"  # of the disk that the tests work on
@@ -37,7 +37,7 @@ X86 = dict(
     # patched away meanwhile, and the kernel ends in "Oops: int3" (seen in io_submit_sqes on 7.2).
     accel="tcg,thread=single",
 )
-PC = dict(X86, deb="amd64", qemu="qemu-system-x86_64", flavours=("cloud-amd64", "amd64"))
+PC = dict(X86, deb="amd64", qemu="qemu-system-x86_64", flavors=("cloud-amd64", "amd64"))
 
 ARCHES = {
     arch.name: arch
@@ -46,7 +46,7 @@ ARCHES = {
         Arch(name="musl", triple="x86_64-unknown-linux-musl", rustup=True, **PC),
         Arch(
             name="i686", triple="i686-unknown-linux-gnu", gnu="i686-linux-gnu",
-            deb="i386", qemu="qemu-system-i386", flavours=("686-pae", "686"),
+            deb="i386", qemu="qemu-system-i386", flavors=("686-pae", "686"),
             suites=("bookworm", "bullseye"), native_until=(6, 1), compat="x86_64", **X86,
             # Not so much that there is memory without an address of the kernel's: 6.1 registers rings of
             # provided buffers there, and ends in an oops at their first use (page_address() of such
@@ -57,26 +57,26 @@ ARCHES = {
             name="aarch64", triple="aarch64-unknown-linux-gnu", gnu="aarch64-linux-gnu",
             deb="arm64", qemu="qemu-system-aarch64", packages=("qemu-system-arm",),
             machine=("-M", "virt", "-cpu", "max,pauth-impdef=on"), console="ttyAMA0",
-            flavours=("cloud-arm64", "arm64"),
+            flavors=("cloud-arm64", "arm64"),
         ),
         Arch(
             name="armv7", triple="armv7-unknown-linux-gnueabihf", gnu="arm-linux-gnueabihf",
             deb="armhf", qemu="qemu-system-arm", packages=("qemu-system-arm",),
             machine=("-M", "virt,highmem=off", "-cpu", "cortex-a15"), console="ttyAMA0",
-            flavours=("armmp", "armmp-lpae"),
+            flavors=("armmp", "armmp-lpae"),
         ),
         Arch(
             name="riscv64", triple="riscv64gc-unknown-linux-gnu", gnu="riscv64-linux-gnu",
             deb="riscv64", qemu="qemu-system-riscv64",
             packages=("qemu-system-riscv opensbi", "qemu-system-misc opensbi"),
-            machine=("-M", "virt", "-cpu", "rv64"), console="ttyS0", flavours=("riscv64",),
+            machine=("-M", "virt", "-cpu", "rv64"), console="ttyS0", flavors=("riscv64",),
             suites=("trixie", "trixie-backports", "sid", "experimental"),
         ),
         Arch(
             name="powerpc64le", triple="powerpc64le-unknown-linux-gnu",
             gnu="powerpc64le-linux-gnu", deb="ppc64el", qemu="qemu-system-ppc64",
             packages=("qemu-system-ppc",), machine=("-M", "pseries", "-cpu", "power9"),
-            console="hvc0", flavours=("powerpc64le",),
+            console="hvc0", flavors=("powerpc64le",),
         ),
         Arch(
             name="s390x", triple="s390x-unknown-linux-gnu", gnu="s390x-linux-gnu",
@@ -85,7 +85,7 @@ ARCHES = {
             # QEMU 7.2 has vector instructions, but gets the checksums of TCP wrong that the kernel
             # makes by them: no connection is ever refused.
             machine=("-M", "s390-ccw-virtio", "-cpu", "max,vx=off"), console="ttysclp0", bus="ccw",
-            flavours=("s390x", "cloud-s390x"),
+            flavors=("s390x", "cloud-s390x"),
             # Kernels from 7.2 on end in an oops there, in ext4_mb_new_blocks: ext4 is a module, and
             # the address that it gets for its per-processor data (AG %R1,952 of the lowcore) is none.
             filesystem="tmpfs",

@@ -131,11 +131,11 @@ def find(arch, wanted, refresh=False):
 def newest(arch, apt, wanted):
     """Version, release and packages of the newest kernel of a series in an apt root."""
     found = []
-    for rank, flavour in enumerate(arch.flavours):
+    for rank, flavor in enumerate(arch.flavors):
         # Up to 6.18, linux-image has all. Then the kernel moved to linux-binary, and the rest to
         # linux-modules and linux-base.
         pattern = r"^linux-(image|binary|binary-unsigned|modules|base)-(\d[^-]*(?:-\d+|-rc\d+)?)-%s$"
-        pattern %= re.escape(flavour)
+        pattern %= re.escape(flavor)
         parts = {}
         for name in apt.names(pattern):
             kind, abi = re.match(pattern, name).groups()
@@ -147,7 +147,7 @@ def newest(arch, apt, wanted):
                 kinds.pop("binary-unsigned", None)
             main = kinds.get("binary") or kinds.get("binary-unsigned") or kinds.get("image")
             if main and matches(wanted, upstream(version := apt.show(main)["Version"])):
-                found.append((-rank, order(version), version, abi + "-" + flavour, list(kinds.values())))
+                found.append((-rank, order(version), version, abi + "-" + flavor, list(kinds.values())))
     return max(found)[2:] if found else None
 
 

@@ -571,7 +571,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     ///
     /// | errno | because |
     /// |---|---|
-    /// | EINVAL | there are no rings of these sizes; flags do not go together, as on a kernel that knows all of them; [`setup_iopoll`](Self::setup_iopoll), [`setup_r_disabled`](Self::setup_r_disabled) or [`setup_attach_wq`](Self::setup_attach_wq), which cannot be pretended |
+    /// | EINVAL | there are no rings of these sizes; flags do not go together, as on a kernel that knows all of them; [`setup_iopoll`](Self::setup_iopoll), [`setup_r_disabled`](Self::setup_r_disabled) or [`setup_attach_wq`](Self::setup_attach_wq), which a mock cannot imitate |
     /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single slot |
     ///
     /// # Safety

@@ -72,7 +72,7 @@ pub(crate) fn storm<T>(run: impl FnOnce() -> T) -> T {
 /// Runs with SIGUSR1 blocked in this thread.
 pub(crate) fn blocked<T>(run: impl FnOnce() -> T) -> T {
     let mask = |how| {
-        // SAFETY: the set is initialised before it is used.
+        // SAFETY: the set is initialized before it is used.
         unsafe {
             let mut set = MaybeUninit::uninit();
             libc::sigemptyset(set.as_mut_ptr());

@@ -29,7 +29,7 @@ fn counter() -> Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::NONBLOCK)?)
 }
 
-/// How often it was signalled since the last look.
+/// How often it was signaled since the last look.
 fn count(eventfd: &OwnedFd) -> Result<u64> {
     let mut count = [0; 8];
     match read(eventfd, &mut count) {

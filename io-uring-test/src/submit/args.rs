@@ -204,7 +204,7 @@ fn no_iowait() -> Result {
 }
 
 /// Sends this thread a signal while it waits, in which it must not stop waiting by itself.
-fn signalled<T>(wait: impl FnOnce() -> T) -> T {
+fn signaled<T>(wait: impl FnOnce() -> T) -> T {
     let this = signal::Thread::this();
     signal::handle();
     thread::scope(|scope| {
@@ -219,7 +219,7 @@ fn signalled<T>(wait: impl FnOnce() -> T) -> T {
 fn signal_interrupts() -> Result {
     let ring = IoUring::new(8)?;
     let before = signal::handled();
-    assert_eq!(signalled(|| ring.submitter().wait(1)), Err(Errno::INTR));
+    assert_eq!(signaled(|| ring.submitter().wait(1)), Err(Errno::INTR));
     assert_eq!(signal::handled(), before + 1);
     Ok(())
 }
@@ -232,7 +232,7 @@ fn sigmask_blocks() -> Result {
     let longer = Timespec::from(3 * A_WHILE);
     let args = SubmitArgs::new().timespec(&longer).sigmask(&usr1);
     let start = Instant::now();
-    assert_eq!(signalled(|| ring.submitter().wait_with_args(1, &args)), Err(Errno::TIME));
+    assert_eq!(signaled(|| ring.submitter().wait_with_args(1, &args)), Err(Errno::TIME));
     assert!(start.elapsed() >= 3 * A_WHILE);
     // It came after the wait.
     assert_eq!(signal::handled(), before + 1);

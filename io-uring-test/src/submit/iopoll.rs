@@ -108,7 +108,7 @@ fn read_drive(
     }
     let mut expected = vec![0; 8 * PAGE];
     File::open(DRIVE)?.read_exact(&mut expected)?;
-    // SAFETY: the memory is initialised, and the reads are over.
+    // SAFETY: the memory is initialized, and the reads are over.
     assert!(unsafe { memory.all().as_ref() } == expected);
     Ok(())
 }

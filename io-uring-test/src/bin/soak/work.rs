@@ -365,7 +365,7 @@ impl Stream {
     }
 }
 
-/// Words of which no two neighbours look alike.
+/// Words of which no two neighbors look alike.
 fn word_at(n: u64) -> u64 {
     n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

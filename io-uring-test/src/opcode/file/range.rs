@@ -212,7 +212,7 @@ fn madvise(ring: &mut dyn Ring) -> Result {
     let first = start.as_ptr().cast_const().cast();
     let advise = Madvise::new(first, page as u64, Madv::DONTNEED).build();
     assert_eq!(ring.result(advise)?, Ok(0));
-    // SAFETY: the memory is initialised, and the operation is over.
+    // SAFETY: the memory is initialized, and the operation is over.
     let bytes = unsafe { memory.all().as_ref() };
     assert!(bytes[..page].iter().all(|byte| *byte == 0));
     assert!(bytes[page..].iter().all(|byte| *byte == 7));

@@ -142,7 +142,7 @@ impl Group {
         let len = cqe.to_result()? as usize;
         let bid = cqe.buffer_select().expect("it took a buffer");
         assert!(bid >= 10, "{cqe:?}");
-        // SAFETY: the memory is initialised, and the kernel is done with this buffer.
+        // SAFETY: the memory is initialized, and the kernel is done with this buffer.
         let all = unsafe { self.memory.all().as_ref() };
         Ok(all[usize::from(bid - 10) * SIZE..][..len].to_vec())
     }
@@ -171,7 +171,7 @@ fn recv_registered(ring: &mut dyn Ring) -> Result {
     // SAFETY: as above.
     let (wrong, right) = unsafe { (ring.run(recv(1))?, ring.run(recv(0))?) };
     assert_eq!((wrong.to_result(), right.to_result()), (Err(Errno::FAULT), Ok(5)));
-    // SAFETY: the memory is initialised, and the operation is over.
+    // SAFETY: the memory is initialized, and the operation is over.
     assert_eq!(unsafe { &memory.all().as_ref()[..6] }, b"hello\0");
     Ok(())
 }

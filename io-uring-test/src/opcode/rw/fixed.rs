@@ -59,7 +59,7 @@ impl Registered {
 
     /// What is in the buffer, and nothing is using it.
     fn content(&self, from: usize, len: usize) -> Vec<u8> {
-        // SAFETY: the memory is initialised, and every caller has awaited its operations.
+        // SAFETY: the memory is initialized, and every caller has awaited its operations.
         unsafe { self.memory.all().as_ref()[LEN + from..][..len].to_vec() }
     }
 }
