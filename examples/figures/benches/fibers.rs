@@ -12,7 +12,7 @@ use anyhow::Result;
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::fiber;
+use fibers::fiber;
 
 const ROUNDS: usize = 51;
 /// How many switches, and how many are spawned before the first is joined.
@@ -29,9 +29,9 @@ const ROWS: [&str; 5] = [
 ];
 const COLUMNS: [&str; 4] = ["fibers", "threads", "tokio multi-thread", "tokio current-thread"];
 
-pub(crate) fn print() -> Result<()> {
+fn main() -> Result<()> {
     let measure: [fn() -> Result<Figures>; 4] = [
-        fibers,
+        with_fibers,
         threads,
         || tokio(&mut Builder::new_multi_thread()),
         || tokio(&mut Builder::new_current_thread()),
@@ -57,7 +57,7 @@ pub(crate) fn print() -> Result<()> {
     Ok(())
 }
 
-fn fibers() -> Result<Figures> {
+fn with_fibers() -> Result<Figures> {
     let start = each(20, || {
         fiber::run(|| fiber::scope(|scope| scope.spawn(|| black_box(())).join()))?
             .expect("no panic");

@@ -24,7 +24,7 @@ use crate::scheduler::{self, Key, operate, suspend, with};
 /// # Panics
 ///
 /// If `root` does, or is run by a fiber itself. (So do all functions here outside of `run`.)
-pub(crate) fn run<T>(root: impl FnOnce() -> T) -> io::Result<T> {
+pub fn run<T>(root: impl FnOnce() -> T) -> io::Result<T> {
     let mut outcome = None;
     scheduler::run(|| outcome = Some(panic::catch_unwind(AssertUnwindSafe(root))))?;
     match outcome.expect("the fiber has run") {
@@ -40,7 +40,7 @@ pub(crate) fn run<T>(root: impl FnOnce() -> T) -> io::Result<T> {
 /// # Panics
 ///
 /// If `body` does; or if a fiber did, and nobody has [joined](JoinHandle::join) it.
-pub(crate) fn scope<'env, T>(body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T) -> T {
+pub fn scope<'env, T>(body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T) -> T {
     let scope = Scope {
         count: Count {
             owner: with(|it| it.running),
@@ -69,7 +69,7 @@ pub(crate) fn scope<'env, T>(body: impl for<'scope> FnOnce(&'scope Scope<'scope,
 }
 
 /// Where fibers are spawned.
-pub(crate) struct Scope<'scope, 'env: 'scope> {
+pub struct Scope<'scope, 'env: 'scope> {
     count: Count,
     // Neither can be another: a longer one would outlive what is borrowed.
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -100,7 +100,7 @@ impl<'scope> Scope<'scope, '_> {
     /// # Panics
     ///
     /// If there is no memory for a stack; see [`try_spawn`](Self::try_spawn).
-    pub(crate) fn spawn<T: 'scope>(
+    pub fn spawn<T: 'scope>(
         &'scope self,
         body: impl FnOnce() -> T + 'scope,
     ) -> JoinHandle<'scope, T> {
@@ -108,7 +108,7 @@ impl<'scope> Scope<'scope, '_> {
     }
 
     /// A new fiber, if there is memory for its stack.
-    pub(crate) fn try_spawn<T: 'scope>(
+    pub fn try_spawn<T: 'scope>(
         &'scope self,
         body: impl FnOnce() -> T + 'scope,
     ) -> io::Result<JoinHandle<'scope, T>> {
@@ -134,7 +134,7 @@ impl<'scope> Scope<'scope, '_> {
     }
 
     /// Cancels the scope's fibers, and what is yet to be spawned in it. See [`JoinHandle::cancel`].
-    pub(crate) fn cancel(&self) {
+    pub fn cancel(&self) {
         self.count.cancelled.set(true);
         with(|it| it.cancel_scope(self.count.owner, self.count.number()));
     }
@@ -158,7 +158,7 @@ fn main<T>(body: impl FnOnce() -> T, outcome: Weak<OnceCell<thread::Result<T>>>,
 }
 
 /// A fiber, to those who want to join or to cancel it. Without it, the scope waits all the same.
-pub(crate) struct JoinHandle<'scope, T> {
+pub struct JoinHandle<'scope, T> {
     key: Key,
     /// Empty until the fiber has ended, when its number may be another's.
     outcome: Rc<OnceCell<thread::Result<T>>>,
@@ -170,7 +170,7 @@ impl<T> JoinHandle<'_, T> {
     ///
     /// A cancellation does not end this early: it ends the fiber that is waited for, if that is
     /// below the cancelled one as well.
-    pub(crate) fn join(self) -> thread::Result<T> {
+    pub fn join(self) -> thread::Result<T> {
         while !self.is_finished() {
             with(|it| it.fibers[self.key].joiner = Some(it.running));
             suspend();
@@ -183,7 +183,8 @@ impl<T> JoinHandle<'_, T> {
         outcome
     }
 
-    pub(crate) fn is_finished(&self) -> bool {
+    /// Returns whether the fiber has ended.
+    pub fn is_finished(&self) -> bool {
         self.outcome.get().is_some()
     }
 
@@ -191,7 +192,7 @@ impl<T> JoinHandle<'_, T> {
     ///
     /// The operations that they wait for end early, with an [error](is_cancellation), and so do all
     /// that they ask for from now on. Everything else is theirs: they clean up, and end.
-    pub(crate) fn cancel(&self) {
+    pub fn cancel(&self) {
         if !self.is_finished() {
             with(|it| it.cancel(vec![self.key]));
         }
@@ -199,17 +200,17 @@ impl<T> JoinHandle<'_, T> {
 }
 
 /// Whether this fiber was cancelled.
-pub(crate) fn is_cancelled() -> bool {
+pub fn is_cancelled() -> bool {
     with(|it| it.running().cancelled)
 }
 
 /// Whether this error is of an operation that was ended by a cancellation.
-pub(crate) fn is_cancellation(error: &io::Error) -> bool {
+pub fn is_cancellation(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
 }
 
 /// Lets the others run that are ready.
-pub(crate) fn yield_now() {
+pub fn yield_now() {
     with(|it| it.ready.push_back(it.running));
     suspend();
 }
@@ -219,7 +220,7 @@ pub(crate) fn yield_now() {
 /// # Errors
 ///
 /// If it is cancelled.
-pub(crate) fn sleep(duration: Duration) -> io::Result<()> {
+pub fn sleep(duration: Duration) -> io::Result<()> {
     let time = Timespec::from(duration);
     // SAFETY: `time` is on this stack.
     match unsafe { operate(opcode::Timeout::new(&time).build()) } {
@@ -229,6 +230,6 @@ pub(crate) fn sleep(duration: Duration) -> io::Result<()> {
 }
 
 /// How many fibers there were so far, and how many stacks they needed.
-pub(crate) fn statistics() -> (usize, usize) {
+pub fn statistics() -> (usize, usize) {
     with(|it| (it.spawned, it.stacks.mapped))
 }

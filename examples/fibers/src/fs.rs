@@ -12,10 +12,12 @@ use rustix_uring::types::{CURRENT_POSITION, Fd, OFlags};
 use crate::net::length;
 use crate::scheduler::operate;
 
-pub(crate) struct File(OwnedFd);
+/// A file, a pipe, a terminal: anything with a descriptor that can be read.
+pub struct File(OwnedFd);
 
 impl File {
-    pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+    /// Opens a file to read it.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
         let open = opcode::OpenAt::new(Fd::CWD, path.as_ptr()).flags(OFlags::CLOEXEC).build();
         // SAFETY: the path is here until this returns; the completion is an open's, and nobody else's.
@@ -23,7 +25,7 @@ impl File {
     }
 
     /// Reads from a place in the file, not from the file's own position.
-    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         // Beyond that there is no file, and one number of them means the file's own position.
         self.read_from(buf, offset.min(i64::MAX as u64))
     }

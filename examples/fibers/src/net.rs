@@ -17,11 +17,11 @@ use crate::scheduler::operate;
 const BACKLOG: i32 = 1024;
 
 /// Std's listener owns the descriptor, and knows its address.
-pub(crate) struct TcpListener(net::TcpListener);
+pub struct TcpListener(net::TcpListener);
 
 impl TcpListener {
     /// Listens on an address. Since Linux 6.11.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = socket(address)?;
         let on: u32 = 1;
         let reuse = opcode::SetSockOpt::new(
@@ -41,11 +41,13 @@ impl TcpListener {
         Ok(Self(socket.into()))
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+    /// Returns the address that the listener is bound to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
 
-    pub(crate) fn accept(&self) -> io::Result<TcpStream> {
+    /// Waits for the next connection.
+    pub fn accept(&self) -> io::Result<TcpStream> {
         let accept = opcode::Accept::new(self.0.as_fd(), ptr::null_mut(), ptr::null_mut())
             .flags(SocketFlags::CLOEXEC)
             .build();
@@ -55,7 +57,7 @@ impl TcpListener {
     }
 
     /// Connections as they come, until the fiber is cancelled.
-    pub(crate) fn incoming(&self) -> impl Iterator<Item = io::Result<TcpStream>> {
+    pub fn incoming(&self) -> impl Iterator<Item = io::Result<TcpStream>> {
         iter::from_fn(|| match self.accept() {
             Err(_) if is_cancelled() => None,
             accepted => Some(accepted),
@@ -64,10 +66,11 @@ impl TcpListener {
 }
 
 /// A connection. Shared, it reads and writes as well, so that two fibers can have a half each.
-pub(crate) struct TcpStream(net::TcpStream);
+pub struct TcpStream(net::TcpStream);
 
 impl TcpStream {
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
+    /// Connects to a server.
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let socket = socket(address)?;
         let address = SocketAddrAny::from(address);
         let connect = opcode::Connect::new(&socket, address.as_ptr(), address.addr_len());
@@ -77,12 +80,12 @@ impl TcpStream {
     }
 
     /// One half to read, one to write.
-    pub(crate) fn split(&self) -> (&Self, &Self) {
+    pub fn split(&self) -> (&Self, &Self) {
         (self, self)
     }
 
     /// Ends one direction, or both, also for an operation of another fiber's that waits.
-    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         // SAFETY: the stream is borrowed.
         unsafe { operate(opcode::Shutdown::new(self.0.as_fd(), how).build()) }?;
         Ok(())

@@ -1,24 +1,9 @@
-//! Fibers: blocking code, of which only the fiber blocks. One thread, one ring, and children that
-//! never outlive their parents.
-//!
-//! To be read in this order: [`scheduler`] runs fibers and waits for the kernel, [`stacks`] is what
-//! they run on, [`fiber`] has scopes, results and cancellation, [`net`] and [`fs`] what there is to
-//! wait for; then the program, an echo server with a fiber for every connection.
+//! An echo server with a fiber for each connection.
 //!
 //! ```sh
-//! cargo run --example fibers                            # the server and its clients, for a moment
-//! cargo run --example fibers -- echo 127.0.0.1:7777     # the server, until ctrl-c
-//! cargo run --release --example fibers -- figures       # beside threads and tokio's tasks
+//! cargo run -p fibers --example fibers                          # the server and its clients
+//! cargo run -p fibers --example fibers -- echo 127.0.0.1:7777   # the server, until ctrl-c
 //! ```
-
-mod fiber;
-mod figures;
-mod fs;
-mod net;
-mod scheduler;
-mod stacks;
-#[cfg(test)]
-mod tests;
 
 use std::cell::Cell;
 use std::env;
@@ -31,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use fibers::fiber;
+use fibers::fs::File;
+use fibers::net::{TcpListener, TcpStream};
 use rustix_uring::types::Shutdown;
 use signal_hook::consts::SIGINT;
 use signal_hook::low_level::pipe;
-
-use fs::File;
-use net::{TcpListener, TcpStream};
 
 /// An echo server in which every connection is a fiber.
 #[derive(Parser)]
@@ -54,15 +39,12 @@ enum Command {
         #[arg(default_value = "127.0.0.1:7777")]
         address: SocketAddr,
     },
-    /// Measures fibers beside threads and tokio's tasks.
-    Figures,
 }
 
 fn main() -> Result<()> {
     match Options::parse().command {
         None => fiber::run(demonstrate)?,
         Some(Command::Echo { address }) => fiber::run(|| echo_until_ctrl_c(address))?,
-        Some(Command::Figures) => figures::print(),
     }
 }
 
