@@ -6,66 +6,108 @@ use bitflags::bitflags;
 
 use crate::sys::{self, io_uring_params};
 
-bitflags! {
-    /// The `IORING_SETUP_*` flags of a ring.
-    ///
-    /// [`Builder`](crate::Builder) sets them. Use this type to read them back.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    #[repr(transparent)]
-    pub struct SetupFlags: u32 {
-        /// The kernel polls the device for completions. Since Linux 5.1.
-        const IOPOLL = sys::IORING_SETUP_IOPOLL;
-        /// A kernel thread (the SQPOLL thread) consumes submissions. Since Linux 5.1.
-        const SQPOLL = sys::IORING_SETUP_SQPOLL;
-        /// The SQPOLL thread is bound to a CPU. Since Linux 5.1.
-        const SQ_AFF = sys::IORING_SETUP_SQ_AFF;
-        /// The caller chose the size of the completion queue. Since Linux 5.5.
-        const CQSIZE = sys::IORING_SETUP_CQSIZE;
-        /// The kernel reduces sizes above its limits to the limits. Since Linux 5.6.
-        const CLAMP = sys::IORING_SETUP_CLAMP;
-        /// The ring shares the workers (and the SQPOLL thread) of another ring. Since Linux 5.6.
-        const ATTACH_WQ = sys::IORING_SETUP_ATTACH_WQ;
-        /// The ring starts disabled. Since Linux 5.10.
-        const R_DISABLED = sys::IORING_SETUP_R_DISABLED;
-        /// A submission continues after an entry that fails. Since Linux 5.18.
-        const SUBMIT_ALL = sys::IORING_SETUP_SUBMIT_ALL;
-        /// The kernel does not interrupt the task to run its completions. Since Linux 5.19.
-        const COOP_TASKRUN = sys::IORING_SETUP_COOP_TASKRUN;
-        /// A flag in the submission queue tells that completions are waiting for the task to enter
-        /// the kernel. Since Linux 5.19.
-        const TASKRUN_FLAG = sys::IORING_SETUP_TASKRUN_FLAG;
-        /// Every submission has 128 bytes. Since Linux 5.19.
-        const SQE128 = sys::IORING_SETUP_SQE128;
-        /// Every completion has 32 bytes. Since Linux 5.19.
-        const CQE32 = sys::IORING_SETUP_CQE32;
-        /// Only one task submits. Since Linux 6.0.
-        const SINGLE_ISSUER = sys::IORING_SETUP_SINGLE_ISSUER;
-        /// The kernel posts completions only when that task asks for events. Since Linux 6.1.
-        const DEFER_TASKRUN = sys::IORING_SETUP_DEFER_TASKRUN;
-        /// The program provides the memory of the ring. Since Linux 6.5.
-        const NO_MMAP = sys::IORING_SETUP_NO_MMAP;
-        /// The ring has a registered index and no descriptor. Since Linux 6.5.
-        const REGISTERED_FD_ONLY = sys::IORING_SETUP_REGISTERED_FD_ONLY;
-        /// The submission queue has no index array: tail and entries correspond directly. Since
-        /// Linux 6.6.
-        const NO_SQARRAY = sys::IORING_SETUP_NO_SQARRAY;
-        /// The kernel sleeps before it polls for completions. Since Linux 6.13.
-        const HYBRID_IOPOLL = sys::IORING_SETUP_HYBRID_IOPOLL;
-        /// Each completion has 16 or 32 bytes. Since Linux 6.18.
-        const CQE_MIXED = sys::IORING_SETUP_CQE_MIXED;
-        /// Each submission has 64 or 128 bytes. Since Linux 6.19.
-        const SQE_MIXED = sys::IORING_SETUP_SQE_MIXED;
-        /// Every submission starts at the first slot. Since Linux 7.0.
-        const SQ_REWIND = sys::IORING_SETUP_SQ_REWIND;
+/// Declares the setup flags from one list of flag and kernel release, in the order of their bits.
+macro_rules! setup_flags {
+    ($($(#[doc = $doc:literal])+ $FLAG:ident = $value:ident, $since:literal;)*) => {
+        bitflags! {
+            /// The `IORING_SETUP_*` flags of a ring.
+            ///
+            /// [`Builder`](crate::Builder) sets them. Use this type to read them back.
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+            #[repr(transparent)]
+            pub struct SetupFlags: u32 {
+                $(
+                    $(#[doc = $doc])+
+                    #[doc = concat!("Since Linux ", $since, ".")]
+                    const $FLAG = sys::$value;
+                )*
+                const _ = !0;
+            }
+        }
 
-        const _ = !0;
-    }
+        /// The release that brought each flag.
+        const SETUP_SINCE: &[(u32, &str)] = &[$((sys::$value, $since)),*];
+    };
+}
+setup_flags! {
+    /// The kernel polls the device for completions.
+    IOPOLL = IORING_SETUP_IOPOLL, "5.1";
+    /// A kernel thread (the SQPOLL thread) consumes submissions.
+    SQPOLL = IORING_SETUP_SQPOLL, "5.1";
+    /// The SQPOLL thread is bound to a CPU.
+    SQ_AFF = IORING_SETUP_SQ_AFF, "5.1";
+    /// The caller chose the size of the completion queue.
+    CQSIZE = IORING_SETUP_CQSIZE, "5.5";
+    /// The kernel reduces sizes above its limits to the limits.
+    CLAMP = IORING_SETUP_CLAMP, "5.6";
+    /// The ring shares the workers (and the SQPOLL thread) of another ring.
+    ATTACH_WQ = IORING_SETUP_ATTACH_WQ, "5.6";
+    /// The ring starts disabled.
+    R_DISABLED = IORING_SETUP_R_DISABLED, "5.10";
+    /// A submission continues after an entry that fails.
+    SUBMIT_ALL = IORING_SETUP_SUBMIT_ALL, "5.18";
+    /// The kernel does not interrupt the task to run its completions.
+    COOP_TASKRUN = IORING_SETUP_COOP_TASKRUN, "5.19";
+    /// A flag in the submission queue tells that completions are waiting for the task to enter
+    /// the kernel.
+    TASKRUN_FLAG = IORING_SETUP_TASKRUN_FLAG, "5.19";
+    /// Every submission has 128 bytes.
+    SQE128 = IORING_SETUP_SQE128, "5.19";
+    /// Every completion has 32 bytes.
+    CQE32 = IORING_SETUP_CQE32, "5.19";
+    /// Only one task submits.
+    SINGLE_ISSUER = IORING_SETUP_SINGLE_ISSUER, "6.0";
+    /// The kernel posts completions only when that task asks for events.
+    DEFER_TASKRUN = IORING_SETUP_DEFER_TASKRUN, "6.1";
+    /// The program provides the memory of the ring.
+    NO_MMAP = IORING_SETUP_NO_MMAP, "6.5";
+    /// The ring has a registered index and no descriptor.
+    REGISTERED_FD_ONLY = IORING_SETUP_REGISTERED_FD_ONLY, "6.5";
+    /// The submission queue has no index array: tail and entries correspond directly.
+    NO_SQARRAY = IORING_SETUP_NO_SQARRAY, "6.6";
+    /// The kernel sleeps before it polls for completions.
+    HYBRID_IOPOLL = IORING_SETUP_HYBRID_IOPOLL, "6.13";
+    /// Each completion has 16 or 32 bytes.
+    CQE_MIXED = IORING_SETUP_CQE_MIXED, "6.18";
+    /// Each submission has 64 or 128 bytes.
+    SQE_MIXED = IORING_SETUP_SQE_MIXED, "6.19";
+    /// Every submission starts at the first slot.
+    SQ_REWIND = IORING_SETUP_SQ_REWIND, "7.0";
 }
 
 impl SetupFlags {
+    /// Returns the first Linux release that has all of these flags. Returns `None` if this crate has
+    /// no name for one of them, or if there are none.
+    ///
+    /// Distributions carry flags to older kernels. To find out whether a kernel has one, set up a
+    /// ring with it.
+    ///
+    /// ```
+    /// use rustix_uring::SetupFlags;
+    ///
+    /// let wanted = SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN;
+    /// assert_eq!(wanted.since(), Some("6.1"));
+    /// ```
+    pub fn since(self) -> Option<&'static str> {
+        newest(self.bits(), SETUP_SINCE)
+    }
+
     /// Marks a ring whose memory is lost, for [`Submitter`](crate::Submitter). The kernel rejects
     /// this combination, so no working ring has it.
     pub(crate) const LOST: Self = Self::SQPOLL.union(Self::DEFER_TASKRUN);
+}
+
+/// Returns the release that has all of these flags. `since` is in the order of releases.
+fn newest(flags: u32, since: &[(u32, &'static str)]) -> Option<&'static str> {
+    let mut unnamed = flags;
+    let mut release = None;
+    for (flag, brought) in since {
+        if flags & flag != 0 {
+            release = Some(*brought);
+        }
+        unnamed &= !flag;
+    }
+    release.filter(|_| unnamed == 0)
 }
 
 /// Declares the features of a kernel from one list of flag, method, and kernel release.
@@ -83,6 +125,20 @@ macro_rules! features {
                     const $FLAG = sys::$value;
                 )*
                 const _ = !0;
+            }
+        }
+
+        /// The release that brought each feature.
+        const FEATURES_SINCE: &[(u32, &str)] = &[$((sys::$value, $since)),*];
+
+        impl Features {
+            /// Returns the first Linux release that has all of these features. Returns `None` if this
+            /// crate has no name for one of them, or if there are none.
+            ///
+            /// Distributions carry features to older kernels.
+            /// [`features`](Parameters::features) tells what a kernel has.
+            pub fn since(self) -> Option<&'static str> {
+                newest(self.bits(), FEATURES_SINCE)
             }
         }
 
@@ -272,6 +328,21 @@ mod tests {
         assert_eq!(setup, (1 << 21) - 1);
         let features: u32 = FEATURES.iter().map(|(flag, _)| flag.bits()).sum();
         assert_eq!(features, (1 << 18) - 1);
+    }
+
+    #[test]
+    fn the_newest_flag_decides_since_when() {
+        assert_eq!((SetupFlags::SQ_REWIND | SetupFlags::IOPOLL).since(), Some("7.0"));
+        assert_eq!((Features::NODROP | Features::SINGLE_MMAP).since(), Some("5.5"));
+        assert_eq!((SetupFlags::empty().since(), Features::empty().since()), (None, None));
+        assert_eq!(SetupFlags::from_bits_retain(1 << 31 | 1).since(), None);
+        let release = |since: &str| -> (u32, u32) {
+            let (major, minor) = since.split_once('.').unwrap();
+            (major.parse().unwrap(), minor.parse().unwrap())
+        };
+        for list in [SETUP_SINCE, FEATURES_SINCE] {
+            assert!(list.is_sorted_by_key(|(_, since)| release(since)));
+        }
     }
 
     #[test]

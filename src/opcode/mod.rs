@@ -148,6 +148,42 @@ pub use rw::*;
 pub use slot::*;
 pub use timeout::*;
 
+/// Returns the Linux release that brought the operation with this number, or `None` if the number is
+/// newer than this crate.
+///
+/// Distributions carry operations to older kernels, and the [`Probe`](crate::Probe) tells what a kernel
+/// has. This is for messages about what it lacks.
+///
+/// ```
+/// use rustix_uring::opcode;
+///
+/// assert_eq!(opcode::since(opcode::FutexWait::CODE), Some("6.7"));
+/// assert_eq!(opcode::since(255), None);
+/// ```
+pub fn since(code: u8) -> Option<&'static str> {
+    let topics = [
+        buffer::SINCE,
+        cmd::SINCE,
+        file::SINCE,
+        fs::SINCE,
+        futex::SINCE,
+        net::SINCE,
+        net::send::SINCE,
+        net::recv::SINCE,
+        pipe::SINCE,
+        poll::SINCE,
+        process::SINCE,
+        ring::SINCE,
+        rw::SINCE,
+        slot::SINCE,
+        timeout::SINCE,
+    ];
+    // Of the forms that an operation has, the oldest comes first. Behind the release there may be more,
+    // as in "5.6, slots since 5.15".
+    let (_, since) = topics.into_iter().flatten().find(|(number, _)| *number == code)?;
+    since.split([',', ';']).next()
+}
+
 /// Declares the operations of a topic, one row each: the kernel's name, the first kernel that has
 /// the operation, and the arguments for [`operation!`].
 macro_rules! operations {
@@ -167,6 +203,9 @@ macro_rules! operations {
             $Name = $kernel,
             $form $needed $({ $($options)* })?
         })*
+
+        /// The release that brought each operation.
+        pub(in crate::opcode) const SINCE: &[(u8, &str)] = &[$(($Name::CODE, $since)),*];
 
         /// The rows, for the tests.
         #[cfg(test)]

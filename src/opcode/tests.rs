@@ -110,3 +110,16 @@ fn every_number_has_a_builder_with_the_right_name() {
         assert_eq!(op_name(row.code), Some(row.kernel), "{}", row.name);
     }
 }
+
+#[test]
+fn an_operation_is_as_old_as_its_oldest_form() {
+    let release = |since: &str| -> (u32, u32) {
+        let (major, minor) = since.split([',', ';']).next().unwrap().split_once('.').unwrap();
+        (major.parse().unwrap(), minor.parse().unwrap())
+    };
+    for code in 0..=u8::MAX {
+        let forms = TOPICS.iter().flat_map(|(_, rows)| *rows).filter(|row| row.code == code);
+        let oldest = forms.map(|row| release(row.since)).min();
+        assert_eq!(since(code).map(release), oldest, "{code}");
+    }
+}
