@@ -15,10 +15,12 @@
 pub(crate) mod call;
 mod errno;
 mod op;
+mod register_op;
 
 pub(crate) use errno::errno_name;
 pub(crate) use op::op_code;
 pub use op::op_name;
+pub use register_op::register_op;
 
 pub use linux_raw_sys::general::{
     FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_NO_HIDE_STALE,
