@@ -1,29 +1,31 @@
-//! The entries: 64 and 128 bytes.
+//! Entries of 64 and of 128 bytes.
 
 use core::fmt;
 
 use crate::sqe::{Flags, Sqe};
 
-/// A submission of 64 bytes, `struct io_uring_sqe`, as the builders of [`opcode`](crate::opcode) make it.
+/// A 64-byte submission (`struct io_uring_sqe`). The builders of [`opcode`](crate::opcode) create
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Entry(Sqe);
 
-/// A submission of 128 bytes: an [`Entry`] and 64 more bytes, which only commands use. Since Linux
-/// 5.19 (`IORING_SETUP_SQE128`), beside entries of 64 bytes since 6.19
-/// ([`Mixed`](super::Mixed)).
+/// A 128-byte submission: an [`Entry`] and 64 more bytes, which only commands use.
+///
+/// A queue of such entries exists since Linux 5.19 (`IORING_SETUP_SQE128`), and a queue of both
+/// sizes since Linux 6.19 ([`Mixed`](super::Mixed)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Entry128(Entry, [u8; 64]);
 
 impl Entry {
-    /// The entry with these bytes.
+    /// Creates an entry from its fields.
     #[inline]
     pub const fn from_raw(sqe: Sqe) -> Self {
         Self(sqe)
     }
 
-    /// The entry's bytes.
+    /// Returns the fields of the entry.
     #[inline]
     pub const fn into_raw(self) -> Sqe {
         self.0
@@ -31,15 +33,15 @@ impl Entry {
 }
 
 impl Entry128 {
-    /// The entry with these bytes: the fields, and what follows them.
+    /// Creates an entry from its fields and the 64 bytes after them.
     ///
-    /// The 80 bytes of a command begin in the last 16 bytes of `sqe`.
+    /// The 80 bytes of a command start in the last 16 bytes of `sqe`.
     #[inline]
     pub const fn from_raw(sqe: Sqe, rest: [u8; 64]) -> Self {
         Self(Entry(sqe), rest)
     }
 
-    /// The entry's bytes: the fields, and what follows them.
+    /// Returns the fields of the entry and the 64 bytes after them.
     #[inline]
     pub const fn into_raw(self) -> (Sqe, [u8; 64]) {
         (self.0.0, self.1)
@@ -70,23 +72,23 @@ impl fmt::Debug for Entry128 {
     }
 }
 
-/// What both sizes have in common.
+/// Implements the methods that both sizes have in common.
 macro_rules! common {
     ($($Entry:ident: $($sqe:tt).+;)*) => { $(
         impl $Entry {
-            /// The fields, to read.
+            /// Returns the fields for reading.
             #[inline]
             pub const fn as_raw(&self) -> &Sqe {
                 &self.$($sqe).+
             }
 
-            /// The fields, to write what no builder can express.
+            /// Returns the fields for writing. Use this to set what no builder can express.
             #[inline]
             pub const fn as_raw_mut(&mut self) -> &mut Sqe {
                 &mut self.$($sqe).+
             }
 
-            /// Sets flags, beside those that are set already.
+            /// Adds flags to those that are already set.
             #[must_use]
             #[inline]
             pub const fn flags(mut self, flags: Flags) -> Self {
@@ -94,7 +96,7 @@ macro_rules! common {
                 self
             }
 
-            /// Clears all flags, [`Flags::FIXED_FILE`] included.
+            /// Clears all flags, including [`Flags::FIXED_FILE`].
             #[must_use]
             #[inline]
             pub const fn clear_flags(mut self) -> Self {
@@ -102,13 +104,13 @@ macro_rules! common {
                 self
             }
 
-            /// The flags that are set.
+            /// Returns the flags.
             #[inline]
             pub const fn get_flags(&self) -> Flags {
                 Flags::from_bits_retain(self.$($sqe).+.flags)
             }
 
-            /// Sets the number that comes back in the completion.
+            /// Sets the user data, which the completion returns.
             #[must_use]
             #[inline]
             pub const fn user_data(mut self, user_data: u64) -> Self {
@@ -116,25 +118,26 @@ macro_rules! common {
                 self
             }
 
-            /// Sets the number that comes back in the completion, in place.
+            /// Sets the user data in place. The completion returns it.
             #[inline]
             pub const fn set_user_data(&mut self, user_data: u64) {
                 self.$($sqe).+.user_data = user_data;
             }
 
-            /// The number that comes back in the completion.
+            /// Returns the user data.
             #[inline]
             pub const fn get_user_data(&self) -> u64 {
                 self.$($sqe).+.user_data
             }
 
-            /// The operation's number.
+            /// Returns the number of the operation.
             #[inline]
             pub const fn get_opcode(&self) -> u32 {
                 self.$($sqe).+.opcode as u32
             }
 
-            /// Sets the registered credentials to act with; 0 stands for the task's own.
+            /// Sets the ID of the registered credentials to use. With 0, the operation uses those
+            /// of the task.
             #[must_use]
             #[inline]
             pub const fn personality(mut self, personality: u16) -> Self {
@@ -155,7 +158,7 @@ mod tests {
     use std::format;
 
     #[test]
-    fn debug_shows_the_second_half_where_there_is_one() {
+    fn debug_shows_a_nonzero_second_half() {
         let plain = Entry128::default();
         assert!(format!("{plain:?}").starts_with("Entry128(Sqe { opcode: IORING_OP_NOP, "));
         assert!(format!("{plain:?}").ends_with("user_data: 0 })"));

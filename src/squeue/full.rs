@@ -1,20 +1,20 @@
-//! Why nothing was pushed.
+//! The error of a push.
 
 use core::fmt;
 
-/// Nothing was pushed: there is no room.
+/// The error of a push that does not fit into the queue. Nothing was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PushError {
     /// The submission queue is full.
     ///
-    /// Submit, then [`sync`](super::SubmissionQueue::sync) the view if it is still the same one. On
-    /// SQPOLL rings, [`squeue_wait`](crate::Submitter::squeue_wait) waits for room.
+    /// Submit, and call [`sync`](super::SubmissionQueue::sync) if you use the same view afterwards.
+    /// On SQPOLL rings, [`squeue_wait`](crate::Submitter::squeue_wait) waits for free slots.
     Full,
-    /// Not even an empty queue has room, so do not wait for it: push fewer at once.
+    /// The entries do not fit even into an empty queue. Push fewer entries at once.
     ///
-    /// On [`Mixed`](super::Mixed) queues, the pad before the end counts. A queue of two entries
-    /// whose next slot is the last has no room for an [`Entry128`](super::Entry128): push an
+    /// On [`Mixed`](super::Mixed) queues, the pad before the end counts. If a queue has two slots
+    /// and the next one is the last, an [`Entry128`](super::Entry128) does not fit: push an
     /// [`Entry`](super::Entry) first.
     NeverFits,
 }

@@ -7,39 +7,38 @@ use core::marker::PhantomData;
 use super::{Entry, Entry128};
 use crate::params::SetupFlags;
 
-/// A queue that takes entries of both sizes, each in its own (`IORING_SETUP_SQE_MIXED`). Since Linux
-/// 6.19.
+/// A queue of entries of both sizes (`IORING_SETUP_SQE_MIXED`). Since Linux 6.19.
 ///
-/// Slots have 64 bytes, and every count is in slots; an [`Entry128`] fills two. It must be an
-/// operation that the kernel knows to have 128 bytes (NOP128, URING_CMD128): of any other, it would
-/// take the second half for an entry of its own.
+/// Slots have 64 bytes, and all counts are in slots. An [`Entry128`] takes two slots. Its operation
+/// must be one for which the kernel expects 128 bytes (NOP128, URING_CMD128). With any other
+/// operation, the kernel would read the second half as a separate entry.
 ///
-/// An entry of two slots never wraps around the end of the queue. Where only the last slot is
-/// left before the end, the queue fills it with a NOP, the *pad*, of which the program sees nothing
-/// but the slot that it takes, with two exceptions:
+/// An entry of two slots never wraps around the end of the queue. If only the last slot before the
+/// end is free, the queue fills it with a NOP, the *pad*. You do not notice a pad, except that it
+/// takes a slot, and in two cases:
 ///
-/// - A pad in a chain of links carries the link on. Where the chain breaks, the kernel completes
-///   the pad with -ECANCELED, under the user data [`PAD_USER_DATA`](super::PAD_USER_DATA);
-///   [`is_pad`](crate::cqueue::Entry::is_pad) tells it.
-/// - A pad is silent by [`Flags::SKIP_SUCCESS`](super::Flags::SKIP_SUCCESS), and the first such
-///   entry ends [`Flags::IO_DRAIN`](super::Flags::IO_DRAIN) on the ring. Programs that drain ask
-///   for pads that complete as other entries do, with
-///   [`Builder::post_pad_cqes`](crate::Builder::post_pad_cqes).
+/// - A pad in a chain of links continues the chain. If the chain breaks, the kernel completes the
+///   pad with -ECANCELED and the user data [`PAD_USER_DATA`](super::PAD_USER_DATA). Use
+///   [`is_pad`](crate::cqueue::Entry::is_pad) to recognize it.
+/// - A pad is silent: it has [`Flags::SKIP_SUCCESS`](super::Flags::SKIP_SUCCESS), and the first
+///   entry with this flag disables [`Flags::IO_DRAIN`](super::Flags::IO_DRAIN) on the ring. If you
+///   use `IO_DRAIN`, call [`Builder::post_pad_cqes`](crate::Builder::post_pad_cqes), so that pads
+///   post completions like other entries.
 #[derive(Clone, Copy, Debug)]
 pub enum Mixed {}
 
 /// A queue of kind `S` in which every submission starts at the first slot
 /// (`IORING_SETUP_SQ_REWIND`). Since Linux 7.0.
 ///
-/// There is no head and no tail to share with the kernel: it is told how many entries there are,
-/// and takes them from the first slot on. So the view itself submits
-/// ([`submit`](super::SubmissionQueue::submit) and its kin), and moves to the front what the kernel
-/// has left; [`IoUring::submit`](crate::IoUring::submit) and its kin do so too. A
-/// [`Submitter`](crate::Submitter) only waits. If the view has published entries, its submit methods
-/// fail with EINVAL instead of leaving them out.
+/// Head and tail are not shared with the kernel. A submit passes the number of entries, and the
+/// kernel consumes them from the first slot on. Therefore the view itself submits
+/// ([`submit`](super::SubmissionQueue::submit) and its variants), and then moves the entries that
+/// the kernel has left to the front. [`IoUring::submit`](crate::IoUring::submit) and its variants
+/// do the same. A [`Submitter`](crate::Submitter) can only wait: if the view has published entries,
+/// its submit methods fail with EINVAL instead of ignoring them.
 ///
-/// The ring is `Send`, not `Sync`: of two submissions at once, both would run what lies in the
-/// first slot.
+/// The ring is `Send` but not `Sync`, because two submissions at the same time would both run the
+/// entry in the first slot.
 ///
 /// ```compile_fail
 /// # use rustix_uring::{IoUring, cqueue, squeue};
@@ -53,18 +52,18 @@ pub(crate) mod sealed {
     use super::SetupFlags;
 
     pub trait Sealed {
-        /// `()`, or a type that is not `Sync`, for the ring to be as it is.
+        /// `()`, or a type that is not `Sync` if the ring must not be.
         type Sharing: Send;
-        /// What asks the kernel for such a queue.
+        /// The setup flags of such a queue.
         const SETUP: SetupFlags;
-        /// Entries may take two slots.
+        /// True if entries may take two slots.
         const MIXED: bool = false;
-        /// Every submission starts at the first slot.
+        /// True if every submission starts at the first slot.
         const REWIND: bool = false;
     }
 
     pub trait Fits<E> {
-        /// How many slots an entry takes.
+        /// The number of slots that an entry takes.
         const SLOTS: u32 = 1;
     }
 }
@@ -76,14 +75,14 @@ use sealed::{Fits, Sealed};
     label = "expected `squeue::Entry`, `Entry128`, `Mixed` or `Rewind` of one of them"
 )]
 pub trait Kind: Sealed + Accepts<Entry> + Accepts<Self::Slot> + 'static {
-    /// What lies in one slot: an entry of the queue's own size, on [`Mixed`] queues an [`Entry`] or
-    /// one half of an [`Entry128`].
+    /// The content of one slot: an entry of the queue's own size. On [`Mixed`] queues, it is an
+    /// [`Entry`] or one half of an [`Entry128`].
     type Slot: Copy + Debug + From<Entry>;
 }
 
-/// A kind of submission queue whose entries all have one size: all but [`Mixed`].
+/// A kind of submission queue in which all entries have the same size: all kinds except [`Mixed`].
 #[diagnostic::on_unimplemented(
-    message = "the entries of `{Self}` do not all have one size",
+    message = "the entries of `{Self}` do not all have the same size",
     label = "expected a kind of submission queue other than `Mixed`"
 )]
 pub trait FixedSize: Kind {}
@@ -91,25 +90,25 @@ impl FixedSize for Entry {}
 impl FixedSize for Entry128 {}
 impl<S: FixedSize> FixedSize for Rewind<S> {}
 
-/// An entry, which is also the kind of a queue that holds nothing else: [`Entry`] or [`Entry128`].
+/// An entry type that is also the kind of a queue of such entries: [`Entry`] or [`Entry128`].
 ///
-/// Code that is generic over entries, as it is written for the `io-uring` crate, has this bound. The
-/// wider idea, with [`Mixed`] and [`Rewind`], is [`Kind`].
+/// Use this bound for code that is generic over entries and was written for the `io-uring` crate.
+/// The more general bound is [`Kind`], which includes [`Mixed`] and [`Rewind`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an entry of a submission queue",
     label = "expected `squeue::Entry` or `squeue::Entry128`",
-    note = "code for `Mixed` and `Rewind` as well has the bound `squeue::Kind`"
+    note = "to include `Mixed` and `Rewind`, use the bound `squeue::Kind`"
 )]
 pub trait EntryMarker: FixedSize + Kind<Slot = Self> + Copy + Debug + From<Entry> {}
 impl EntryMarker for Entry {}
 impl EntryMarker for Entry128 {}
 
-/// Queues of this kind take entries of type `E`. Every kind takes [`Entry`].
+/// A kind of queue that accepts entries of type `E`. Every kind accepts [`Entry`].
 #[diagnostic::on_unimplemented(
-    message = "a submission queue of kind `{Self}` takes no `{E}`",
-    label = "this queue takes no `{E}`",
-    note = "every queue takes `squeue::Entry`; an `Entry128` goes into queues of `Entry128` and `Mixed`",
-    note = "a builder becomes an entry by `.build()`"
+    message = "a submission queue of kind `{Self}` does not accept `{E}`",
+    label = "this queue does not accept `{E}`",
+    note = "every queue accepts `squeue::Entry`; only queues of `Entry128` and `Mixed` accept `Entry128`",
+    note = "call `.build()` to turn a builder into an entry"
 )]
 pub trait Accepts<E>: Fits<E> {}
 impl<S: Fits<E>, E> Accepts<E> for S {}

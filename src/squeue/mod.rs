@@ -1,53 +1,57 @@
-//! The submission queue: entries on their way to the kernel.
+//! The submission queue, which passes entries to the kernel.
 //!
-//! A [`SubmissionQueue`] is a view of the ring's queue. It works on copies of its own of where the
-//! queue begins and ends; what is pushed is published to the kernel by [`sync`], or when the view
-//! is dropped. (A view that is forgotten publishes nothing.) The kernel takes what is published
-//! when it is told to, by [`submit`](crate::IoUring::submit) and its kin, or, on SQPOLL rings, by
-//! itself.
+//! A [`SubmissionQueue`] is a view of the ring's queue. It works on its own copies of the queue's
+//! head and tail. Pushed entries are published to the kernel by [`sync`], or when the view is
+//! dropped. (A view that is passed to `mem::forget` publishes nothing.) The kernel consumes
+//! published entries when you call [`submit`](crate::IoUring::submit) or one of its variants. On
+//! SQPOLL rings, a kernel thread consumes them.
 //!
 //! # The contract
 //!
-//! An entry is like a raw pointer: safe to make, unsafe to hand over. If you push one, you promise
+//! An entry is like a raw pointer: safe to create, unsafe to use. If you push an entry, you promise
 //! that from then on:
 //!
-//! 1. Every pointer in it is valid for what the operation does there, and the memory is nobody
-//!    else's: what the kernel reads is not written, what it writes is neither read nor written.
-//!    This ends when the operation's last completion has been reaped: the one without
-//!    [`more`](crate::cqueue::Entry::more); of zero-copy sends, the one with
-//!    [`notif`](crate::cqueue::Entry::notif) if the first one announced it. Where a builder says
-//!    *submit*, it ends when the kernel has taken the entry. [Silent entries](#silent-entries), and
-//!    those behind one in its chain, end otherwise.
-//! 2. Descriptors in it are open, and mean the file that they are meant to, until the kernel has
-//!    taken the entry; in a chain of links, until its turn has come.
-//! 3. Slots, buffers, groups and credentials in it stay registered for as long.
-//! 4. An entry's size is the one that the kernel knows its operation by, where the queue takes both
-//!    ([`Mixed`]).
+//! 1. Every pointer in it is valid for what the operation does with it, and nothing else uses the
+//!    memory. If the kernel reads the memory, nothing writes to it. If the kernel writes to it,
+//!    nothing reads or writes it. This holds until you have reaped the operation's last completion,
+//!    which is the one without [`more`](crate::cqueue::Entry::more). For zero-copy sends, the last
+//!    completion is the one with [`notif`](crate::cqueue::Entry::notif) if the first completion
+//!    announced it. Where a builder says *submit*, it only holds until the kernel has consumed the
+//!    entry. Other rules apply to [silent entries](#silent-entries), and to the entries behind one
+//!    in its chain.
+//! 2. Descriptors in it are open, and refer to the intended file, until the kernel has consumed the
+//!    entry. In a chain of links, this holds until the kernel starts the entry.
+//! 3. File slots, buffers, buffer groups and credentials in it stay registered for the same time.
+//! 4. If the queue accepts entries of both sizes ([`Mixed`]), the entry has the size that the
+//!    kernel expects for its operation.
 //!
-//! Nothing ends this early. A submit that fails leaves the entry queued, and it runs with the next
-//! one, unless it is taken back by [`truncate`](crate::IoUring::truncate). A cancellation is only
-//! done when the cancelled operation's completion is there. And dropping the ring is no barrier at
-//! all: the kernel goes on writing to the memory of operations in flight.
-//! [`IoUring::quiesce`](crate::IoUring::quiesce) is one.
+//! Nothing ends these obligations early:
+//!
+//! - After a failed submit, the entry is still queued and runs with the next submit, unless you
+//!   remove it with [`truncate`](crate::IoUring::truncate).
+//! - A cancelled operation is over only when its own completion has arrived.
+//! - Dropping the ring ends nothing: the kernel still writes to the memory of operations in flight.
+//!   To wait for them, use [`IoUring::quiesce`](crate::IoUring::quiesce).
 //!
 //! ## Silent entries
 //!
-//! An entry with [`SKIP_SUCCESS`](Flags::SKIP_SUCCESS) posts no completion if it succeeds. If it fails,
-//! nothing behind it in its chain posts one. What these entries use stays valid
+//! An entry with [`SKIP_SUCCESS`](Flags::SKIP_SUCCESS) posts no completion if it succeeds. If it
+//! fails, the entries behind it in its chain post none. The memory of these entries stays valid
 //!
-//! - for a silent entry: until its own completion has been reaped, which reports a failure; or a
+//! - for a silent entry: until you have reaped its own completion, which reports a failure, or a
 //!   completion of an entry behind it in its chain, other than a
-//!   [`LinkTimeout`](crate::opcode::LinkTimeout); or, if neither comes, **forever**.
-//! - for an entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK): until its own
-//!   completion has been reaped, or that of a silent entry before it in its chain. Behind
-//!   [`IO_HARDLINK`](Flags::IO_HARDLINK), only its own completion ends it; it may never come.
+//!   [`LinkTimeout`](crate::opcode::LinkTimeout). If neither arrives, it stays valid **forever**.
+//! - for an entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK): until you have
+//!   reaped its own completion, or that of a silent entry before it in its chain. Behind
+//!   [`IO_HARDLINK`](Flags::IO_HARDLINK), only its own completion ends the obligation, and
+//!   that completion may never arrive.
 //!
-//! # Whose operations they are
+//! # Which thread owns an operation
 //!
-//! They belong to the thread that has submitted them, no matter which thread pushed them; on SQPOLL
-//! rings, to the ring's own. With that thread they end: what still waits when it exits completes with -ECANCELED,
-//! in place of what it has waited for. Rings that threads share are best submitted by one of them
-//! that stays.
+//! An operation belongs to the thread that has submitted it, no matter which thread pushed the
+//! entry. On SQPOLL rings, it belongs to the ring's kernel thread. When the owning thread exits,
+//! its pending operations complete with -ECANCELED. If several threads share a ring, let one
+//! long-lived thread submit.
 //!
 //! [`sync`]: SubmissionQueue::sync
 
@@ -76,18 +80,19 @@ pub use reserve::{Filled, Vacant};
 pub use status::Status;
 
 impl Sq {
-    /// Finds where the newest big entry ends, in a [`Mixed`] queue that somebody else has filled: the
-    /// words that are shared do not tell it.
+    /// Finds the end of the newest big entry in a [`Mixed`] queue that another process has filled.
+    /// The shared words do not contain it.
     ///
     /// # Safety
     ///
-    /// The queue is mixed and not rewound, and nobody else uses it.
+    /// The queue is mixed and not rewound, and nothing else uses it.
     pub(crate) unsafe fn find_big_end(&self) {
         let (mut position, tail) = (self.head.acquire(), self.tail.own());
         let mut left = tail.wrapping_sub(position).min(self.capacity);
         while left > 0 {
             let index = (position & (self.capacity.wrapping_sub(1))) as usize;
-            // SAFETY: the index is within the queue, and what lies between head and tail was written.
+            // SAFETY: the index is inside the queue, and the entries between head and tail were
+            // written.
             let entry = unsafe { get(self.entries.cast::<Slot<Entry>>().add(index).as_ptr()) };
             let big = matches!(
                 entry.get_opcode() as u8,
@@ -106,37 +111,37 @@ impl Sq {
 /// A view of the ring's submission queue. See the [module](self).
 pub struct SubmissionQueue<'a, S: Kind = Entry> {
     sq: &'a Sq,
-    /// Copies of what does not change, and our own positions: behind the reference, the compiler
-    /// would have to read them again after each store to the ring.
+    /// Copies of the constants of the queue, and our own positions. Behind the reference, the
+    /// compiler would have to read them again after each store to the ring.
     slots: NonNull<Slot<S::Slot>>,
     capacity: u32,
-    /// The position at which the queue is full: the head as last seen, plus the capacity.
+    /// The position at which the queue is full: the last loaded head plus the capacity.
     limit: u32,
     local: Local,
 }
 
-/// What a view has not published yet.
+/// The positions of a view that are not published yet.
 #[derive(Debug)]
 struct Local {
     tail: u32,
-    /// The tail once the reserved entry is committed, if it has 128 bytes.
-    #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "loom's slots cannot be lent"))]
+    /// The tail after the reserved entry is committed, if that has 128 bytes.
+    #[cfg_attr(rustix_uring_loom, expect(dead_code, reason = "the loom build has no `reserve`"))]
     next: u32,
-    /// The position after the newest entry of two slots, on mixed queues.
+    /// The position after the newest entry that takes two slots, on mixed queues.
     big_end: u32,
 }
 
-// SAFETY: the view is the only one there is, and everything that it points to outlives the ring
-// that it borrows from; which thread uses it makes no difference.
+// SAFETY: this is the only view, and everything that it points to outlives the ring that it borrows
+// from. Any thread may use it.
 unsafe impl<S: Kind> Send for SubmissionQueue<'_, S> {}
 
 impl<'a, S: Kind> SubmissionQueue<'a, S> {
-    /// How far apart entries lie, in bytes.
+    /// The distance between entries, in bytes.
     const STRIDE: usize = size_of::<S::Slot>();
 
     /// # Safety
     ///
-    /// No other view of the queue exists while this one does.
+    /// No other view of the queue exists while this one exists.
     #[inline]
     pub(crate) unsafe fn new(sq: &'a Sq) -> Self {
         let (head, tail) =
@@ -153,7 +158,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         view
     }
 
-    /// Publishes what was pushed, and sees what the kernel has taken meanwhile.
+    /// Publishes the pushed entries, and loads the kernel's progress.
     #[inline]
     pub fn sync(&mut self) {
         self.publish();
@@ -175,7 +180,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         }
     }
 
-    /// How many slots an entry takes.
+    /// Returns the number of slots that an entry takes.
     #[inline(always)]
     const fn slots<E>() -> u32
     where
@@ -184,87 +189,91 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         <S as sealed::Fits<E>>::SLOTS
     }
 
-    /// The kernel's position, as last seen.
+    /// Returns the kernel's position as of the last load.
     #[inline(always)]
     fn head(&self) -> u32 {
         self.limit.wrapping_sub(self.capacity)
     }
 
-    /// How many slots are taken: by what is pushed, published or not, and not yet taken by the
-    /// kernel as far as [`sync`](Self::sync) has seen.
+    /// Returns the number of slots in use: by entries that are pushed, published or not, and that
+    /// the kernel had not consumed at the last [`sync`](Self::sync).
     ///
-    /// After a failed submit and a `sync`, this is what is left; see [`as_slices`](Self::as_slices).
+    /// After a failed submit, call `sync`: then this is the number of slots that are left. To see
+    /// the entries, use [`as_slices`](Self::as_slices).
     #[inline]
     pub fn len(&self) -> usize {
-        // Whatever the kernel's position says, slices lie inside the queue.
+        // Whatever the kernel's position is, slices must lie inside the queue.
         (self.local.tail.wrapping_sub(self.head()) as usize).min(self.capacity())
     }
 
-    /// Whether the kernel has taken everything that was pushed.
+    /// Returns whether the kernel has consumed all pushed entries.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.local.tail == self.head()
     }
 
-    /// Whether there is no slot left.
+    /// Returns whether no slot is free.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.local.tail == self.limit
     }
 
-    /// How many slots the queue has.
+    /// Returns the number of slots of the queue.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.capacity as usize
     }
 
-    /// Whether the SQPOLL thread sleeps, so that only an enter call gets it to take what is
-    /// published. [`Submitter::submit`](crate::Submitter::submit) asks by itself.
+    /// Returns whether the SQPOLL thread sleeps. It then consumes published entries only after an
+    /// enter call. [`Submitter::submit`](crate::Submitter::submit) checks this automatically.
     ///
-    /// "No" is only worth something if it was asked after publishing, with [`sync`](Self::sync).
+    /// A result of `false` is only meaningful if you publish with [`sync`](Self::sync) before this
+    /// call.
     #[inline]
     pub fn need_wakeup(&self) -> bool {
         self.status().need_wakeup()
     }
 
-    /// [`need_wakeup`](Self::need_wakeup) for callers who have passed a sequentially consistent
-    /// fence of their own since they published.
+    /// Like [`need_wakeup`](Self::need_wakeup), for callers that have executed a sequentially
+    /// consistent fence since they published.
     #[inline]
     pub fn need_wakeup_after_intermittent_seqcst(&self) -> bool {
         self.status().has(sys::IORING_SQ_NEED_WAKEUP)
     }
 
-    /// Returns whether completions wait in the kernel for room. See [`Status::cq_overflow`].
+    /// Returns whether completions wait in the kernel for free slots. See [`Status::cq_overflow`].
     #[inline]
     pub fn cq_overflow(&self) -> bool {
         self.status().cq_overflow()
     }
 
-    /// Returns whether completions wait for this task to ask for them. See [`Status::taskrun`].
+    /// Returns whether completions wait until this task asks for them. See [`Status::taskrun`].
     #[inline]
     pub fn taskrun(&self) -> bool {
         self.status().taskrun()
     }
 
-    /// Returns how many entries the kernel has dropped: none. See [`Status::dropped`].
+    /// Returns the number of entries that the kernel has dropped, which is always 0. See
+    /// [`Status::dropped`].
     #[inline]
     pub fn dropped(&self) -> u32 {
         self.status().dropped()
     }
 
-    /// Returns a handle that answers questions about the queue, for as long as the ring is borrowed.
-    /// It does not know what this view has not published.
+    /// Returns a handle that reads the state of the queue for as long as the ring is borrowed. The
+    /// handle does not see entries that this view has not published.
     #[inline]
     pub fn status(&self) -> Status<'a> {
         Status::new(self.sq)
     }
 
-    /// Pushes an entry of the queue's own size: an [`Entry128`] on queues of 128-byte entries, else an
-    /// [`Entry`]. [`push_any`](Self::push_any) takes both sizes where the queue does.
+    /// Pushes an entry of the queue's own size: an [`Entry128`] on queues of 128-byte entries,
+    /// otherwise an [`Entry`]. Where a queue accepts both sizes, [`push_any`](Self::push_any) does
+    /// too.
     ///
     /// # Errors
     ///
-    /// [`PushError::Full`] if the queue is full, as far as [`sync`](Self::sync) has seen.
+    /// [`PushError::Full`] if the queue was full at the last [`sync`](Self::sync).
     ///
     /// # Safety
     ///
@@ -281,11 +290,11 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     }
 
     /// Pushes an entry of any size that the queue accepts: an [`Entry`] on every queue, an
-    /// [`Entry128`] on queues of 128-byte entries and on [`Mixed`] ones.
+    /// [`Entry128`] on queues of 128-byte entries and on [`Mixed`] queues.
     ///
     /// # Errors
     ///
-    /// As for [`push`](Self::push). On [`Mixed`] queues of two entries also
+    /// Same errors as [`push`](Self::push). On [`Mixed`] queues with two slots, also
     /// [`PushError::NeverFits`].
     ///
     /// # Safety
@@ -306,8 +315,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`PushError::Full`] if there is no room for all now; [`PushError::NeverFits`] if there never
-    /// is, for more than the capacity above all.
+    /// [`PushError::Full`] if the free slots do not suffice now. [`PushError::NeverFits`] if they
+    /// will never suffice, in particular for more entries than the capacity.
     ///
     /// # Safety
     ///
@@ -318,14 +327,15 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         unsafe { self.push_each(entries.len(), |i| entries[i]) }
     }
 
-    /// Pushes `n` entries, or none of them, each made in its place by `entry`, which gets its
-    /// number.
+    /// Pushes `n` entries, or none of them. Each is created in its slot by calling `entry` with its
+    /// index.
     ///
     /// If `entry` panics, nothing is pushed.
     ///
     /// # Errors
     ///
-    /// As for [`push_multiple`](Self::push_multiple); `entry` is not called then.
+    /// Same errors as [`push_multiple`](Self::push_multiple). After an error, `entry` has not been
+    /// called.
     ///
     /// # Safety
     ///
@@ -356,11 +366,11 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         Ok(())
     }
 
-    /// Reserves room for one entry, to be written in place.
+    /// Reserves a slot for one entry, to be written in place.
     ///
-    /// This is for entries that are built behind a call: the callee gets the [`Vacant`] slot and
-    /// writes into it, where a returned entry would be copied. Nothing changes until the written
-    /// entry is committed, and an unwritten one cannot be.
+    /// Use this if another function creates the entry: it receives the [`Vacant`] slot and writes
+    /// into it, which saves the copy of a returned entry. The queue does not change until you
+    /// commit the written entry. An unwritten slot cannot be committed.
     ///
     /// ```
     /// # use rustix_uring::{opcode, squeue::{Entry, Filled, Vacant}, IoUring};
@@ -378,7 +388,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     ///
     /// # Errors
     ///
-    /// As for [`push`](Self::push).
+    /// Same errors as [`push`](Self::push).
     #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn reserve<E: Copy>(&mut self) -> Result<Vacant<'_, E>, PushError>
@@ -393,7 +403,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         Ok(Vacant::new(reserved.slot, &mut self.local))
     }
 
-    /// Room for one entry, if there is.
+    /// Reserves a slot for one entry, if there is one.
     #[inline(always)]
     fn reservation<E>(&mut self) -> Result<Reservation<E>, PushError>
     where
@@ -414,7 +424,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         }
     }
 
-    /// The reservation for an entry pushed at `tail`, which is there. A pad that is due is written.
+    /// Returns the reservation for an entry at `tail`, which must exist. Writes a pad if one is
+    /// due.
     #[inline(always)]
     fn reservation_at<E>(&mut self, tail: u32, big_end: u32) -> Reservation<E>
     where
@@ -428,15 +439,16 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         Reservation { slot: self.slot(start).cast(), next: start.wrapping_add(Self::slots::<E>()) }
     }
 
-    /// How many pads come before an entry of two slots: one at the last slot, else none.
+    /// Returns the number of pads before an entry of two slots: one at the last slot, otherwise
+    /// none.
     #[inline(always)]
     fn pad_at(&self, tail: u32) -> u32 {
         let last = self.capacity.wrapping_sub(1);
         u32::from(tail & last == last)
     }
 
-    /// How many slots `n` entries take at `tail`, at most one pad included. `n` is at most the
-    /// capacity.
+    /// Returns the number of slots that `n` entries take at `tail`, including at most one pad. `n`
+    /// is at most the capacity.
     #[inline(always)]
     fn slots_for(&self, tail: u32, n: usize, slots: u32) -> usize {
         if slots == 1 {
@@ -446,7 +458,7 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         2 * n + usize::from(to_the_end % 2 == 1 && n > to_the_end / 2)
     }
 
-    /// Why there is no room for `n` entries: whether there would be if the queue were empty.
+    /// Returns why `n` entries do not fit: whether they would fit if the queue were empty.
     #[cold]
     fn no_room(&self, n: usize, slots: u32) -> PushError {
         let capacity = self.capacity();
@@ -456,16 +468,16 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         if never { PushError::NeverFits } else { PushError::Full }
     }
 
-    /// Fills the last slot before the end. See [`Mixed`].
+    /// Fills the last slot before the end of the queue. See [`Mixed`].
     #[cold]
     fn pad(&mut self, tail: u32, big_end: u32) {
         let newest = tail.wrapping_sub(if big_end == tail { 2 } else { 1 });
-        // A chain ends where a submission ends: only an entry that the kernel has not taken yet
-        // is continued.
+        // A chain ends at the end of a submission, so the pad only continues the chain of an entry
+        // that the kernel has not consumed.
         let linked = if self.sq.head.acquire() == tail {
             Flags::empty()
         } else {
-            // SAFETY: the entry is between head and tail, so it was written and is still there.
+            // SAFETY: the entry is between head and tail, so it was written and not overwritten.
             let newest: Entry = unsafe { get(self.slot(newest).cast().as_ptr()) };
             newest.get_flags().intersection(Flags::IO_LINK.union(Flags::IO_HARDLINK))
         };
@@ -477,33 +489,33 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         self.write(self.slot(tail).cast(), pad);
     }
 
-    /// The slot of a position.
+    /// Returns the slot at a position.
     #[inline(always)]
     fn slot(&self, position: u32) -> NonNull<Slot<S::Slot>> {
         let index = (position & (self.capacity.wrapping_sub(1))) as usize;
-        // SAFETY: the queue has `capacity` slots, a power of two, so the index is within.
+        // SAFETY: the queue has `capacity` slots, a power of two, so the index is inside.
         unsafe { self.slots.add(index) }
     }
 
     /// Writes an entry into a slot between tail and limit.
     #[inline(always)]
     fn write<E: Copy>(&mut self, slot: NonNull<Slot<E>>, entry: E) {
-        // SAFETY: a slot between tail and limit is ours: the kernel does not look there before it
-        // is published. `S: Accepts<E>` says that the entry fits.
+        // SAFETY: a slot between tail and limit is ours: the kernel does not read it before it is
+        // published. `S: Accepts<E>` ensures that the entry fits.
         unsafe { put(slot.as_ptr(), entry) };
         self.clear_rest(slot);
     }
 
-    /// A short entry in a long slot: the rest is zero.
+    /// Clears the rest of a 128-byte slot behind a 64-byte entry.
     #[inline(always)]
     fn clear_rest<E>(&mut self, slot: NonNull<Slot<E>>) {
         if Self::STRIDE > size_of::<E>() {
-            // SAFETY: the slot is ours, as in `write`, and the rest of its 128 bytes is within.
+            // SAFETY: the slot is ours, as in `write`, and the rest of its 128 bytes is part of it.
             unsafe { slot.cast::<[u64; 8]>().add(1).write([0; 8]) };
         }
     }
 
-    /// Keeps an old end from being taken for a new one when positions wrap.
+    /// Moves an old end forward, so that it is not mistaken for a new one when positions wrap.
     #[inline(always)]
     fn forget_old_big_end(&mut self) {
         if S::MIXED && self.local.tail.wrapping_sub(self.local.big_end) > self.capacity {
@@ -511,16 +523,17 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         }
     }
 
-    /// What the kernel has not taken, as far as [`sync`](Self::sync) has seen, oldest first: up to
-    /// the end of the memory, and from its start.
+    /// Returns the entries that the kernel had not consumed at the last [`sync`](Self::sync), the
+    /// oldest first. The first slice ends at the end of the queue's memory at the latest, and the
+    /// second one starts at its beginning.
     #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn as_slices(&self) -> (&[S::Slot], &[S::Slot]) {
         let first = self.head() & (self.capacity.wrapping_sub(1));
         let len = self.len();
         let before_end = len.min((self.capacity - first) as usize);
-        // SAFETY: entries between head and tail were written by us. The kernel only reads them,
-        // and our own writes need the view mutably, which the slices borrow.
+        // SAFETY: we have written the entries between head and tail. The kernel only reads them.
+        // Our own writes need the view mutably, and the slices borrow it.
         unsafe {
             (
                 core::slice::from_raw_parts(self.slot(first).as_ptr(), before_end),
@@ -529,16 +542,16 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         }
     }
 
-    /// Takes back everything that the kernel has not taken. [`IoUring::clear`](crate::IoUring::clear)
-    /// is the safe form.
+    /// Removes all entries that the kernel has not consumed.
+    /// [`IoUring::clear`](crate::IoUring::clear) is the safe form.
     ///
     /// # Safety
     ///
-    /// The kernel takes no entries during the call:
+    /// The kernel consumes no entries during the call:
     ///
-    /// - The ring is no SQPOLL ring, whose thread takes them at any time.
-    /// - No other thread is in an enter call for this ring that submits, by whatever name or
-    ///   descriptor. One that only waits or gets events does no harm.
+    /// - The ring is not an SQPOLL ring, whose thread consumes entries at any time.
+    /// - No other thread is in an enter call for this ring that submits, under any name or
+    ///   descriptor. Enter calls that only wait or get events are allowed.
     pub unsafe fn clear(&mut self) {
         self.sync();
         self.local.tail = self.head();
@@ -546,12 +559,12 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         self.publish();
     }
 
-    /// Takes back as many of the newest `n` entries as the kernel has not taken, each of one slot,
-    /// and returns how many.
+    /// Removes as many of the newest `n` entries as the kernel has not consumed, and returns their
+    /// number. Each entry takes one slot.
     ///
     /// # Safety
     ///
-    /// As for [`clear`](Self::clear).
+    /// Same contract as [`clear`](Self::clear).
     pub(crate) unsafe fn take_back(&mut self, n: usize) -> usize {
         self.sync();
         let left = self.len().min(n);
@@ -562,15 +575,16 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
 }
 
 impl<S: FixedSize> SubmissionQueue<'_, S> {
-    /// Takes back the newest entries that the kernel has not taken, and leaves at most `len`.
+    /// Removes the newest entries that the kernel has not consumed, so that at most `len` entries
+    /// are left.
     ///
-    /// This is for after a failed submit, when the memory of an entry has to go. Their operations
-    /// have not happened, and post no completion. [`IoUring::truncate`](crate::IoUring::truncate) is
-    /// the safe form.
+    /// Use this after a failed submit, to free the memory of an entry. The removed entries do not
+    /// run and post no completions. [`IoUring::truncate`](crate::IoUring::truncate) is the safe
+    /// form.
     ///
     /// # Safety
     ///
-    /// As for [`clear`](Self::clear).
+    /// Same contract as [`clear`](Self::clear).
     pub unsafe fn truncate(&mut self, len: usize) {
         self.sync();
         if len < self.len() {
@@ -595,13 +609,14 @@ impl<S: Kind> fmt::Debug for SubmissionQueue<'_, S> {
     }
 }
 
-/// A slot, and the tail behind it.
+/// A slot, and the tail after it.
 struct Reservation<E> {
     slot: NonNull<Slot<E>>,
     next: u32,
 }
 
-/// Whether this is an entry of 128 bytes, which may take two slots, and a pad before them.
+/// Returns whether `E` has 128 bytes. On mixed queues, it then takes two slots, and may need a pad
+/// before them.
 #[cfg(not(rustix_uring_loom))]
 const fn is_big<E>() -> bool {
     size_of::<E>() == size_of::<Entry128>()

@@ -1,4 +1,4 @@
-//! Entries written in their slot.
+//! Entries that are written in their slot.
 
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -6,9 +6,10 @@ use core::ptr::NonNull;
 use super::{Local, is_big};
 use crate::shared::{Slot, put};
 
-/// A reserved slot of the submission queue, not written yet. See [`reserve`](super::SubmissionQueue::reserve).
+/// A reserved slot of the submission queue that is not written yet. See
+/// [`reserve`](super::SubmissionQueue::reserve).
 ///
-/// Dropping it gives the slot back.
+/// Dropping it releases the slot.
 #[must_use = "a slot that is not written and committed is released"]
 #[derive(Debug)]
 pub struct Vacant<'q, E> {
@@ -16,10 +17,10 @@ pub struct Vacant<'q, E> {
     local: &'q mut Local,
 }
 
-/// A reserved slot of the submission queue with an entry in it, not pushed yet. See
+/// A reserved slot of the submission queue with an entry that is not pushed yet. See
 /// [`reserve`](super::SubmissionQueue::reserve).
 ///
-/// Dropping it gives the slot back.
+/// Dropping it releases the slot.
 #[must_use = "an entry that is not committed is released"]
 #[derive(Debug)]
 pub struct Filled<'q, E> {
@@ -27,23 +28,23 @@ pub struct Filled<'q, E> {
     local: &'q mut Local,
 }
 
-// SAFETY: the slot is part of the view that it borrows mutably, which is `Send` itself.
+// SAFETY: the slot is part of the view that it borrows mutably, and the view is `Send`.
 unsafe impl<E: Send> Send for Vacant<'_, E> {}
-// SAFETY: as above.
+// SAFETY: same as for `Vacant`.
 unsafe impl<E: Send> Send for Filled<'_, E> {}
 
 impl<'q, E: Copy> Vacant<'q, E> {
-    /// `local.tail` is the position of the slot; for an entry of 128 bytes, `local.next` is the tail
-    /// behind it.
+    /// `local.tail` is the position of the slot. For a 128-byte entry, `local.next` is the tail
+    /// after it.
     #[inline(always)]
     pub(super) fn new(slot: NonNull<Slot<E>>, local: &'q mut Local) -> Self {
         Self { slot, local }
     }
 
-    /// Writes the entry.
+    /// Writes the entry into the slot.
     #[inline(always)]
     pub fn write(self, entry: E) -> Filled<'q, E> {
-        // SAFETY: the slot is reserved: ours, and of the right size, until it is committed.
+        // SAFETY: the slot is reserved. It is ours and has the right size until it is committed.
         unsafe { put(self.slot.as_ptr(), entry) };
         Filled { slot: self.slot, local: self.local }
     }
@@ -58,7 +59,7 @@ impl<E> Filled<'_, E> {
     #[inline(always)]
     pub unsafe fn commit(self) {
         if is_big::<E>() {
-            // Only mixed queues ask where it ends.
+            // Only mixed queues use the end of a big entry.
             (self.local.tail, self.local.big_end) = (self.local.next, self.local.next);
         } else {
             self.local.tail = self.local.tail.wrapping_add(1);
@@ -71,7 +72,7 @@ impl<E> Deref for Filled<'_, E> {
 
     #[inline]
     fn deref(&self) -> &E {
-        // SAFETY: the slot is reserved and written; the kernel looks at it only once committed.
+        // SAFETY: the slot is reserved and written. The kernel reads it only once it is committed.
         unsafe { self.slot.as_ref() }
     }
 }
@@ -79,7 +80,7 @@ impl<E> Deref for Filled<'_, E> {
 impl<E> DerefMut for Filled<'_, E> {
     #[inline]
     fn deref_mut(&mut self) -> &mut E {
-        // SAFETY: as in `deref`, and nobody else has the slot.
+        // SAFETY: same as in `deref`, and nothing else uses the slot.
         unsafe { self.slot.as_mut() }
     }
 }

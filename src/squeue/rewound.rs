@@ -1,4 +1,4 @@
-//! Submitting what a rewound queue holds.
+//! Submitting the entries of a rewound queue.
 
 use rustix::io;
 
@@ -8,7 +8,7 @@ use crate::submit::Submitter;
 use crate::types::SubmitArgs;
 
 impl<S: Kind> SubmissionQueue<'_, S> {
-    /// Submits what was pushed from the first slot on, and moves what is left to the front.
+    /// Submits the entries from the first slot on, and moves the remaining entries to the front.
     pub(crate) fn submit_rewound<H: Handle>(
         &mut self,
         submitter: &Submitter<'_, H>,
@@ -16,14 +16,14 @@ impl<S: Kind> SubmissionQueue<'_, S> {
         args: Option<&SubmitArgs<'_>>,
     ) -> io::Result<usize> {
         if !core::ptr::eq(submitter.sq, self.sq) {
-            // Another ring would run whatever is left in its own first slots.
+            // Another ring would run the entries that are left in its own first slots.
             return Err(io::Errno::INVAL);
         }
         let n = self.local.tail as usize;
         let taken = submitter.enter_for(n, want, args)?.min(n);
         let left = n - taken;
-        // SAFETY: entries up to `n` were written by us, and the kernel looks at none of them
-        // outside an enter call, of which this view's is the only one that submits.
+        // SAFETY: we have written the entries up to `n`. The kernel reads entries only during an
+        // enter call that submits, and only this view makes such calls.
         unsafe {
             let first = self.slots.as_ptr();
             first.copy_from(first.add(taken), left);
@@ -35,23 +35,26 @@ impl<S: Kind> SubmissionQueue<'_, S> {
     }
 }
 
-/// Submitting what a rewound queue holds.
+/// Submitting the entries of a rewound queue.
 impl<S: Kind> SubmissionQueue<'_, Rewind<S>> {
-    /// Submits what was pushed, as [`Submitter::submit`] does for other queues. What the kernel
-    /// leaves moves to the front and stays queued.
+    /// Submits the pushed entries, as [`Submitter::submit`] does for other queues. Entries that the
+    /// kernel does not consume move to the front and stay queued.
     ///
     /// # Errors
     ///
-    /// Those of [`Submitter::submit`]; and EINVAL if the submitter is another ring's.
+    /// Same errors as [`Submitter::submit`]. In addition, EINVAL if the submitter belongs to
+    /// another ring.
     pub fn submit<H: Handle>(&mut self, submitter: &Submitter<'_, H>) -> io::Result<usize> {
         self.submit_rewound(submitter, 0, None)
     }
 
-    /// Submits what was pushed and waits, as [`Submitter::submit_and_wait`] does for other queues.
+    /// Submits the pushed entries and waits, as [`Submitter::submit_and_wait`] does for other
+    /// queues.
     ///
     /// # Errors
     ///
-    /// Those of [`Submitter::submit_and_wait`]; and EINVAL if the submitter is another ring's.
+    /// Same errors as [`Submitter::submit_and_wait`]. In addition, EINVAL if the submitter belongs
+    /// to another ring.
     pub fn submit_and_wait<H: Handle>(
         &mut self,
         submitter: &Submitter<'_, H>,
@@ -60,11 +63,13 @@ impl<S: Kind> SubmissionQueue<'_, Rewind<S>> {
         self.submit_rewound(submitter, want, None)
     }
 
-    /// Submits what was pushed and waits, as [`Submitter::submit_with_args`] does for other queues.
+    /// Submits the pushed entries and waits, as [`Submitter::submit_with_args`] does for other
+    /// queues.
     ///
     /// # Errors
     ///
-    /// Those of [`Submitter::submit_with_args`]; and EINVAL if the submitter is another ring's.
+    /// Same errors as [`Submitter::submit_with_args`]. In addition, EINVAL if the submitter belongs
+    /// to another ring.
     pub fn submit_with_args<H: Handle>(
         &mut self,
         submitter: &Submitter<'_, H>,

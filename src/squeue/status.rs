@@ -1,4 +1,4 @@
-//! What a submission queue tells without a view of it.
+//! The state of a submission queue, without a view of it.
 
 use core::fmt;
 
@@ -6,12 +6,12 @@ use crate::params::SetupFlags;
 use crate::shared::{Sq, wakeup_fence};
 use crate::sys;
 
-/// How full a submission queue is, and what the kernel says in its flags, without a view of it.
+/// Reads the fill level and the flags of a submission queue without a view of it.
 ///
 /// [`IoUring::submission_status`](crate::IoUring::submission_status) and
-/// [`SubmissionQueue::status`](super::SubmissionQueue::status) make one. You can ask from any thread.
-/// The kernel and the thread that pushes go on meanwhile, so an answer may be out of date when you
-/// have it.
+/// [`SubmissionQueue::status`](super::SubmissionQueue::status) return one. Any thread can use it.
+/// The kernel and the pushing thread continue in the meantime, so a result may already be outdated
+/// when you receive it.
 ///
 /// ```
 /// # use rustix_uring::{IoUring, opcode};
@@ -36,17 +36,17 @@ impl<'a> Status<'a> {
 }
 
 impl Status<'_> {
-    /// Returns how many slots hold entries that are published and that the kernel has not taken, at
-    /// most the capacity.
+    /// Returns the number of slots with published entries that the kernel has not consumed. It is
+    /// at most the capacity.
     ///
-    /// What a view has pushed counts once it is [published](super::SubmissionQueue::sync). On
-    /// [`Mixed`](super::Mixed) queues, an entry of 128 bytes counts twice.
+    /// Entries of a view count once they are [published](super::SubmissionQueue::sync). On
+    /// [`Mixed`](super::Mixed) queues, a 128-byte entry counts twice.
     ///
-    /// On [rewound](super::Rewind) queues, whose entries the kernel sees only in a submit, it is what
-    /// the last view has left: published, and not submitted.
+    /// On [rewound](super::Rewind) queues, the kernel sees entries only during a submit. There,
+    /// this returns the number of slots that the last view has published and not submitted.
     ///
-    /// If entries are taken during the call, by the thread of an SQPOLL ring or by a submit in another
-    /// thread, this may also count those. It never counts fewer than there were at some moment during
+    /// If the thread of an SQPOLL ring, or a submit in another thread, consumes entries during this
+    /// call, they may be counted. The result is never less than the number at some moment during
     /// the call.
     #[inline]
     pub fn len(&self) -> usize {
@@ -58,47 +58,49 @@ impl Status<'_> {
         len.min(self.sq.capacity) as usize
     }
 
-    /// Returns whether no slot holds an entry that is published and not taken. If it says so, there
-    /// was a moment during the call when none did.
+    /// Returns whether no slot holds a published entry that the kernel has not consumed. If this
+    /// returns `true`, there was a moment during the call when no slot did.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns how many slots the queue has.
+    /// Returns the number of slots of the queue.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.sq.capacity as usize
     }
 
-    /// Returns whether the SQPOLL thread sleeps, so that only an enter call gets it to take what is
-    /// published. [`Submitter::submit`](crate::Submitter::submit) asks automatically.
+    /// Returns whether the SQPOLL thread sleeps. It then consumes published entries only after an
+    /// enter call. [`Submitter::submit`](crate::Submitter::submit) checks this automatically.
     ///
-    /// "No" says something about the entries that this thread has published before it asked, and
-    /// about those that it knows of from another thread.
+    /// A result of `false` is meaningful for the entries that this thread has published before the
+    /// call, and for those of other threads that it knows of.
     #[inline]
     pub fn need_wakeup(&self) -> bool {
         wakeup_fence();
         self.has(sys::IORING_SQ_NEED_WAKEUP)
     }
 
-    /// Returns whether completions wait in the kernel because the completion queue was full. They
-    /// arrive when there is room and somebody enters.
-    /// [`Submitter::submit`](crate::Submitter::submit) then does so even with nothing to submit.
+    /// Returns whether completions wait in the kernel because the completion queue was full. The
+    /// kernel posts them when the queue has free slots and a task enters the kernel.
+    /// [`Submitter::submit`](crate::Submitter::submit) then enters the kernel even with nothing to
+    /// submit.
     #[inline]
     pub fn cq_overflow(&self) -> bool {
         self.has(sys::IORING_SQ_CQ_OVERFLOW)
     }
 
-    /// Returns whether completions wait for the ring's task to ask for them, on rings with
+    /// Returns whether completions wait until the ring's task asks for them. Requires
     /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag).
     #[inline]
     pub fn taskrun(&self) -> bool {
         self.has(sys::IORING_SQ_TASKRUN)
     }
 
-    /// Returns how many entries the kernel has dropped because the index array named no slot. This
-    /// crate writes the array, and names only slots that exist, so this stays 0.
+    /// Returns the number of entries that the kernel has dropped because the index array named a
+    /// slot that does not exist. This crate writes the array and names only existing slots, so this
+    /// is always 0.
     #[inline]
     pub fn dropped(&self) -> u32 {
         self.sq.dropped.relaxed()
@@ -130,12 +132,12 @@ mod tests {
     use crate::squeue::{Accepts, Entry, Entry128, Kind, Mixed, Rewind, Sqe, SubmissionQueue};
 
     fn push<S: Accepts<E> + Kind, E: Copy>(queue: &mut SubmissionQueue<'_, S>, entry: E) {
-        // SAFETY: nobody runs the entry.
+        // SAFETY: nothing runs the entry.
         unsafe { queue.push_any(&entry) }.unwrap();
     }
 
     #[test]
-    fn what_is_published_counts() {
+    fn published_entries_count() {
         for start in [0, u32::MAX] {
             let mut ring = Mock::new::<Mixed, cqueue::Entry>(8, start);
             let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
@@ -148,13 +150,13 @@ mod tests {
             queue.sync();
             assert_eq!((status.len(), status.is_empty()), (4, false));
             kernel.take(|_| false).unwrap();
-            // The view has not synced; nobody else has to.
+            // The view has not synced, and the status does not need it.
             assert_eq!((status.len(), queue.len()), (3, 4));
         }
     }
 
     #[test]
-    fn what_waits_on_a_rewound_queue_counts() {
+    fn published_entries_of_a_rewound_queue_count() {
         let mut ring = Mock::new::<Rewind<Entry>, cqueue::Entry>(8, 5);
         let mut queue = ring.submission::<Rewind<Entry>>();
         let status = queue.status();
@@ -162,13 +164,13 @@ mod tests {
         assert_eq!(status.len(), 0);
         queue.sync();
         assert_eq!(status.len(), 1);
-        // SAFETY: there is no kernel that takes anything.
+        // SAFETY: no kernel consumes anything.
         unsafe { queue.clear() };
         assert!(status.is_empty());
     }
 
     #[test]
-    fn each_flag_is_its_own_question() {
+    fn each_method_reads_its_own_flag() {
         let mut ring = Mock::new::<Entry, cqueue::Entry>(8, 0);
         let (queue, kernel) = ring.split_sq::<Entry>();
         let status = queue.status();

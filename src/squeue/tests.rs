@@ -6,10 +6,10 @@ use super::*;
 use crate::cqueue;
 use crate::mock::bare::{Kernel, Mock};
 
-/// Where positions are interesting: at the start, and where they wrap or change sign.
+/// Interesting positions: the start, and those before a wrap or a change of sign.
 const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
 
-/// Miri takes its time.
+/// Miri is slow.
 const ROUNDS: u64 = if cfg!(miri) { 30 } else { 2000 };
 
 fn ring<S: Kind>(entries: u32, start: u32) -> Mock {
@@ -33,7 +33,7 @@ fn push<S: Accepts<E> + Kind, E: Copy>(
     queue: &mut SubmissionQueue<'_, S>,
     entry: E,
 ) -> Result<(), PushError> {
-    // SAFETY: nobody runs the entry.
+    // SAFETY: nothing runs the entry.
     unsafe { queue.push_any(&entry) }
 }
 
@@ -41,7 +41,7 @@ fn take(kernel: &mut Kernel<'_>) -> Option<u64> {
     kernel.take(is_big).map(|(sqe, _)| sqe.user_data)
 }
 
-/// Numbers that look random.
+/// Generates pseudorandom numbers.
 struct Dice(u32);
 
 impl Dice {
@@ -86,18 +86,18 @@ fn entries_arrive_in_order_across_the_wrap() {
 }
 
 #[test]
-fn a_short_entry_in_a_long_place_ends_in_zeros() {
+fn a_short_entry_in_a_big_slot_ends_in_zeros() {
     let mut ring = ring::<Entry128>(2, 0);
     let (mut queue, mut kernel) = ring.split_sq::<Entry128>();
     for round in 0..3 {
         push(&mut queue, big(round)).unwrap();
         let reserved = queue.reserve::<Entry>().unwrap().write(numbered(round));
-        // SAFETY: nobody runs the entry.
+        // SAFETY: nothing runs the entry.
         unsafe { reserved.commit() };
         queue.sync();
         assert_eq!(kernel.take(is_big).unwrap().1, Some([7; 64]));
         assert_eq!(kernel.take(is_big).unwrap().1, Some([0; 64]));
-        // In the other order, so that each slot sees both.
+        // Swap the order, so that each slot sees both sizes.
         queue.sync();
         push(&mut queue, numbered(round)).unwrap();
         queue.sync();
@@ -126,13 +126,13 @@ fn nothing_is_published_before_sync_or_drop() {
 }
 
 #[test]
-fn several_or_none() {
+fn push_multiple_pushes_all_or_none() {
     for start in STARTS {
         let mut ring = ring::<Entry>(4, start);
         let mut queue = ring.submission::<Entry>();
         push(&mut queue, numbered(0)).unwrap();
         let four = [1, 2, 3, 4].map(numbered);
-        // SAFETY: nobody runs the entries.
+        // SAFETY: nothing runs the entries.
         unsafe {
             assert_eq!(queue.push_multiple(&four), Err(PushError::Full));
             let five = [1, 2, 3, 4, 5].map(numbered);
@@ -152,11 +152,11 @@ fn several_or_none() {
 }
 
 #[test]
-fn a_panic_while_entries_are_made_pushes_none() {
+fn a_panic_in_push_each_pushes_none() {
     let mut ring = ring::<Entry>(4, u32::MAX - 1);
     let mut queue = ring.submission::<Entry>();
     let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: nobody runs the entries.
+        // SAFETY: nothing runs the entries.
         unsafe { queue.push_each(3, |i| if i < 2 { numbered(9) } else { panic!("on purpose") }) }
     }));
     assert!(made.is_err());
@@ -166,7 +166,7 @@ fn a_panic_while_entries_are_made_pushes_none() {
 }
 
 #[test]
-fn a_reserved_place_counts_once_committed() {
+fn a_reserved_slot_counts_once_committed() {
     let mut ring = ring::<Entry>(2, u32::MAX);
     let mut queue = ring.submission::<Entry>();
     drop(queue.reserve::<Entry>().unwrap());
@@ -176,7 +176,7 @@ fn a_reserved_place_counts_once_committed() {
         let mut entry = queue.reserve().unwrap().write(numbered(1));
         assert_eq!(entry.get_user_data(), 1);
         entry.set_user_data(user_data);
-        // SAFETY: nobody runs the entry.
+        // SAFETY: nothing runs the entry.
         unsafe { entry.commit() };
     }
     assert_eq!(queue.reserve::<Entry>().map(drop), Err(PushError::Full));
@@ -186,7 +186,7 @@ fn a_reserved_place_counts_once_committed() {
 }
 
 #[test]
-fn what_is_left_is_seen_and_taken_back() {
+fn remaining_entries_are_visible_and_removable() {
     for start in STARTS {
         let mut ring = ring::<Entry>(8, start);
         let (mut queue, mut kernel) = ring.split_sq::<Entry>();
@@ -201,23 +201,23 @@ fn what_is_left_is_seen_and_taken_back() {
             older.iter().chain(newer).map(Entry::get_user_data).collect()
         };
         assert_eq!(seen(&queue), [2, 3, 4, 5]);
-        // SAFETY: the kernel looks only when it is called, here.
+        // SAFETY: the mock kernel reads the queue only when this test calls it.
         unsafe { queue.truncate(9) };
         assert_eq!(queue.len(), 4);
-        // SAFETY: as above.
+        // SAFETY: same as above.
         unsafe { queue.truncate(1) };
         assert_eq!((seen(&queue), kernel.published()), (std::vec![2], 1));
         push(&mut queue, numbered(7)).unwrap();
         queue.sync();
         assert_eq!([(); 3].map(|()| take(&mut kernel)), [Some(2), Some(7), None]);
         push(&mut queue, numbered(8)).unwrap();
-        // SAFETY: as above.
+        // SAFETY: same as above.
         unsafe { queue.clear() };
         assert_eq!((queue.len(), kernel.published()), (0, 0));
     }
 }
 
-/// Both sizes in any order, against a model that knows what the kernel expects.
+/// Pushes both sizes in random order, and compares with a model of what the kernel expects.
 #[test]
 fn both_sizes_interleave_across_the_wrap() {
     for start in STARTS {
@@ -238,7 +238,7 @@ fn both_sizes_interleave_across_the_wrap() {
                 pads += queue.len() - before - slots;
             } else {
                 refused += 1;
-                assert!(queue.len() + slots + 1 > 8, "refused although there was room");
+                assert!(queue.len() + slots + 1 > 8, "rejected despite free slots");
                 assert_eq!(queue.len(), before);
             }
             if dice.below(3) == 0 {
@@ -265,12 +265,12 @@ fn both_sizes_interleave_across_the_wrap() {
 }
 
 #[test]
-fn several_big_entries_or_none() {
+fn push_each_pushes_all_big_entries_or_none() {
     for at in 0..8 {
         for n in 0..=5 {
             let mut ring = ring::<Mixed>(8, u32::MAX - 3 - at);
             let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
-            // SAFETY: nobody runs the entries.
+            // SAFETY: nothing runs the entries.
             let pushed = unsafe { queue.push_each(n, |i| big(i as u64)) };
             drop(queue);
             let mut taken = Vec::new();
@@ -281,11 +281,11 @@ fn several_big_entries_or_none() {
             }
             let fits = match n {
                 0..=3 => true,
-                // The pad that an odd start needs leaves room for three.
+                // With an odd start, the pad leaves slots for three entries.
                 4 => (u32::MAX - 3 - at) % 2 == 0,
                 _ => false,
             };
-            // The queue was empty, and there was no room.
+            // The queue was empty, so waiting cannot help.
             let expected = if fits { Ok(()) } else { Err(PushError::NeverFits) };
             assert_eq!(pushed, expected, "{n} at {at}");
             assert_eq!(taken, if fits { (0..n as u64).collect() } else { Vec::new() });
@@ -293,15 +293,15 @@ fn several_big_entries_or_none() {
     }
 }
 
-/// A pad and a big entry are three: where there are two, waiting for room does not help. (A rewound
-/// queue starts over, without a pad.)
+/// A pad and a big entry take three slots. If the queue has two, waiting for free slots does not
+/// help. (A rewound queue starts over, without a pad.)
 #[test]
-fn what_never_fits_says_so() {
+fn entries_that_never_fit_are_reported() {
     let mut ring = ring::<Mixed>(2, 1);
     let mut queue = ring.submission::<Mixed>();
     assert_eq!(push(&mut queue, big(1)), Err(PushError::NeverFits));
     assert_eq!(queue.reserve::<Entry128>().map(drop), Err(PushError::NeverFits));
-    // What it says to do.
+    // Do what the documentation of the error says.
     push(&mut queue, numbered(1)).unwrap();
     assert_eq!(push(&mut queue, big(2)), Err(PushError::Full));
     queue.sync();
@@ -317,17 +317,17 @@ fn what_never_fits_says_so() {
     let mut queue = ring.submission::<Rewind<Mixed>>();
     push(&mut queue, numbered(1)).unwrap();
     assert_eq!(push(&mut queue, big(2)), Err(PushError::Full));
-    // SAFETY: nobody runs the entries.
+    // SAFETY: nothing runs the entries.
     let two = unsafe { queue.push_each(2, |i| big(2 + i as u64)) };
     assert_eq!(two, Err(PushError::NeverFits));
     assert_ne!(
         std::format!("{}", PushError::Full),
         std::format!("{}", PushError::NeverFits),
-        "they are told apart in print too"
+        "their messages differ"
     );
 }
 
-/// The pad that a big entry at the last slot brings with it.
+/// Returns the pad that the queue inserts before a big entry at the last slot.
 fn pad_behind(
     ring: &mut Mock,
     before: impl FnOnce(&mut SubmissionQueue<'_, Mixed>, &mut Kernel<'_>),
@@ -347,14 +347,14 @@ fn pad_behind(
 const SILENT: Flags = Flags::SKIP_SUCCESS;
 
 #[test]
-fn a_pad_carries_on_the_link_before_it() {
+fn a_pad_continues_the_link_before_it() {
     for link in [Flags::IO_LINK, Flags::IO_HARDLINK, Flags::IO_LINK | Flags::IO_HARDLINK] {
         // A short entry before the last slot.
         let pad = pad_behind(&mut ring::<Mixed>(8, 6), |queue, _| {
             push(queue, numbered(1).flags(link | Flags::ASYNC)).unwrap();
         });
         assert_eq!(Flags::from_bits_retain(pad.flags), link | SILENT);
-        // A big one; what lies in its second half are no flags.
+        // A big entry, whose second half contains no flags.
         let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
             push(queue, big(1).flags(link)).unwrap();
         });
@@ -367,55 +367,55 @@ fn a_pad_carries_on_the_link_before_it() {
 }
 
 #[test]
-fn a_pad_carries_on_no_chain_that_was_submitted_or_taken_back() {
+fn a_pad_does_not_continue_a_submitted_or_removed_chain() {
     let linked = numbered(1).flags(Flags::IO_LINK);
-    // Taken by the kernel, although the view has not seen it.
+    // The kernel has consumed the entry, but the view has not noticed it.
     let pad = pad_behind(&mut ring::<Mixed>(8, 6), |queue, kernel| {
         push(queue, linked).unwrap();
         queue.sync();
         take(kernel).unwrap();
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), SILENT);
-    // Taken back.
+    // The entry was removed.
     let pad = pad_behind(&mut ring::<Mixed>(8, 7), |queue, _| {
         push(queue, linked).unwrap();
-        // SAFETY: the kernel looks only when it is called.
+        // SAFETY: the mock kernel reads the queue only when this test calls it.
         unsafe { queue.clear() };
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), SILENT);
-    // Reserved and given up.
+    // The slot was reserved and released.
     let pad = pad_behind(&mut ring::<Mixed>(8, 7), |queue, _| {
         drop(queue.reserve().unwrap().write(linked));
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), SILENT);
 }
 
-/// What was big once is not big for ever: the same positions come again.
+/// An end of a big entry must not be remembered forever: the same positions occur again.
 #[test]
-fn a_pad_looks_at_the_newest_entry_whatever_lay_there_before() {
+fn a_pad_depends_on_the_newest_entry_only() {
     let linked = |user_data| numbered(user_data).flags(Flags::IO_LINK);
-    // A big entry ended where the short ones do now, but was taken back.
+    // A big entry ended where the short ones end now, but was removed.
     let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
         push(queue, big(1)).unwrap();
-        // SAFETY: the kernel looks only when it is called.
+        // SAFETY: the mock kernel reads the queue only when this test calls it.
         unsafe { queue.clear() };
         push(queue, numbered(2)).unwrap();
         push(queue, linked(3)).unwrap();
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
-    // It was written in its place.
+    // The big entry was written in its slot.
     let pad = pad_behind(&mut ring::<Mixed>(8, 5), |queue, _| {
         let entry = queue.reserve().unwrap().write(big(1).flags(Flags::IO_LINK));
-        // SAFETY: nobody runs the entry.
+        // SAFETY: nothing runs the entry.
         unsafe { entry.commit() };
     });
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
-    // It was pushed by an earlier view.
+    // An earlier view has pushed the big entry.
     let mut ring = ring::<Mixed>(8, 5);
     push(&mut ring.submission::<Mixed>(), big(1).flags(Flags::IO_LINK)).unwrap();
     let pad = pad_behind(&mut ring, |_, _| {});
     assert_eq!(Flags::from_bits_retain(pad.flags), Flags::IO_LINK | SILENT);
-    // Another process has pushed it, behind a short one.
+    // Another process has pushed the big entry, behind a short one.
     for links in [Flags::IO_LINK, Flags::empty()] {
         let mut ring = self::ring::<Mixed>(8, 4);
         push(&mut ring.submission::<Mixed>(), linked(1)).unwrap();
@@ -427,7 +427,7 @@ fn a_pad_looks_at_the_newest_entry_whatever_lay_there_before() {
 }
 
 #[test]
-fn a_big_end_is_forgotten_before_positions_come_around() {
+fn a_big_end_is_forgotten_before_positions_wrap() {
     let mut ring = ring::<Mixed>(8, 5);
     let (mut queue, mut kernel) = ring.split_sq::<Mixed>();
     push(&mut queue, big(1)).unwrap();
@@ -443,7 +443,7 @@ fn a_big_end_is_forgotten_before_positions_come_around() {
 }
 
 #[test]
-fn pads_complete_where_asked_to() {
+fn pads_post_completions_on_request() {
     let pad = pad_behind(&mut ring::<Mixed>(8, 6).post_pad_cqes(), |queue, _| {
         push(queue, numbered(1).flags(Flags::IO_LINK)).unwrap();
     });
@@ -451,7 +451,7 @@ fn pads_complete_where_asked_to() {
 }
 
 #[test]
-fn a_rewound_queue_keeps_its_entries_from_view_to_view() {
+fn a_rewound_queue_keeps_its_entries_between_views() {
     let mut ring = ring::<Rewind<Mixed>>(4, 0);
     for user_data in 0..3 {
         push(&mut ring.submission::<Rewind<Mixed>>(), numbered(user_data)).unwrap();
@@ -460,7 +460,7 @@ fn a_rewound_queue_keeps_its_entries_from_view_to_view() {
     assert_eq!(ring.kernel().published(), 0);
     let mut queue = ring.submission::<Rewind<Mixed>>();
     assert_eq!(queue.len(), 3);
-    // A big entry does not wrap here either, and there is no pad: the queue starts over anyway.
+    // Here, too, a big entry does not wrap. There is no pad, because the queue starts over anyway.
     assert_eq!(push(&mut queue, big(9)), Err(PushError::Full));
     assert_eq!(push(&mut queue, numbered(3)), Ok(()));
     assert!(queue.is_full());
@@ -469,7 +469,7 @@ fn a_rewound_queue_keeps_its_entries_from_view_to_view() {
 }
 
 #[test]
-fn the_kernels_flags_are_told_apart() {
+fn kernel_flags_are_distinguished() {
     let mut ring = ring::<Entry>(2, 0);
     let (queue, kernel) = ring.split_sq::<Entry>();
     let seen = |flags| {
@@ -483,7 +483,7 @@ fn the_kernels_flags_are_told_apart() {
 }
 
 #[test]
-fn the_parts_may_go_to_other_threads() {
+fn queues_can_be_sent_to_other_threads() {
     fn sends<T: Send>() {}
     fn shares<T: Sync>() {}
     sends::<SubmissionQueue<'_, Mixed>>();
