@@ -1,4 +1,4 @@
-//! The completions: 16 bytes, 32 bytes, or either.
+//! Completions of 16 bytes, of 32 bytes, and of either size.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -8,10 +8,10 @@ use rustix::io::Errno;
 use crate::sqe::{PAD_USER_DATA, QUIESCE_USER_DATA};
 use crate::sys;
 
-/// A completion of 16 bytes, `struct io_uring_cqe`: which request, with what result.
+/// A 16-byte completion (`struct io_uring_cqe`): the user data and the result of a request.
 ///
-/// The other two kinds, [`Entry32`] and [`Mixed`], have all of its methods. `Debug` names the errno of
-/// a result that is one.
+/// The other two kinds, [`Entry32`] and [`Mixed`], have all of its methods. If the result is an
+/// error, `Debug` prints the name of the errno.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Entry {
@@ -20,8 +20,8 @@ pub struct Entry {
     pub(crate) flags: u32,
 }
 
-/// A completion of 32 bytes: an [`Entry`], and 16 bytes that the operation gives a meaning. Since
-/// Linux 5.19 (`IORING_SETUP_CQE32`).
+/// A 32-byte completion: an [`Entry`] and 16 bytes whose meaning the operation defines. Since Linux
+/// 5.19 (`IORING_SETUP_CQE32`).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Entry32 {
@@ -29,46 +29,49 @@ pub struct Entry32 {
     pub(crate) big: [u64; 2],
 }
 
-/// A completion of a ring that has both sizes. Since Linux 6.18 (`IORING_SETUP_CQE_MIXED`).
+/// A completion of a ring with both sizes. Since Linux 6.18 (`IORING_SETUP_CQE_MIXED`).
 ///
-/// **Do not let such a queue fill up.** Linux 6.18 to 7.3 deliver one completion twice when it
-/// overflows: a completion of 32 bytes finds only the last slot free, so the kernel puts filler there;
-/// the next small completion overwrites the filler, and an older one appears once more behind it. If
-/// you count completions, or free what their user data names, you do that twice. Also, a wait for as many
-/// completions as the queue has slots may spin in the kernel forever, which no signal ends (seen on 6.18
-/// and 7.2); this crate waits for one fewer. Set the queue up
-/// ([`setup_cqsize`](crate::Builder::setup_cqsize)) with more than two slots for each completion that
-/// you may have to reap, or keep fewer operations in flight.
+/// **Do not let such a queue fill up.** Two kernel bugs affect a full queue:
+///
+/// - Linux 6.18 to 7.3 deliver one completion twice when the queue overflows. If a 32-byte
+///   completion finds only the last slot free, the kernel puts filler there. The next small
+///   completion overwrites the filler, and an older completion appears again behind it. If you
+///   count completions, or free what their user data refers to, you do so twice.
+/// - A wait for as many completions as the queue has slots may spin in the kernel forever, and no
+///   signal ends it (seen on 6.18 and 7.2). This crate waits for one completion fewer.
+///
+/// Give the queue ([`setup_cqsize`](crate::Builder::setup_cqsize)) more than two slots for each
+/// completion that you may have to reap, or keep fewer operations in flight.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Mixed(pub(crate) Entry32);
 
 impl Entry {
-    /// The number that the submission was given.
+    /// Returns the user data of the submission.
     #[inline]
     pub const fn user_data(&self) -> u64 {
         self.user_data
     }
 
-    /// Replaces the number that the submission was given, for layers that keep one of their own
-    /// there.
+    /// Replaces the user data of the submission. Use this in a layer that submits with user data of
+    /// its own.
     #[inline]
     pub const fn set_user_data(&mut self, user_data: u64) {
         self.user_data = user_data;
     }
 
-    /// The result as the kernel wrote it: what the operation documents, or a negated errno.
+    /// Returns the result as the kernel wrote it: the result of the operation, or a negated errno.
     #[inline]
     pub const fn result(&self) -> i32 {
         self.res
     }
 
-    /// The result, with errors told apart.
+    /// Returns the result, or an error if it is a negated errno.
     ///
     /// # Errors
     ///
-    /// The errno, where the result is one: -4095 to -1. Other negative numbers are not errors; the
-    /// usage report of a zero-copy send has the top bit set, for one.
+    /// Returns the errno if the result is between -4095 and -1. Other negative numbers are not
+    /// errors. For example, the usage report of a zero-copy send has the top bit set.
     #[inline]
     pub const fn to_result(&self) -> Result<u32, Errno> {
         match self.res {
@@ -77,52 +80,55 @@ impl Entry {
         }
     }
 
-    /// The flags as the kernel wrote them. The upper 16 bits are the buffer of
+    /// Returns the flags as the kernel wrote them. The upper 16 bits are the buffer ID of
     /// [`buffer_select`](Self::buffer_select).
     #[inline]
     pub const fn flags(&self) -> u32 {
         self.flags
     }
 
-    /// Whether the request will post more completions. See [`more`].
+    /// Returns whether the request will post more completions. See [`more`].
     #[inline]
     pub const fn more(&self) -> bool {
         more(self.flags)
     }
 
-    /// Whether this says that the kernel is done with a zero-copy send's memory. See [`notif`].
+    /// Returns whether this is the notification that the kernel no longer uses the memory of a
+    /// zero-copy send. See [`notif`].
     #[inline]
     pub const fn notif(&self) -> bool {
         notif(self.flags)
     }
 
-    /// The provided buffer that was used. See [`buffer_select`].
+    /// Returns the ID of the provided buffer that was used. See [`buffer_select`].
     #[inline]
     pub const fn buffer_select(&self) -> Option<u16> {
         buffer_select(self.flags)
     }
 
-    /// Whether the provided buffer goes on being used. See [`buffer_more`].
+    /// Returns whether the kernel continues to use the provided buffer. See [`buffer_more`].
     #[inline]
     pub const fn buffer_more(&self) -> bool {
         buffer_more(self.flags)
     }
 
-    /// Whether the socket has more to read. See [`sock_nonempty`].
+    /// Returns whether the socket has more data to read. See [`sock_nonempty`].
     #[inline]
     pub const fn sock_nonempty(&self) -> bool {
         sock_nonempty(self.flags)
     }
 
-    /// Whether this is not the program's at all, but a pad of its
-    /// [`Mixed`](crate::squeue::Mixed) submission queue, which a broken chain has cancelled.
+    /// Returns whether this completion belongs to a pad that the [`Mixed`](crate::squeue::Mixed)
+    /// submission queue has inserted, and not to an entry of yours. Such a completion is posted if
+    /// a chain breaks, or with [`post_pad_cqes`](crate::Builder::post_pad_cqes).
     #[inline]
     pub const fn is_pad(&self) -> bool {
         self.user_data == PAD_USER_DATA
     }
 
-    /// Whether this is the completion of a cancellation that
-    /// [`quiesce`](crate::IoUring::quiesce) pushed. You may see one after it failed. Ignore it.
+    /// Returns whether this is the completion of a cancellation that
+    /// [`quiesce`](crate::IoUring::quiesce) has pushed. You may see one after `quiesce` has failed.
+    /// Ignore it.
     #[inline]
     pub const fn is_quiesce(&self) -> bool {
         self.user_data == QUIESCE_USER_DATA
@@ -130,7 +136,7 @@ impl Entry {
 }
 
 impl Entry32 {
-    /// The 16 bytes that the operation gives a meaning; zero where it has none.
+    /// Returns the 16 bytes whose meaning the operation defines. They are zero if it defines none.
     #[inline]
     pub const fn big_cqe(&self) -> &[u64; 2] {
         &self.big
@@ -138,14 +144,15 @@ impl Entry32 {
 }
 
 impl Mixed {
-    /// The 16 bytes that the operation gives a meaning, where this completion has them.
+    /// Returns the 16 bytes whose meaning the operation defines, or `None` if this completion does
+    /// not have them.
     #[inline]
     pub const fn big_cqe(&self) -> Option<&[u64; 2]> {
         if self.0.entry.flags & sys::IORING_CQE_F_32 != 0 { Some(&self.0.big) } else { None }
     }
 }
 
-/// The larger kinds are an [`Entry`] with something behind it.
+/// Makes the larger kinds dereference to their [`Entry`].
 macro_rules! entry_and_more {
     ($($Larger:ident: $($entry:tt).+;)*) => { $(
         impl Deref for $Larger {
@@ -177,25 +184,27 @@ entry_and_more! {
     Mixed: 0.entry;
 }
 
-/// Whether the request will post more completions: it is multishot and goes on, or a zero-copy send
-/// whose notification is to come. `IORING_CQE_F_MORE`, since Linux 5.13.
+/// Returns whether the request will post more completions (`IORING_CQE_F_MORE`). Since Linux 5.13.
 ///
-/// Without it, this is the request's last completion, also where it is a multishot request's and a
-/// success: it has stopped, and wants to be submitted again.
+/// This is the case if the request is multishot and still active, or if it is a zero-copy send
+/// whose notification is still to come. Otherwise this is the last completion of the request. A
+/// multishot request may stop even after a success: to continue, submit it again.
 #[inline]
 pub const fn more(flags: u32) -> bool {
     flags & sys::IORING_CQE_F_MORE != 0
 }
 
-/// Whether this is the second completion of a zero-copy send, which says that the kernel is done
-/// with its memory. `IORING_CQE_F_NOTIF`, since Linux 6.0.
+/// Returns whether this is the second completion of a zero-copy send (`IORING_CQE_F_NOTIF`). It
+/// says that the kernel no longer uses the memory. Since Linux 6.0.
 #[inline]
 pub const fn notif(flags: u32) -> bool {
     flags & sys::IORING_CQE_F_NOTIF != 0
 }
 
-/// The provided buffer that was used, if one was: whatever the result, it is the program's again
-/// (but see [`buffer_more`]). `IORING_CQE_F_BUFFER`, since Linux 5.7.
+/// Returns the ID of the provided buffer that was used, if any (`IORING_CQE_F_BUFFER`). Since Linux
+/// 5.7.
+///
+/// Whatever the result is, the kernel has returned the buffer to you (but see [`buffer_more`]).
 #[inline]
 pub const fn buffer_select(flags: u32) -> Option<u16> {
     if flags & sys::IORING_CQE_F_BUFFER != 0 {
@@ -205,15 +214,16 @@ pub const fn buffer_select(flags: u32) -> Option<u16> {
     }
 }
 
-/// Whether the kernel goes on filling the provided buffer behind what this completion reports, in a
-/// group whose buffers are used up bit by bit. `IORING_CQE_F_BUF_MORE`, since Linux 6.12.
+/// Returns whether the kernel continues to fill the provided buffer after the part that this
+/// completion reports (`IORING_CQE_F_BUF_MORE`). This happens in groups whose buffers are consumed
+/// incrementally. Since Linux 6.12.
 #[inline]
 pub const fn buffer_more(flags: u32) -> bool {
     flags & sys::IORING_CQE_F_BUF_MORE != 0
 }
 
-/// Whether the socket has more to read than this receive has taken.
-/// `IORING_CQE_F_SOCK_NONEMPTY`, since Linux 5.19.
+/// Returns whether the socket has more data than this receive has read
+/// (`IORING_CQE_F_SOCK_NONEMPTY`). Since Linux 5.19.
 #[inline]
 pub const fn sock_nonempty(flags: u32) -> bool {
     flags & sys::IORING_CQE_F_SOCK_NONEMPTY != 0
@@ -262,7 +272,7 @@ mod tests {
         Entry { res, ..Entry::default() }.to_result()
     }
 
-    /// USERS.md D2: bit 31 is a flag in a zero-copy usage report, not the sign of an errno.
+    /// In a zero-copy usage report, bit 31 is a flag and not the sign of an errno.
     #[test]
     fn only_errnos_are_errors() {
         assert_eq!(result(0), Ok(0));
@@ -274,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<Entry>(), size_of::<io_uring_cqe>());
         assert_eq!(size_of::<Entry32>(), 32);
         assert_eq!(core::mem::offset_of!(Entry, res), core::mem::offset_of!(io_uring_cqe, res));
@@ -283,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_told_apart() {
+    fn flags_are_distinguished() {
         assert_eq!(buffer_select(0x1234_0001), Some(0x1234));
         assert_eq!(buffer_select(0x1234_0000), None);
         assert!(more(2) && !more(!2));
@@ -293,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn all_ones_print() {
+    fn unknown_bits_print() {
         let ones = Entry32 { entry: Entry { user_data: !0, res: -1, flags: !0 }, big: [!0; 2] };
         assert!(format!("{:?} {:?} {:?}", *ones, ones, Mixed(ones)).contains("0xffffffff"));
     }
@@ -303,7 +313,7 @@ mod tests {
         let text = |res| format!("{:?}", Entry { user_data: 7, res, flags: 2 });
         assert_eq!(text(-2), "Entry { user_data: 7, result: -2 (ENOENT), flags: 0x2 }");
         assert_eq!(text(5), "Entry { user_data: 7, result: 5, flags: 0x2 }");
-        // One that is newer than this crate, and one that is none.
+        // An errno that is newer than this crate, and a number that is not an errno.
         assert_eq!(text(-4095), "Entry { user_data: 7, result: -4095, flags: 0x2 }");
         assert_eq!(text(-4096), "Entry { user_data: 7, result: -4096, flags: 0x2 }");
     }

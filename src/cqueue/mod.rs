@@ -1,27 +1,29 @@
-//! The completion queue: results on their way back.
+//! The completion queue, which returns results from the kernel.
 //!
-//! A [`CompletionQueue`] is a view of the ring's queue: an iterator over what was ready when it was
-//! made or last [synced](CompletionQueue::sync). What it has consumed is the kernel's to use
-//! again once it is released, which happens when the iteration comes to its end, on `sync`, and
-//! when the view is dropped. Until then a completion counts as there, and ends the next wait at
-//! once. (A view that is forgotten releases nothing: the next one begins where the last release has
-//! ended.)
+//! A [`CompletionQueue`] is a view of the ring's queue: an iterator over the completions that were
+//! ready when the view was created or last [synced](CompletionQueue::sync). The view releases
+//! consumed completions when the iteration reaches its end, on `sync`, and when the view is
+//! dropped. Only then can the kernel reuse their slots. Until then, a consumed completion still
+//! counts as ready, so the next wait returns at once. (A view that is passed to `mem::forget`
+//! releases nothing: the next view starts after the last released completion.)
 //!
 //! # In an event loop of another kind
 //!
-//! The ring's descriptor ([`ring_fd`](crate::IoUring::ring_fd)) is readable (`POLLIN`, `EPOLLIN`) when
-//! completions are there: a ring can be in an epoll instance. Completions that have found the queue full
-//! do not come by themselves, and an edge-triggered loop is not told of them again. After such a loop
-//! has reaped, it calls [`submit`](crate::IoUring::submit), even with nothing to submit, until
-//! [`cq_overflow`](crate::SubmissionQueue::cq_overflow) says that none is left.
+//! The ring's descriptor ([`ring_fd`](crate::IoUring::ring_fd)) is readable (`POLLIN`, `EPOLLIN`)
+//! when completions are ready, so you can add a ring to an epoll instance.
 //!
-//! On rings with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), those of
-//! [`build_local`](crate::Builder::build_local) among them, add an eventfd
-//! ([`register_eventfd`](crate::Submitter::register_eventfd)) to the instance, and not the ring. Their
-//! completions wait until you ask for them. The kernel signals the eventfd when some do, but current
-//! kernels do not report the ring: on 6.18 and 7.2, `epoll_wait` goes on waiting, although a new `poll`
-//! says that the ring is readable. When the eventfd is readable, call
-//! [`get_events`](crate::Submitter::get_events) and look at the queue.
+//! Completions that have found the queue full are not posted until a task enters the kernel, and an
+//! edge-triggered loop gets no further event for them. After such a loop has reaped, it must call
+//! [`submit`](crate::IoUring::submit), even with nothing to submit, until
+//! [`cq_overflow`](crate::SubmissionQueue::cq_overflow) returns `false`.
+//!
+//! If the ring has [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), as rings of
+//! [`build_local`](crate::Builder::build_local) do, add an eventfd
+//! ([`register_eventfd`](crate::Submitter::register_eventfd)) to the instance instead of the ring.
+//! The completions of such a ring wait until you ask for them. The kernel then signals the eventfd,
+//! but current kernels do not signal the ring's descriptor: on 6.18 and 7.2, `epoll_wait` continues
+//! to wait, although a new `poll` reports that the ring is readable. When the eventfd is readable,
+//! call [`get_events`](crate::Submitter::get_events) and read the queue.
 
 mod entry;
 mod result;
@@ -41,16 +43,16 @@ mod sealed {
     use super::*;
 
     pub trait Sealed: Sized {
-        /// What lies in one slot.
+        /// The content of one slot.
         type Slot: Copy;
-        /// What asks the kernel for such a queue.
+        /// The setup flags of such a queue.
         const SETUP: SetupFlags;
 
-        /// Takes the completion at `head`, and moves `head` behind it.
+        /// Returns the completion at `head`, and moves `head` past it.
         ///
         /// # Safety
         ///
-        /// Everything from `head` to `tail` is published and not released.
+        /// All slots from `head` to `tail` are published and not released.
         unsafe fn take(
             slots: NonNull<Slot<Self::Slot>>,
             mask: u32,
@@ -61,42 +63,44 @@ mod sealed {
 }
 use sealed::Sealed;
 
-/// A kind of completion queue, and what it yields: [`Entry`], [`Entry32`] or [`Mixed`].
+/// A kind of completion queue, and the type of its completions: [`Entry`], [`Entry32`] or
+/// [`Mixed`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a kind of completion queue",
     label = "expected `cqueue::Entry`, `Entry32` or `Mixed`"
 )]
 pub trait Kind: Sealed + Copy + Debug + Into<Entry> + 'static {
-    /// The number that the submission was given.
+    /// Returns the user data of the submission.
     fn user_data(&self) -> u64;
 
-    /// Replaces the number that the submission was given.
+    /// Replaces the user data of the submission.
     fn set_user_data(&mut self, user_data: u64);
 }
 
-/// A completion, which is also the kind of a queue that holds nothing else: [`Entry`] or [`Entry32`].
+/// A completion type that is also the kind of a queue of such completions: [`Entry`] or
+/// [`Entry32`].
 ///
-/// Code that is generic over completions, as it is written for the `io-uring` crate, has this bound.
-/// The wider idea, with [`Mixed`], is [`Kind`].
+/// Use this bound for code that is generic over completions and was written for the `io-uring`
+/// crate. The more general bound is [`Kind`], which includes [`Mixed`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a completion",
     label = "expected `cqueue::Entry` or `cqueue::Entry32`",
-    note = "code for `Mixed` as well has the bound `cqueue::Kind`"
+    note = "to include `Mixed`, use the bound `cqueue::Kind`"
 )]
 pub trait EntryMarker: Kind + Sealed<Slot = Self> {}
 impl EntryMarker for Entry {}
 impl EntryMarker for Entry32 {}
 
-/// Copies the slot at `head`, and moves `head` behind it.
+/// Copies the slot at `head`, and moves `head` past it.
 ///
 /// # Safety
 ///
-/// `head` is published and not released.
+/// The slot at `head` is published and not released.
 #[inline(always)]
 unsafe fn next_slot<T: Copy>(slots: NonNull<Slot<T>>, mask: u32, head: &mut u32) -> T {
     let index = (*head & mask) as usize;
     *head = head.wrapping_add(1);
-    // SAFETY: the mask keeps the index inside the queue; the caller vouches for the slot.
+    // SAFETY: the mask keeps the index inside the queue. The caller vouches for the slot.
     unsafe { get(slots.add(index).as_ptr()) }
 }
 
@@ -132,25 +136,25 @@ macro_rules! kinds {
 }
 kinds! {
     Entry: SetupFlags::empty(), Entry, |slots, mask, head, tail| {
-        // SAFETY: the caller vouches for everything before the tail.
+        // SAFETY: the caller vouches for every slot before the tail.
         (*head != tail).then(|| unsafe { next_slot(slots, mask, head) })
     };
     Entry32: SetupFlags::CQE32, Entry32, |slots, mask, head, tail| {
-        // SAFETY: the caller vouches for everything before the tail.
+        // SAFETY: the caller vouches for every slot before the tail.
         (*head != tail).then(|| unsafe { next_slot(slots, mask, head) })
     };
     Mixed: SetupFlags::CQE_MIXED, Entry, |slots, mask, head, tail| {
         while *head != tail {
-            // SAFETY: the caller vouches for everything before the tail.
+            // SAFETY: the caller vouches for every slot before the tail.
             let entry: Entry = unsafe { next_slot(slots, mask, head) };
             let mut big = [0; 2];
             // The kernel publishes both halves at once.
             if entry.flags & sys::IORING_CQE_F_32 != 0 && *head != tail {
-                // SAFETY: the caller vouches for everything before the tail.
+                // SAFETY: the caller vouches for every slot before the tail.
                 let half: Entry = unsafe { next_slot(slots, mask, head) };
                 big = half.into_words();
             }
-            // Filler of the kernel's has one entry. What a message calls filler may have two.
+            // The kernel's filler has one slot. A message that has the filler flag may have two.
             if entry.flags & sys::IORING_CQE_F_SKIP != 0 {
                 continue;
             }
@@ -161,7 +165,7 @@ kinds! {
 }
 
 impl Entry {
-    /// The same 16 bytes as two words.
+    /// Returns the 16 bytes as two words.
     #[inline(always)]
     const fn into_words(self) -> [u64; 2] {
         let (res, flags) = (self.res.to_ne_bytes(), self.flags.to_ne_bytes());
@@ -173,21 +177,21 @@ impl Entry {
 /// A view of the ring's completion queue. See the [module](self).
 pub struct CompletionQueue<'a, C: Kind = Entry> {
     cq: &'a Cq,
-    /// Copies of what does not change, and our own positions.
+    /// Copies of the constants of the queue, and our own positions.
     slots: NonNull<Slot<C::Slot>>,
     mask: u32,
     head: u32,
     tail: u32,
 }
 
-// SAFETY: the view is the only one there is, and everything that it points to outlives the ring
-// that it borrows from; which thread uses it makes no difference.
+// SAFETY: this is the only view, and everything that it points to outlives the ring that it borrows
+// from. Any thread may use it.
 unsafe impl<C: Kind> Send for CompletionQueue<'_, C> {}
 
 impl<'a, C: Kind> CompletionQueue<'a, C> {
     /// # Safety
     ///
-    /// No other view of the queue exists while this one does.
+    /// No other view of the queue exists while this one exists.
     #[inline]
     pub(crate) unsafe fn new(cq: &'a Cq) -> Self {
         Self {
@@ -199,7 +203,7 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         }
     }
 
-    /// Releases what was consumed, and sees what has become ready meanwhile.
+    /// Releases the consumed completions, and loads the kernel's progress.
     #[inline]
     pub fn sync(&mut self) {
         self.release();
@@ -211,42 +215,44 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         self.cq.head.release(self.head);
     }
 
-    /// How many slots are taken by what is ready, as far as [`sync`](Self::sync) has seen.
+    /// Returns the number of slots with completions that were ready at the last
+    /// [`sync`](Self::sync) and are not consumed.
     ///
-    /// On [`Mixed`] queues a completion may take two, and filler takes one.
+    /// On [`Mixed`] queues, a completion may take two slots, and filler takes one.
     #[inline]
     pub fn len(&self) -> usize {
-        // Whatever the kernel's position says, slices lie inside the queue.
+        // Whatever the kernel's position is, slices must lie inside the queue.
         (self.tail.wrapping_sub(self.head) as usize).min(self.capacity())
     }
 
-    /// Whether nothing is ready, as far as [`sync`](Self::sync) has seen.
+    /// Returns whether no completion was ready at the last [`sync`](Self::sync), or all are
+    /// consumed.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.tail == self.head
     }
 
-    /// Whether every slot is taken: further completions wait in the kernel.
+    /// Returns whether all slots are in use. Further completions then wait in the kernel.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
     }
 
-    /// How many slots the queue has.
+    /// Returns the number of slots of the queue.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.mask.wrapping_add(1) as usize
     }
 
-    /// The completion that [`next`](Iterator::next) would return, without consuming it.
+    /// Returns the completion that [`next`](Iterator::next) would return, without consuming it.
     #[inline]
     pub fn peek(&self) -> Option<C> {
         let mut head = self.head;
-        // SAFETY: between our copies of head and tail, everything is published and not released.
+        // SAFETY: all slots between our copies of head and tail are published and not released.
         unsafe { C::take(self.slots, self.mask, &mut head, self.tail) }
     }
 
-    /// Moves as many completions as are ready and fit into `entries`, and returns them.
+    /// Moves ready completions into `entries`, as many as fit, and returns them.
     #[inline]
     pub fn fill<'e>(&mut self, entries: &'e mut [MaybeUninit<C>]) -> &'e mut [C] {
         let mut filled = 0;
@@ -260,23 +266,26 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         unsafe { core::slice::from_raw_parts_mut(entries.as_mut_ptr().cast(), filled) }
     }
 
-    /// How many completions are lost because the kernel had neither a slot nor memory for them.
+    /// Returns the number of completions that are lost because the kernel had neither a free slot
+    /// nor memory for them.
     ///
-    /// Before Linux 5.5 ([`NODROP`](crate::Features::NODROP)) a full queue was enough. Not to be
-    /// confused with [`cq_overflow`](crate::SubmissionQueue::cq_overflow), where nothing is lost.
+    /// Before Linux 5.5 ([`NODROP`](crate::Features::NODROP)), a completion was lost whenever the
+    /// queue was full. Do not confuse this with
+    /// [`cq_overflow`](crate::SubmissionQueue::cq_overflow), which reports completions that are not
+    /// lost.
     #[inline]
     pub fn overflow(&self) -> u32 {
         self.cq.overflow.relaxed()
     }
 
-    /// Returns whether completions leave the registered eventfd alone. See
+    /// Returns whether completions do not signal the registered eventfd. See
     /// [`Status::eventfd_disabled`].
     #[inline]
     pub fn eventfd_disabled(&self) -> bool {
         self.status().eventfd_disabled()
     }
 
-    /// Lets completions leave the registered eventfd alone. See [`Status::disable_eventfd`].
+    /// Stops completions from signaling the registered eventfd. See [`Status::disable_eventfd`].
     #[inline]
     pub fn disable_eventfd(&self) {
         self.status().disable_eventfd();
@@ -288,7 +297,7 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
         self.status().enable_eventfd();
     }
 
-    /// A handle that tells how full the queue is, for as long as the ring is borrowed.
+    /// Returns a handle that reads the state of the queue for as long as the ring is borrowed.
     #[inline]
     pub fn status(&self) -> Status<'a> {
         Status { cq: self.cq }
@@ -297,15 +306,16 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
 
 #[cfg(not(rustix_uring_loom))]
 impl<C: EntryMarker> CompletionQueue<'_, C> {
-    /// What is ready, oldest first, without a copy: up to the end of the memory, and from its
-    /// start. [`consume`](Self::consume) moves behind it.
+    /// Returns the ready completions without copying them, the oldest first. The first slice ends
+    /// at the end of the queue's memory at the latest, and the second one starts at its beginning.
+    /// Call [`consume`](Self::consume) to move past them.
     #[inline]
     pub fn as_slices(&self) -> (&[C], &[C]) {
         let first = (self.head & self.mask) as usize;
         let len = self.len();
         let before_end = len.min(self.capacity() - first);
-        // SAFETY: between head and tail everything is published, and the kernel writes there only
-        // once it is released, which needs the view mutably, which the slices borrow.
+        // SAFETY: all slots between head and tail are published. The kernel writes to them only
+        // after they are released. Releasing needs the view mutably, and the slices borrow it.
         unsafe {
             (
                 core::slice::from_raw_parts(self.slots.add(first).as_ptr(), before_end),
@@ -330,10 +340,11 @@ impl<C: Kind> Iterator for CompletionQueue<'_, C> {
 
     #[inline]
     fn next(&mut self) -> Option<C> {
-        // SAFETY: between our copies of head and tail, everything is published and not released.
+        // SAFETY: all slots between our copies of head and tail are published and not released.
         let next = unsafe { C::take(self.slots, self.mask, &mut self.head, self.tail) };
         if next.is_none() {
-            // The end: what was consumed must not count for the next wait.
+            // At the end, release everything, so that consumed completions do not count for the
+            // next wait.
             self.release();
         }
         next
@@ -341,7 +352,7 @@ impl<C: Kind> Iterator for CompletionQueue<'_, C> {
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // On mixed queues, all of it may be filler: messages can post as much as they like.
+        // On mixed queues, all slots may be filler: messages can post any amount of it.
         let slots = self.len();
         let least = if size_of::<C>() == size_of::<C::Slot>() { slots } else { 0 };
         (least, Some(slots))
@@ -367,55 +378,57 @@ impl<C: Kind> Debug for CompletionQueue<'_, C> {
     }
 }
 
-/// How full a completion queue is, and the switch of its eventfd, without a view of it.
+/// Reads the fill level of a completion queue, and switches its eventfd, without a view of it.
 ///
 /// [`IoUring::completion_status`](crate::IoUring::completion_status) and
-/// [`CompletionQueue::status`] make one.
+/// [`CompletionQueue::status`] return one.
 ///
-/// You can ask from any thread. The kernel and the thread that reaps go on meanwhile, so an answer
-/// may be out of date when you have it. A completion counts until the view that consumes it has
-/// released it.
+/// Any thread can use it. The kernel and the reaping thread continue in the meantime, so a result
+/// may already be outdated when you receive it. A completion counts as ready until the view that
+/// consumes it has released it.
 #[derive(Clone, Copy)]
 pub struct Status<'a> {
     cq: &'a Cq,
 }
 
 impl Status<'_> {
-    /// How many slots are taken by what is ready, at most the capacity.
+    /// Returns the number of slots with ready completions. It is at most the capacity.
     ///
-    /// While another thread reaps, this may also count completions that it releases during the
-    /// call. It never counts fewer than are there at the end of the call, unless more arrive.
+    /// If another thread reaps at the same time, completions that it releases during this call may
+    /// be counted. The result is never less than the number at the end of the call, unless more
+    /// completions arrive.
     #[inline]
     pub fn ready(&self) -> usize {
-        // Our position first: the kernel's is never behind it. It may be ahead by more than there
-        // are entries, if the other thread has released some in between.
+        // Load our position before the kernel's, which is never behind it. If the other thread
+        // releases completions in between, the difference can exceed the number of slots.
         let head = self.cq.head.acquire();
         let ready = self.cq.tail.acquire().wrapping_sub(head);
         ready.min(self.cq.capacity) as usize
     }
 
-    /// Whether nothing is ready. If it says so, there was a moment during the call when nothing was.
+    /// Returns whether no completion is ready. If this returns `true`, there was a moment during
+    /// the call when none was.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ready() == 0
     }
 
-    /// How many completions are lost. See [`CompletionQueue::overflow`].
+    /// Returns the number of lost completions. See [`CompletionQueue::overflow`].
     #[inline]
     pub fn overflow(&self) -> u32 {
         self.cq.overflow.relaxed()
     }
 
-    /// Returns whether completions leave the registered eventfd alone.
+    /// Returns whether completions do not signal the registered eventfd.
     #[inline]
     pub fn eventfd_disabled(&self) -> bool {
         self.cq.flags.is_some_and(|flags| flags.relaxed() & sys::IORING_CQ_EVENTFD_DISABLED != 0)
     }
 
-    /// Lets completions leave the registered eventfd alone, from any thread.
+    /// Stops completions from signaling the registered eventfd. You can call this from any thread.
     ///
-    /// Since Linux 5.8; before, this does nothing, as
-    /// [`eventfd_disabled`](Self::eventfd_disabled) then says.
+    /// Since Linux 5.8. On older kernels, this has no effect, and
+    /// [`eventfd_disabled`](Self::eventfd_disabled) returns `false`.
     #[inline]
     pub fn disable_eventfd(&self) {
         if let Some(flags) = self.cq.flags {
@@ -423,7 +436,7 @@ impl Status<'_> {
         }
     }
 
-    /// Lets completions signal the registered eventfd again, as they do from the start.
+    /// Lets completions signal the registered eventfd again, which is the default.
     #[inline]
     pub fn enable_eventfd(&self) {
         if let Some(flags) = self.cq.flags {

@@ -1,4 +1,4 @@
-//! What a result means, where it is more than a count.
+//! Results that are more than a count.
 
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -8,22 +8,22 @@ use crate::sys;
 use crate::types::{Fixed, PollFlags, Timespec};
 
 impl Entry {
-    /// The descriptor that the operation has made: [`OpenAt`](crate::opcode::OpenAt),
-    /// [`Accept`](crate::opcode::Accept) and their kin, without a slot.
+    /// Returns the descriptor that the operation has created: [`OpenAt`](crate::opcode::OpenAt),
+    /// [`Accept`](crate::opcode::Accept), and so on, without a destination slot.
     ///
     /// ```
     /// use rustix_uring::{IoUring, opcode, types};
     ///
     /// let mut ring = IoUring::new(2)?;
     /// let open_e = opcode::OpenAt::new(types::Fd::CWD, c"README.md".as_ptr()).build();
-    /// // SAFETY: the path lives for ever.
+    /// SAFETY: the path is static.
     /// unsafe { ring.submission().push(&open_e)? };
     /// while ring.completion().is_empty() {
     ///     ring.submit_and_wait(1)?; // a signal can end a wait early
     /// }
     ///
-    /// let cqe = ring.completion().next().expect("it is not empty");
-    /// // SAFETY: this is the completion of the one operation, which opens.
+    /// let cqe = ring.completion().next().expect("the queue is not empty");
+    /// SAFETY: this is the completion of the only operation, which opens a file.
     /// let file = std::fs::File::from(unsafe { cqe.to_fd() }?);
     /// assert!(file.metadata()?.is_file());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -31,78 +31,81 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// The operation's.
+    /// Returns the error of the operation.
     ///
     /// # Safety
     ///
-    /// This is the completion of an operation whose result is a new descriptor, and nobody else has
+    /// This is the completion of an operation whose result is a new descriptor, and nothing else
+    /// owns that descriptor.
     /// made an owner of it.
     #[inline]
     pub unsafe fn to_fd(&self) -> Result<OwnedFd, Errno> {
         let number = self.to_result()? as i32;
-        // SAFETY: the caller promises that it is a descriptor, and nobody else's; as it is no
-        // error, it is not -1.
+        // SAFETY: the caller promises that this is a descriptor that nothing else owns. It is not
+        // -1, because the result is not an error.
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     }
 
-    /// The slot that the operation's new file has gone to, where any would do
+    /// Returns the slot that the kernel has chosen for the operation's new file
     /// ([`DestinationSlot::auto_target`](crate::types::DestinationSlot::auto_target)).
     ///
     /// # Errors
     ///
-    /// The operation's; ENFILE where no slot is free.
+    /// Returns the error of the operation, which is ENFILE if no slot is free.
     #[inline]
     pub fn to_fixed(&self) -> Result<Fixed, Errno> {
         self.to_result().map(Fixed)
     }
 
-    /// What the file of a [`PollAdd`](crate::opcode::PollAdd) is ready for.
+    /// Returns the events for which the file of a [`PollAdd`](crate::opcode::PollAdd) is ready.
     ///
     /// # Errors
     ///
-    /// The operation's.
+    /// Returns the error of the operation.
     #[inline]
     pub fn to_poll_flags(&self) -> Result<PollFlags, Errno> {
         self.to_result().map(PollFlags::from_bits_retain)
     }
 
-    /// Whether this is the [notification](Self::notif) of a zero-copy send that was copied after
-    /// all, with [`ZC_REPORT_USAGE`](crate::types::RecvSendFlags::ZC_REPORT_USAGE).
+    /// Returns whether this is the [notification](Self::notif) of a zero-copy send whose data the
+    /// kernel has copied. Requires
+    /// [`ZC_REPORT_USAGE`](crate::types::RecvSendFlags::ZC_REPORT_USAGE). Since Linux 6.2.
     ///
-    /// Over the loopback device everything is. Since Linux 6.2.
+    /// Over the loopback device, the kernel always copies.
     #[inline]
     pub const fn zc_copied(&self) -> bool {
         notif(self.flags) && self.res as u32 & sys::IORING_NOTIF_USAGE_ZC_COPIED != 0
     }
 }
 
-/// When something was sent, as [`TxTimestamp`](crate::opcode::TxTimestamp) tells.
+/// A transmit timestamp, as reported by [`TxTimestamp`](crate::opcode::TxTimestamp).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct TxTimestamp {
-    /// What was sent: the number that the socket has given it.
+    /// The key of the sent data, which the socket has assigned.
     pub key: u32,
-    /// Which stage it had reached.
+    /// The stage that the data has reached.
     pub kind: TimestampKind,
-    /// Whether `time` is the network device's clock's; otherwise it is `CLOCK_REALTIME`.
+    /// Whether `time` is from the clock of the network device. Otherwise it is from
+    /// `CLOCK_REALTIME`.
     pub hardware: bool,
-    /// When.
+    /// The time at which the data reached the stage.
     pub time: Timespec,
 }
 
-/// A stage of sending: the `SCM_TSTAMP_*` numbers.
+/// A stage of sending, which is one of the `SCM_TSTAMP_*` numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct TimestampKind(pub u32);
 
 impl TimestampKind {
-    /// The driver has it.
+    /// The driver has received the data.
     pub const SND: Self = Self(sys::SCM_TSTAMP_SND);
-    /// It has entered the packet scheduler.
+    /// The data has entered the packet scheduler.
     pub const SCHED: Self = Self(sys::SCM_TSTAMP_SCHED);
-    /// The other end has acknowledged all of it.
+    /// The peer has acknowledged all of the data.
     pub const ACK: Self = Self(sys::SCM_TSTAMP_ACK);
-    /// The device is done with it. Since Linux 6.15.
+    /// The device has finished sending the data. Since Linux 6.15.
     pub const COMPLETION: Self = Self(sys::SCM_TSTAMP_COMPLETION);
 }
 
@@ -119,12 +122,12 @@ impl TxTimestamp {
 }
 
 impl Entry32 {
-    /// The timestamp of a [`TxTimestamp`](crate::opcode::TxTimestamp), of a completion that has
-    /// [`more`](Entry::more); its last one has none.
+    /// Returns the timestamp in a completion of [`TxTimestamp`](crate::opcode::TxTimestamp) that
+    /// has [`more`](Entry::more). The last completion has no timestamp.
     ///
     /// # Errors
     ///
-    /// The operation's.
+    /// Returns the error of the operation.
     #[inline]
     pub fn tx_timestamp(&self) -> Result<TxTimestamp, Errno> {
         TxTimestamp::read(self, &self.big)
@@ -132,12 +135,12 @@ impl Entry32 {
 }
 
 impl Mixed {
-    /// The timestamp of a [`TxTimestamp`](crate::opcode::TxTimestamp), if this completion has
-    /// 32 bytes.
+    /// Returns the timestamp in a completion of [`TxTimestamp`](crate::opcode::TxTimestamp), or
+    /// `None` if the completion does not have 32 bytes.
     ///
     /// # Errors
     ///
-    /// The operation's.
+    /// Returns the error of the operation.
     #[inline]
     pub fn tx_timestamp(&self) -> Result<Option<TxTimestamp>, Errno> {
         self.big_cqe().map(|big| TxTimestamp::read(self, big)).transpose()
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_told_by_notifications_only() {
+    fn only_notifications_report_usage() {
         let copied = sys::IORING_NOTIF_USAGE_ZC_COPIED as i32;
         assert!(completion(copied, sys::IORING_CQE_F_NOTIF).zc_copied());
         assert!(!completion(0, sys::IORING_CQE_F_NOTIF).zc_copied());

@@ -9,7 +9,7 @@ use crate::squeue;
 
 const STARTS: [u32; 5] = [0, 5, u32::MAX - 20, u32::MAX, i32::MAX as u32 - 3];
 
-/// Miri takes its time.
+/// Miri is slow.
 const ROUNDS: u64 = if cfg!(miri) { 30 } else { 2000 };
 
 fn ring<C: Kind>(entries: u32, start: u32) -> Mock {
@@ -20,8 +20,8 @@ fn big(user_data: u64) -> [u64; 2] {
     [user_data << 8, !user_data]
 }
 
-/// Posts `n` completions with increasing numbers, each big where `is_big` says so, while reaping
-/// now and then.
+/// Posts completions with increasing numbers, reaps some of them in between, and checks their
+/// order. A completion is big if `is_big` returns true for its number.
 fn all_arrive<C: Kind>(start: u32, is_big: fn(u64) -> bool, check: impl Fn(&C)) {
     let mut ring = ring::<C>(8, start);
     let (mut queue, mut kernel) = ring.split_cq::<C>();
@@ -34,7 +34,7 @@ fn all_arrive<C: Kind>(start: u32, is_big: fn(u64) -> bool, check: impl Fn(&C)) 
                 posted.push_back(next);
                 next += 1;
             } else {
-                assert!(posted.len() >= 3, "refused although there was room");
+                assert!(posted.len() >= 3, "rejected despite free slots");
             }
         }
         queue.sync();
@@ -80,7 +80,7 @@ fn both_sizes_arrive_and_filler_does_not() {
 
 /// An unreleased completion would satisfy the next wait at once.
 #[test]
-fn the_end_gives_everything_back() {
+fn reaching_the_end_releases_everything() {
     for start in STARTS {
         let mut ring = ring::<Entry>(8, start);
         let (mut queue, mut kernel) = ring.split_cq::<Entry>();
@@ -94,7 +94,7 @@ fn the_end_gives_everything_back() {
         assert_eq!(kernel.cq_head(), start, "released before the end was reached");
         assert_eq!(queue.next(), None);
         assert_eq!(kernel.cq_head(), start.wrapping_add(3));
-        // The view goes on after a sync.
+        // The view continues after a sync.
         assert!(kernel.post(7, None));
         assert_eq!(queue.next(), None);
         queue.sync();
@@ -104,9 +104,9 @@ fn the_end_gives_everything_back() {
     }
 }
 
-/// Filler alone at the end is consumed as well.
+/// Filler that is alone at the end of the queue is consumed, too.
 #[test]
-fn filler_alone_is_given_back() {
+fn filler_alone_is_released() {
     let mut ring = ring::<Mixed>(4, 3);
     let (mut queue, mut kernel) = ring.split_cq::<Mixed>();
     assert!(kernel.post(1, Some(big(1))));
@@ -117,16 +117,18 @@ fn filler_alone_is_given_back() {
     assert_eq!(kernel.cq_head(), 6);
 }
 
-/// A message that calls its completion filler and large takes two entries, and both are skipped.
+/// A message that sets the filler flag and the flag of a big completion takes two slots, which are
+/// both skipped.
 #[test]
-fn filler_of_two_entries_is_skipped_whole() {
+fn filler_of_two_slots_is_skipped_as_a_whole() {
     for start in STARTS {
         let mut ring = ring::<Mixed>(8, start);
         let (mut queue, mut kernel) = ring.split_cq::<Mixed>();
         let mut slot = start;
         for round in 0..50 {
             let skip = sys::IORING_CQE_F_SKIP;
-            // Alone, between others, at the end; beside filler of one entry.
+            // Filler of two slots is alone, between completions, at the end, and next to filler of
+            // one slot.
             assert!(kernel.post_flags(1, skip, Some(big(1))));
             queue.sync();
             assert_eq!(queue.size_hint().0, 0);
@@ -143,7 +145,7 @@ fn filler_of_two_entries_is_skipped_whole() {
             assert_ne!(kernel.cq_head(), slot, "nothing was released");
             slot = kernel.cq_head();
         }
-        // The first half of one, at the end.
+        // The first half of filler of two slots, at the end.
         assert!(kernel.post_flags(1, sys::IORING_CQE_F_SKIP | sys::IORING_CQE_F_32, None));
         queue.sync();
         assert!(queue.next().is_none() && queue.is_empty());
@@ -151,7 +153,7 @@ fn filler_of_two_entries_is_skipped_whole() {
 }
 
 #[test]
-fn slices_show_what_is_ready_and_consume_goes_past_it() {
+fn slices_show_ready_completions_and_consume_moves_past_them() {
     for start in STARTS {
         let mut ring = ring::<Entry>(8, start);
         let (mut queue, mut kernel) = ring.split_cq::<Entry>();
@@ -176,7 +178,7 @@ fn slices_show_what_is_ready_and_consume_goes_past_it() {
 }
 
 #[test]
-fn fill_takes_what_fits() {
+fn fill_takes_as_many_as_fit() {
     let mut ring = ring::<Entry>(8, u32::MAX - 1);
     let (mut queue, mut kernel) = ring.split_cq::<Entry>();
     for n in 0..5 {
@@ -191,7 +193,7 @@ fn fill_takes_what_fits() {
 }
 
 #[test]
-fn status_tells_without_a_view() {
+fn status_counts_ready_completions() {
     let mut ring = ring::<Entry>(8, u32::MAX);
     let (mut queue, mut kernel) = ring.split_cq::<Entry>();
     let status = queue.status();
@@ -204,7 +206,7 @@ fn status_tells_without_a_view() {
     assert_eq!(status.ready(), 1);
 }
 
-/// What another thread may see: entries released, and more posted, since it looked.
+/// Another thread may see this if completions are released and posted while it reads.
 #[test]
 fn status_is_within_the_capacity() {
     for start in STARTS {
@@ -220,12 +222,11 @@ fn status_is_within_the_capacity() {
     }
 }
 
-/// A queue that always holds four to eight is never seen with fewer, or with more, by a thread that
-/// looks on.
+/// If a queue always holds four to eight completions, another thread never sees fewer or more.
 #[test]
 fn status_is_right_in_another_thread() {
     use core::sync::atomic::AtomicU32;
-    // The kernel has them in different cache lines.
+    // The kernel puts these words into different cache lines.
     let words: [AtomicU32; 128] = [const { AtomicU32::new(0) }; 128];
     // SAFETY: the word is within `words`, which outlives the queue.
     let word = |at: u32| unsafe { KernelU32::at(NonNull::from(&words).cast(), at * 4) };
@@ -263,7 +264,7 @@ fn status_is_right_in_another_thread() {
 }
 
 #[test]
-fn the_eventfd_bit_is_switched_alone() {
+fn only_the_eventfd_bit_is_switched() {
     let mut new = ring::<Entry>(8, 0);
     let queue = new.completion::<Entry>();
     assert!(!queue.eventfd_disabled());
@@ -280,10 +281,10 @@ fn the_eventfd_bit_is_switched_alone() {
     assert!(!queue.eventfd_disabled());
 }
 
-/// USERS.md D1: an all-zero completion is valid, and so is every other.
+/// An all-zero completion is valid, and so is every other.
 #[test]
 fn every_byte_is_a_valid_completion() {
-    // SAFETY: that is what is tested: nothing but integers.
+    // SAFETY: this is what the test checks. The struct consists only of integers.
     let zero: Entry32 = unsafe { core::mem::zeroed() };
     assert_eq!((zero.result(), zero.flags(), zero.big_cqe()), (0, 0, &[0, 0]));
 }
