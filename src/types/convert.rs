@@ -1,7 +1,7 @@
-//! What rustix has under another type, with the same bits.
+//! Conversions to and from types of rustix that have the same bits.
 //!
-//! Twins behind cargo features of rustix that this crate does without (`pipe`, `process`) are left out:
-//! `PipeFlags::from_bits_retain(flags.bits())` does for them.
+//! There are none for types that need cargo features of rustix that this crate does not enable
+//! (`pipe`, `process`). Use `PipeFlags::from_bits_retain(flags.bits())` for those.
 
 use rustix::io_uring as uring;
 use rustix::thread::futex;
@@ -11,7 +11,7 @@ use super::*;
 use crate::params::{EnterFlags, Features, SetupFlags};
 use crate::sqe::Flags;
 
-/// Flags of ours, and those of rustix with the same bits: each from the other, unknown bits included.
+/// Converts between our flags and those of rustix that have the same bits, including unknown bits.
 macro_rules! same_bits {
     ($($Ours:ident: $($Theirs:ty),*;)*) => { $($(
         impl From<$Theirs> for $Ours {
@@ -57,7 +57,8 @@ impl From<event::PollFlags> for PollFlags {
     }
 }
 
-/// Without [`PollFlags::EXCLUSIVE`] and [`PollFlags::ET`], which are asked for and never found.
+/// Drops [`PollFlags::EXCLUSIVE`] and [`PollFlags::ET`], which are request flags and never
+/// returned.
 impl From<PollFlags> for event::PollFlags {
     #[inline]
     fn from(flags: PollFlags) -> Self {
@@ -72,7 +73,8 @@ impl From<fs::Advice> for Fadv {
     }
 }
 
-/// The kernel's `MADV_*`. `Advice::DontNeed`, the one of POSIX, is [`Madv::NORMAL`] to rustix.
+/// Converts to the kernel's `MADV_*`. rustix has `Advice::DontNeed` for POSIX, which converts to
+/// [`Madv::NORMAL`].
 impl From<mm::Advice> for Madv {
     #[inline]
     fn from(advice: mm::Advice) -> Self {
@@ -87,7 +89,7 @@ impl From<uring::open_how> for OpenHow {
     }
 }
 
-/// The same fields in both.
+/// Converts between headers with the same fields.
 macro_rules! headers {
     ($($From:ty => $To:ty;)*) => { $(
         impl From<$From> for $To {
@@ -118,7 +120,7 @@ mod tests {
     use core::ptr::null;
 
     #[test]
-    fn bits_stay_what_they_are() {
+    fn bits_are_preserved() {
         let newer = MsgFlags::from_bits_retain(!0);
         assert_eq!(MsgFlags::from(net::RecvFlags::from(newer)), newer);
         assert_eq!(
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn polls_are_of_both_kinds() {
+    fn poll_flags_convert_to_both_kinds() {
         let both = PollFlags::IN | PollFlags::RDHUP;
         assert_eq!(PollFlags::from(event::PollFlags::from(both | PollFlags::ET)), both);
         assert_eq!(PollFlags::from(event::epoll::EventFlags::ET), PollFlags::ET);
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn structs_keep_their_fields() {
+    fn fields_are_preserved() {
         let header = MsgHdr {
             msg_iovlen: 3,
             msg_controllen: 7,
@@ -163,7 +165,7 @@ mod tests {
         assert_eq!(Madv::from(mm::Advice::LinuxFree), Madv::FREE);
     }
 
-    /// Setters take flags of either kind, and a mode as a number.
+    /// Setters accept flags of either kind, and a mode as a number.
     #[test]
     fn setters_convert() {
         let send = Send::new(Fd(3), null(), 0);

@@ -1,4 +1,4 @@
-//! Open files: flags of syncing and allocating, advice.
+//! Arguments of operations on open files: syncing, allocating, advice.
 
 use bitflags::bitflags;
 use linux_raw_sys::general;
@@ -10,7 +10,7 @@ bitflags! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct FsyncFlags: u32 {
-        /// Sync the data, and of the metadata only what reading it back needs: `fdatasync(2)`.
+        /// Sync the data, and only the metadata that is necessary to read it back (`fdatasync(2)`).
         const DATASYNC = sys::IORING_FSYNC_DATASYNC;
 
         const _ = !0;
@@ -25,11 +25,11 @@ bitflags! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct SyncFileRangeFlags: u32 {
-        /// First wait for what is being written already.
+        /// First wait for writes that are already in progress.
         const WAIT_BEFORE = sys::SYNC_FILE_RANGE_WAIT_BEFORE;
-        /// Start writing what is not being written yet.
+        /// Start writing dirty pages that are not being written yet.
         const WRITE = sys::SYNC_FILE_RANGE_WRITE;
-        /// Wait for what is being written then.
+        /// Finally wait for all writes.
         const WAIT_AFTER = sys::SYNC_FILE_RANGE_WAIT_AFTER;
 
         const _ = !0;
@@ -37,27 +37,26 @@ bitflags! {
 }
 
 bitflags! {
-    /// The mode of [`Fallocate`](crate::opcode::Fallocate), the `FALLOC_FL_*` of
-    /// [`fallocate(2)`]; none of them allocates.
+    /// The mode of [`Fallocate`](crate::opcode::Fallocate): the `FALLOC_FL_*` flags of
+    /// [`fallocate(2)`]. Without flags, it allocates.
     ///
     /// [`fallocate(2)`]: https://man7.org/linux/man-pages/man2/fallocate.2.html
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct FallocateFlags: u32 {
-        /// Leave the file's size as it is.
+        /// Do not change the size of the file.
         const KEEP_SIZE = sys::FALLOC_FL_KEEP_SIZE;
-        /// Free the range; it then reads as zeros. Goes with
-        /// [`KEEP_SIZE`](Self::KEEP_SIZE) only.
+        /// Free the range, which then reads as zeros. Requires [`KEEP_SIZE`](Self::KEEP_SIZE).
         const PUNCH_HOLE = sys::FALLOC_FL_PUNCH_HOLE;
         /// Reserved.
         const NO_HIDE_STALE = sys::FALLOC_FL_NO_HIDE_STALE;
-        /// Take the range out of the file: what is behind it moves forward.
+        /// Remove the range from the file, and move the data behind it forward.
         const COLLAPSE_RANGE = sys::FALLOC_FL_COLLAPSE_RANGE;
         /// Make the range read as zeros, and keep it allocated.
         const ZERO_RANGE = sys::FALLOC_FL_ZERO_RANGE;
-        /// Put a hole into the file: what is behind it moves back.
+        /// Insert a hole into the file, and move the data behind it back.
         const INSERT_RANGE = sys::FALLOC_FL_INSERT_RANGE;
-        /// Give the range blocks of its own, where it shares some with other files.
+        /// Give the range its own blocks if it shares blocks with other files.
         const UNSHARE_RANGE = sys::FALLOC_FL_UNSHARE_RANGE;
         /// Write zeros to the device. Since Linux 6.17.
         const WRITE_ZEROES = sys::FALLOC_FL_WRITE_ZEROES;
@@ -66,7 +65,7 @@ bitflags! {
     }
 }
 
-/// How a file is going to be used: the `POSIX_FADV_*` of [`posix_fadvise(2)`].
+/// The expected use of a file: the `POSIX_FADV_*` numbers of [`posix_fadvise(2)`].
 ///
 /// [`posix_fadvise(2)`]: https://man7.org/linux/man-pages/man2/posix_fadvise.2.html
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,21 +73,21 @@ bitflags! {
 pub struct Fadv(pub u32);
 
 impl Fadv {
-    /// As usual.
+    /// No special use.
     pub const NORMAL: Self = Self(general::POSIX_FADV_NORMAL);
-    /// Here and there.
+    /// Random access.
     pub const RANDOM: Self = Self(general::POSIX_FADV_RANDOM);
-    /// From front to back.
+    /// Sequential access.
     pub const SEQUENTIAL: Self = Self(general::POSIX_FADV_SEQUENTIAL);
-    /// Soon: read it ahead.
+    /// Use in the near future: read the data ahead.
     pub const WILLNEED: Self = Self(general::POSIX_FADV_WILLNEED);
-    /// Not any more: drop it from the cache.
+    /// No use in the near future: drop the data from the cache.
     pub const DONTNEED: Self = Self(general::POSIX_FADV_DONTNEED);
-    /// Once.
+    /// The data is used only once.
     pub const NOREUSE: Self = Self(general::POSIX_FADV_NOREUSE);
 }
 
-/// How memory is going to be used, or what to do with it: the `MADV_*` of [`madvise(2)`].
+/// The expected use of memory, or an action on it: the `MADV_*` numbers of [`madvise(2)`].
 ///
 /// [`madvise(2)`]: https://man7.org/linux/man-pages/man2/madvise.2.html
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,53 +95,53 @@ impl Fadv {
 pub struct Madv(pub u32);
 
 impl Madv {
-    /// As usual.
+    /// No special use.
     pub const NORMAL: Self = Self(general::MADV_NORMAL);
-    /// Here and there.
+    /// Random access.
     pub const RANDOM: Self = Self(general::MADV_RANDOM);
-    /// From front to back.
+    /// Sequential access.
     pub const SEQUENTIAL: Self = Self(general::MADV_SEQUENTIAL);
-    /// Soon: read it ahead.
+    /// Use in the near future: read the data ahead.
     pub const WILLNEED: Self = Self(general::MADV_WILLNEED);
-    /// Not any more: its contents are gone at once.
+    /// Free the memory now and lose its contents.
     pub const DONTNEED: Self = Self(general::MADV_DONTNEED);
-    /// As [`DONTNEED`](Self::DONTNEED), locked pages included. Since Linux 5.18.
+    /// Like [`DONTNEED`](Self::DONTNEED), but includes locked pages. Since Linux 5.18.
     pub const DONTNEED_LOCKED: Self = Self(general::MADV_DONTNEED_LOCKED);
-    /// Not any more: its contents are gone when memory runs short.
+    /// Free the memory and lose its contents when the system runs short of memory.
     pub const FREE: Self = Self(general::MADV_FREE);
-    /// Not any more, nor what backs it: a hole in the file.
+    /// Free the memory and its backing store, which leaves a hole in the file.
     pub const REMOVE: Self = Self(general::MADV_REMOVE);
-    /// A child does not get it.
+    /// Children do not inherit the memory.
     pub const DONTFORK: Self = Self(general::MADV_DONTFORK);
-    /// A child gets it.
+    /// Children inherit the memory.
     pub const DOFORK: Self = Self(general::MADV_DOFORK);
-    /// A child gets zeros.
+    /// Children inherit the memory filled with zeros.
     pub const WIPEONFORK: Self = Self(general::MADV_WIPEONFORK);
-    /// A child gets its contents.
+    /// Children inherit the memory with its contents.
     pub const KEEPONFORK: Self = Self(general::MADV_KEEPONFORK);
-    /// Not in a core dump.
+    /// Exclude the memory from core dumps.
     pub const DONTDUMP: Self = Self(general::MADV_DONTDUMP);
-    /// In a core dump.
+    /// Include the memory in core dumps.
     pub const DODUMP: Self = Self(general::MADV_DODUMP);
-    /// Share pages of equal contents.
+    /// Share pages that have the same contents.
     pub const MERGEABLE: Self = Self(general::MADV_MERGEABLE);
-    /// Share no pages.
+    /// Do not share pages that have the same contents.
     pub const UNMERGEABLE: Self = Self(general::MADV_UNMERGEABLE);
-    /// In huge pages.
+    /// Use huge pages.
     pub const HUGEPAGE: Self = Self(general::MADV_HUGEPAGE);
-    /// Not in huge pages.
+    /// Do not use huge pages.
     pub const NOHUGEPAGE: Self = Self(general::MADV_NOHUGEPAGE);
-    /// Into huge pages, now. Since Linux 6.1.
+    /// Move the memory to huge pages now. Since Linux 6.1.
     pub const COLLAPSE: Self = Self(general::MADV_COLLAPSE);
-    /// Rarely: the first to go when memory runs short.
+    /// Reclaim the memory first when the system runs short of memory.
     pub const COLD: Self = Self(general::MADV_COLD);
-    /// Rarely: swap it out.
+    /// Reclaim the memory now, by writing it back or to swap.
     pub const PAGEOUT: Self = Self(general::MADV_PAGEOUT);
-    /// Fault it in for reading. Since Linux 5.14.
+    /// Fault in the memory for reading. Since Linux 5.14.
     pub const POPULATE_READ: Self = Self(general::MADV_POPULATE_READ);
-    /// Fault it in for writing. Since Linux 5.14.
+    /// Fault in the memory for writing. Since Linux 5.14.
     pub const POPULATE_WRITE: Self = Self(general::MADV_POPULATE_WRITE);
-    /// Make every use a fault, with no mapping of its own. Since Linux 6.13.
+    /// Make every access to the memory a fault, without a separate mapping. Since Linux 6.13.
     pub const GUARD_INSTALL: Self = Self(general::MADV_GUARD_INSTALL);
     /// Undo [`GUARD_INSTALL`](Self::GUARD_INSTALL). Since Linux 6.13.
     pub const GUARD_REMOVE: Self = Self(general::MADV_GUARD_REMOVE);

@@ -1,12 +1,13 @@
-//! Paths: how to open.
+//! Arguments of operations on paths.
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-/// How [`OpenAt2`](crate::opcode::OpenAt2) opens: the `struct open_how` of [`openat2(2)`].
+/// The parameters of [`OpenAt2`](crate::opcode::OpenAt2): the `struct open_how` of [`openat2(2)`].
 ///
 /// [`openat2(2)`]: https://man7.org/linux/man-pages/man2/openat2.2.html
 ///
-/// On 32-bit targets `O_LARGEFILE` is added, as with [`OpenAt::flags`](crate::opcode::OpenAt::flags).
+/// On 32-bit targets, this adds `O_LARGEFILE`, as [`OpenAt::flags`](crate::opcode::OpenAt::flags)
+/// does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct OpenHow {
@@ -16,20 +17,20 @@ pub struct OpenHow {
 }
 
 impl OpenHow {
-    /// For reading.
+    /// Creates parameters that open a file for reading.
     #[inline]
     pub const fn new() -> Self {
         Self { flags: large_file(OFlags::empty()).bits() as u64, mode: 0, resolve: 0 }
     }
 
-    /// With these fields, unchecked and as they are.
+    /// Creates parameters from these fields, unchecked and unchanged.
     #[inline]
     pub(crate) const fn from_raw(flags: u64, mode: u64, resolve: ResolveFlags) -> Self {
         Self { flags, mode, resolve: resolve.bits() }
     }
 
-    /// Sets whether to read or write, create, truncate and so on. Unknown flags are -EINVAL, with a
-    /// slot `O_CLOEXEC` too.
+    /// Sets whether to read, write, create, truncate, and so on. Unknown flags fail with -EINVAL.
+    /// With a destination slot, `O_CLOEXEC` fails, too.
     #[must_use]
     #[inline]
     pub const fn flags(mut self, flags: OFlags) -> Self {
@@ -37,7 +38,7 @@ impl OpenHow {
         self
     }
 
-    /// Sets the permissions of a file that is created; -EINVAL where none is.
+    /// Sets the permissions of a created file. If no file is created, a mode fails with -EINVAL.
     #[must_use]
     #[inline]
     pub const fn mode(mut self, mode: Mode) -> Self {
@@ -45,7 +46,7 @@ impl OpenHow {
         self
     }
 
-    /// Sets what the path may lead through.
+    /// Restricts how the path is resolved.
     #[must_use]
     #[inline]
     pub const fn resolve(mut self, resolve: ResolveFlags) -> Self {
@@ -61,8 +62,8 @@ impl Default for OpenHow {
     }
 }
 
-/// What a 32-bit kernel needs to open files of 2 GiB and more, and to let them grow to that. 64-bit
-/// kernels add it by themselves. Beside `O_PATH`, it is an error.
+/// Adds the flag that a 32-bit kernel needs to open files of 2 GiB or more, or to let them grow to
+/// that size. 64-bit kernels add it automatically. Together with `O_PATH`, it is an error.
 #[inline(always)]
 pub(crate) const fn large_file(flags: OFlags) -> OFlags {
     if cfg!(target_pointer_width = "32") && !flags.contains(OFlags::PATH) {
@@ -78,7 +79,7 @@ mod tests {
     use linux_raw_sys::general::{O_LARGEFILE, open_how};
 
     #[test]
-    fn large_files_are_opened_everywhere() {
+    fn large_files_open_on_every_target() {
         let large = if cfg!(target_pointer_width = "32") { O_LARGEFILE } else { 0 };
         assert_eq!(OpenHow::new().flags, large.into());
         assert_eq!(OpenHow::default(), OpenHow::new());
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<OpenHow>(), size_of::<open_how>());
         let how = OpenHow::new()
             .flags(OFlags::from_bits_retain(1))

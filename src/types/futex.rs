@@ -1,4 +1,4 @@
-//! Futexes: their size, several at once.
+//! Arguments of futex operations.
 
 use core::ffi::c_void;
 
@@ -6,16 +6,16 @@ use bitflags::bitflags;
 
 use crate::sys;
 
-/// The mask that every waiter and every waker has a bit in common with.
+/// The mask that has a bit in common with every other mask of waiters and wakers.
 pub const FUTEX_BITSET_MATCH_ANY: u64 = sys::FUTEX_BITSET_MATCH_ANY as u64;
 
 bitflags! {
-    /// What kind of word a futex is: the `FUTEX2_*` flags. A size is needed; kernels so far take
-    /// [`SIZE_U32`](Self::SIZE_U32) alone.
+    /// The size and the properties of a futex: the `FUTEX2_*` flags. A size is required. So far,
+    /// kernels only accept [`SIZE_U32`](Self::SIZE_U32).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct FutexFlags: u32 {
-        /// One byte. It is zero, as sizes are numbers, not bits.
+        /// One byte. The value is zero, because sizes are numbers and not bits.
         const SIZE_U8 = sys::FUTEX2_SIZE_U8;
         /// Two bytes.
         const SIZE_U16 = sys::FUTEX2_SIZE_U16;
@@ -23,11 +23,11 @@ bitflags! {
         const SIZE_U32 = sys::FUTEX2_SIZE_U32;
         /// Eight bytes.
         const SIZE_U64 = sys::FUTEX2_SIZE_U64;
-        /// A second word behind the futex says which NUMA node keeps it. Since Linux 6.16.
+        /// A second word after the futex contains its NUMA node. Since Linux 6.16.
         const NUMA = sys::FUTEX2_NUMA;
-        /// The memory policy says which NUMA node keeps it. Since Linux 6.16.
+        /// The memory policy determines the NUMA node of the futex. Since Linux 6.16.
         const MPOL = sys::FUTEX2_MPOL;
-        /// The threads of one process share it, and nobody else.
+        /// Only threads of one process use the futex.
         const PRIVATE = sys::FUTEX2_PRIVATE;
 
         const _ = !0;
@@ -48,13 +48,13 @@ pub struct FutexWaitV {
 }
 
 impl FutexWaitV {
-    /// None yet.
+    /// Creates a value without a futex.
     #[inline]
     pub const fn new() -> Self {
         Self { val: 0, uaddr: 0, flags: 0, reserved: 0 }
     }
 
-    /// Sets the value that the futex must have for the wait to begin.
+    /// Sets the value that the futex must have for the wait to start.
     #[must_use]
     #[inline]
     pub const fn val(mut self, val: u64) -> Self {
@@ -62,7 +62,7 @@ impl FutexWaitV {
         self
     }
 
-    /// Sets the futex, which must live until the operation's *completion*.
+    /// Sets the futex, which must stay valid until the operation's *completion*.
     #[must_use]
     #[inline]
     pub fn uaddr(mut self, uaddr: *const u32) -> Self {
@@ -70,7 +70,7 @@ impl FutexWaitV {
         self
     }
 
-    /// Sets the futex's size and kind.
+    /// Sets the size and the properties of the futex.
     #[must_use]
     #[inline]
     pub const fn flags(mut self, flags: FutexFlags) -> Self {
@@ -86,7 +86,7 @@ mod tests {
     use linux_raw_sys::general::futex_waitv;
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<FutexWaitV>(), size_of::<futex_waitv>());
         assert_eq!(offset_of!(FutexWaitV, val), offset_of!(futex_waitv, val));
         assert_eq!(offset_of!(FutexWaitV, uaddr), offset_of!(futex_waitv, uaddr));

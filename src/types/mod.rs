@@ -1,4 +1,4 @@
-//! What operations are given: descriptors, flags, and the structures that they point to.
+//! Arguments of operations: descriptors, flags, and the structs that they point to.
 
 mod convert;
 mod file;
@@ -46,34 +46,36 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use crate::sqe::Flags;
 
-/// [`Statx`], as the kernel and the `io-uring` crate call it.
+/// An alias of [`Statx`] with the name that the kernel and the `io-uring` crate use.
 #[allow(non_camel_case_types, reason = "the kernel's name")]
 pub type statx = Statx;
-/// [`EpollEvent`], as the kernel and the `io-uring` crate call it.
+/// An alias of [`EpollEvent`] with the name that the kernel and the `io-uring` crate use.
 #[allow(non_camel_case_types, reason = "the kernel's name")]
 pub type epoll_event = EpollEvent;
 
-/// An open descriptor, by its number.
+/// The number of an open descriptor.
 ///
-/// It must stay open until the kernel has taken the entry; for entries later in a chain of links,
-/// until the chain has come to them. [`BorrowedFd`] is taken in its place, and a reference to whatever
-/// is [`AsFd`]: a file, a socket, an `OwnedFd`.
+/// The descriptor must stay open until the kernel has consumed the entry. In a chain of links, it
+/// must stay open until the kernel starts the entry. Instead of an `Fd`, you can pass a
+/// [`BorrowedFd`], or a reference to any type that is [`AsFd`], such as a file, a socket, or an
+/// `OwnedFd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Fd(pub RawFd);
 
 impl Fd {
-    /// The current directory, where an operation wants a directory: `AT_FDCWD`.
+    /// The current directory, for operations that expect a directory (`AT_FDCWD`).
     pub const CWD: Self = Self(linux_raw_sys::general::AT_FDCWD);
 }
 
-/// A slot of the ring's table of registered files.
+/// A slot of the ring's registered file table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Fixed(pub u32);
 
 pub(crate) mod sealed {
-    /// What only this crate can hand over: code that has the bound cannot call the method.
+    /// A token that only this crate can create. Code with the bound cannot call the method without
+    /// it.
     pub struct Seal(());
     pub(crate) const SEAL: Seal = Seal(());
 
@@ -83,10 +85,10 @@ pub(crate) mod sealed {
 }
 use sealed::{Seal, Sealed};
 
-/// A file that an operation works on: an open descriptor, or a registered slot.
+/// A file that an operation works on: an open descriptor, or a slot of the registered file table.
 ///
-/// [`Fd`], [`BorrowedFd`] and a reference to whatever is [`AsFd`] are descriptors; [`Fixed`] is a slot.
-/// The entry has the number only: keep the file open.
+/// [`Fd`], [`BorrowedFd`] and references to types that are [`AsFd`] are descriptors. [`Fixed`] is a
+/// slot. The entry contains only the number, so keep the file open.
 ///
 /// ```
 /// use std::os::fd::AsFd;
@@ -100,14 +102,14 @@ use sealed::{Seal, Sealed};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A number is none, as it does not say of what:
+/// A bare number is not a file, because it does not tell whether it is a descriptor or a slot:
 ///
 /// ```compile_fail,E0277
 /// # use rustix_uring::opcode;
 /// opcode::Fsync::new(3);
 /// ```
 ///
-/// As a bound, it gives nobody its method:
+/// The trait is only a bound. You cannot call its method:
 ///
 /// ```compile_fail
 /// fn number(file: impl rustix_uring::types::Target) {
@@ -115,15 +117,15 @@ use sealed::{Seal, Sealed};
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a file that an operation can work on",
-    label = "expected a descriptor or a registered slot",
-    note = "lend what owns a descriptor: `&file` or `file.as_fd()`",
-    note = "a bare number is `types::Fd(number)`, a registered slot is `types::Fixed(slot)`"
+    message = "`{Self}` is not a file for an operation",
+    label = "expected a descriptor or a slot of the registered file table",
+    note = "pass a reference to the owner of a descriptor: `&file` or `file.as_fd()`",
+    note = "for a bare number, use `types::Fd(number)`; for a registered slot, `types::Fixed(slot)`"
 )]
 pub trait Target: Sealed {}
 
-/// An open descriptor, for operations that take no registered slot: [`Fd`], [`BorrowedFd`], or a
-/// reference to whatever is [`AsFd`].
+/// An open descriptor, for operations that do not accept a registered slot: [`Fd`], [`BorrowedFd`],
+/// or a reference to a type that is [`AsFd`].
 ///
 /// ```compile_fail,E0277
 /// # use rustix_uring::{opcode, types};
@@ -131,9 +133,9 @@ pub trait Target: Sealed {}
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a descriptor",
-    label = "expected a descriptor; the kernel takes no registered slot here",
-    note = "lend what owns a descriptor: `&file` or `file.as_fd()`",
-    note = "a bare number is `types::Fd(number)`, the current directory is `types::Fd::CWD`"
+    label = "expected a descriptor; the kernel accepts no registered slot here",
+    note = "pass a reference to the owner of a descriptor: `&file` or `file.as_fd()`",
+    note = "for a bare number, use `types::Fd(number)`; for the current directory, `types::Fd::CWD`"
 )]
 pub trait Descriptor: Target {}
 

@@ -4,31 +4,31 @@ use core::fmt;
 
 use crate::sys::{io_uring_napi, io_uring_napi_op, io_uring_napi_tracking_strategy::*};
 
-/// Which device queues are polled: the `IO_URING_NAPI_TRACKING_*` numbers.
+/// The device queues that a ring polls: the `IO_URING_NAPI_TRACKING_*` numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct NapiTracking(u32);
 
 impl NapiTracking {
-    /// Those of the sockets that the ring has polled. Since Linux 6.9.
+    /// The queues of the sockets that the ring has polled. Since Linux 6.9.
     pub const DYNAMIC: Self = Self(IO_URING_NAPI_TRACKING_DYNAMIC as u32);
-    /// Those that were [added](crate::Submitter::register_napi_add_id). Since Linux 6.13.
+    /// The queues that were [added](crate::Submitter::register_napi_add_id). Since Linux 6.13.
     pub const STATIC: Self = Self(IO_URING_NAPI_TRACKING_STATIC as u32);
-    /// None: what holds where nothing is registered.
+    /// No queues, which is the default if nothing is registered.
     pub const INACTIVE: Self = Self(IO_URING_NAPI_TRACKING_INACTIVE as u32);
 
-    /// By the kernel's number.
+    /// Creates a value from the kernel's number.
     pub const fn from_raw(number: u32) -> Self {
         Self(number)
     }
 
-    /// The kernel's number.
+    /// Returns the kernel's number.
     pub const fn into_raw(self) -> u32 {
         self.0
     }
 }
 
-/// How a ring polls network devices: `struct io_uring_napi`. Since Linux 6.9.
+/// The busy polling of a ring: `struct io_uring_napi`. Since Linux 6.9.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Napi(io_uring_napi);
@@ -40,7 +40,7 @@ impl Default for Napi {
 }
 
 impl Napi {
-    /// No polling.
+    /// Creates a value that disables polling.
     pub const fn new() -> Self {
         Self(io_uring_napi {
             busy_poll_to: 0,
@@ -52,43 +52,43 @@ impl Napi {
         })
     }
 
-    /// Polls for this many microseconds before a wait sleeps.
+    /// Sets the number of microseconds to poll before a wait sleeps.
     #[must_use]
     pub const fn set_busy_poll_timeout(mut self, microseconds: u32) -> Self {
         self.0.busy_poll_to = microseconds;
         self
     }
 
-    /// Keeps interrupts off for as long as polling goes on (`SO_PREFER_BUSY_POLL`).
+    /// Sets whether interrupts are suppressed while polling continues (`SO_PREFER_BUSY_POLL`).
     #[must_use]
     pub const fn set_prefer_busy_poll(mut self, prefer: bool) -> Self {
         self.0.prefer_busy_poll = prefer as u8;
         self
     }
 
-    /// Which device queues to poll.
+    /// Sets the device queues to poll.
     #[must_use]
     pub const fn set_tracking(mut self, tracking: NapiTracking) -> Self {
         self.0.op_param = tracking.0;
         self
     }
 
-    /// For how many microseconds it polls.
+    /// Returns the number of microseconds to poll.
     pub const fn busy_poll_timeout(&self) -> u32 {
         self.0.busy_poll_to
     }
 
-    /// Whether interrupts are kept off.
+    /// Returns whether interrupts are suppressed.
     pub const fn prefer_busy_poll(&self) -> bool {
         self.0.prefer_busy_poll != 0
     }
 
-    /// Which device queues it polls.
+    /// Returns the device queues to poll.
     pub const fn tracking(&self) -> NapiTracking {
         NapiTracking(self.0.op_param)
     }
 
-    /// What the struct asks for, and with which parameter if not the tracking.
+    /// Sets the operation, and its parameter if that is not the tracking.
     pub(crate) const fn set_operation(
         &mut self,
         operation: io_uring_napi_op,
@@ -118,8 +118,8 @@ mod tests {
     use std::format;
 
     #[test]
-    fn all_ones_print() {
-        // SAFETY: nothing but integers, for which every byte is valid.
+    fn unknown_numbers_print() {
+        // SAFETY: the struct consists only of integers, for which every byte is valid.
         let ones: Napi = unsafe { transmute([0xff_u8; size_of::<Napi>()]) };
         assert!(format!("{ones:?}").contains("4294967295"));
         assert_eq!(ones.tracking().into_raw(), u32::MAX);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_keep_the_rest() {
+    fn set_operation_keeps_the_other_fields() {
         let mut napi = Napi::new().set_busy_poll_timeout(5).set_tracking(NapiTracking::STATIC);
         napi.set_operation(io_uring_napi_op::IO_URING_NAPI_REGISTER_OP, None);
         assert_eq!((napi.0.opcode, napi.0.op_param, napi.0.busy_poll_to), (0, 1, 5));

@@ -1,4 +1,4 @@
-//! Pipes: flags of making and of splicing.
+//! Arguments of operations on pipes: creating and splicing.
 
 use bitflags::bitflags;
 use rustix::fs::OFlags;
@@ -6,19 +6,19 @@ use rustix::fs::OFlags;
 use crate::sys;
 
 bitflags! {
-    /// Flags of [`Pipe`](crate::opcode::Pipe), as of [`pipe2(2)`].
+    /// Flags of [`Pipe`](crate::opcode::Pipe), which are those of [`pipe2(2)`].
     ///
     /// [`pipe2(2)`]: https://man7.org/linux/man-pages/man2/pipe.2.html
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct PipeFlags: u32 {
-        /// Close both ends on `exec`; -EINVAL with slots.
+        /// Close both ends on `exec`. Fails with -EINVAL together with destination slots.
         const CLOEXEC = OFlags::CLOEXEC.bits();
-        /// Packets: each read gets what one write has put in.
+        /// Transfer packets: each read returns the data of one write.
         const DIRECT = OFlags::DIRECT.bits();
-        /// Neither end waits.
+        /// Neither end blocks.
         const NONBLOCK = OFlags::NONBLOCK.bits();
-        /// The kernel's notifications come out of it.
+        /// Create a pipe that delivers notifications of the kernel.
         const NOTIFICATION_PIPE = OFlags::EXCL.bits();
 
         const _ = !0;
@@ -26,22 +26,23 @@ bitflags! {
 }
 
 bitflags! {
-    /// Flags of [`Splice`](crate::opcode::Splice) and [`Tee`](crate::opcode::Tee), the `SPLICE_F_*`
-    /// of [`splice(2)`].
+    /// Flags of [`Splice`](crate::opcode::Splice) and [`Tee`](crate::opcode::Tee): the `SPLICE_F_*`
+    /// flags of [`splice(2)`].
     ///
     /// [`splice(2)`]: https://man7.org/linux/man-pages/man2/splice.2.html
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct SpliceFlags: u32 {
-        /// Move pages instead of copying them, where that can be done.
+        /// Move pages instead of copying them if possible.
         const MOVE = sys::SPLICE_F_MOVE;
         /// Do not wait for the pipe.
         const NONBLOCK = sys::SPLICE_F_NONBLOCK;
-        /// More is to come.
+        /// More data will follow.
         const MORE = sys::SPLICE_F_MORE;
-        /// Without a meaning here.
+        /// Has no effect here.
         const GIFT = sys::SPLICE_F_GIFT;
-        /// The input is a registered slot. [`Fixed`](crate::types::Fixed) sets it by itself.
+        /// The input is a slot of the registered file table. [`Fixed`](crate::types::Fixed) sets
+        /// this flag.
         const FD_IN_FIXED = sys::SPLICE_F_FD_IN_FIXED;
 
         const _ = !0;

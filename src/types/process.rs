@@ -1,4 +1,4 @@
-//! Processes: which to wait for, and what became of them.
+//! Arguments of waits for processes, and their results.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use bitflags::bitflags;
 
 use crate::sys;
 
-/// What the identifier of [`WaitId`](crate::opcode::WaitId) names: the `P_*` of [`waitid(2)`].
+/// The kind of the ID of [`WaitId`](crate::opcode::WaitId): the `P_*` numbers of [`waitid(2)`].
 ///
 /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,41 +14,41 @@ use crate::sys;
 pub struct IdType(pub u32);
 
 impl IdType {
-    /// Any child; the identifier is ignored.
+    /// Any child. The ID is ignored.
     pub const ALL: Self = Self(sys::P_ALL);
-    /// The child with this number.
+    /// The child with this process ID.
     pub const PID: Self = Self(sys::P_PID);
-    /// Any child of this process group; 0 is the caller's own.
+    /// Any child of this process group. 0 means the group of the caller.
     pub const PGID: Self = Self(sys::P_PGID);
-    /// The child that this descriptor of `pidfd_open(2)` stands for.
+    /// The child of this descriptor, which `pidfd_open(2)` has returned.
     pub const PIDFD: Self = Self(sys::P_PIDFD);
 }
 
 bitflags! {
-    /// What [`WaitId`](crate::opcode::WaitId) waits for, and how, as of [`waitid(2)`]: at least one
-    /// of the first three.
+    /// The events that [`WaitId`](crate::opcode::WaitId) waits for, and how it waits, as in
+    /// [`waitid(2)`]. At least one of the first three flags is necessary.
     ///
     /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct WaitIdOptions: u32 {
-        /// Children that have ended.
+        /// Children that have exited.
         const EXITED = sys::WEXITED;
         /// Children that a signal has stopped.
         const STOPPED = sys::WSTOPPED;
-        /// Children that go on after a stop.
+        /// Children that have continued after a stop.
         const CONTINUED = sys::WCONTINUED;
-        /// Complete at once, also where there is nothing to tell.
+        /// Complete at once, even if there is nothing to report.
         const NOHANG = sys::WNOHANG;
-        /// Leave the child to be waited for again.
+        /// Leave the child waitable.
         const NOWAIT = sys::WNOWAIT;
 
         const _ = !0;
     }
 }
 
-/// What [`WaitId`](crate::opcode::WaitId) tells of a child: the kernel's `siginfo_t`, as far as
-/// [`waitid(2)`] fills it.
+/// The result of [`WaitId`](crate::opcode::WaitId): the part of the kernel's `siginfo_t` that
+/// [`waitid(2)`] fills in.
 ///
 /// [`waitid(2)`]: https://man7.org/linux/man-pages/man2/waitid.2.html
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,49 +58,49 @@ pub struct SigInfo {
 }
 
 impl SigInfo {
-    /// Where the two words behind the first are, which MIPS has the other way round.
+    /// The positions of the two words after the first, which MIPS has in reverse order.
     const ERRNO_AND_CODE: [usize; 2] =
         if cfg!(any(target_arch = "mips", target_arch = "mips64")) { [2, 1] } else { [1, 2] };
-    /// What follows is aligned for a pointer.
+    /// The position of the other fields, which are aligned for a pointer.
     const FIELDS: usize = if cfg!(target_pointer_width = "64") { 4 } else { 3 };
 
-    /// Nothing told.
+    /// Creates an empty result.
     #[inline]
     pub const fn new() -> Self {
         Self { words: [0; 32] }
     }
 
-    /// The signal, `SIGCHLD`; 0 if there was nothing to tell.
+    /// Returns the signal, which is `SIGCHLD`, or 0 if there was nothing to report.
     #[inline]
     pub const fn signo(&self) -> i32 {
         self.words[0] as i32
     }
 
-    /// 0.
+    /// Returns 0.
     #[inline]
     pub const fn errno(&self) -> i32 {
         self.words[Self::ERRNO_AND_CODE[0]] as i32
     }
 
-    /// What became of the child.
+    /// Returns what happened to the child.
     #[inline]
     pub const fn code(&self) -> Cld {
         Cld(self.words[Self::ERRNO_AND_CODE[1]] as i32)
     }
 
-    /// The child's number.
+    /// Returns the process ID of the child.
     #[inline]
     pub const fn pid(&self) -> i32 {
         self.words[Self::FIELDS] as i32
     }
 
-    /// The user that the child ran as.
+    /// Returns the user ID of the child.
     #[inline]
     pub const fn uid(&self) -> u32 {
         self.words[Self::FIELDS + 1]
     }
 
-    /// The exit status with [`Cld::EXITED`], otherwise the signal.
+    /// Returns the exit status with [`Cld::EXITED`], otherwise the signal.
     #[inline]
     pub const fn status(&self) -> i32 {
         self.words[Self::FIELDS + 2] as i32
@@ -126,23 +126,23 @@ impl fmt::Debug for SigInfo {
     }
 }
 
-/// What became of a child: the `CLD_*` codes.
+/// What happened to a child: the `CLD_*` codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Cld(pub i32);
 
 impl Cld {
-    /// It has ended by itself.
+    /// The child has exited.
     pub const EXITED: Self = Self(linux_raw_sys::general::CLD_EXITED as i32);
-    /// A signal has ended it.
+    /// A signal has killed the child.
     pub const KILLED: Self = Self(linux_raw_sys::general::CLD_KILLED as i32);
-    /// A signal has ended it, and there is a core dump.
+    /// A signal has killed the child, and it has dumped core.
     pub const DUMPED: Self = Self(linux_raw_sys::general::CLD_DUMPED as i32);
-    /// Its tracer has been told of something.
+    /// The child has trapped, and its tracer was notified.
     pub const TRAPPED: Self = Self(linux_raw_sys::general::CLD_TRAPPED as i32);
-    /// A signal has stopped it.
+    /// A signal has stopped the child.
     pub const STOPPED: Self = Self(linux_raw_sys::general::CLD_STOPPED as i32);
-    /// It goes on.
+    /// The child has continued.
     pub const CONTINUED: Self = Self(linux_raw_sys::general::CLD_CONTINUED as i32);
 }
 
@@ -155,7 +155,7 @@ mod tests {
     };
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<SigInfo>(), size_of::<siginfo>());
         assert!(align_of::<SigInfo>() >= align_of::<siginfo>());
         type Outer = siginfo__bindgen_ty_1__bindgen_ty_1;

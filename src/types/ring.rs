@@ -1,4 +1,4 @@
-//! The ring itself: how to wait, what to cancel.
+//! Arguments of operations on rings: waiting, canceling, messages.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -11,11 +11,11 @@ use super::{Target, Timespec};
 use crate::params::EnterFlags;
 use crate::sys;
 
-/// How long, and with which signals blocked, a
-/// [`submit_with_args`](crate::Submitter::submit_with_args) waits.
+/// The timeouts and the signal mask of a wait, for
+/// [`submit_with_args`](crate::Submitter::submit_with_args).
 ///
-/// It is `struct io_uring_getevents_arg`, and a few flags of the call. Everything it refers to is only
-/// read during the call.
+/// This is `struct io_uring_getevents_arg` with some flags of the call. The kernel only reads the
+/// referenced values, and only during the call.
 ///
 /// ```
 /// use rustix_uring::types::{SubmitArgs, Timespec};
@@ -31,9 +31,9 @@ pub struct SubmitArgs<'a> {
     timespec: PhantomData<&'a Timespec>,
 }
 
-// SAFETY: the pointers inside stand for shared references to `Sync` types that live for 'a.
+// SAFETY: the pointers stand for shared references to `Sync` types that live for `'a`.
 unsafe impl Send for SubmitArgs<'_> {}
-// SAFETY: as above.
+// SAFETY: same as for `Send`.
 unsafe impl Sync for SubmitArgs<'_> {}
 
 impl Default for SubmitArgs<'_> {
@@ -43,7 +43,7 @@ impl Default for SubmitArgs<'_> {
 }
 
 impl<'a> SubmitArgs<'a> {
-    /// Waits without end, signals as they are.
+    /// Creates arguments without a timeout and without a signal mask.
     #[inline]
     pub const fn new() -> Self {
         Self {
@@ -59,7 +59,7 @@ impl<'a> SubmitArgs<'a> {
         }
     }
 
-    /// Waits at most this long. Since Linux 5.11, and in the stable updates of 5.10
+    /// Limits the wait to this duration. Since Linux 5.11, and in stable updates of 5.10
     /// ([`is_feature_ext_arg`](crate::Parameters::is_feature_ext_arg)).
     #[must_use]
     #[inline]
@@ -69,8 +69,8 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Waits at most until this point of the ring's clock, which is `CLOCK_MONOTONIC` unless
-    /// another was registered. Since Linux 6.12.
+    /// Limits the wait to this absolute time on the ring's clock, which is `CLOCK_MONOTONIC` unless
+    /// you have registered another. Since Linux 6.12.
     #[must_use]
     #[inline]
     pub fn deadline(mut self, deadline: &'a Timespec) -> Self {
@@ -79,7 +79,7 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Blocks these signals, and no others, while it waits.
+    /// Blocks exactly these signals during the wait.
     #[must_use]
     #[inline]
     pub fn sigmask(mut self, sigmask: &'a KernelSigSet) -> Self {
@@ -89,14 +89,16 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Waits this many microseconds for all that was wanted; after that, one completion is enough.
+    /// Waits for all wanted completions for this many microseconds. After that, one completion is
+    /// enough.
     ///
-    /// Give a limit too, by [`timespec`](Self::timespec) or [`deadline`](Self::deadline): without
-    /// one, the wait ends with ETIME after the minimum if nothing is there. A span of `i64::MAX`
-    /// seconds is no limit to the kernel. A limit below the minimum does not end the wait earlier.
+    /// Set a limit, too, with [`timespec`](Self::timespec) or [`deadline`](Self::deadline). Without
+    /// a limit, the wait fails with ETIME after the minimum if there is no completion. A duration
+    /// of `i64::MAX` seconds does not count as a limit. A limit below the minimum does not end the
+    /// wait earlier.
     ///
-    /// Since Linux 6.12 ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout));
-    /// EINVAL before.
+    /// Since Linux 6.12 ([`is_feature_min_timeout`](crate::Parameters::is_feature_min_timeout)).
+    /// Older kernels fail with EINVAL.
     #[must_use]
     #[inline]
     pub const fn min_wait_usec(mut self, microseconds: u32) -> Self {
@@ -104,10 +106,10 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Whether not to count the wait as the processor waiting for I/O, which otherwise shows in the
-    /// system's `iowait` and keeps its frequency up. Since Linux 6.15
-    /// ([`is_feature_no_iowait`](crate::Parameters::is_feature_no_iowait)); before, the kernel
-    /// answers EINVAL.
+    /// Excludes the wait from the accounting of I/O wait time if `no_iowait` is true. Otherwise the
+    /// wait appears in the system's `iowait`, and keeps the CPU frequency up. Since Linux 6.15
+    /// ([`is_feature_no_iowait`](crate::Parameters::is_feature_no_iowait)). Older kernels fail with
+    /// EINVAL.
     #[must_use]
     #[inline]
     pub fn no_iowait(mut self, no_iowait: bool) -> Self {
@@ -115,41 +117,42 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// The time, or the point in time.
+    /// Returns the duration or the absolute time.
     #[cfg(feature = "raw-syscall")]
     pub(crate) fn time(&self) -> Option<Timespec> {
         let time = self.arg.ts.ptr.cast::<Timespec>();
-        // SAFETY: null, or a reference that lives as long as we do.
+        // SAFETY: the pointer is null, or a reference that lives as long as `self`.
         unsafe { time.as_ref() }.copied()
     }
 
-    /// Whether there is nothing in it but what every kernel takes: a signal mask, flags.
+    /// Returns whether the arguments contain only what every kernel accepts: a signal mask and
+    /// flags.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.arg.ts.ptr.is_null() && self.arg.min_wait_usec == 0
     }
 }
 
-/// The kernel reads through it, during one call.
+/// Returns a pointer that the kernel reads during one call.
 #[inline(always)]
 fn shared<T>(value: &T) -> io_uring_ptr {
     io_uring_ptr::new(ptr::from_ref(value).cast_mut().cast::<c_void>())
 }
 
 bitflags! {
-    /// What a cancellation goes by: the `IORING_ASYNC_CANCEL_*` flags.
+    /// The criteria of a cancellation: the `IORING_ASYNC_CANCEL_*` flags.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct AsyncCancelFlags: u32 {
-        /// Cancel all that match, not the first only. Since Linux 5.19.
+        /// Cancel all requests that match, instead of only the first. Since Linux 5.19.
         const ALL = sys::IORING_ASYNC_CANCEL_ALL;
         /// Match by descriptor. Since Linux 5.19.
         const FD = sys::IORING_ASYNC_CANCEL_FD;
-        /// Match everything. Since Linux 5.19.
+        /// Match all requests. Since Linux 5.19.
         const ANY = sys::IORING_ASYNC_CANCEL_ANY;
-        /// The descriptor is a registered slot. Since Linux 6.0.
+        /// The descriptor is a slot of the registered file table. Since Linux 6.0.
         const FD_FIXED = sys::IORING_ASYNC_CANCEL_FD_FIXED;
-        /// Match by user data as well as by what else is given. Since Linux 6.6.
+        /// Match by user data in addition to other criteria. Since Linux 6.6.
         const USERDATA = sys::IORING_ASYNC_CANCEL_USERDATA;
         /// Match by operation. Since Linux 6.6.
         const OP = sys::IORING_ASYNC_CANCEL_OP;
@@ -158,20 +161,25 @@ bitflags! {
     }
 }
 
-/// Which of the requests in flight to cancel.
+/// Selects the requests in flight to cancel.
 ///
-/// Made for [`AsyncCancel2`](crate::opcode::AsyncCancel2) and
+/// Pass it to [`AsyncCancel2`](crate::opcode::AsyncCancel2) or
 /// [`register_sync_cancel`](crate::Submitter::register_sync_cancel).
 ///
-/// Without [`all`](Self::all) it is the first that matches; with several criteria, all of them must.
+/// Without [`all`](Self::all), the kernel cancels the first request that matches. With several
+/// criteria, a request must match all of them.
 ///
 /// # Before Linux 6.6
 ///
 /// **Combined criteria cancel too much.** Kernels from 5.19 to 6.5 accept user data and operations
-/// beside other criteria, and ignore them: `user_data(1).and_fd(fd).all()` cancels every request on
-/// the file, `user_data(1).and_op(code)` whatever has the user data, and `op(code)` whatever has the
-/// user data 0. [`register_sync_cancel`](crate::Submitter::register_sync_cancel) refuses these on
-/// such kernels, with EINVAL. For entries, nothing tells the kernels apart.
+/// together with other criteria, but ignore some of them:
+///
+/// - `user_data(1).and_fd(fd).all()` cancels every request on the file.
+/// - `user_data(1).and_op(code)` cancels requests with the user data, whatever their operation.
+/// - `op(code)` cancels requests with the user data 0.
+///
+/// On such kernels, [`register_sync_cancel`](crate::Submitter::register_sync_cancel) rejects these
+/// combinations with EINVAL. For entries, nothing distinguishes the kernels.
 ///
 /// ```
 /// use rustix_uring::opcode;
@@ -198,33 +206,36 @@ impl CancelBuilder {
         Self { flags, user_data: 0, fd: -1, opcode: 0 }
     }
 
-    /// Every request of the ring. Since Linux 5.19.
+    /// Selects every request of the ring. Since Linux 5.19.
     ///
-    /// A criterion that follows narrows it: `any().and_fd(fd)` is `fd(fd).all()`. (The kernel has a
-    /// flag for "everything", beside which it ignores criteria. It is not set then.)
+    /// A criterion that follows narrows the selection: `any().and_fd(fd)` is the same as
+    /// `fd(fd).all()`. (The kernel has a flag for "all requests", with which it ignores criteria.
+    /// This builder then does not set it.)
     pub const fn any() -> Self {
         Self::matching(AsyncCancelFlags::ANY)
     }
 
-    /// The first request with this user data.
+    /// Selects the first request with this user data.
     pub const fn user_data(user_data: u64) -> Self {
         Self { user_data, ..Self::matching(AsyncCancelFlags::empty()) }
     }
 
-    /// The first request on this file. Since Linux 5.19, for a registered slot since 6.0.
+    /// Selects the first request on this file. Since Linux 5.19, for a registered slot since 6.0.
     pub fn fd(fd: impl Target) -> Self {
         Self::matching(AsyncCancelFlags::empty()).with_fd(fd)
     }
 
-    /// The first request with this operation, an opcode's `CODE`. Since Linux 6.6.
+    /// Selects the first request with this operation, which is the `CODE` of an opcode. Since Linux
+    /// 6.6.
     ///
-    /// Older kernels answer EINVAL, or [cancel what has the user data 0](Self#before-linux-66).
+    /// Older kernels fail with EINVAL, or [cancel requests with the user data
+    /// 0](Self#before-linux-66).
     pub const fn op(opcode: u8) -> Self {
         Self::matching(AsyncCancelFlags::empty()).with_op(opcode)
     }
 
-    /// And with this user data. Since Linux 6.6; some older kernels
-    /// [ignore it](Self#before-linux-66).
+    /// Also requires this user data. Since Linux 6.6. Some older kernels [ignore
+    /// it](Self#before-linux-66).
     #[must_use]
     pub const fn and_user_data(mut self, user_data: u64) -> Self {
         if self.is_any() {
@@ -235,30 +246,30 @@ impl CancelBuilder {
         self
     }
 
-    /// And on this file. Since Linux 6.6; some older kernels [ignore all criteria but the
+    /// Also requires this file. Since Linux 6.6. Some older kernels [ignore all criteria except the
     /// file](Self#before-linux-66).
     #[must_use]
     pub fn and_fd(self, fd: impl Target) -> Self {
         self.narrowed().with_fd(fd)
     }
 
-    /// And with this operation, an opcode's `CODE`. Since Linux 6.6; some older kernels
-    /// [ignore it](Self#before-linux-66).
+    /// Also requires this operation, which is the `CODE` of an opcode. Since Linux 6.6. Some older
+    /// kernels [ignore it](Self#before-linux-66).
     #[must_use]
     pub const fn and_op(self, opcode: u8) -> Self {
         self.narrowed().with_op(opcode)
     }
 
-    /// All that match, not the first only. Since Linux 5.19.
+    /// Selects all requests that match, instead of only the first. Since Linux 5.19.
     #[must_use]
     pub const fn all(mut self) -> Self {
         self.flags = self.flags.union(AsyncCancelFlags::ALL);
         self
     }
 
-    /// Flags as the kernel has them, added to those of the other methods: for what is newer than this
-    /// crate. Call it last. They are not checked; [`ANY`](AsyncCancelFlags::ANY) cancels everything,
-    /// whatever the criteria say.
+    /// Adds flags unchanged to those of the other methods. Use this for flags that are newer than
+    /// this crate, and call it last. The flags are not checked: [`ANY`](AsyncCancelFlags::ANY)
+    /// cancels all requests, whatever the criteria are.
     #[must_use]
     pub const fn flags(mut self, flags: AsyncCancelFlags) -> Self {
         self.flags = self.flags.union(flags);
@@ -269,8 +280,8 @@ impl CancelBuilder {
         self.flags.contains(AsyncCancelFlags::ANY)
     }
 
-    /// As it is with a file or an operation to follow. The user data counts by itself, but beside
-    /// these only with a flag.
+    /// Prepares for a file or an operation to follow. User data alone needs no flag, but together
+    /// with these criteria it does.
     const fn narrowed(mut self) -> Self {
         use AsyncCancelFlags as By;
         if self.is_any() {
@@ -305,8 +316,8 @@ bitflags! {
         /// Post no completion on the other ring. For
         /// [`MsgRingSendFd`](crate::opcode::MsgRingSendFd). Since Linux 6.0.
         const CQE_SKIP = sys::IORING_MSG_RING_CQE_SKIP;
-        /// The completion on the other ring gets the flags that are given. `user_flags` of
-        /// [`MsgRingData`](crate::opcode::MsgRingData) sets it. Since Linux 6.3.
+        /// The completion on the other ring has the given flags. `user_flags` of
+        /// [`MsgRingData`](crate::opcode::MsgRingData) sets this flag. Since Linux 6.3.
         const FLAGS_PASS = sys::IORING_MSG_RING_FLAGS_PASS;
 
         const _ = !0;
@@ -314,22 +325,22 @@ bitflags! {
 }
 
 bitflags! {
-    /// What a [`Nop`](crate::opcode::Nop) does after all, for tests: the `IORING_NOP_*` flags. Its
-    /// setters set them.
+    /// Actions of a [`Nop`](crate::opcode::Nop), for tests: the `IORING_NOP_*` flags. Its setters
+    /// set them.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct NopFlags: u32 {
         /// Complete with a given result. Since Linux 6.10.
         const INJECT_RESULT = sys::IORING_NOP_INJECT_RESULT;
-        /// Look a file up. Since Linux 6.13.
+        /// Look up a file. Since Linux 6.13.
         const FILE = sys::IORING_NOP_FILE;
-        /// The file is a registered slot. Since Linux 6.13.
+        /// The file is a slot of the registered file table. Since Linux 6.13.
         const FIXED_FILE = sys::IORING_NOP_FIXED_FILE;
-        /// Look a registered buffer up. Since Linux 6.13.
+        /// Look up a registered buffer. Since Linux 6.13.
         const FIXED_BUFFER = sys::IORING_NOP_FIXED_BUFFER;
-        /// Complete by way of the task. Since Linux 6.17.
+        /// Complete through task work. Since Linux 6.17.
         const TW = sys::IORING_NOP_TW;
-        /// Complete with 32 bytes. Since Linux 6.18.
+        /// Complete with a 32-byte CQE. Since Linux 6.18.
         const CQE32 = sys::IORING_NOP_CQE32;
 
         const _ = !0;
@@ -364,11 +375,11 @@ mod tests {
             parts(CancelBuilder::user_data(4).all().flags(newer)),
             (Flags::ALL | newer, 4, -1, 0)
         );
-        // user data given first counts as well
+        // user data that comes first counts, too
         let all_three = Flags::FD | Flags::OP | Flags::USERDATA;
         let criteria = CancelBuilder::user_data(4).and_op(6).and_fd(Fd(3));
         assert_eq!(parts(criteria), (all_three, 4, 3, 6));
-        // what narrows "everything" leaves all that match
+        // criteria after `any` select all requests that match
         let any = CancelBuilder::any();
         assert_eq!(any.and_user_data(4), CancelBuilder::user_data(4).all());
         assert_eq!(any.and_fd(Fd(3)), CancelBuilder::fd(Fd(3)).all());
@@ -376,7 +387,7 @@ mod tests {
         let narrow = CancelBuilder::fd(Fd(3)).and_op(6).and_user_data(4).all();
         assert_eq!(any.and_op(6).and_user_data(4).and_fd(Fd(3)), narrow);
         assert_eq!(any.and_user_data(4).and_fd(Fd(3)).and_op(6), narrow);
-        // the file named last counts, and alone
+        // only the last file counts
         assert_eq!(parts(CancelBuilder::fd(Fixed(3)).and_fd(Fd(5))), (Flags::FD, 0, 5, 0));
     }
 }

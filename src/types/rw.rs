@@ -1,4 +1,4 @@
-//! Reading and writing: per-call flags, the file's own position, protection information.
+//! Arguments of reads and writes: flags, the current position, protection information.
 
 use core::ffi::c_void;
 
@@ -6,34 +6,34 @@ use bitflags::bitflags;
 
 use crate::sys;
 
-/// The offset that stands for the file's own position: it is used, and moved.
+/// The offset that means the current position of the file. The operation uses and advances it.
 ///
-/// Files without a position (sockets, pipes) take it as well. Since Linux 5.6
+/// Files without a position (sockets, pipes) accept this offset, too. Since Linux 5.6
 /// ([`is_feature_rw_cur_pos`](crate::Parameters::is_feature_rw_cur_pos)).
 pub const CURRENT_POSITION: u64 = u64::MAX;
 
 bitflags! {
-    /// Flags of one read or write, the `RWF_*` of [`preadv2(2)`].
+    /// Flags of one read or write: the `RWF_*` flags of [`preadv2(2)`].
     ///
     /// [`preadv2(2)`]: https://man7.org/linux/man-pages/man2/preadv2.2.html
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct RwFlags: u32 {
-        /// Poll for the completion; what IOPOLL rings do of themselves.
+        /// Poll for the completion. IOPOLL rings always do so.
         const HIPRI = sys::RWF_HIPRI;
-        /// Write, and the data is on the device when it completes (`O_DSYNC` for one write).
+        /// Complete a write when the data is on the device (`O_DSYNC` for one write).
         const DSYNC = sys::RWF_DSYNC;
-        /// Write, and data and metadata are on the device when it completes (`O_SYNC`).
+        /// Complete a write when data and metadata are on the device (`O_SYNC` for one write).
         const SYNC = sys::RWF_SYNC;
-        /// Complete with EAGAIN where the operation would have to wait.
+        /// Complete with EAGAIN if the operation would block.
         const NOWAIT = sys::RWF_NOWAIT;
-        /// Write at the end, wherever the offset points.
+        /// Write at the end of the file, whatever the offset is.
         const APPEND = sys::RWF_APPEND;
-        /// Write at the offset although the file is open for appending. Since Linux 6.9.
+        /// Write at the offset even if the file is in append mode. Since Linux 6.9.
         const NOAPPEND = sys::RWF_NOAPPEND;
-        /// Write all or nothing, even if power is lost. Since Linux 6.11.
+        /// Write all of the data or none, even if power is lost. Since Linux 6.11.
         const ATOMIC = sys::RWF_ATOMIC;
-        /// Drop the pages from the cache afterwards. Since Linux 6.14.
+        /// Drop the pages from the page cache afterwards. Since Linux 6.14.
         const DONTCACHE = sys::RWF_DONTCACHE;
 
         const _ = !0;
@@ -41,25 +41,25 @@ bitflags! {
 }
 
 bitflags! {
-    /// What of the protection information is checked: the `IO_INTEGRITY_CHK_*` flags.
+    /// The checks of protection information: the `IO_INTEGRITY_CHK_*` flags.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct PiFlags: u16 {
-        /// Check the guard: the checksum of each block.
+        /// Check the guard, which is the checksum of each block.
         const CHK_GUARD = sys::IO_INTEGRITY_CHK_GUARD as u16;
-        /// Check the reference tag, which counts on from [`AttrPi::seed`].
+        /// Check the reference tag, which starts at [`AttrPi::seed`] and increases with each block.
         const CHK_REFTAG = sys::IO_INTEGRITY_CHK_REFTAG as u16;
-        /// Check the application tag, [`AttrPi::app_tag`].
+        /// Check the application tag, which is [`AttrPi::app_tag`].
         const CHK_APPTAG = sys::IO_INTEGRITY_CHK_APPTAG as u16;
 
         const _ = !0;
     }
 }
 
-/// The protection information that goes along with a direct read or write, on block devices that
-/// keep some: `struct io_uring_attr_pi`. Since Linux 6.14.
+/// The protection information of a direct read or write, on block devices that store it (`struct
+/// io_uring_attr_pi`). Since Linux 6.14.
 ///
-/// See `attr_pi` of [`Read`](crate::opcode::Read) and its kin.
+/// See `attr_pi` of [`Read`](crate::opcode::Read) and the other reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct AttrPi {
@@ -72,15 +72,15 @@ pub struct AttrPi {
 }
 
 impl AttrPi {
-    /// `len` bytes of protection information at `addr`, which must live as long as the data: until
-    /// the operation's *completion*. A read writes them.
+    /// Creates an attribute with `len` bytes of protection information at `addr`. They must stay
+    /// valid as long as the data: until the operation's *completion*. A read writes them.
     #[inline]
     pub fn new(addr: *mut u8, len: u32) -> Self {
         let addr = addr.cast::<c_void>().expose_provenance() as u64;
         Self { len, addr, ..Self::default() }
     }
 
-    /// Sets what is checked.
+    /// Sets the checks.
     #[must_use]
     #[inline]
     pub const fn flags(mut self, flags: PiFlags) -> Self {
@@ -112,7 +112,7 @@ mod tests {
     use core::mem::offset_of;
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<AttrPi>(), size_of::<io_uring_attr_pi>());
         macro_rules! same {
             ($($field:ident)*) => { $(
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn protection_information_goes_where_it_belongs() {
+    fn each_setter_fills_its_own_field() {
         let addr = core::ptr::without_provenance_mut(0x1000);
         let pi = AttrPi::new(addr, 64).flags(PiFlags::CHK_REFTAG).app_tag(7).seed(9);
         let expected = AttrPi { flags: 2, app_tag: 7, len: 64, addr: 0x1000, seed: 9, rsvd: 0 };

@@ -1,4 +1,4 @@
-//! The table of registered files.
+//! The registered file table.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -9,13 +9,13 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::sys::{self, IORING_FILE_INDEX_ALLOC};
 
-/// In the list of [`FilesUpdate`](crate::opcode::FilesUpdate): leave this slot as it is.
+/// The entry of a [`FilesUpdate`](crate::opcode::FilesUpdate) list that keeps a slot unchanged.
 pub const SKIP_FILE: RawFd = sys::IORING_REGISTER_FILES_SKIP as RawFd;
 
-/// What a slot of the registered file table is to hold: a file, nothing, or what it holds already.
+/// The new content of a slot of the registered file table: a file, nothing, or the current content.
 ///
-/// It borrows the descriptor for the call that registers it; the slot then keeps the file open by
-/// itself. In memory it is the number that the kernel reads.
+/// This borrows the descriptor for the call that registers it. After that, the slot keeps the file
+/// open. In memory, this is the number that the kernel reads.
 ///
 /// ```
 /// use std::os::fd::AsFd;
@@ -28,7 +28,7 @@ pub const SKIP_FILE: RawFd = sys::IORING_REGISTER_FILES_SKIP as RawFd;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A number is not taken for a file, for it may be somebody else's:
+/// A bare number is not accepted, because it may be a descriptor that belongs to somebody else:
 ///
 /// ```compile_fail,E0308
 /// # let ring = rustix_uring::IoUring::new(2).unwrap();
@@ -42,14 +42,14 @@ pub struct FileSlot<'fd> {
 }
 
 impl<'fd> FileSlot<'fd> {
-    /// No file: -1.
+    /// No file (-1).
     pub const EMPTY: Self = Self { fd: -1, file: PhantomData };
 
-    /// In an update, what the slot holds already (`IORING_REGISTER_FILES_SKIP`). Elsewhere -EBADF.
-    /// Since Linux 5.12.
+    /// In an update, the current content of the slot (`IORING_REGISTER_FILES_SKIP`). Anywhere else,
+    /// it fails with EBADF. Since Linux 5.12.
     pub const KEEP: Self = Self { fd: SKIP_FILE, file: PhantomData };
 
-    /// This file.
+    /// Creates the content from an open file.
     pub fn new(fd: &'fd impl AsFd) -> Self {
         fd.as_fd().into()
     }
@@ -61,13 +61,13 @@ impl<'fd> From<BorrowedFd<'fd>> for FileSlot<'fd> {
     }
 }
 
-/// The slot of the registered file table that takes the file that an operation makes, in place of a
-/// descriptor: the field `file_index` of `struct io_uring_sqe`. Since Linux 5.15; each operation says
-/// since when it can.
+/// The slot of the registered file table that receives the file that an operation creates. The
+/// operation then creates no descriptor. This is the field `file_index` of `struct io_uring_sqe`.
+/// Since Linux 5.15. Each operation lists the release in which it gained support.
 ///
-/// The operation's result is then 0; -EINVAL where the slot is beyond the table; -ENXIO where there
-/// is no table. Where [any](Self::auto_target) would do, it is the slot; -ENFILE where there is
-/// none.
+/// The operation's result is then 0. It is -EINVAL if the slot is beyond the table, and -ENXIO if
+/// there is no table. With [`auto_target`](Self::auto_target), the result is the slot, or -ENFILE
+/// if no slot is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct DestinationSlot {
@@ -78,16 +78,18 @@ pub struct DestinationSlot {
 impl DestinationSlot {
     const AUTO: NonZeroU32 = NonZeroU32::new(IORING_FILE_INDEX_ALLOC as u32).unwrap();
 
-    /// Any free slot; the completion's result says which. Since Linux 5.19.
+    /// Lets the kernel choose a free slot, which it returns as the result of the completion. Since
+    /// Linux 5.19.
     pub const fn auto_target() -> Self {
         Self { file_index: Self::AUTO }
     }
 
-    /// This slot; what it held is closed.
+    /// Selects this slot. If the slot holds a file, the kernel closes it.
     ///
     /// # Errors
     ///
-    /// `slot` is above `u32::MAX - 2`: the last two numbers mean "none" and "any" to the kernel.
+    /// Fails if `slot` is above `u32::MAX - 2`: for the kernel, the last two numbers mean "none"
+    /// and "any".
     pub const fn try_from_slot_target(slot: u32) -> Result<Self, DestinationSlotError> {
         match NonZeroU32::new(slot.wrapping_add(1)) {
             Some(file_index) if slot <= u32::MAX - 2 => Ok(Self { file_index }),
@@ -101,14 +103,14 @@ impl DestinationSlot {
     }
 }
 
-/// There is no such slot: its number is one of the two that the kernel gives another meaning.
+/// The error for a slot that does not exist, because the kernel gives its number another meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationSlotError {
     slot: u32,
 }
 
 impl DestinationSlotError {
-    /// The slot that was asked for.
+    /// Returns the requested slot.
     #[inline]
     pub const fn slot(self) -> u32 {
         self.slot
@@ -117,7 +119,7 @@ impl DestinationSlotError {
 
 impl fmt::Display for DestinationSlotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slot {} is above {}, the last that there can be", self.slot, u32::MAX - 2)
+        write!(f, "slot {} is above {}, the last possible slot", self.slot, u32::MAX - 2)
     }
 }
 
@@ -129,7 +131,7 @@ bitflags! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct FixedFdFlags: u32 {
-        /// Leave the descriptor open on `exec`.
+        /// Keep the descriptor open on `exec`.
         const NO_CLOEXEC = sys::IORING_FIXED_FD_NO_CLOEXEC;
 
         const _ = !0;
@@ -142,7 +144,7 @@ bitflags! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct CloneBuffersFlags: u32 {
-        /// The ring may have buffers already; those that are in the way are given up. Since Linux
+        /// Allow the ring to have buffers, and replace those in the destination range. Since Linux
         /// 6.13.
         const DST_REPLACE = sys::IORING_REGISTER_DST_REPLACE as u32;
 
@@ -156,7 +158,7 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn slots_count_from_one_to_the_kernel() {
+    fn the_kernel_counts_slots_from_one() {
         let index = |slot| DestinationSlot::try_from_slot_target(slot).map(|s| s.file_index());
         assert_eq!(index(0), Ok(1));
         assert_eq!(index(u32::MAX - 2), Ok(u32::MAX - 1));

@@ -1,4 +1,4 @@
-//! Time.
+//! Arguments of timeouts.
 
 use core::ops::Add;
 use core::time::Duration;
@@ -7,9 +7,9 @@ use bitflags::bitflags;
 
 use crate::sys;
 
-/// A time: seconds and nanoseconds, 64 bits each on every architecture.
+/// A time with 64-bit seconds and 64-bit nanoseconds on every architecture.
 ///
-/// This is the kernel's `struct __kernel_timespec`, not C's `struct timespec`.
+/// This is the kernel's `struct __kernel_timespec`, not the `struct timespec` of C.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct Timespec {
@@ -18,7 +18,7 @@ pub struct Timespec {
 }
 
 impl Timespec {
-    /// Zero.
+    /// Creates a time of zero.
     #[inline]
     pub const fn new() -> Self {
         Self { sec: 0, nsec: 0 }
@@ -28,7 +28,8 @@ impl Timespec {
         (self.sec, self.nsec)
     }
 
-    /// Sets the seconds, at most `i64::MAX`: the kernel's number is signed, and refuses less than 0.
+    /// Sets the seconds. The kernel's number is signed and must not be negative, so more than
+    /// `i64::MAX` seconds are reduced to `i64::MAX`.
     #[must_use]
     #[inline]
     pub const fn sec(mut self, sec: u64) -> Self {
@@ -36,7 +37,8 @@ impl Timespec {
         self
     }
 
-    /// Sets the nanoseconds. (The kernel takes a second and more of them, and adds it up.)
+    /// Sets the nanoseconds. The kernel also accepts one second or more, and adds it to the
+    /// seconds.
     #[must_use]
     #[inline]
     pub const fn nsec(mut self, nsec: u32) -> Self {
@@ -44,19 +46,19 @@ impl Timespec {
         self
     }
 
-    /// The seconds.
+    /// Returns the seconds.
     #[inline]
     pub const fn seconds(&self) -> i64 {
         self.sec
     }
 
-    /// The nanoseconds.
+    /// Returns the nanoseconds.
     #[inline]
     pub const fn nanoseconds(&self) -> i64 {
         self.nsec
     }
 
-    /// From two numbers of the kernel's.
+    /// Creates a time from two numbers of the kernel.
     #[inline]
     pub(crate) const fn from_raw(sec: u64, nsec: u64) -> Self {
         Self { sec: sec as i64, nsec: nsec as i64 }
@@ -66,8 +68,8 @@ impl Timespec {
 impl Add<Duration> for Timespec {
     type Output = Self;
 
-    /// The time so much later: a point on the same clock, for timeouts that are
-    /// [absolute](TimeoutFlags::ABS). At most the latest that there is.
+    /// Returns the time that is later by this duration, on the same clock. Use it for
+    /// [absolute](TimeoutFlags::ABS) timeouts. Saturates at the latest possible time.
     #[inline]
     fn add(self, later: Duration) -> Self {
         const SECOND: i64 = 1_000_000_000;
@@ -94,41 +96,41 @@ impl From<rustix::fs::Timespec> for Timespec {
 }
 
 impl From<Timespec> for rustix::fs::Timespec {
-    /// The same time; whole seconds of the nanoseconds are carried.
+    /// Converts the time, and carries whole seconds of the nanoseconds over to the seconds.
     #[inline]
     fn from(time: Timespec) -> Self {
         let Timespec { sec, nsec } = time + Duration::ZERO;
-        // Less than a second, which fits everywhere.
+        // The rest is less than a second, which fits everywhere.
         Self { tv_sec: sec, tv_nsec: nsec as _ }
     }
 }
 
 bitflags! {
-    /// Flags of the timeouts: the `IORING_TIMEOUT_*`, and `IORING_LINK_TIMEOUT_UPDATE`.
+    /// Flags of timeouts: the `IORING_TIMEOUT_*` flags and `IORING_LINK_TIMEOUT_UPDATE`.
     ///
-    /// Without a clock flag the clock is `CLOCK_MONOTONIC`; of the two, at most one may be given.
+    /// Set at most one of the two clock flags. Without one, the clock is `CLOCK_MONOTONIC`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct TimeoutFlags: u32 {
-        /// The time is a point on the clock, not a span from now.
+        /// The time is absolute, instead of relative to now.
         const ABS = sys::IORING_TIMEOUT_ABS;
-        /// Use `CLOCK_BOOTTIME`, which goes on while the machine is suspended. Since Linux 5.15.
+        /// Use `CLOCK_BOOTTIME`, which continues while the machine is suspended. Since Linux 5.15.
         const BOOTTIME = sys::IORING_TIMEOUT_BOOTTIME;
         /// Use `CLOCK_REALTIME`, the wall clock. Since Linux 5.15.
         const REALTIME = sys::IORING_TIMEOUT_REALTIME;
-        /// Running out is success as far as links are concerned: the chain goes on, although the
-        /// result is still -ETIME. Since Linux 5.16.
+        /// An expired timeout does not break its chain of links. Its result is still -ETIME. Since
+        /// Linux 5.16.
         const ETIME_SUCCESS = sys::IORING_TIMEOUT_ETIME_SUCCESS;
-        /// Run out again and again, each time with a completion. Since Linux 6.4.
+        /// Expire repeatedly, with one completion each time. Since Linux 6.4.
         const MULTISHOT = sys::IORING_TIMEOUT_MULTISHOT;
         /// The timeout to update is a [`LinkTimeout`](crate::opcode::LinkTimeout). For
         /// [`TimeoutUpdate`](crate::opcode::TimeoutUpdate). Since Linux 5.15.
         const LINK_TIMEOUT_UPDATE = sys::IORING_LINK_TIMEOUT_UPDATE;
-        /// Change a timeout. [`TimeoutUpdate`](crate::opcode::TimeoutUpdate) sets it. Since Linux
-        /// 5.11.
+        /// Update a timeout. [`TimeoutUpdate`](crate::opcode::TimeoutUpdate) sets this flag. Since
+        /// Linux 5.11.
         const UPDATE = sys::IORING_TIMEOUT_UPDATE;
-        /// The time is a number of nanoseconds, not a pointer. `immediate` sets it. Since Linux
-        /// 7.1.
+        /// The field holds the time in nanoseconds instead of a pointer. `immediate` sets this
+        /// flag. Since Linux 7.1.
         const IMMEDIATE_ARG = sys::IORING_TIMEOUT_IMMEDIATE_ARG;
 
         const _ = !0;
@@ -145,21 +147,21 @@ mod tests {
         let later = Duration::new(2, 600_000_000);
         assert_eq!(time(1, 300_000_000) + later, time(3, 900_000_000));
         assert_eq!(time(1, 400_000_000) + later, time(4, 0));
-        // More than a second of nanoseconds, which the kernel takes.
+        // The nanoseconds exceed a second, which the kernel accepts.
         assert_eq!(time(1, 1_500_000_000) + later, time(5, 100_000_000));
         assert_eq!(time(-1, 0) + later, time(1, 600_000_000));
         assert_eq!(time(1, 0) + Duration::MAX, time(i64::MAX, 999_999_999));
     }
 
     #[test]
-    fn rustix_has_the_same_times() {
+    fn times_convert_to_rustix_and_back() {
         let time = Timespec::new().sec(5).nsec(6);
         assert_eq!(Timespec::from(rustix::fs::Timespec::from(time)), time);
         let carried = rustix::fs::Timespec::from(Timespec::new().sec(5).nsec(3_000_000_007));
         assert_eq!((carried.tv_sec, carried.tv_nsec), (8, 7));
     }
 
-    /// More seconds than there are are not fewer than none.
+    /// Too many seconds do not become a negative number.
     #[test]
     fn seconds_do_not_wrap() {
         let most = Timespec { sec: i64::MAX, nsec: 0 };

@@ -6,7 +6,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::net::AddressFamily;
 use rustix::net::addr::{SocketAddrLen, SocketAddrStorage};
 
-/// Room for an address that the kernel writes, and for its length.
+/// A buffer for an address that the kernel writes, and for its length.
 ///
 /// ```
 /// use rustix_uring::{opcode, types};
@@ -26,7 +26,7 @@ pub struct SocketAddrBuf {
 }
 
 impl SocketAddrBuf {
-    /// Room for every kind of address, with none in it.
+    /// Creates a buffer that is large enough for every kind of address.
     #[inline]
     pub const fn new() -> Self {
         const { assert!(align_of::<Self>() >= align_of::<SocketAddrStorage>()) }
@@ -34,21 +34,23 @@ impl SocketAddrBuf {
         Self { storage: [0; size_of::<SocketAddrStorage>()], len: size as SocketAddrLen }
     }
 
-    /// Where the kernel puts an address, and where it looks how much room there is and puts the
-    /// length. Both must live until the operation's *completion*.
+    /// Returns pointers to the buffer and to its length. The kernel writes the address to the
+    /// buffer. It reads the size of the buffer from the length, and replaces it by the length of
+    /// the address. Both must stay valid until the operation's *completion*.
     #[inline]
     pub const fn as_mut_ptrs(&mut self) -> (*mut SocketAddrStorage, *mut SocketAddrLen) {
         ((&raw mut self.storage).cast(), &raw mut self.len)
     }
 
-    /// The address as the kernel has written it, `sa_family` first; zeros before that.
+    /// Returns the bytes of the address that the kernel has written, starting with `sa_family`.
+    /// Before that, they are zeros.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        // The length is that of the address, cut off or not.
+        // The kernel stores the full length of the address, even if the address was truncated.
         &self.storage[..self.storage.len().min(self.len as usize)]
     }
 
-    /// The address, if it is an internet address.
+    /// Returns the address if it is an internet address.
     #[inline]
     pub fn to_socket_addr(&self) -> Option<SocketAddr> {
         decode_socket_addr(self.as_bytes())
@@ -70,7 +72,7 @@ impl fmt::Debug for SocketAddrBuf {
     }
 }
 
-/// The internet address in a `struct sockaddr`, if it is one and all there.
+/// Returns the internet address in a `struct sockaddr`, if it is complete and of that kind.
 pub fn decode_socket_addr(sockaddr: &[u8]) -> Option<SocketAddr> {
     let (family, rest) = sockaddr.split_first_chunk()?;
     let (port, rest) = rest.split_first_chunk()?;
@@ -96,14 +98,14 @@ mod tests {
     use super::*;
     use rustix::net::SocketAddrAny;
 
-    /// What rustix makes of an address, as the kernel would write it.
+    /// Returns the address as the kernel would write it, converted by rustix.
     fn written(address: SocketAddr) -> SocketAddrBuf {
         let any = SocketAddrAny::from(address);
         let mut buf = SocketAddrBuf::new();
         let (addr, addrlen) = buf.as_mut_ptrs();
         let bytes = any.as_ptr().cast::<u8>();
-        // SAFETY: the storage has room for every address, and the length belongs to the second. Behind
-        // its length, an address may be uninitialized.
+        // SAFETY: the storage is large enough for every address, and the second pointer is for the
+        // length. Copy only that length: the bytes after an address may be uninitialized.
         unsafe {
             addr.cast::<u8>().copy_from_nonoverlapping(bytes, any.addr_len() as usize);
             addrlen.write(any.addr_len());
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_come_back() {
+    fn addresses_are_decoded() {
         for text in ["127.0.0.1:80", "[::1]:65535", "[fe80::1%3]:1"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(written(address).to_socket_addr(), Some(address));
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_address_is_none() {
+    fn an_incomplete_address_is_none() {
         let mut buf = written("1.2.3.4:5".parse().unwrap());
         buf.len = 7;
         assert_eq!(buf.to_socket_addr(), None);
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_room_is_cut_off() {
+    fn a_length_beyond_the_buffer_is_truncated() {
         let mut buf = written("1.2.3.4:5".parse().unwrap());
         buf.len = u32::MAX;
         assert_eq!(buf.as_bytes().len(), 128);

@@ -1,28 +1,28 @@
 //! Control messages.
 
-/// The control messages that came with a message: the `cmsg(3)` macros as an iterator.
+/// An iterator over the control messages of a received message, like the `cmsg(3)` macros.
 ///
-/// What comes behind a message of an impossible length is not looked at.
+/// The iterator ends at a message with an impossible length.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ControlMessages<'a> {
     rest: &'a [u8],
 }
 
-/// A control message: a `struct cmsghdr` and what follows it.
+/// A control message: a `struct cmsghdr` and the data after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ControlMessage<'a> {
-    /// Whose message it is: `SOL_SOCKET`, `IPPROTO_IP` and so on.
+    /// The protocol of the message: `SOL_SOCKET`, `IPPROTO_IP`, and so on.
     pub level: i32,
-    /// Which message it is, `SCM_RIGHTS` for one: `cmsg_type`.
+    /// The type of the message, for example `SCM_RIGHTS` (`cmsg_type`).
     pub kind: i32,
-    /// What it says. Not aligned to anything.
+    /// The data of the message, which is not aligned.
     pub data: &'a [u8],
 }
 
 impl<'a> ControlMessages<'a> {
-    /// Those in `control`: what `msg_control` points to, up to the length that `msg_controllen`
-    /// has once the message is there.
+    /// Creates an iterator over the messages in `control`. This is the buffer that `msg_control`
+    /// points to, up to the length that `msg_controllen` has when the message was received.
     #[inline]
     pub const fn new(control: &'a [u8]) -> Self {
         Self { rest: control }
@@ -33,16 +33,18 @@ impl<'a> Iterator for ControlMessages<'a> {
     type Item = ControlMessage<'a>;
 
     fn next(&mut self) -> Option<ControlMessage<'a>> {
-        // `struct cmsghdr`: its own length with all that belongs to it, level, type.
+        // A `struct cmsghdr` consists of its length (including the header and the data), level, and
+        // type.
         let (len, after) = self.rest.split_first_chunk()?;
         let (level, after) = after.split_first_chunk()?;
         let (kind, after) = after.split_first_chunk()?;
         let len = usize::from_ne_bytes(*len);
         let header = self.rest.len() - after.len();
-        // No header's length is odd to the alignment, so that data begins right behind it.
+        // The size of the header is a multiple of its alignment, so the data follows without
+        // padding.
         const { assert!((size_of::<usize>() + 8) % align_of::<usize>() == 0) }
         let data = after.get(..len.checked_sub(header)?)?;
-        // The last one may do without the padding.
+        // The last message may have no padding.
         let next = len.checked_next_multiple_of(align_of::<usize>())?;
         self.rest = self.rest.get(next..).unwrap_or_default();
         Some(ControlMessage {
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<cmsghdr>(), size_of::<usize>() + 8);
         assert_eq!(align_of::<cmsghdr>(), align_of::<usize>());
         assert_eq!(offset_of!(cmsghdr, cmsg_level), size_of::<usize>());
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn one_after_the_other() {
+    fn messages_are_returned_in_order() {
         let mut bytes = padded(message(1, 2, b"abc"));
         bytes.extend(padded(message(3, 4, b"")));
         bytes.extend(message(5, 6, b"last!"));
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_lengths_end_it() {
+    fn an_impossible_length_ends_the_iteration() {
         for len in [0, 1, size_of::<cmsghdr>() - 1, size_of::<cmsghdr>() + 4, usize::MAX] {
             let mut bytes = message(1, 2, b"abc");
             bytes[..size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! Sockets: flags, addresses, messages.
+//! Arguments of socket operations: flags, addresses, messages.
 
 mod address;
 mod control;
@@ -19,44 +19,47 @@ pub use rustix::net::addr::{SocketAddrLen, SocketAddrStorage};
 pub use rustix::net::{AddressFamily, Protocol, Shutdown, SocketAddrAny, SocketFlags, SocketType};
 
 bitflags! {
-    /// The `MSG_*` flags of [`send(2)`] and [`recv(2)`], and those that come back with a message.
+    /// The `MSG_*` flags of [`send(2)`] and [`recv(2)`], and those that are returned with a
+    /// message.
     ///
     /// [`send(2)`]: https://man7.org/linux/man-pages/man2/send.2.html
     /// [`recv(2)`]: https://man7.org/linux/man-pages/man2/recv.2.html
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct MsgFlags: u32 {
-        /// Urgent data: send or receive it; received.
+        /// Request: send or receive urgent data. Returned: the data is urgent.
         const OOB = sys::MSG_OOB;
-        /// Receive, and leave it to be received again.
+        /// Receive data without removing it from the queue.
         const PEEK = sys::MSG_PEEK;
-        /// Send to hosts on the same network only.
+        /// Send only to hosts on the same network.
         const DONTROUTE = sys::MSG_DONTROUTE;
-        /// Received: control messages were cut off.
+        /// Returned: control messages were truncated.
         const CTRUNC = sys::MSG_CTRUNC;
-        /// Receive, and get a packet's real length as the result. Received: it was cut off.
+        /// Request: return the real length of a packet as the result. Returned: the packet was
+        /// truncated.
         const TRUNC = sys::MSG_TRUNC;
-        /// Complete with -EAGAIN where the operation would have to wait.
+        /// Complete with -EAGAIN if the operation would block.
         const DONTWAIT = sys::MSG_DONTWAIT;
-        /// The end of a record.
+        /// Marks the end of a record.
         const EOR = sys::MSG_EOR;
-        /// Go on until all is sent or received; what ends it early fails a chain of links.
+        /// Continue until everything is sent or received. If the transfer ends early, it breaks a
+        /// chain of links.
         const WAITALL = sys::MSG_WAITALL;
-        /// Send, and tell the link layer that the other end is there.
+        /// Tell the link layer on sending that the peer is reachable.
         const CONFIRM = sys::MSG_CONFIRM;
-        /// Receive from the error queue; received from there.
+        /// Request: receive from the error queue. Returned: the data is from the error queue.
         const ERRQUEUE = sys::MSG_ERRQUEUE;
-        /// Send, and raise no SIGPIPE. Sends of a ring never do.
+        /// Raise no SIGPIPE on sending. Sends of a ring never raise it.
         const NOSIGNAL = sys::MSG_NOSIGNAL;
-        /// Send, and more is to come.
+        /// Send, and announce that more data will follow.
         const MORE = sys::MSG_MORE;
         /// Receive, and leave the data in the device's memory. Since Linux 6.12.
         const SOCK_DEVMEM = sys::MSG_SOCK_DEVMEM;
-        /// Not with the zero-copy operations of a ring, which have no use for it.
+        /// Do not use this with the zero-copy operations of a ring, which do not need it.
         const ZEROCOPY = sys::MSG_ZEROCOPY;
-        /// Send along with the connection request.
+        /// Send data with the connection request.
         const FASTOPEN = sys::MSG_FASTOPEN;
-        /// Receive, and have received descriptors closed on `exec`.
+        /// Set close-on-exec for received descriptors.
         const CMSG_CLOEXEC = sys::MSG_CMSG_CLOEXEC;
 
         const _ = !0;
@@ -64,28 +67,28 @@ bitflags! {
 }
 
 bitflags! {
-    /// How a ring sends and receives: the `IORING_RECVSEND_*` flags and their kin, which sends and
-    /// receives have in the `ioprio` word of their entry.
+    /// Options for sends and receives of a ring: the `IORING_RECVSEND_*` flags and similar ones,
+    /// which are in the `ioprio` field of the entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct RecvSendFlags: u16 {
-        /// Do not try first: wait until the socket is ready. For where it is known not to be.
-        /// Since Linux 5.19.
+        /// Wait until the socket is ready, without a first attempt. Use this if you know that the
+        /// socket is not ready. Since Linux 5.19.
         const POLL_FIRST = sys::IORING_RECVSEND_POLL_FIRST as u16;
-        /// Receive again and again. The builders that end in `Multi` set it.
+        /// Receive repeatedly. The builders whose names end in `Multi` set this flag.
         /// `IORING_RECV_MULTISHOT`, since Linux 6.0.
         const MULTISHOT = sys::IORING_RECV_MULTISHOT as u16;
-        /// The buffer is a registered one. `buf_index` sets it. Since Linux 6.0.
+        /// The buffer is a registered buffer. `buf_index` sets this flag. Since Linux 6.0.
         const FIXED_BUF = sys::IORING_RECVSEND_FIXED_BUF as u16;
-        /// Have the notification of a zero-copy send tell whether it was copied
+        /// Report in the notification of a zero-copy send whether the data was copied
         /// ([`zc_copied`](crate::cqueue::Entry::zc_copied)). `IORING_SEND_ZC_REPORT_USAGE`, since
         /// Linux 6.2.
         const ZC_REPORT_USAGE = sys::IORING_SEND_ZC_REPORT_USAGE as u16;
-        /// Use as many provided buffers as there are, and are needed. The builders that end in
-        /// `Bundle` set it. Since Linux 6.10.
+        /// Use as many provided buffers as are available and needed. The builders whose names end
+        /// in `Bundle` set this flag. Since Linux 6.10.
         const BUNDLE = sys::IORING_RECVSEND_BUNDLE as u16;
-        /// The buffer is an array of buffers. `vectorized` sets it. `IORING_SEND_VECTORIZED`,
-        /// since Linux 6.17.
+        /// The buffer is an array of buffers. `vectorized` sets this flag.
+        /// `IORING_SEND_VECTORIZED`, since Linux 6.17.
         const VECTORIZED = sys::IORING_SEND_VECTORIZED as u16;
 
         const _ = !0;
@@ -93,49 +96,50 @@ bitflags! {
 }
 
 bitflags! {
-    /// How a ring accepts: the `IORING_ACCEPT_*` flags, which accepts have in the `ioprio` word of
-    /// their entry.
+    /// Options for accepts of a ring: the `IORING_ACCEPT_*` flags, which are in the `ioprio` field
+    /// of the entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct AcceptFlags: u16 {
-        /// Accept again and again. [`AcceptMulti`](crate::opcode::AcceptMulti) sets it. Since Linux
-        /// 5.19.
+        /// Accept repeatedly. [`AcceptMulti`](crate::opcode::AcceptMulti) sets this flag. Since
+        /// Linux 5.19.
         const MULTISHOT = sys::IORING_ACCEPT_MULTISHOT as u16;
-        /// Complete with -EAGAIN where no connection waits. Since Linux 6.10.
+        /// Complete with -EAGAIN if no connection is waiting. Since Linux 6.10.
         const DONTWAIT = sys::IORING_ACCEPT_DONTWAIT as u16;
-        /// Do not try first: wait until a connection comes. Since Linux 6.10.
+        /// Wait until a connection arrives, without a first attempt. Since Linux 6.10.
         const POLL_FIRST = sys::IORING_ACCEPT_POLL_FIRST as u16;
 
         const _ = !0;
     }
 }
 
-/// A message to send, or where to put one: the kernel's `struct user_msghdr`, as of [`sendmsg(2)`].
+/// A message to send, or the buffers for a received message: the kernel's `struct user_msghdr`, as
+/// in [`sendmsg(2)`].
 ///
-/// It is not every libc's `struct msghdr`: the two lengths are `usize` here.
+/// This differs from the `struct msghdr` of some libcs: both lengths are `usize` here.
 ///
 /// [`sendmsg(2)`]: https://man7.org/linux/man-pages/man2/sendmsg.2.html
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct MsgHdr {
-    /// The address to send to, or where to put the sender's; null for none.
+    /// The address to send to, or the buffer for the sender's address. Null for none.
     pub msg_name: *mut SocketAddrStorage,
-    /// The address's length; how much room there is for it.
+    /// The length of the address, or the size of its buffer.
     pub msg_namelen: SocketAddrLen,
-    /// The buffers.
+    /// The data buffers.
     pub msg_iov: *mut iovec,
-    /// How many buffers.
+    /// The number of data buffers.
     pub msg_iovlen: usize,
-    /// The control messages, or where to put them; null for none.
+    /// The control messages, or the buffer for them. Null for none.
     pub msg_control: *mut c_void,
-    /// The control messages' length in bytes; how much room there is for them.
+    /// The length of the control messages in bytes, or the size of their buffer.
     pub msg_controllen: usize,
-    /// What came back with a received message.
+    /// The flags that are returned with a received message.
     pub msg_flags: MsgFlags,
 }
 
 impl MsgHdr {
-    /// No address, no buffers, no control messages.
+    /// Creates a header without address, buffers, and control messages.
     #[inline]
     pub const fn new() -> Self {
         Self {
@@ -163,7 +167,7 @@ mod tests {
     use linux_raw_sys::net::msghdr;
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(size_of::<MsgHdr>(), size_of::<msghdr>());
         macro_rules! same {
             ($($field:ident)*) => { $(

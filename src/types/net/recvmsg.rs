@@ -1,4 +1,4 @@
-//! What a multishot `recvmsg` leaves in its buffer.
+//! The buffer contents of a multishot `recvmsg`.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use super::{ControlMessages, MsgFlags, MsgHdr, decode_socket_addr};
 
-/// A message as [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) puts it into a provided buffer: a
+/// A message in a provided buffer that [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) has filled: a
 /// header, the sender's name, control messages, and the payload.
 ///
 /// ```
@@ -57,32 +57,33 @@ impl Header {
     }
 }
 
-/// The buffer ends before the payload can begin: it is not what
-/// [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) has filled, or the [`MsgHdr`] is another.
+/// The error for a buffer that ends before the payload. Either
+/// [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) has not filled the buffer, or it used another
+/// [`MsgHdr`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RecvMsgError;
 
 impl fmt::Display for RecvMsgError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the buffer is too short for a message's header, name and control messages")
+        f.write_str("the buffer is too short for the message header, name, and control messages")
     }
 }
 
 impl core::error::Error for RecvMsgError {}
 
 impl<'buf> RecvMsgOut<'buf> {
-    /// Finds its way in `buffer`, which is what the completion says was filled: as many bytes of
-    /// the provided buffer as its result counts. (In groups whose buffers are used up bit by bit,
-    /// from where the last one has ended.)
+    /// Parses `buffer`, which is the filled part of the provided buffer: as many bytes as the
+    /// result of the completion. (In groups whose buffers are consumed incrementally, it starts at
+    /// the end of the previous part.)
     ///
-    /// Of `msghdr`, which is the one that the operation was given, `msg_namelen` and
-    /// `msg_controllen` matter: that much room the name and the control messages have in the
-    /// buffer, needed or not.
+    /// `msghdr` is the header that you passed to the operation. Only `msg_namelen` and
+    /// `msg_controllen` matter: they are the sizes that the kernel reserves in the buffer for the
+    /// name and the control messages, used or not.
     ///
     /// # Errors
     ///
-    /// There are fewer bytes than header, name and control messages have room.
+    /// Fails if the buffer is shorter than the header and the space for name and control messages.
     pub fn parse(buffer: &'buf [u8], msghdr: &MsgHdr) -> Result<Self, RecvMsgError> {
         let header = Header::read(buffer).ok_or(RecvMsgError)?;
         let (name, control_start) =
@@ -94,87 +95,89 @@ impl<'buf> RecvMsgOut<'buf> {
         Ok(Self { buffer, header, name, name_room: msghdr.msg_namelen as usize, control, payload })
     }
 
-    /// How long the sender's name is, also where it was cut off.
+    /// Returns the length of the sender's name, even if the name was truncated.
     #[inline]
     pub const fn incoming_name_len(&self) -> u32 {
         self.header.namelen
     }
 
-    /// Whether the sender's name was cut off.
+    /// Returns whether the sender's name was truncated.
     #[inline]
     pub const fn is_name_data_truncated(&self) -> bool {
         self.header.namelen as usize > self.name_room
     }
 
-    /// The sender's name, a `struct sockaddr`.
+    /// Returns the sender's name, which is a `struct sockaddr`.
     #[inline]
     pub fn name_data(&self) -> &'buf [u8] {
         &self.buffer[self.name.clone()]
     }
 
-    /// The sender's name, if it is an internet address.
+    /// Returns the sender's name if it is an internet address.
     #[inline]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         decode_socket_addr(self.name_data())
     }
 
-    /// How many bytes of control messages there are.
+    /// Returns the length of the control messages in bytes.
     #[inline]
     pub const fn incoming_control_len(&self) -> u32 {
         self.header.controllen
     }
 
-    /// Whether control messages were cut off.
+    /// Returns whether control messages were truncated.
     #[inline]
     pub const fn is_control_data_truncated(&self) -> bool {
         self.flags().contains(MsgFlags::CTRUNC)
     }
 
-    /// The control messages, as bytes.
+    /// Returns the bytes of the control messages.
     #[inline]
     pub fn control_data(&self) -> &'buf [u8] {
         &self.buffer[self.control.clone()]
     }
 
-    /// The control messages.
+    /// Returns an iterator over the control messages.
     #[inline]
     pub fn control_messages(&self) -> ControlMessages<'buf> {
         ControlMessages::new(self.control_data())
     }
 
-    /// How long the payload is; a packet's, also where it was cut off.
+    /// Returns the length of the payload. For a packet, this is the full length even if the payload
+    /// was truncated.
     #[inline]
     pub const fn incoming_payload_len(&self) -> u32 {
         self.header.payloadlen
     }
 
-    /// Whether the payload was cut off.
+    /// Returns whether the payload was truncated.
     #[inline]
     pub const fn is_payload_truncated(&self) -> bool {
         self.flags().contains(MsgFlags::TRUNC)
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[inline]
     pub fn payload_data(&self) -> &'buf [u8] {
         &self.buffer[self.payload.clone()]
     }
 
-    /// Where in the buffer the payload is, for those who own the buffer and want to keep it.
+    /// Returns the range of the payload in the buffer. Use this if you own the buffer and want to
+    /// keep it.
     #[inline]
     pub fn payload_range(&self) -> Range<usize> {
         self.payload.clone()
     }
 
-    /// What came with the message, as `msg_flags` of `recvmsg(2)`.
+    /// Returns the flags of the message, which are the `msg_flags` of `recvmsg(2)`.
     #[inline]
     pub const fn flags(&self) -> MsgFlags {
         MsgFlags::from_bits_retain(self.header.flags)
     }
 }
 
-/// Where the `len` bytes are that begin at `start`, and where their `room` ends: what does not fit
-/// was cut off.
+/// Returns the range of the `len` bytes at `start`, and the end of their space of `room` bytes.
+/// Bytes that do not fit were truncated.
 fn area(start: usize, len: u32, room: usize) -> Result<(Range<usize>, usize), RecvMsgError> {
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(room);
     let end = start.checked_add(room).ok_or(RecvMsgError)?;
@@ -191,7 +194,7 @@ mod tests {
         MsgHdr { msg_namelen: namelen, msg_controllen: controllen, ..MsgHdr::new() }
     }
 
-    /// A header with these fields, and `rest` behind it.
+    /// Creates a message with these header fields, followed by `rest`.
     fn message(header: [u32; 4], rest: &[u8]) -> Vec<u8> {
         let mut bytes: Vec<u8> = header.iter().flat_map(|word| word.to_ne_bytes()).collect();
         bytes.extend(rest);
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_is_that_of_the_kernel() {
         assert_eq!(Header::SIZE, size_of::<io_uring_recvmsg_out>());
         assert_eq!(core::mem::offset_of!(io_uring_recvmsg_out, controllen), 4);
         assert_eq!(core::mem::offset_of!(io_uring_recvmsg_out, payloadlen), 8);
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_in_its_place() {
+    fn all_parts_are_found() {
         let bytes = message([2, 3, 5, 0], b"na\0\0ctl\0payload");
         let out = RecvMsgOut::parse(&bytes, &msghdr(4, 4)).unwrap();
         assert_eq!(out.name_data(), b"na");
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_off_is_told() {
+    fn truncation_is_reported() {
         let flags = (MsgFlags::TRUNC | MsgFlags::CTRUNC).bits();
         let bytes = message([9, 8, 100, flags], b"nactlpay");
         let out = RecvMsgOut::parse(&bytes, &msghdr(2, 3)).unwrap();
