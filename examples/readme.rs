@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::process;
 
 use rustix_uring::{Errno, IoUring, opcode};
@@ -12,14 +11,13 @@ fn main() -> io::Result<()> {
 
     let file = File::open("README.md")?;
     let mut buf = [0; 4096];
-    let read =
-        opcode::Read::new(file.as_fd(), buf.as_mut_ptr(), buf.len() as u32).build().user_data(1);
+    let read = opcode::Read::new(&file, buf.as_mut_ptr(), buf.len() as u32).build().user_data(1);
 
-    // SAFETY: `file` and `buf` stay until the loop below has the completion, or ends the process.
+    // SAFETY: `file` and `buf` live until the loop below has the completion or ends the process.
     unsafe { ring.submission().push(&read) }.expect("there are eight slots");
     let cqe = loop {
         match ring.submit_and_wait(1) {
-            // A signal can end the wait before the completion is there.
+            // A signal can end the wait before the completion arrives.
             Ok(_) | Err(Errno::INTR) => {}
             // The kernel may still write to `buf`, so this must not return.
             Err(errno) => {

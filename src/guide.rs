@@ -27,6 +27,9 @@ pub mod kernels {}
 #[doc = include_str!("docs/fast.md")]
 pub mod fast {}
 
+#[doc = include_str!("docs/mistakes.md")]
+pub mod mistakes {}
+
 #[doc = include_str!("docs/from_io_uring.md")]
 pub mod from_io_uring {}
 
