@@ -4,7 +4,7 @@
 #[cfg(any(test, fuzzing, feature = "mock-kernel", feature = "std"))]
 extern crate std;
 
-// From the kernel's names down to the ring: what stands below uses what stands above.
+// The order is from the kernel's names to the ring: each module uses only modules above it.
 pub mod sys;
 
 mod params;

@@ -29,7 +29,7 @@
 //!
 //! - After a failed submit, the entry is still queued and runs with the next submit, unless you
 //!   remove it with [`truncate`](crate::IoUring::truncate).
-//! - A cancelled operation is over only when its own completion has arrived.
+//! - A canceled operation is over only when its own completion has arrived.
 //! - Dropping the ring ends nothing: the kernel still writes to the memory of operations in flight.
 //!   To wait for them, use [`IoUring::quiesce`](crate::IoUring::quiesce).
 //!

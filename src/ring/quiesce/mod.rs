@@ -82,7 +82,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// whose last completion you have not reaped. (The last completion is the one without
     /// [`more`](cqueue::Entry::more).) Count *all* of them, including those with
     /// [`SKIP_SUCCESS`](squeue::Flags::SKIP_SUCCESS), which post a completion when they are
-    /// cancelled. If one of those succeeds, it posts no completion, and this call fails with ETIME.
+    /// canceled. If one of those succeeds, it posts no completion, and this call fails with ETIME.
     ///
     /// This call discards all completions. Use [`quiesce_with`](Self::quiesce_with)
     ///
@@ -120,7 +120,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// # Silent operations
     ///
     /// An entry with [`SKIP_SUCCESS`](squeue::Flags::SKIP_SUCCESS) posts no completion if it
-    /// succeeds, but posts one if it fails or is cancelled. A single such entry can therefore not
+    /// succeeds, but posts one if it fails or is canceled. A single such entry can therefore not
     /// be counted:
     ///
     /// - If the entry is not linked, do not count it, and return `false` for its user data. Nothing

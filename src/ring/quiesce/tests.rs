@@ -47,7 +47,7 @@ fn waits(submission: &Submission) -> Answer {
     }
 }
 
-/// A cancelled silent entry posts a completion. It must not stand for the operation that is in
+/// A canceled silent entry posts a completion. It must not stand for the operation that is in
 /// flight.
 #[test]
 fn a_silent_entry_does_not_count() {
