@@ -8,7 +8,9 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use futures::{File, Part, Ring, TcpListener, TcpStream};
+use futures::buf::Part;
+use futures::fs::File;
+use futures::net::{TcpListener, TcpStream};
 use rustix_uring::types::{CURRENT_POSITION, OFlags, Shutdown};
 
 /// Files through a ring in a tokio runtime. Without a command, it serves itself a file.
@@ -40,18 +42,18 @@ enum Command {
 
 fn main() -> Result<()> {
     let ran = match Options::parse().command {
-        Some(Command::Cat { files }) => futures::run(|ring| cat(ring, files)),
-        Some(Command::Serve { file, address }) => futures::run(|ring| async move {
+        Some(Command::Cat { files }) => futures::try_start(cat(files)),
+        Some(Command::Serve { file, address }) => futures::try_start(async move {
             let listener = tokio::net::TcpListener::bind(address).await?;
             println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
-            until_interrupted(serve(ring, listener, file.into())).await
+            until_interrupted(serve(listener, file.into())).await
         }),
-        Some(Command::Echo { address }) => futures::run(|ring| async move {
+        Some(Command::Echo { address }) => futures::try_start(async move {
             let listener = net::TcpListener::bind(address)?;
             println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
-            until_interrupted(echo(ring, listener)).await
+            until_interrupted(echo(listener)).await
         }),
-        None => futures::run(serve_ourselves),
+        None => futures::try_start(serve_ourselves()),
     };
     ran.context("the ring fails")?
 }
@@ -68,11 +70,11 @@ async fn until_interrupted(server: impl Future<Output = Result<()>>) -> Result<(
 const BLOCK: usize = 16 << 10;
 
 /// Writes files to the standard output, one after the other.
-async fn cat(ring: Ring, files: Vec<PathBuf>) -> Result<()> {
-    let stdout = File::new(&ring, io::stdout().as_fd().try_clone_to_owned()?);
+async fn cat(files: Vec<PathBuf>) -> Result<()> {
+    let stdout = File::new(io::stdout().as_fd().try_clone_to_owned()?);
     for path in files {
         let cannot = || format!("cannot read {}", path.display());
-        let file = File::open(&ring, &path).await.with_context(cannot)?;
+        let file = File::open(&path).await.with_context(cannot)?;
         let (mut buf, mut offset) = (vec![0; BLOCK], 0);
         loop {
             let (read, filled) = file.read_at(buf, offset).await;
@@ -96,13 +98,13 @@ async fn cat(ring: Ring, files: Vec<PathBuf>) -> Result<()> {
 }
 
 /// Accepts connections with tokio, and sends the file to each in a task of its own.
-async fn serve(ring: Ring, listener: tokio::net::TcpListener, file: Rc<Path>) -> Result<()> {
+async fn serve(listener: tokio::net::TcpListener, file: Rc<Path>) -> Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
-        let stream = TcpStream::new(&ring, stream.into_std()?);
-        let (ring, file) = (ring.clone(), file.clone());
-        tokio::task::spawn_local(async move {
-            match send_file(&ring, &file, stream).await {
+        let stream = TcpStream::new(stream.into_std()?);
+        let file = file.clone();
+        futures::spawn(async move {
+            match send_file(&file, stream).await {
                 Ok(sent) => println!("{peer}: {sent} bytes"),
                 Err(error) => eprintln!("{peer}: {error}"),
             }
@@ -111,8 +113,8 @@ async fn serve(ring: Ring, listener: tokio::net::TcpListener, file: Rc<Path>) ->
 }
 
 /// Sends a file, and returns how long it was.
-async fn send_file(ring: &Ring, path: &Path, stream: TcpStream) -> io::Result<u64> {
-    let file = File::open(ring, path).await?;
+async fn send_file(path: &Path, stream: TcpStream) -> io::Result<u64> {
+    let file = File::open(path).await?;
     let (mut buf, mut offset) = (vec![0; BLOCK], 0);
     loop {
         let (read, filled) = file.read_at(buf, offset).await;
@@ -131,20 +133,20 @@ async fn send_file(ring: &Ring, path: &Path, stream: TcpStream) -> io::Result<u6
 }
 
 /// Makes a file, and serves it to clients of our own, all on this thread.
-async fn serve_ourselves(ring: Ring) -> Result<()> {
+async fn serve_ourselves() -> Result<()> {
     const CLIENTS: usize = 4;
     let contents: Rc<[u8]> = (0..1 << 20).map(|_| fastrand::u8(..)).collect();
     let path = tempfile::NamedTempFile::new()?.into_temp_path();
-    let file = File::open_with(&ring, &path, OFlags::WRONLY | OFlags::TRUNC).await?;
+    let file = File::open_with(&path, OFlags::WRONLY | OFlags::TRUNC).await?;
     let (written, _) = file.write_at(contents.clone(), 0).await;
     ensure!(written? == contents.len(), "a short write");
-    file.sync().await?;
+    file.sync_all().await?;
     file.close().await?;
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::task::spawn_local(serve(ring.clone(), listener, path.to_path_buf().into()));
-    let fetch = |_| tokio::task::spawn_local(fetch(ring.clone(), address));
+    futures::spawn(serve(listener, path.to_path_buf().into()));
+    let fetch = |_| futures::spawn(fetch(address));
     let clients: Vec<_> = (0..CLIENTS).map(fetch).collect();
     for client in clients {
         ensure!(client.await?? == *contents, "a client got something else");
@@ -154,8 +156,8 @@ async fn serve_ourselves(ring: Ring) -> Result<()> {
 }
 
 /// Receives all that a server sends.
-async fn fetch(ring: Ring, address: SocketAddr) -> io::Result<Vec<u8>> {
-    let stream = TcpStream::connect(&ring, address).await?;
+async fn fetch(address: SocketAddr) -> io::Result<Vec<u8>> {
+    let stream = TcpStream::connect(address).await?;
     let (mut fetched, mut buf) = (Vec::new(), vec![0; BLOCK]);
     loop {
         let (read, filled) = stream.read(buf).await;
@@ -168,11 +170,11 @@ async fn fetch(ring: Ring, address: SocketAddr) -> io::Result<Vec<u8>> {
 }
 
 /// Sends everyone back what they have sent, on the ring alone, until ctrl-c.
-async fn echo(ring: Ring, listener: net::TcpListener) -> Result<()> {
-    let listener = TcpListener::new(&ring, listener);
+async fn echo(listener: net::TcpListener) -> Result<()> {
+    let listener = TcpListener::new(listener);
     loop {
-        let stream = listener.accept().await?;
-        tokio::task::spawn_local(async move {
+        let (stream, _) = listener.accept().await?;
+        futures::spawn(async move {
             if let Err(error) = echo_one(stream).await {
                 eprintln!("{error}");
             }

@@ -1,75 +1,172 @@
-//! Descriptors, and what is done with each kind: files, listeners, streams.
-//!
-//! A buffer is whatever gives out bytes: a `Vec<u8>`, a box, an array, a static slice to write from,
-//! a [`Part`] of one of them. It goes into the operation, and comes back with the result.
+//! What operations on any descriptor have in common: the descriptor, and the kinds of buffers.
 
-use std::ffi::CString;
 use std::io;
 use std::mem;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::ptr;
 use std::rc::Rc;
 
 use rustix_uring::squeue::Entry;
-use rustix_uring::types::{
-    self, Mode, MsgFlags, OFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType,
-};
+use rustix_uring::types::{MsgHdr, SocketAddrAny, SocketAddrBuf, SocketAddrStorage, iovec};
 use rustix_uring::{Errno, cqueue, opcode};
 
-use crate::part::Part;
+use crate::buf::Fixed;
 use crate::ring::Ring;
 
+/// How many bytes, and the buffer.
+pub(crate) type Counted<B> = (io::Result<usize>, B);
+
 /// A descriptor, which its operations keep open.
-struct Fd {
-    ring: Ring,
-    fd: Rc<OwnedFd>,
+pub(crate) struct Fd {
+    pub(crate) ring: Ring,
+    pub(crate) fd: Rc<OwnedFd>,
 }
 
 impl Fd {
-    fn new(ring: &Ring, fd: impl Into<OwnedFd>) -> Self {
-        Self { ring: ring.clone(), fd: Rc::new(fd.into()) }
+    pub(crate) fn new(fd: impl Into<OwnedFd>) -> Self {
+        Self { ring: Ring::current(), fd: Rc::new(fd.into()) }
+    }
+
+    /// Runs what uses a buffer of any kind; `entry` is given the descriptor and the buffer in its place.
+    ///
+    /// # Safety
+    ///
+    /// [The contract](rustix_uring::squeue#the-contract) holds for the entry as long as the buffer is
+    /// neither dropped, nor moved, nor touched, and the descriptor is open.
+    pub(crate) async unsafe fn with<B: 'static>(
+        &self,
+        buf: B,
+        entry: impl FnOnce(BorrowedFd<'_>, &mut B) -> Entry,
+    ) -> Counted<B> {
+        let entry = |(fd, buf): &mut (Rc<OwnedFd>, B)| entry(fd.as_fd(), buf);
+        let done = |(_, buf), result: io::Result<_>| (result.map(count), buf);
+        // SAFETY: descriptor and buffer are held; our caller promises the rest.
+        unsafe { self.ring.start((self.fd.clone(), buf), entry, done).await }
     }
 
     /// Runs what fills a buffer; `entry` is given the descriptor and the memory.
-    async fn fill<B: AsMut<[u8]> + 'static>(
+    pub(crate) async fn fill<B: AsMut<[u8]> + 'static>(
         &self,
         buf: B,
         entry: impl FnOnce(BorrowedFd<'_>, *mut u8, u32) -> Entry,
-    ) -> (io::Result<usize>, B) {
-        let entry = |(fd, buf): &mut (Rc<OwnedFd>, B)| {
+    ) -> Counted<B> {
+        let entry = |fd: BorrowedFd<'_>, buf: &mut B| {
             let bytes = buf.as_mut();
-            entry(fd.as_fd(), bytes.as_mut_ptr(), length(bytes))
+            entry(fd, bytes.as_mut_ptr(), length(bytes))
         };
-        // SAFETY: descriptor and buffer are held. What a buffer gives out stays its own until it is
-        // touched again.
-        unsafe {
-            let held = (self.fd.clone(), buf);
-            self.ring.start(held, entry, |(_, buf), result| (result.map(count), buf)).await
-        }
+        // SAFETY: what a buffer gives out stays its own until it is touched again.
+        unsafe { self.with(buf, entry).await }
     }
 
     /// Runs what takes the bytes of a buffer.
-    async fn empty<B: AsRef<[u8]> + 'static>(
+    pub(crate) async fn empty<B: AsRef<[u8]> + 'static>(
         &self,
         buf: B,
         entry: impl FnOnce(BorrowedFd<'_>, *const u8, u32) -> Entry,
-    ) -> (io::Result<usize>, B) {
-        let entry = |(fd, buf): &mut (Rc<OwnedFd>, B)| {
+    ) -> Counted<B> {
+        let entry = |fd: BorrowedFd<'_>, buf: &mut B| {
             let bytes = B::as_ref(buf);
-            entry(fd.as_fd(), bytes.as_ptr(), length(bytes))
+            entry(fd, bytes.as_ptr(), length(bytes))
         };
         // SAFETY: as in `fill`.
-        unsafe {
-            let held = (self.fd.clone(), buf);
-            self.ring.start(held, entry, |(_, buf), result| (result.map(count), buf)).await
-        }
+        unsafe { self.with(buf, entry).await }
+    }
+
+    /// Reads into several buffers, one after the other.
+    pub(crate) async fn readv<B>(&self, bufs: Vec<B>, offset: u64) -> Counted<Vec<B>>
+    where
+        B: AsMut<[u8]> + 'static,
+    {
+        let entry = |fd: BorrowedFd<'_>, (bufs, vectors): &mut (Vec<B>, Vec<iovec>)| {
+            vectors.extend(bufs.iter_mut().map(|buf| to_fill(buf.as_mut())));
+            let len = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
+            opcode::Readv::new(fd, vectors.as_ptr(), len).offset(offset).build()
+        };
+        let vectors = Vec::with_capacity(bufs.len());
+        // SAFETY: as in `fill`, for each buffer; the vectors are held beside them.
+        let (read, (bufs, _)) = unsafe { self.with((bufs, vectors), entry).await };
+        (read, bufs)
+    }
+
+    /// Writes several buffers, one after the other.
+    pub(crate) async fn writev<B>(&self, bufs: Vec<B>, offset: u64) -> Counted<Vec<B>>
+    where
+        B: AsRef<[u8]> + 'static,
+    {
+        let entry = |fd: BorrowedFd<'_>, (bufs, vectors): &mut (Vec<B>, Vec<iovec>)| {
+            vectors.extend(bufs.iter().map(|buf| to_take(buf.as_ref())));
+            let len = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
+            opcode::Writev::new(fd, vectors.as_ptr(), len).offset(offset).build()
+        };
+        let vectors = Vec::with_capacity(bufs.len());
+        // SAFETY: as in `readv`.
+        let (written, (bufs, _)) = unsafe { self.with((bufs, vectors), entry).await };
+        (written, bufs)
+    }
+
+    /// Reads into a registered buffer.
+    pub(crate) async fn read_fixed<B: Fixed>(&self, buf: B, offset: u64) -> Counted<B> {
+        let Some(index) = buf.index(&self.ring) else { return (Err(elsewhere()), buf) };
+        let read = |fd: BorrowedFd<'_>, to, len| {
+            opcode::ReadFixed::new(fd, to, len, index).offset(offset).build()
+        };
+        self.fill(buf, read).await
+    }
+
+    /// Writes from a registered buffer.
+    pub(crate) async fn write_fixed<B: Fixed>(&self, buf: B, offset: u64) -> Counted<B> {
+        let Some(index) = buf.index(&self.ring) else { return (Err(elsewhere()), buf) };
+        let write = |fd: BorrowedFd<'_>, from, len| {
+            opcode::WriteFixed::new(fd, from, len, index).offset(offset).build()
+        };
+        self.empty(buf, write).await
+    }
+
+    /// Receives a datagram, and the address of who has sent it.
+    pub(crate) async fn recv_from<B>(&self, buf: B) -> (io::Result<(usize, SocketAddr)>, B)
+    where
+        B: AsMut<[u8]> + 'static,
+    {
+        let entry = |fd: BorrowedFd<'_>, message: &mut Message<SocketAddrBuf, B>| {
+            let Message { header, vector, name, buf } = message;
+            *vector = to_fill(buf.as_mut());
+            header.msg_name = name.as_mut_ptrs().0;
+            header.msg_namelen = size_of::<SocketAddrStorage>() as u32;
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            opcode::RecvMsg::new(fd, header).build()
+        };
+        let message = Message::new(SocketAddrBuf::new(), buf);
+        // SAFETY: as in `fill`; room for the address, the vector and the header are held as well.
+        let (received, message) = unsafe { self.with(message, entry).await };
+        let peer = message.name.to_socket_addr().ok_or(Errno::AFNOSUPPORT);
+        (received.and_then(|len| Ok((len, peer?))), message.buf)
+    }
+
+    /// Sends a datagram to an address.
+    pub(crate) async fn send_to<B>(&self, buf: B, address: SocketAddr) -> Counted<B>
+    where
+        B: AsRef<[u8]> + 'static,
+    {
+        let entry = |fd: BorrowedFd<'_>, message: &mut Message<SocketAddrAny, B>| {
+            let Message { header, vector, name, buf } = message;
+            *vector = to_take(B::as_ref(buf));
+            header.msg_name = name.as_ptr().cast_mut(); // the kernel only reads it
+            header.msg_namelen = name.addr_len();
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            opcode::SendMsg::new(fd, header).build()
+        };
+        // SAFETY: as in `recv_from`.
+        let (sent, message) = unsafe { self.with(Message::new(address.into(), buf), entry).await };
+        (sent, message.buf)
     }
 
     /// Runs what needs no memory.
-    async fn act(&self, entry: impl FnOnce(BorrowedFd<'_>) -> Entry) -> io::Result<cqueue::Entry> {
+    pub(crate) async fn act(
+        &self,
+        entry: impl FnOnce(BorrowedFd<'_>) -> Entry,
+    ) -> io::Result<cqueue::Entry> {
         // SAFETY: the descriptor is held.
         unsafe {
             self.ring.start(self.fd.clone(), |fd| entry(fd.as_fd()), |_, result| result).await
@@ -77,7 +174,7 @@ impl Fd {
     }
 
     /// Closes it. Operations that were dropped may still use it: it waits for them.
-    async fn close(self) -> io::Result<()> {
+    pub(crate) async fn close(self) -> io::Result<()> {
         let Self { ring, mut fd } = self;
         let fd = loop {
             let reaped = ring.reaped();
@@ -102,6 +199,28 @@ impl Fd {
     }
 }
 
+/// A buffer with an address, and the header by which the kernel finds both.
+struct Message<N, B> {
+    header: MsgHdr,
+    vector: iovec,
+    name: N,
+    buf: B,
+}
+
+impl<N, B> Message<N, B> {
+    fn new(name: N, buf: B) -> Self {
+        Self { header: MsgHdr::new(), vector: to_take(&[]), name, buf }
+    }
+}
+
+fn to_fill(bytes: &mut [u8]) -> iovec {
+    iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
+}
+
+fn to_take(bytes: &[u8]) -> iovec {
+    iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
 /// The kernel does at most 2 GiB at a time.
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
@@ -111,161 +230,16 @@ fn count(cqe: cqueue::Entry) -> usize {
     cqe.result() as usize
 }
 
+fn elsewhere() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the buffer is registered with another ring")
+}
+
 /// The descriptor that an operation has made.
 ///
 /// # Safety
 ///
 /// The operation makes one, and this is the only look at its completion.
-unsafe fn made(result: io::Result<cqueue::Entry>) -> io::Result<OwnedFd> {
+pub(crate) unsafe fn made(result: io::Result<cqueue::Entry>) -> io::Result<OwnedFd> {
     // SAFETY: as our caller promises.
     Ok(unsafe { result?.to_fd() }?)
-}
-
-/// An open file.
-pub struct File(Fd);
-
-impl File {
-    /// Opens a file for reading.
-    pub async fn open(ring: &Ring, path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::open_with(ring, path, OFlags::RDONLY).await
-    }
-
-    /// Opens a file as `flags` say.
-    pub async fn open_with(ring: &Ring, path: impl AsRef<Path>, flags: OFlags) -> io::Result<Self> {
-        let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
-        let entry = |path: &mut CString| {
-            let open = opcode::OpenAt::new(types::Fd::CWD, path.as_ptr());
-            open.flags(flags | OFlags::CLOEXEC).mode(Mode::from(0o666)).build()
-        };
-        // SAFETY: the path is held; opening makes a descriptor.
-        let file = unsafe { ring.start(path, entry, |_, result| made(result)).await }?;
-        Ok(Self::new(ring, file))
-    }
-
-    /// A file that is open already.
-    pub fn new(ring: &Ring, file: impl Into<OwnedFd>) -> Self {
-        Self(Fd::new(ring, file))
-    }
-
-    /// Reads at an offset, as much as the buffer is long or less. 0 is the end of the file.
-    pub async fn read_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
-    where
-        B: AsMut<[u8]> + 'static,
-    {
-        let read =
-            |fd: BorrowedFd<'_>, to, len| opcode::Read::new(fd, to, len).offset(offset).build();
-        self.0.fill(buf, read).await
-    }
-
-    /// Writes at an offset, as much as the buffer is long or less.
-    pub async fn write_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
-    where
-        B: AsRef<[u8]> + 'static,
-    {
-        let write = |fd: BorrowedFd<'_>, from, len| {
-            opcode::Write::new(fd, from, len).offset(offset).build()
-        };
-        self.0.empty(buf, write).await
-    }
-
-    /// Brings what was written to the device.
-    pub async fn sync(&self) -> io::Result<()> {
-        self.0.act(|fd| opcode::Fsync::new(fd).build()).await.map(drop)
-    }
-
-    /// Closes the file, which dropping it also does, but tells nobody what came of it.
-    pub async fn close(self) -> io::Result<()> {
-        self.0.close().await
-    }
-}
-
-/// A socket that accepts connections.
-pub struct TcpListener(Fd);
-
-impl TcpListener {
-    /// A listener that is bound already.
-    pub fn new(ring: &Ring, listener: net::TcpListener) -> Self {
-        Self(Fd::new(ring, listener))
-    }
-
-    /// Accepts a connection.
-    pub async fn accept(&self) -> io::Result<TcpStream> {
-        let entry = |fd: &mut Rc<OwnedFd>| {
-            let accept = opcode::Accept::new(fd.as_fd(), ptr::null_mut(), ptr::null_mut());
-            accept.flags(SocketFlags::CLOEXEC).build()
-        };
-        let Fd { ring, fd } = &self.0;
-        // SAFETY: the descriptor is held; accepting makes one.
-        let stream = unsafe { ring.start(fd.clone(), entry, |_, result| made(result)).await }?;
-        Ok(TcpStream(Fd::new(ring, stream)))
-    }
-}
-
-/// A connection.
-pub struct TcpStream(Fd);
-
-impl TcpStream {
-    /// A connection that is there already, such as one of tokio's: to a ring, it makes no difference
-    /// that those do not block.
-    pub fn new(ring: &Ring, stream: net::TcpStream) -> Self {
-        Self(Fd::new(ring, stream))
-    }
-
-    /// Connects to an address.
-    pub async fn connect(ring: &Ring, address: SocketAddr) -> io::Result<Self> {
-        let address = SocketAddrAny::from(address);
-        let socket = opcode::Socket::new(address.address_family(), SocketType::STREAM, None);
-        let socket = socket.flags(SocketFlags::CLOEXEC).build();
-        // SAFETY: a socket is made of nothing that is to be held.
-        let socket = unsafe { ring.start((), |()| socket, |(), result| made(result)).await }?;
-        let stream = Fd::new(ring, socket);
-        let entry = |(fd, address): &mut (Rc<OwnedFd>, SocketAddrAny)| {
-            opcode::Connect::new(fd.as_fd(), address.as_ptr(), address.addr_len()).build()
-        };
-        // SAFETY: descriptor and address are held.
-        unsafe { ring.start((stream.fd.clone(), address), entry, |_, result| result).await }?;
-        Ok(Self(stream))
-    }
-
-    /// Receives, as much as the buffer is long or less. 0 is the end.
-    pub async fn read<B: AsMut<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
-        self.0.fill(buf, |fd, to, len| opcode::Recv::new(fd, to, len).build()).await
-    }
-
-    /// Sends, as much as the buffer is long or less.
-    pub async fn write<B: AsRef<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
-        let send = |fd: BorrowedFd<'_>, from, len| {
-            opcode::Send::new(fd, from, len).flags(MsgFlags::NOSIGNAL).build()
-        };
-        self.0.empty(buf, send).await
-    }
-
-    /// Sends all of a buffer.
-    pub async fn write_all<B>(&self, buf: B) -> (io::Result<()>, B)
-    where
-        B: AsRef<[u8]> + 'static,
-    {
-        let len = buf.as_ref().len();
-        let mut rest = Part::new(buf, 0..len);
-        while !rest.range.is_empty() {
-            let (written, back) = self.write(rest).await;
-            rest = back;
-            match written {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), rest.whole),
-                Ok(n) => rest.range.start += n,
-                Err(error) => return (Err(error), rest.whole),
-            }
-        }
-        (Ok(()), rest.whole)
-    }
-
-    /// Ends one or both directions.
-    pub async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.act(|fd| opcode::Shutdown::new(fd, how).build()).await.map(drop)
-    }
-
-    /// Closes the connection, as [`File::close`] does.
-    pub async fn close(self) -> io::Result<()> {
-        self.0.close().await
-    }
 }

@@ -22,12 +22,11 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix_uring::squeue::Entry;
+use rustix_uring::types::iovec;
 use rustix_uring::{Errno, IoUring, cqueue, opcode};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::runtime;
 use tokio::sync::{Notify, futures::Notified};
-use tokio::task::LocalSet;
 
 /// The user data of cancellations, which no operation has.
 const CANCEL: u64 = u64::MAX;
@@ -37,25 +36,6 @@ const END: Duration = Duration::from_secs(60);
 
 /// How many entries go to the kernel in one call.
 const ENTRIES: u32 = 256;
-
-/// Runs a program and whatever it spawns, with [`tokio::task::spawn_local`], on this thread.
-///
-/// When the program is done, so are its tasks; what they have in flight is cancelled and waited for.
-pub fn run<F: Future>(program: impl FnOnce(Ring) -> F) -> io::Result<F::Output> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let ring = Shutdown({
-        let _reactor = runtime.enter();
-        Ring::new()?
-    });
-    // It goes first, also in a panic: futures of its tasks are dropped while there is a ring.
-    let tasks = LocalSet::new();
-    tasks.block_on(&runtime, async {
-        tokio::select! {
-            output = program(ring.0.clone()) => Ok(output),
-            error = ring.0.drive() => Err(error),
-        }
-    })
-}
 
 /// A ring. Clones are the same one.
 #[derive(Clone)]
@@ -85,7 +65,8 @@ struct Driver {
 }
 
 impl Ring {
-    fn new() -> io::Result<Self> {
+    /// A ring in the reactor of the tokio runtime that was entered.
+    pub(crate) fn new() -> io::Result<Self> {
         let ring = IoUring::new(ENTRIES)?;
         // SAFETY: a ring keeps its descriptor, and it is not replaced.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
@@ -153,13 +134,39 @@ impl Ring {
         }
     }
 
+    /// Whether both are the same one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Registers buffers.
+    ///
+    /// # Safety
+    ///
+    /// As of [`register_buffers`](rustix_uring::Submitter::register_buffers).
+    pub(crate) unsafe fn register_buffers(&self, bufs: &[iovec]) -> io::Result<()> {
+        let driver = self.0.driver.borrow();
+        let ring = driver.ring.get_ref();
+        // Older kernels wait for everything that is in flight, which may be for ever.
+        if !ring.params().is_feature_resource_tagging() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        // SAFETY: as our caller promises.
+        Ok(unsafe { ring.submitter().register_buffers(bufs) }?)
+    }
+
+    /// Gives up the buffers that are registered.
+    pub(crate) fn unregister_buffers(&self) -> io::Result<()> {
+        Ok(self.0.driver.borrow().ring.get_ref().submitter().unregister_buffers()?)
+    }
+
     /// Completes when the ring has seen to what has completed.
     pub(crate) fn reaped(&self) -> Notified<'_> {
         self.0.reaped.notified()
     }
 
     /// Submits, and sees to what has completed, for ever. Returns why that is not possible.
-    async fn drive(&self) -> io::Error {
+    pub(crate) async fn drive(&self) -> io::Error {
         loop {
             let submitted = self.0.driver.borrow_mut().submit();
             // Most of what needs not wait has completed by now.
@@ -247,7 +254,7 @@ impl Driver {
 }
 
 /// The end of a runtime, however it comes.
-struct Shutdown(Ring);
+pub(crate) struct Shutdown(pub(crate) Ring);
 
 impl Drop for Shutdown {
     fn drop(&mut self) {

@@ -1,0 +1,43 @@
+//! The second program of tokio-uring's announcement: it sends `hello.txt` to everyone who connects,
+//! through a socket of tokio's.
+
+use futures::fs::File;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+fn main() {
+    futures::start(async {
+        // Start a TCP listener
+        let listener = TcpListener::bind("127.0.0.1:7780").await.unwrap();
+
+        // Accept new sockets
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+
+            // Spawn a task to send the file back to the socket
+            futures::spawn(async move {
+                // Open the file without blocking
+                let file = File::open("hello.txt").await.unwrap();
+                let mut buf = vec![0; 16 * 1_024];
+
+                // Track the current position in the file;
+                let mut pos = 0;
+
+                loop {
+                    // Read a chunk
+                    let (res, b) = file.read_at(buf, pos).await;
+                    let n = res.unwrap();
+
+                    if n == 0 {
+                        break;
+                    }
+
+                    socket.write_all(&b[..n]).await.unwrap();
+                    pos += n as u64;
+
+                    buf = b;
+                }
+            });
+        }
+    })
+}
