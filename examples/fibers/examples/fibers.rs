@@ -7,8 +7,9 @@
 
 use std::cell::Cell;
 use std::env;
+use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,7 +20,6 @@ use clap::{Parser, Subcommand};
 use fibers::fiber;
 use fibers::fs::File;
 use fibers::net::{TcpListener, TcpStream};
-use rustix_uring::types::Shutdown;
 use signal_hook::consts::SIGINT;
 use signal_hook::low_level::pipe;
 
@@ -37,14 +37,14 @@ enum Command {
     Echo {
         /// Where to listen.
         #[arg(default_value = "127.0.0.1:7777")]
-        address: SocketAddr,
+        address: String,
     },
 }
 
 fn main() -> Result<()> {
     match Options::parse().command {
-        None => fiber::run(demonstrate)?,
-        Some(Command::Echo { address }) => fiber::run(|| echo_until_ctrl_c(address))?,
+        None => fibers::run(demonstrate)?,
+        Some(Command::Echo { address }) => fibers::run(|| echo_until_ctrl_c(&address))?,
     }
 }
 
@@ -61,14 +61,18 @@ struct Served {
 /// Echoes over every connection, until it is cancelled, and with it the connections.
 fn serve(listener: &TcpListener) -> Served {
     let served = Served::default();
+    let mut connections = listener.incoming();
     fiber::scope(|scope| {
-        for stream in listener.incoming() {
-            let echoing = stream.and_then(|stream| scope.try_spawn(|| served.echo(stream)));
+        loop {
+            let echoing = connections
+                .next()
+                .and_then(|(stream, _peer)| scope.try_spawn(|| served.echo(stream)));
             match echoing {
                 Ok(_) => served.connections.set(served.connections.get() + 1),
+                Err(error) if fiber::is_cancellation(&error) => break,
                 Err(error) => {
-                    eprintln!("cannot serve a connection: {error}");
-                    // Too many files, perhaps, or too little memory: until others have ended.
+                    fibers::eprintln!("cannot serve a connection: {error}");
+                    // Perhaps there are too many files or too little memory. Wait until others end.
                     let _ = fiber::sleep(Duration::from_millis(100));
                 }
             }
@@ -93,8 +97,8 @@ impl Served {
     fn say(&self) {
         let Self { connections, bytes, stopped, failed } = self;
         let (connections, bytes) = (connections.get(), bytes.get());
-        println!("{connections} connections, {bytes} bytes echoed");
-        println!("stopped before their end: {}, failed: {}", stopped.get(), failed.get());
+        fibers::println!("{connections} connections, {bytes} bytes echoed");
+        fibers::println!("stopped before their end: {}, failed: {}", stopped.get(), failed.get());
     }
 }
 
@@ -116,16 +120,15 @@ impl<W: Write> Write for Counted<'_, W> {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {address} (before Linux 6.11, on none)"))
+fn listen(address: impl ToSocketAddrs + Display) -> Result<TcpListener> {
+    TcpListener::bind(&address).with_context(|| format!("cannot listen on {address}"))
 }
 
-fn echo_until_ctrl_c(address: SocketAddr) -> Result<()> {
+fn echo_until_ctrl_c(address: &str) -> Result<()> {
     let listener = listen(address)?;
     let (ctrl_c, write_end) = UnixStream::pair()?;
     pipe::register(SIGINT, write_end)?;
-    println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
+    fibers::println!("listening on {}, ctrl-c to stop", listener.local_addr()?);
 
     let served = fiber::scope(|scope| {
         let server = scope.spawn(|| serve(&listener));
@@ -142,7 +145,7 @@ const MESSAGES: usize = 200;
 
 /// The server and its clients, all of them fibers; then a client too many, and the server's end.
 fn demonstrate() -> Result<()> {
-    let listener = listen(([127, 0, 0, 1], 0).into())?;
+    let listener = listen("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     fiber::scope(|scope| {
         let server = scope.spawn(|| serve(&listener));
@@ -153,11 +156,13 @@ fn demonstrate() -> Result<()> {
             client.join().expect("clients do not panic")?;
         }
         let elapsed = start.elapsed();
-        println!("{CLIENTS} clients had {MESSAGES} messages of 1 KiB each echoed in {elapsed:.1?}");
+        fibers::println!(
+            "{CLIENTS} clients had {MESSAGES} messages of 1 KiB each echoed in {elapsed:.1?}"
+        );
 
         let program = env::current_exe()?;
         let size = send_file(address, &program)?;
-        println!("the {size} bytes of {} came back as they are", program.display());
+        fibers::println!("the {size} bytes of {} came back as they are", program.display());
 
         let idle = TcpStream::connect(address)?;
         fiber::sleep(Duration::from_millis(10))?;
@@ -166,8 +171,8 @@ fn demonstrate() -> Result<()> {
         ensure!((&idle).read(&mut [0])? == 0, "the server's end is the end of its connections");
         served.say();
         let (fibers, stacks) = fiber::statistics();
-        println!("{fibers} fibers on {stacks} stacks, one thread and one ring");
-        println!("for more, see --help");
+        fibers::println!("{fibers} fibers on {stacks} stacks, one thread and one ring");
+        fibers::println!("for more, see --help");
         Ok(())
     })
 }

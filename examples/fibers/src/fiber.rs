@@ -1,184 +1,320 @@
-//! Fibers, in scopes: a parent outlives its children, and so do the things that they borrow.
+//! Fibers and scopes. A parent outlives its children, and so does everything that they borrow.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
+use corosensei::stack::DefaultStack;
 use rustix_uring::types::Timespec;
 use rustix_uring::{Errno, opcode};
 
-use crate::scheduler::{self, Key, operate, suspend, with};
+use crate::ring::operate;
+use crate::scheduler::{self, Key, Main, suspend, with};
+use crate::stacks::Pool;
 
-/// Runs `root` as a fiber of this thread, and returns its result when it has ended, and with it
-/// all others.
+/// Calls `root`, waits until all fibers that it has spawned have ended, and returns its result.
+///
+/// Short for [`Builder::run`] with the defaults.
 ///
 /// # Errors
 ///
-/// If there can be no ring, or no stack.
+/// If the thread cannot have a ring. Then `root` is not called.
 ///
 /// # Panics
 ///
-/// If `root` does, or is run by a fiber itself. (So do all functions here outside of `run`.)
+/// Same as [`Builder::run`].
 pub fn run<T>(root: impl FnOnce() -> T) -> io::Result<T> {
-    let mut outcome = None;
-    scheduler::run(|| outcome = Some(panic::catch_unwind(AssertUnwindSafe(root))))?;
-    match outcome.expect("the fiber has run") {
-        Ok(value) => Ok(value),
-        Err(panic) => panic::resume_unwind(panic),
+    Builder::new().run(root)
+}
+
+/// The settings of a thread's fibers.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    stack_size: Option<usize>,
+}
+
+impl Builder {
+    /// Returns the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the size of a fiber's stack in bytes. The default is 256 KiB.
+    ///
+    /// The kernel allocates only the pages that a fiber touches. A fiber that needs more than this
+    /// meets the guard page below its stack, and the process ends with SIGSEGV. The size is rounded
+    /// up to whole pages.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Calls `root`, waits until all fibers that it has spawned have ended, and returns its result.
+    ///
+    /// `root` runs on the stack of the thread. If it panics, its fibers are cancelled first.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot have a ring. Then `root` is not called.
+    ///
+    /// # Panics
+    ///
+    /// If `root` panics, if a fiber that it has spawned panics and nobody [joins](JoinHandle::join)
+    /// that fiber, or if the thread has fibers already.
+    pub fn run<T>(self, root: impl FnOnce() -> T) -> io::Result<T> {
+        scheduler::begin(self.stack_size.map_or_else(Pool::default, Pool::new))?;
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| outlive(root, Family::take_own)));
+        // Destructors can have spawned fibers as well.
+        Family::wait_for_own();
+        scheduler::end();
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(panic) => panic::resume_unwind(panic),
+        }
     }
 }
 
-/// A scope for fibers, which borrow what lives longer than it: [`std::thread::scope`] for fibers.
+/// Spawns a fiber as a child of the running one. It runs when its parent waits or ends.
+///
+/// Without a scope, the fiber may borrow only what is `'static`. The parent ends after all its
+/// children, whether somebody joins them or not. If the parent panics, they are cancelled. A child
+/// of a cancelled fiber is cancelled from the start.
+///
+/// # Panics
+///
+/// If the thread has no ring yet, and cannot have one.
+pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
+    let family = with(|it| {
+        let owner = it.running;
+        it.running().own.get_or_insert_with(|| Family::new(owner)).clone()
+    });
+    let (main, outcome) = family.main(body);
+    family.spawn(None, Box::new(main), outcome)
+}
+
+/// Opens a scope for fibers that borrow: [`std::thread::scope`] for fibers.
 ///
 /// Returns when `body` and all fibers of the scope have ended. If `body` panics, they are cancelled.
 ///
 /// # Panics
 ///
-/// If `body` does; or if a fiber did, and nobody has [joined](JoinHandle::join) it.
+/// If `body` panics, or if a fiber panics and nobody [joins](JoinHandle::join) it.
 pub fn scope<'env, T>(body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T) -> T {
-    let scope = Scope {
-        count: Count {
-            owner: with(|it| it.running),
-            running: Cell::new(0),
-            panicked: Cell::new(0),
-            cancelled: Cell::new(false),
-            awaited: Cell::new(false),
-        },
-        scope: PhantomData,
-        env: PhantomData,
-    };
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| body(&scope)));
-    if outcome.is_err() {
-        scope.cancel();
-    }
-    // From here on, nothing unwinds: the fibers borrow what lies on this stack.
-    scope.count.awaited.set(true);
-    while scope.count.running.get() > 0 {
-        suspend();
-    }
-    match outcome {
-        Err(panic) => panic::resume_unwind(panic),
-        Ok(_) if scope.count.panicked.get() > 0 => panic!("a fiber of the scope panicked"),
-        Ok(value) => value,
-    }
+    let family = Family::new(with(|it| it.running));
+    let scope = Scope { family: family.clone(), scope: PhantomData, env: PhantomData };
+    outlive(|| body(&scope), || Some(family))
 }
 
-/// Where fibers are spawned.
+/// A place to spawn fibers that borrow.
 pub struct Scope<'scope, 'env: 'scope> {
-    count: Count,
-    // Neither can be another: a longer one would outlive what is borrowed.
+    family: Rc<Family>,
+    // Neither lifetime can be replaced by another: a longer one would outlive what is borrowed.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-struct Count {
-    /// The fiber that has opened the scope.
-    owner: Key,
-    running: Cell<usize>,
-    /// How many have panicked, and were not joined.
-    panicked: Cell<usize>,
-    cancelled: Cell<bool>,
-    /// The owner waits for the last to end.
-    awaited: Cell<bool>,
-}
-
-impl Count {
-    /// Tells this scope's fibers from those of others.
-    fn number(&self) -> usize {
-        ptr::from_ref(self).addr()
-    }
-}
-
 impl<'scope> Scope<'scope, '_> {
-    /// A new fiber, which runs when others let it. It is cancelled already if the scope is.
+    /// Spawns a fiber that may borrow everything that outlives the scope.
     ///
-    /// # Panics
-    ///
-    /// If there is no memory for a stack; see [`try_spawn`](Self::try_spawn).
-    pub fn spawn<T: 'scope>(
-        &'scope self,
-        body: impl FnOnce() -> T + 'scope,
-    ) -> JoinHandle<'scope, T> {
-        self.try_spawn(body).expect("cannot map a stack")
+    /// If the scope is cancelled, the fiber is cancelled from the start. If there is no memory for
+    /// its stack, it starts after another fiber has ended.
+    pub fn spawn<T: 'scope>(&'scope self, body: impl FnOnce() -> T + 'scope) -> JoinHandle<T> {
+        self.spawn_on(None, body)
     }
 
-    /// A new fiber, if there is memory for its stack.
+    /// Spawns a fiber that has its stack already.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for the stack. `body` is dropped.
     pub fn try_spawn<T: 'scope>(
         &'scope self,
         body: impl FnOnce() -> T + 'scope,
-    ) -> io::Result<JoinHandle<'scope, T>> {
-        let count = &self.count;
-        let outcome = Rc::new(OnceCell::new());
-        let weak = Rc::downgrade(&outcome);
-        // SAFETY: all that `main` borrows lives longer than 'scope. `scope` does not end, nor does
-        // it unwind, before `running` is zero, which is the last thing that `main` sees to.
-        let key = unsafe {
-            scheduler::spawn(Some(count.owner), count.number(), move || {
-                main(body, weak, count);
-                count.running.set(count.running.get() - 1);
-                if count.awaited.get() && count.running.get() == 0 {
-                    with(|it| it.ready.push_back(count.owner));
-                }
-            })
-        }?;
-        count.running.set(count.running.get() + 1);
-        if count.cancelled.get() {
-            with(|it| it.cancel(vec![key]));
-        }
-        Ok(JoinHandle { key, outcome, count })
+    ) -> io::Result<JoinHandle<T>> {
+        let stack = with(|it| it.stacks.take())?;
+        Ok(self.spawn_on(Some(stack), body))
     }
 
-    /// Cancels the scope's fibers, and what is yet to be spawned in it. See [`JoinHandle::cancel`].
+    fn spawn_on<T: 'scope>(
+        &'scope self,
+        stack: Option<DefaultStack>,
+        body: impl FnOnce() -> T + 'scope,
+    ) -> JoinHandle<T> {
+        let (main, outcome) = self.family.main(body);
+        let main: Box<dyn FnOnce() + 'scope> = Box::new(main);
+        // SAFETY: all that `main` borrows outlives 'scope, and `scope` neither returns nor unwinds
+        // before this fiber has ended: the family counts it until then.
+        let main = unsafe { mem::transmute::<Box<dyn FnOnce() + 'scope>, Main>(main) };
+        self.family.spawn(stack, main, outcome)
+    }
+
+    /// Cancels all fibers of the scope, and those yet to be spawned. See [`JoinHandle::cancel`].
     pub fn cancel(&self) {
-        self.count.cancelled.set(true);
-        with(|it| it.cancel_scope(self.count.owner, self.count.number()));
+        self.family.cancel();
     }
 }
 
-/// A fiber's life: `body`, and what becomes of its result. Dropping the result, if there is nobody to
-/// take it, belongs to it.
-fn main<T>(body: impl FnOnce() -> T, outcome: Weak<OnceCell<thread::Result<T>>>, count: &Count) {
-    let unwound = panic::catch_unwind(AssertUnwindSafe(|| {
-        let value = body();
-        if let Some(outcome) = outcome.upgrade() {
-            let _ = outcome.set(Ok(value));
-        }
-    }));
-    if let Err(panic) = unwound {
-        count.panicked.set(count.panicked.get() + 1);
-        if let Some(outcome) = outcome.upgrade() {
-            let _ = outcome.set(Err(panic));
+/// What a parent knows about the fibers of one of its scopes, or about those without a scope.
+pub(crate) struct Family {
+    owner: Key,
+    /// How many have not ended.
+    running: Cell<usize>,
+    /// How many have panicked and were not joined.
+    panicked: Cell<usize>,
+    cancelled: Cell<bool>,
+    /// Whether the owner is suspended until the last one ends.
+    awaited: Cell<bool>,
+}
+
+impl Family {
+    fn new(owner: Key) -> Rc<Self> {
+        Rc::new(Self {
+            owner,
+            running: Cell::new(0),
+            panicked: Cell::new(0),
+            cancelled: Cell::new(false),
+            awaited: Cell::new(false),
+        })
+    }
+
+    /// Returns the family without a scope of the running fiber. The next one is a new one.
+    fn take_own() -> Option<Rc<Self>> {
+        with(|it| it.running().own.take())
+    }
+
+    /// Waits for all children that the running fiber has without a scope.
+    pub(crate) fn wait_for_own() {
+        while let Some(family) = Self::take_own() {
+            family.wait();
         }
     }
-}
 
-/// A fiber, to those who want to join or to cancel it. Without it, the scope waits all the same.
-pub struct JoinHandle<'scope, T> {
-    key: Key,
-    /// Empty until the fiber has ended, when its number may be another's.
-    outcome: Rc<OnceCell<thread::Result<T>>>,
-    count: &'scope Count,
-}
+    /// Distinguishes this family from others, for as long as one of its fibers exists.
+    fn number(self: &Rc<Self>) -> usize {
+        Rc::as_ptr(self).addr()
+    }
 
-impl<T> JoinHandle<'_, T> {
-    /// Waits until the fiber has ended, for its result, or for what it has panicked with.
+    /// Returns what a fiber of this family does all its life, and where its result will be.
     ///
-    /// A cancellation does not end this early: it ends the fiber that is waited for, if that is
-    /// below the cancelled one as well.
+    /// If nobody can take the result, dropping it is a part of the fiber's life.
+    fn main<T, F: FnOnce() -> T>(
+        self: &Rc<Self>,
+        body: F,
+    ) -> (impl FnOnce() + use<T, F>, Rc<Outcome<T>>) {
+        let outcome = Rc::new(OnceCell::new());
+        let (family, result) = (self.clone(), Rc::downgrade(&outcome));
+        let main = move || {
+            let unwound = panic::catch_unwind(AssertUnwindSafe(|| {
+                let value = outlive(body, Self::take_own);
+                if let Some(result) = result.upgrade() {
+                    let _ = result.set(Ok(value));
+                }
+            }));
+            if let Err(panic) = unwound {
+                family.panicked.set(family.panicked.get() + 1);
+                if let Some(result) = result.upgrade() {
+                    let _ = result.set(Err(panic));
+                }
+            }
+            // Destructors can have spawned fibers as well.
+            Self::wait_for_own();
+            family.ended();
+        };
+        (main, outcome)
+    }
+
+    fn spawn<T>(
+        self: &Rc<Self>,
+        stack: Option<DefaultStack>,
+        main: Main,
+        outcome: Rc<Outcome<T>>,
+    ) -> JoinHandle<T> {
+        self.running.set(self.running.get() + 1);
+        let key = with(|it| {
+            let key = it.spawn(self.owner, self.number(), main, stack);
+            it.fibers[key].cancelled |= self.cancelled.get();
+            key
+        });
+        JoinHandle { key, outcome, family: self.clone() }
+    }
+
+    fn cancel(self: &Rc<Self>) {
+        self.cancelled.set(true);
+        with(|it| {
+            let children = it.children(self.owner);
+            let children = children.filter(|&child| it.fibers[child].family == self.number());
+            it.cancel(children.collect());
+        });
+    }
+
+    /// One of the fibers has ended.
+    fn ended(&self) {
+        self.running.set(self.running.get() - 1);
+        if self.awaited.get() && self.running.get() == 0 {
+            with(|it| it.ready.push_back(self.owner));
+        }
+    }
+
+    /// Suspends the owner until all have ended.
+    fn wait(&self) {
+        self.awaited.set(true);
+        while self.running.get() > 0 {
+            suspend();
+        }
+        self.awaited.set(false);
+    }
+}
+
+/// Calls `body`, then waits for the fibers of a family. If `body` panics, they are cancelled first.
+fn outlive<T>(body: impl FnOnce() -> T, family: impl FnOnce() -> Option<Rc<Family>>) -> T {
+    let outcome = panic::catch_unwind(AssertUnwindSafe(body));
+    let mut panicked = false;
+    if let Some(family) = family() {
+        if outcome.is_err() {
+            family.cancel();
+        }
+        // Nothing unwinds before the wait is over: the fibers borrow what lies on this stack.
+        family.wait();
+        panicked = family.panicked.get() > 0;
+    }
+    match outcome {
+        Err(panic) => panic::resume_unwind(panic),
+        Ok(_) if panicked => panic!("a child fiber panicked"),
+        Ok(value) => value,
+    }
+}
+
+type Outcome<T> = OnceCell<thread::Result<T>>;
+
+/// A handle to join or to cancel a fiber.
+///
+/// Dropping or forgetting it changes nothing for the fiber: its parent waits for it all the same.
+pub struct JoinHandle<T> {
+    key: Key,
+    /// Empty until the fiber has ended. Then its number can be another fiber's.
+    outcome: Rc<Outcome<T>>,
+    family: Rc<Family>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits until the fiber has ended. Returns its result, or what it has panicked with.
+    ///
+    /// A cancellation of the caller does not end the wait. If the fiber is below the cancelled one,
+    /// it is cancelled as well, and ends.
     pub fn join(self) -> thread::Result<T> {
         while !self.is_finished() {
             with(|it| it.fibers[self.key].joiner = Some(it.running));
             suspend();
         }
         let outcome = Rc::into_inner(self.outcome).and_then(OnceCell::into_inner);
-        let outcome = outcome.expect("it is finished, and nobody else can join it");
+        let outcome = outcome.expect("a finished fiber has set it, and the handle is the only one");
         if outcome.is_err() {
-            self.count.panicked.set(self.count.panicked.get() - 1);
+            self.family.panicked.set(self.family.panicked.get() - 1);
         }
         outcome
     }
@@ -188,10 +324,10 @@ impl<T> JoinHandle<'_, T> {
         self.outcome.get().is_some()
     }
 
-    /// Cancels the fiber, and all below it.
+    /// Cancels the fiber and all fibers below it.
     ///
-    /// The operations that they wait for end early, with an [error](is_cancellation), and so do all
-    /// that they ask for from now on. Everything else is theirs: they clean up, and end.
+    /// The operation that each of them waits for fails early, with an [error](is_cancellation). All
+    /// their later operations that could wait fail as well. They can still clean up, and end.
     pub fn cancel(&self) {
         if !self.is_finished() {
             with(|it| it.cancel(vec![self.key]));
@@ -199,27 +335,27 @@ impl<T> JoinHandle<'_, T> {
     }
 }
 
-/// Whether this fiber was cancelled.
+/// Returns whether the running fiber was cancelled.
 pub fn is_cancelled() -> bool {
     with(|it| it.running().cancelled)
 }
 
-/// Whether this error is of an operation that was ended by a cancellation.
+/// Returns whether this is the error of an operation that a cancellation has ended.
 pub fn is_cancellation(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
 }
 
-/// Lets the others run that are ready.
+/// Runs the other fibers that are ready.
 pub fn yield_now() {
     with(|it| it.ready.push_back(it.running));
     suspend();
 }
 
-/// Lets others run for this long.
+/// Suspends the fiber for this long.
 ///
 /// # Errors
 ///
-/// If it is cancelled.
+/// If the fiber is cancelled.
 pub fn sleep(duration: Duration) -> io::Result<()> {
     let time = Timespec::from(duration);
     // SAFETY: `time` is on this stack.
@@ -229,7 +365,7 @@ pub fn sleep(duration: Duration) -> io::Result<()> {
     }
 }
 
-/// How many fibers there were so far, and how many stacks they needed.
+/// Returns how many fibers the thread has spawned so far, and how many stacks it has mapped for them.
 pub fn statistics() -> (usize, usize) {
     with(|it| (it.spawned, it.stacks.mapped))
 }

@@ -1,27 +1,41 @@
-//! TCP, blocking as std's is: the fiber, and not the thread.
+//! TCP with the calls of std. They block the fiber instead of the thread.
 
 use std::io::{self, Read, Write};
-use std::net::{self, SocketAddr};
+use std::net::{self, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
-use std::{iter, ptr};
 
 use rustix_uring::types::{
-    AddressFamily, MsgFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType,
+    AddressFamily, MsgFlags, Shutdown, SocketAddrAny, SocketAddrBuf, SocketFlags, SocketType,
 };
 use rustix_uring::{opcode, sys};
 
-use crate::fiber::is_cancelled;
-use crate::scheduler::operate;
+use crate::ring::{operate, operate_regardless};
+use crate::scheduler::with;
 
-/// How many connections wait to be accepted.
+/// How many connections can wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Std's listener owns the descriptor, and knows its address.
+/// A socket that accepts connections.
 pub struct TcpListener(net::TcpListener);
 
 impl TcpListener {
-    /// Listens on an address. Since Linux 6.11.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    /// Listens on the first of the addresses that can be bound.
+    ///
+    /// To resolve a name, std asks the resolver of the system, which blocks the thread. Nothing else
+    /// here waits, so a cancelled fiber can bind as well.
+    ///
+    /// # Errors
+    ///
+    /// If there is no address, or that of the last address.
+    pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        each(addresses, |address| match with(|it| it.listens()) {
+            true => Self::bind_by_ring(address),
+            // Before Linux 6.11, std does it. Neither call waits for anything.
+            false => net::TcpListener::bind(address).map(Self),
+        })
+    }
+
+    fn bind_by_ring(address: SocketAddr) -> io::Result<Self> {
         let socket = socket(address)?;
         let on: u32 = 1;
         let reuse = opcode::SetSockOpt::new(
@@ -36,7 +50,7 @@ impl TcpListener {
         let listen = opcode::Listen::new(&socket, BACKLOG);
         for entry in [reuse.build(), bind.build(), listen.build()] {
             // SAFETY: socket, value and address are on this stack.
-            unsafe { operate(entry) }?;
+            unsafe { operate_regardless(entry) }?;
         }
         Ok(Self(socket.into()))
     }
@@ -46,47 +60,87 @@ impl TcpListener {
         self.0.local_addr()
     }
 
-    /// Waits for the next connection.
-    pub fn accept(&self) -> io::Result<TcpStream> {
-        let accept = opcode::Accept::new(self.0.as_fd(), ptr::null_mut(), ptr::null_mut())
-            .flags(SocketFlags::CLOEXEC)
-            .build();
-        // SAFETY: the listener is borrowed; the completion is an accept's, and nobody else's.
-        let socket = unsafe { operate(accept)?.to_fd() }?;
-        Ok(TcpStream(socket.into()))
+    /// Waits for the next connection. Returns it with the address of its peer.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let mut peer = SocketAddrBuf::new();
+        let (addr, addrlen) = peer.as_mut_ptrs();
+        let accept = opcode::Accept::new(self.0.as_fd(), addr, addrlen).flags(SocketFlags::CLOEXEC);
+        // SAFETY: the listener is borrowed and `peer` is on this stack. The completion is that of an
+        // accept, and this is the only code that takes the descriptor.
+        let socket = unsafe { operate(accept.build())?.to_fd() }?;
+        let peer = peer.to_socket_addr().expect("the peer of a TCP connection has an address");
+        Ok((TcpStream(socket.into()), peer))
     }
 
-    /// Connections as they come, until the fiber is cancelled.
-    pub fn incoming(&self) -> impl Iterator<Item = io::Result<TcpStream>> {
-        iter::from_fn(|| match self.accept() {
-            Err(_) if is_cancelled() => None,
-            accepted => Some(accepted),
-        })
+    /// Returns the connections as they come.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming(self)
     }
 }
 
-/// A connection. Shared, it reads and writes as well, so that two fibers can have a half each.
+/// The connections of a listener, by [`TcpListener::incoming`].
+pub struct Incoming<'a>(&'a TcpListener);
+
+impl Incoming<'_> {
+    /// Waits for the next connection. Returns it with the address of its peer.
+    ///
+    /// There is no last connection, so this is not an iterator.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`TcpListener::accept`]. If the fiber is cancelled,
+    /// [a cancellation](crate::is_cancellation).
+    #[expect(clippy::should_implement_trait, reason = "an error ends a loop of `while let Ok`")]
+    pub fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept()
+    }
+}
+
+/// A connection. Two fibers can share it: one reads while the other writes.
 pub struct TcpStream(net::TcpStream);
 
 impl TcpStream {
-    /// Connects to a server.
-    pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let socket = socket(address)?;
-        let address = SocketAddrAny::from(address);
-        let connect = opcode::Connect::new(&socket, address.as_ptr(), address.addr_len());
-        // SAFETY: socket and address are on this stack.
-        unsafe { operate(connect.build()) }?;
-        Ok(Self(socket.into()))
+    /// Connects to the first of the addresses that accepts the connection.
+    ///
+    /// To resolve a name, std asks the resolver of the system, which blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// If there is no address, or that of the last address.
+    pub fn connect(addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        each(addresses, |address| {
+            let socket = socket(address)?;
+            let address = SocketAddrAny::from(address);
+            let connect = opcode::Connect::new(&socket, address.as_ptr(), address.addr_len());
+            // SAFETY: socket and address are on this stack.
+            unsafe { operate(connect.build()) }?;
+            Ok(Self(socket.into()))
+        })
     }
 
-    /// One half to read, one to write.
+    /// Returns a half to read and a half to write.
     pub fn split(&self) -> (&Self, &Self) {
         (self, self)
     }
 
-    /// Ends one direction, or both, also for an operation of another fiber's that waits.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        // SAFETY: the stream is borrowed.
+    /// Returns the address of the other end.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+
+    /// Returns the address of this end.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Ends one direction or both, also for other fibers that wait to read or to write.
+    pub fn shutdown(&self, how: net::Shutdown) -> io::Result<()> {
+        let how = match how {
+            net::Shutdown::Read => Shutdown::Read,
+            net::Shutdown::Write => Shutdown::Write,
+            net::Shutdown::Both => Shutdown::Both,
+        };
+        // SAFETY: the stream is borrowed until this returns.
         unsafe { operate(opcode::Shutdown::new(self.0.as_fd(), how).build()) }?;
         Ok(())
     }
@@ -130,14 +184,30 @@ impl Write for TcpStream {
     }
 }
 
+/// Tries the addresses one after the other until one works.
+fn each<T>(
+    addresses: impl ToSocketAddrs,
+    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut outcome = Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to use"));
+    for address in addresses.to_socket_addrs()? {
+        outcome = attempt(address);
+        if outcome.is_ok() || outcome.as_ref().is_err_and(crate::is_cancellation) {
+            break;
+        }
+    }
+    outcome
+}
+
 fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = opcode::Socket::new(family, SocketType::STREAM, None).flags(SocketFlags::CLOEXEC);
-    // SAFETY: it points to nothing; the completion is a socket's, and nobody else's.
-    Ok(unsafe { operate(socket.build())?.to_fd() }?)
+    // SAFETY: the entry points to nothing. The completion is that of a socket, and this is the only
+    // code that takes the descriptor.
+    Ok(unsafe { operate_regardless(socket.build())?.to_fd() }?)
 }
 
-/// As much of a buffer as one operation takes.
+/// Returns how much of a buffer one operation takes.
 pub(crate) fn length(buf: &[u8]) -> u32 {
     buf.len().min(1 << 30) as u32
 }

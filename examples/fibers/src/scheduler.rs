@@ -1,242 +1,273 @@
-//! Who runs next. One loop resumes the fibers that are ready, each until it suspends itself; then it
-//! enters the kernel once: to submit what they have asked for, and, if none is ready, to wait.
+//! Who runs next.
 //!
-//! A fiber that waits for an operation is suspended within [`operate`], with the operation's memory
-//! on its stack or held from there. Three things keep that memory where it is until the kernel is
-//! done with it:
+//! The thread itself is the first fiber, the *root*: it keeps the stack that it has. While the root
+//! waits, it [drives](drive) the others: it resumes each fiber that is ready until that fiber
+//! suspends itself, then enters the kernel once. The call submits what the fibers have asked for,
+//! and waits if no fiber is ready.
 //!
-//! - `operate` returns only with the completion. A cancellation hurries it, and does no more.
-//! - [`suspend`] does not unwind. A fiber that is not resumed, is not dropped either.
-//! - The loop ends when all fibers have. If the ring fails under it, it [comes to the end of all that
-//!   is in flight](Scheduler::fail) first, and the fibers go on, with errors.
+//! A fiber that waits for an operation is suspended inside [`operate`](crate::ring::operate). Its stack holds or borrows
+//! the operation's memory. Three rules keep that memory in place until the kernel is done with it:
+//!
+//! - `operate` returns only with the completion. A cancellation makes the completion come earlier.
+//! - [`suspend`] does not unwind. A fiber that is never resumed is never dropped.
+//! - The thread drives its fibers until all have ended. If the ring fails, [`Scheduler::fail`] waits
+//!   for everything that is in flight, and the fibers continue with errors.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::rc::Rc;
 use std::{io, process};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{CoroutineResult, Yielder};
 use rustix_uring::squeue::Entry;
-use rustix_uring::types::Timespec;
-use rustix_uring::{Errno, IoUring, Local, cqueue, opcode};
+use rustix_uring::{Errno, IoUring, Local, cqueue};
 use slab::Slab;
 
-use crate::stacks::{self, Pool};
+use crate::fiber::Family;
+use crate::stacks::Pool;
+use crate::tree::Links;
 
-/// A fiber's number. When the fiber has ended, another one's.
+/// A fiber's number. It is reused after the fiber has ended.
 pub(crate) type Key = usize;
 type Coroutine = corosensei::Coroutine<(), (), (), DefaultStack>;
+/// What a fiber does.
+pub(crate) type Main = Box<dyn FnOnce()>;
 
+/// The thread itself.
+pub(crate) const ROOT: Key = 0;
 const ENTRIES: u32 = 256;
-/// The user data of an operation is the fiber's number; of its cancellation, this as well; and of the
-/// pause before the next one, that.
-const CANCELLATION: u64 = 1 << 63;
-const PAUSE: u64 = 1 << 62;
-/// How long that pause is.
-static A_MILLISECOND: Timespec = Timespec::new().nsec(1_000_000);
 
 pub(crate) struct Scheduler {
-    ring: IoUring<Entry, cqueue::Entry, Local>,
-    /// How many entries were pushed whose completion was not reaped.
+    pub(crate) ring: IoUring<Entry, cqueue::Entry, Local>,
+    /// How many entries were pushed whose completions were not reaped.
     pub(crate) in_flight: usize,
-    /// Why the ring is of no use any more.
-    failed: Option<Errno>,
+    /// Why the ring cannot be used any more.
+    pub(crate) failed: Option<Errno>,
+    /// Whether the kernel has `bind` and `listen` as operations, once somebody has asked.
+    pub(crate) listens: Option<bool>,
+    /// Whether the thread uses fibers without `run`.
+    implicit: bool,
     pub(crate) fibers: Slab<Fiber>,
     pub(crate) ready: VecDeque<Key>,
+    /// How many of the ready fibers run before the thread enters the kernel.
+    turn: usize,
     pub(crate) running: Key,
-    /// To be pushed at the next turn: these point to nothing that is not static.
-    later: Vec<Entry>,
+    /// Fibers that have not started because there was no memory for a stack.
+    starved: VecDeque<Key>,
+    /// Entries to push at the next turn. They point only to static memory.
+    pub(crate) later: Vec<Entry>,
     pub(crate) stacks: Pool,
-    /// How many fibers there ever were.
+    /// How many fibers were spawned.
     pub(crate) spawned: usize,
 }
 
 pub(crate) struct Fiber {
     /// Who outlives it, and whom it outlives.
-    parent: Option<Key>,
-    children: BTreeSet<Key>,
-    /// Not here while it runs.
-    coroutine: Option<Coroutine>,
-    /// At the bottom of its stack, once it has started.
+    pub(crate) links: Links,
+    /// Identifies the family of its parent that it belongs to.
+    pub(crate) family: usize,
+    /// The family of the fibers that it has spawned without a scope.
+    pub(crate) own: Option<Rc<Family>>,
+    state: State,
+    /// Lies at the bottom of its stack. `None` before it has started, and for the root.
     yielder: Option<NonNull<Yielder<(), ()>>>,
-    /// Whether the kernel has an operation of it. There is at most one: it waits for each.
-    in_flight: bool,
-    completion: Option<cqueue::Entry>,
-    /// From then on, its operations fail.
+    /// Whether the kernel has an operation of it that can be cancelled. There is at most one
+    /// operation, because the fiber waits for each.
+    pub(crate) cancellable: bool,
+    pub(crate) completion: Option<cqueue::Entry>,
+    /// If set, its operations fail.
     pub(crate) cancelled: bool,
-    /// Which of its parent's scopes it was spawned in.
-    scope: usize,
-    /// Who waits for its end.
+    /// The fiber that waits for its end.
     pub(crate) joiner: Option<Key>,
 }
 
+enum State {
+    /// It has no stack yet.
+    New(Main),
+    Suspended(Coroutine),
+    /// It runs, or it is the root.
+    Running,
+}
+
 thread_local! {
-    /// Never dropped: a thread that exits from within a fiber would unwind the other fibers.
+    /// Never dropped: a thread that exits from within a fiber must not unwind the other fibers.
     static SCHEDULER: ManuallyDrop<RefCell<Option<Scheduler>>> =
         const { ManuallyDrop::new(RefCell::new(None)) };
+    /// Dropped when the thread ends.
+    static THREAD_END: ThreadEnd = const { ThreadEnd };
 }
 
-/// The thread's scheduler, for a moment in which no other fiber runs.
-pub(crate) fn with<T>(f: impl FnOnce(&mut Scheduler) -> T) -> T {
-    SCHEDULER.with(|it| f(it.borrow_mut().as_mut().expect("fibers exist only within `run`")))
-}
+struct ThreadEnd;
 
-/// Runs a fiber, and those that it spawns, until all have ended.
-///
-/// # Errors
-///
-/// If there can be no ring, or no stack. Then `root` does not run.
-pub(crate) fn run(root: impl FnOnce()) -> io::Result<()> {
-    SCHEDULER.with(|it| {
-        assert!(it.borrow().is_none(), "`run` within `run`");
-        *it.borrow_mut() = Some(Scheduler::new()?);
-        io::Result::Ok(())
-    })?;
-    let unwinding = Abort("the scheduler panicked, and fibers cannot go on without it");
-    // SAFETY: `root` outlives the loop, which ends after the fiber.
-    let root = unsafe { spawn(None, 0, root) };
-    while with(Scheduler::turn) {
-        for _ in 0..with(|it| it.ready.len()) {
-            let mut coroutine = with(Scheduler::next);
-            let result = coroutine.resume(());
-            with(|it| it.suspended(coroutine, result));
+impl Drop for ThreadEnd {
+    /// Waits for the fibers of a thread that has not waited for them itself.
+    fn drop(&mut self) {
+        // If a fiber exits the process, the other fibers stay as they are.
+        if implicit_root() {
+            Family::wait_for_own();
+            end();
         }
     }
-    mem::forget(unwinding);
-    let over = SCHEDULER.with(|it| it.borrow_mut().take());
-    drop(over);
-    root.map(drop)
 }
 
-/// A new fiber, below the parent and of one of its scopes.
+/// Calls `f` with the thread's scheduler. No fiber may be resumed or dropped meanwhile.
 ///
-/// # Safety
+/// # Panics
 ///
-/// What `main` borrows stays until the fiber has ended.
-pub(crate) unsafe fn spawn<F: FnOnce()>(
-    parent: Option<Key>,
-    scope: usize,
-    main: F,
-) -> io::Result<Key> {
-    // It begins its life on the stack, and is not checked for room there.
-    const { assert!(size_of::<F>() <= stacks::SIZE / 4, "box what the closure captures") };
-    let stack = with(|it| it.stacks.take())?;
-    let main = |yielder: &Yielder<(), ()>, ()| {
-        with(|it| it.running().yielder = Some(NonNull::from(yielder)));
-        main();
-    };
-    // SAFETY: the scheduler drives it to its end, until when the borrows hold, as promised to us.
-    let coroutine = unsafe { Coroutine::with_stack_unchecked(stack, main) };
-    Ok(with(|it| {
-        let key = it.fibers.insert(Fiber {
-            parent,
-            children: BTreeSet::new(),
-            coroutine: Some(coroutine),
-            yielder: None,
-            in_flight: false,
-            completion: None,
-            cancelled: parent.is_some_and(|parent| it.fibers[parent].cancelled),
-            scope,
-            joiner: None,
-        });
-        if let Some(parent) = parent {
-            it.fibers[parent].children.insert(key);
+/// If the thread has no scheduler, and none can be made.
+pub(crate) fn with<T>(f: impl FnOnce(&mut Scheduler) -> T) -> T {
+    SCHEDULER.with(|it| {
+        let mut it = it.borrow_mut();
+        match &mut *it {
+            Some(scheduler) => f(scheduler),
+            none => f(none.insert(new_implicit())),
         }
-        it.spawned += 1;
-        it.ready.push_back(key);
-        key
-    }))
+    })
 }
 
-/// Lets others run, until somebody makes this fiber ready.
+/// Makes the scheduler of a thread that uses fibers without [`run`](crate::run).
+#[cold]
+fn new_implicit() -> Scheduler {
+    let mut scheduler = Scheduler::new(Pool::default()).expect("cannot make a ring for fibers");
+    scheduler.implicit = true;
+    // Registers the destructor. If the thread is already ending, nobody waits for its fibers.
+    let _ = THREAD_END.try_with(|_| ());
+    scheduler
+}
+
+/// Whether the caller is the root of a thread that uses fibers without [`run`](crate::run).
+fn implicit_root() -> bool {
+    SCHEDULER.with(|it| it.borrow().as_ref().is_some_and(|it| it.implicit && it.running == ROOT))
+}
+
+/// Makes the thread's scheduler. The caller waits for all fibers and calls [`end`].
+///
+/// # Panics
+///
+/// If the thread has fibers already.
+pub(crate) fn begin(stacks: Pool) -> io::Result<()> {
+    if implicit_root() && with(|it| it.fibers.len() == 1) {
+        end();
+    }
+    assert!(SCHEDULER.with(|it| it.borrow().is_none()), "`run` on a thread that has fibers");
+    let scheduler = Scheduler::new(stacks)?;
+    SCHEDULER.with(|it| *it.borrow_mut() = Some(scheduler));
+    Ok(())
+}
+
+/// Drops the thread's scheduler, whose fibers have all ended.
+pub(crate) fn end() {
+    let scheduler = SCHEDULER.with(|it| it.borrow_mut().take());
+    debug_assert!(scheduler.is_some_and(|it| it.fibers.len() == 1), "only the root is left");
+}
+
+/// Suspends the running fiber until somebody makes it ready.
 pub(crate) fn suspend() {
-    let yielder = with(|it| it.running().yielder).expect("it has started");
+    let Some(yielder) = with(|it| it.running().yielder) else {
+        return drive();
+    };
     let unwinding = Abort("a fiber was dropped while it was suspended");
-    // SAFETY: the fiber runs, so that what lies at the bottom of its stack is there.
+    // SAFETY: the running fiber's yielder lies on the stack that this code runs on.
     unsafe { yielder.as_ref() }.suspend(());
     mem::forget(unwinding);
 }
 
-/// Hands an operation to the kernel, and lets others run until it has completed.
-///
-/// # Errors
-///
-/// The operation's. ECANCELED if the fiber was cancelled before the operation could succeed; one
-/// that succeeds all the same is a success. Not EINTR, on which std would try again without end.
-///
-/// # Safety
-///
-/// What the entry points to, and its descriptor, stay until this returns.
-pub(crate) unsafe fn operate(entry: Entry) -> Result<cqueue::Entry, Errno> {
-    // SAFETY: this returns when the operation has completed.
-    with(|it| unsafe { it.start(entry) })?;
-    let (completion, cancelled) = loop {
-        suspend();
-        let fiber = with(|it| (it.running().completion.take(), it.running().cancelled));
-        if let (Some(completion), cancelled) = fiber {
-            break (completion, cancelled);
-        }
-    };
-    match completion.to_result() {
-        Ok(_) => Ok(completion),
-        Err(Errno::INTR) if cancelled => Err(Errno::CANCELED),
-        Err(errno) => Err(errno),
+/// Runs the other fibers until the root is ready.
+fn drive() {
+    let unwinding = Abort("the scheduler panicked, and fibers cannot continue without it");
+    let mut next = with(Scheduler::next);
+    while let Some(mut coroutine) = next {
+        let result = coroutine.resume(());
+        next = with(|it| {
+            it.suspended(coroutine, result);
+            it.next()
+        });
     }
+    mem::forget(unwinding);
 }
 
 impl Scheduler {
-    fn new() -> io::Result<Self> {
-        // The flag says whether completions wait for us to enter: else we would have to, to know.
+    fn new(stacks: Pool) -> io::Result<Self> {
+        // With the flag, the ring says whether completions wait for the thread to enter. Without it,
+        // the thread would have to enter to find out.
         let ring = <IoUring>::builder().setup_taskrun_flag().build_local(ENTRIES)?;
+        let mut fibers = Slab::new();
+        let root = fibers.insert(Fiber::new(0, State::Running));
+        debug_assert_eq!(root, ROOT);
         Ok(Self {
             ring,
             in_flight: 0,
             failed: None,
-            fibers: Slab::new(),
+            listens: None,
+            implicit: false,
+            fibers,
             ready: VecDeque::new(),
-            running: 0,
+            turn: 0,
+            running: ROOT,
+            starved: VecDeque::new(),
             later: Vec::new(),
-            stacks: Pool::default(),
+            stacks,
             spawned: 0,
         })
     }
 
-    /// Enters the kernel, and says whether there is anybody left to run.
-    fn turn(&mut self) -> bool {
-        if self.fibers.is_empty() {
-            return false;
-        }
-        for entry in mem::take(&mut self.later) {
-            // A ring that fails has ended everything anyway.
-            // SAFETY: it points to nothing that is not static.
-            let _ = unsafe { self.push(entry) };
-        }
-        if self.ready.is_empty() && self.in_flight == 0 {
-            drop(Abort("all fibers wait for one another"));
-        }
-        self.enter(usize::from(self.ready.is_empty()));
-        true
+    /// Adds a fiber. Without a stack, it takes one when it starts: if it ends without having been
+    /// suspended, the next one starts on the same stack.
+    pub(crate) fn spawn(
+        &mut self,
+        parent: Key,
+        family: usize,
+        main: Main,
+        stack: Option<DefaultStack>,
+    ) -> Key {
+        let state = match stack {
+            Some(stack) => State::Suspended(coroutine(stack, main)),
+            None => State::New(main),
+        };
+        let mut fiber = Fiber::new(family, state);
+        fiber.cancelled = self.fibers[parent].cancelled;
+        let key = self.fibers.insert(fiber);
+        self.link(parent, key);
+        self.spawned += 1;
+        self.ready.push_back(key);
+        key
     }
 
-    /// The next fiber that is ready.
-    fn next(&mut self) -> Coroutine {
-        self.running = self.ready.pop_front().expect("as many as the loop has counted");
-        self.running().coroutine.take().expect("only one is running")
+    /// Returns the next fiber that is ready, to be resumed, or `None` for the root.
+    fn next(&mut self) -> Option<Coroutine> {
+        loop {
+            if self.turn == 0 {
+                self.enter_for_turn();
+            }
+            self.turn -= 1;
+            let key = self.ready.pop_front().expect("a turn counts the ready fibers");
+            self.running = key;
+            match mem::replace(&mut self.fibers[key].state, State::Running) {
+                State::Running => return None,
+                State::Suspended(coroutine) => return Some(coroutine),
+                State::New(main) => match self.stacks.take() {
+                    Ok(stack) => return Some(coroutine(stack, main)),
+                    Err(_) => {
+                        self.fibers[key].state = State::New(main);
+                        self.starved.push_back(key);
+                    }
+                },
+            }
+        }
     }
 
-    /// What has run until now has suspended itself, or has come to its end.
+    /// The fiber that has run until now has suspended itself, or has ended.
     fn suspended(&mut self, coroutine: Coroutine, result: CoroutineResult<(), ()>) {
         match result {
-            CoroutineResult::Yield(()) => self.running().coroutine = Some(coroutine),
+            CoroutineResult::Yield(()) => self.running().state = State::Suspended(coroutine),
             CoroutineResult::Return(()) => {
                 self.stacks.give(coroutine.into_stack());
+                self.ready.extend(self.starved.pop_front());
+                self.unlink(self.running);
                 let ended = self.fibers.remove(self.running);
-                if let Some(parent) = ended.parent {
-                    self.fibers[parent].children.remove(&self.running);
-                }
                 self.ready.extend(ended.joiner);
             }
         }
@@ -246,125 +277,53 @@ impl Scheduler {
         &mut self.fibers[self.running]
     }
 
-    /// Cancels fibers and all below them, from the top down.
-    pub(crate) fn cancel(&mut self, mut keys: Vec<Key>) {
-        let mut at = 0;
-        while let Some(&key) = keys.get(at) {
-            let fiber = &mut self.fibers[key];
-            keys.extend(&fiber.children);
-            if !mem::replace(&mut fiber.cancelled, true) && fiber.in_flight {
-                self.later.push(cancellation(key));
-            }
-            at += 1;
-        }
-    }
-
-    /// Cancels the fibers of one scope of their parent's, and all below them.
-    pub(crate) fn cancel_scope(&mut self, parent: Key, scope: usize) {
-        let children = self.fibers[parent].children.iter().copied();
-        self.cancel(children.filter(|&child| self.fibers[child].scope == scope).collect());
-    }
-
-    /// Pushes an operation of the running fiber.
-    ///
-    /// # Safety
-    ///
-    /// The contract holds for the entry, and the fiber waits for its completion.
-    unsafe fn start(&mut self, entry: Entry) -> Result<(), Errno> {
-        if self.running().cancelled {
-            return Err(Errno::CANCELED);
-        }
-        // SAFETY: as our caller promises.
-        unsafe { self.push(entry.user_data(self.running as u64)) }?;
-        self.running().in_flight = true;
-        Ok(())
-    }
-
-    /// Pushes an entry, and submits first if the queue is full.
-    ///
-    /// # Safety
-    ///
-    /// The contract holds for the entry.
-    unsafe fn push(&mut self, entry: Entry) -> Result<(), Errno> {
+    /// Enters the kernel, if there is a reason, until a fiber is ready.
+    fn enter_for_turn(&mut self) {
         loop {
-            if let Some(errno) = self.failed {
-                return Err(errno);
+            for entry in mem::take(&mut self.later) {
+                // A ring that has failed has nothing left to cancel.
+                // SAFETY: the entry points only to static memory.
+                let _ = unsafe { self.push(entry) };
             }
-            // SAFETY: as our caller promises.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                self.in_flight += 1;
-                return Ok(());
+            if self.in_flight > 0 {
+                self.enter(usize::from(self.ready.is_empty()));
+            } else if self.ready.is_empty() {
+                drop(Abort("all fibers wait for one another, or for memory"));
             }
-            self.enter(0);
-        }
-    }
-
-    /// Submits, waits for `want` completions, and makes ready whose operations have completed.
-    fn enter(&mut self, want: usize) {
-        match self.ring.submit_and_wait(want) {
-            Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
-            Err(errno) => return self.fail(errno),
-        }
-        while let Some(completion) = self.next_completion() {
-            self.in_flight -= 1;
-            self.complete(completion);
-        }
-    }
-
-    fn next_completion(&mut self) -> Option<cqueue::Entry> {
-        self.ring.completion().next()
-    }
-
-    /// Makes ready whose operation has completed.
-    ///
-    /// A cancellation that comes back without success has found the operation on its way from one
-    /// state to another, or in one in which nothing can be done about it. In the first case, it takes
-    /// another one, a moment later.
-    fn complete(&mut self, completion: cqueue::Entry) {
-        let kind = completion.user_data() & (CANCELLATION | PAUSE);
-        let key = (completion.user_data() ^ kind) as Key;
-        let fiber = self.fibers.get_mut(key);
-        let waits_on = fiber.as_ref().is_some_and(|fiber| fiber.in_flight && fiber.cancelled);
-        match (kind, fiber) {
-            (0, Some(fiber)) => {
-                fiber.in_flight = false;
-                fiber.completion = Some(completion);
-                self.ready.push_back(key);
+            self.turn = self.ready.len();
+            if self.turn > 0 {
+                return;
             }
-            (CANCELLATION, _) if waits_on && completion.to_result().is_err() => {
-                let pause = opcode::Timeout::new(&A_MILLISECOND).build();
-                self.later.push(pause.user_data(PAUSE | key as u64));
-            }
-            (PAUSE, _) if waits_on => self.later.push(cancellation(key)),
-            _ => {}
         }
-    }
-
-    /// The ring is of no use any more: comes to the end of what is in flight. All fibers go on, and
-    /// their operations fail.
-    pub(crate) fn fail(&mut self, errno: Errno) {
-        self.failed = Some(errno);
-        let keys: Vec<u64> = self.fibers.iter().map(|(key, _)| key as u64).collect();
-        let mut completions = Vec::new();
-        // The fibers' stacks are in use until then, however long it takes.
-        let (in_flight, forever) = (&mut self.in_flight, Duration::MAX);
-        let ended = self.ring.quiesce_with(in_flight, forever, &keys, |completion| {
-            completions.push(completion);
-            true
-        });
-        if ended.is_err() {
-            drop(Abort("the ring is lost, and with it all knowledge of which memory it uses"));
-        }
-        completions.into_iter().for_each(|completion| self.complete(completion));
     }
 }
 
-fn cancellation(key: Key) -> Entry {
-    opcode::AsyncCancel::new(key as u64).build().user_data(CANCELLATION | key as u64)
+impl Fiber {
+    fn new(family: usize, state: State) -> Self {
+        Self {
+            links: Links::default(),
+            family,
+            own: None,
+            state,
+            yielder: None,
+            cancellable: false,
+            completion: None,
+            cancelled: false,
+            joiner: None,
+        }
+    }
 }
 
-/// Where nothing may unwind: what lies on the stacks is used by others.
-struct Abort(&'static str);
+/// Puts a fiber on its stack.
+fn coroutine(stack: DefaultStack, main: Main) -> Coroutine {
+    Coroutine::with_stack(stack, |yielder, ()| {
+        with(|it| it.running().yielder = Some(NonNull::from(yielder)));
+        main();
+    })
+}
+
+/// Guards code that must not unwind, because others use what lies on the stacks.
+pub(crate) struct Abort(pub(crate) &'static str);
 
 impl Drop for Abort {
     fn drop(&mut self) {

@@ -1,25 +1,37 @@
-//! Stacks: mapped memory with a guard page below, for one fiber after the other.
+//! Stacks: mapped memory with a guard page below. One fiber after the other uses a stack.
 
 use std::io;
 
 use corosensei::stack::DefaultStack;
 
-/// How large a stack is, in bytes. Only the pages that a fiber touches take memory.
-pub(crate) const SIZE: usize = 256 << 10;
-/// How many idle stacks, whose pages were touched, to keep.
+/// The size of a stack in bytes, unless [`Builder::stack_size`](crate::Builder::stack_size) says
+/// otherwise. Only the pages that a fiber touches take memory.
+const SIZE: usize = 256 << 10;
+/// How many idle stacks to keep. Their touched pages stay allocated.
 const IDLE: usize = 1024;
 
-#[derive(Default)]
 pub(crate) struct Pool {
+    size: usize,
     idle: Vec<DefaultStack>,
-    /// How many were ever mapped.
+    /// How many stacks were mapped.
     pub(crate) mapped: usize,
 }
 
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new(SIZE)
+    }
+}
+
 impl Pool {
+    /// An empty pool for stacks of `size` bytes, rounded up to pages.
+    pub(crate) fn new(size: usize) -> Self {
+        Self { size, idle: Vec::new(), mapped: 0 }
+    }
+
     pub(crate) fn take(&mut self) -> io::Result<DefaultStack> {
         let Some(stack) = self.idle.pop() else {
-            let stack = DefaultStack::new(SIZE)?;
+            let stack = DefaultStack::new(self.size)?;
             self.mapped += 1;
             return Ok(stack);
         };

@@ -1,11 +1,10 @@
 //! Files and connections.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::{self, Shutdown};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::{env, fs, net};
-
-use rustix_uring::types::Shutdown;
+use std::{env, fs};
 
 use super::{MOMENT, pair, run};
 use crate::fiber::{scope, sleep, yield_now};
@@ -114,9 +113,9 @@ fn both_families_and_strangers() {
                 println!("skipped: {address}: {error}");
                 continue;
             }
-            let listener = TcpListener::bind(address.parse().unwrap()).unwrap();
+            let listener = TcpListener::bind(address).unwrap();
             let mut stranger = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let mut accepted = listener.incoming().next().unwrap().unwrap();
+            let mut accepted = listener.incoming().next().unwrap().0;
             accepted.write_all(address.as_bytes()).unwrap();
             drop(accepted);
             let mut text = String::new();

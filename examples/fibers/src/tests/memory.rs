@@ -20,7 +20,8 @@ use super::{HOUR, freed, loopback, pair, panic_on_purpose, run};
 use crate::fiber::{is_cancellation, scope, sleep, yield_now};
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
-use crate::scheduler::{operate, with};
+use crate::ring::operate;
+use crate::scheduler::with;
 
 /// What there is to wait for, and what ends the wait.
 struct World {

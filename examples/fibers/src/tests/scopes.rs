@@ -144,7 +144,7 @@ fn run_within_run_is_refused_and_other_threads_have_their_own() {
         assert!(catch_unwind(|| fiber::run(|| ())).is_err());
         thread::scope(|scope| {
             assert_eq!(scope.spawn(|| run(|| 7)).join().unwrap(), 7);
-            assert!(scope.spawn(|| sleep(MOMENT)).join().is_err(), "outside of run");
+            assert!(scope.spawn(|| sleep(MOMENT)).join().unwrap().is_ok(), "without run");
         });
         sleep(MOMENT).unwrap();
     });
@@ -243,7 +243,7 @@ fn ten_thousand_fibers_wait_at_once_and_stacks_are_used_again() {
             });
         }
         assert_eq!((waiting.get(), most.get()), (0, 10_000));
-        assert_eq!(fiber::statistics(), (20_001, 10_001));
+        assert_eq!(fiber::statistics(), (20_000, 10_000));
     });
 }
 
@@ -308,7 +308,7 @@ fn overflows() {
         let frame = std::hint::black_box([depth; 100]);
         if depth == u64::MAX { 0 } else { deeper(depth + 1) + frame[99] }
     }
-    run(|| deeper(0));
+    run(|| fiber::spawn(|| deeper(0)).join().unwrap());
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_stack_that_overflows_meets_its_guard_page() {
 fn joins_itself() {
     run(|| {
         scope(|scope| {
-            let own: Rc<RefCell<Option<JoinHandle<'_, ()>>>> = Rc::default();
+            let own: Rc<RefCell<Option<JoinHandle<()>>>> = Rc::default();
             let handle = own.clone();
             let fiber = scope.spawn(move || {
                 let own = handle.take().expect("it is there");

@@ -1,0 +1,60 @@
+//! Standard output and standard error, through the ring.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix_uring::types::CURRENT_POSITION;
+use rustix_uring::{Errno, opcode};
+
+use crate::net::length;
+use crate::ring::operate_regardless;
+
+/// Prints a line to the standard output. Only the fiber waits for the terminal or the pipe.
+///
+/// Takes what [`std::println!`] takes. A cancelled fiber can print, too.
+///
+/// # Panics
+///
+/// If the standard output cannot be written.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::print::line(false, ::core::format_args!("")) };
+    ($($arg:tt)*) => { $crate::print::line(false, ::core::format_args!($($arg)*)) };
+}
+
+/// Prints a line to the standard error. See [`println!`](crate::println).
+///
+/// # Panics
+///
+/// If the standard error cannot be written.
+#[macro_export]
+macro_rules! eprintln {
+    () => { $crate::print::line(true, ::core::format_args!("")) };
+    ($($arg:tt)*) => { $crate::print::line(true, ::core::format_args!($($arg)*)) };
+}
+
+/// What the macros call.
+#[doc(hidden)]
+pub fn line(error: bool, text: fmt::Arguments<'_>) {
+    let line = format!("{text}\n");
+    let printed = match error {
+        true => print(io::stderr().as_fd(), line.as_bytes()),
+        false => print(io::stdout().as_fd(), line.as_bytes()),
+    };
+    printed.expect("failed to print a line");
+}
+
+fn print(to: BorrowedFd<'_>, mut line: &[u8]) -> io::Result<()> {
+    while !line.is_empty() {
+        let write = opcode::Write::new(to, line.as_ptr(), length(line)).offset(CURRENT_POSITION);
+        // SAFETY: descriptor and line are borrowed until this returns.
+        match unsafe { operate_regardless(write.build()) } {
+            Ok(completion) if completion.result() == 0 => return Err(ErrorKind::WriteZero.into()),
+            Ok(completion) => line = &line[completion.result() as usize..],
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
