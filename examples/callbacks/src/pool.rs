@@ -1,4 +1,4 @@
-//! Tasks: a fixed number of them, made once, and used again and again.
+//! The pool: a fixed number of tasks, made once, and used again and again.
 //!
 //! A task is on one list at a time. The lists are *intrusive*: the links are in the tasks, so that
 //! to be put on a list costs no memory. Nor does the kernel need any: a task's number, and how
@@ -10,10 +10,11 @@ use std::ptr::NonNull;
 use rustix_uring::squeue::Entry;
 use rustix_uring::{Handle, cqueue};
 
-use crate::event_loop::Context;
-use crate::op::{Op, Outcome};
+use crate::op::{Op, OpResult, Scratch};
+use crate::ring::{Context, Refused};
 
-/// Which task, and which of its uses: it finds nothing when that is over.
+/// An operation that was started. When that is over, it finds nothing, even if the pool has used the
+/// same task again.
 ///
 /// The lower half is the task's number; the upper half counts its uses, but for the highest bit,
 /// which messages have.
@@ -31,17 +32,18 @@ impl TaskId {
 }
 
 /// What a task does, and for whom.
-pub type Work<U, H> = (Op, Context<U, H>);
+pub(crate) type Work<U, H> = (Op, Context<U, H>);
 
-struct Task<U, H: Handle> {
+struct Slot<U, H: Handle> {
     next: Option<Link<U, H>>,
     id: TaskId,
     in_flight: bool,
     /// There while the task is queued or in flight.
     work: MaybeUninit<Work<U, H>>,
+    scratch: Scratch,
 }
 
-type Link<U, H> = NonNull<Task<U, H>>;
+type Link<U, H> = NonNull<Slot<U, H>>;
 
 /// Tasks in the order in which they were put here: the first and the last.
 struct List<U, H: Handle>(Option<(Link<U, H>, Link<U, H>)>);
@@ -74,7 +76,7 @@ impl<U, H: Handle> List<U, H> {
 /// They are reached by raw pointers, a field at a time: a reference to a whole task would claim
 /// memory that the kernel is writing to.
 pub(crate) struct Pool<U, H: Handle> {
-    tasks: NonNull<[Task<U, H>]>,
+    tasks: NonNull<[Slot<U, H>]>,
     free: List<U, H>,
     queued: List<U, H>,
     /// How many are queued or in flight, and how many are in flight.
@@ -84,13 +86,14 @@ pub(crate) struct Pool<U, H: Handle> {
 
 impl<U, H: Handle> Pool<U, H> {
     pub(crate) fn new(tasks: u32) -> Self {
-        let task = |number| Task {
+        let task = |number| Slot {
             next: None,
             id: TaskId(u64::from(number)),
             in_flight: false,
             work: MaybeUninit::uninit(),
+            scratch: Scratch::Unused,
         };
-        let tasks: Box<[Task<U, H>]> = (0..tasks).map(task).collect();
+        let tasks: Box<[Slot<U, H>]> = (0..tasks).map(task).collect();
         let tasks = NonNull::from(Box::leak(tasks));
         let (free, queued) = (List(None), List(None));
         let mut pool = Self { tasks, free, queued, busy: 0, in_flight: 0 };
@@ -130,8 +133,11 @@ impl<U, H: Handle> Pool<U, H> {
 
     /// Gives a free task, if there is one, this work, and puts it in the queue.
     #[allow(clippy::result_large_err, reason = "what is given back is what was given")]
-    pub(crate) fn queue(&mut self, work: Work<U, H>) -> Result<TaskId, Work<U, H>> {
-        let Some(task) = self.free.pop() else { return Err(work) };
+    #[inline]
+    pub(crate) fn queue(&mut self, work: Work<U, H>) -> Result<TaskId, Refused<U, H>> {
+        let Some(task) = self.free.pop() else {
+            return Err(Refused { op: work.0, context: work.1 });
+        };
         self.busy += 1;
         // SAFETY: a free task is ours, and has no work; it was just taken off its list.
         unsafe {
@@ -148,11 +154,12 @@ impl<U, H: Handle> Pool<U, H> {
         let task = self.queued.pop()?;
         self.in_flight += 1;
         // SAFETY: a queued task has work, and the kernel does not know of it yet.
-        let (op, id) = unsafe {
+        let (op, scratch, id) = unsafe {
             (*task.as_ptr()).in_flight = true;
-            (&mut (*task.as_ptr()).work.assume_init_mut().0, (*task.as_ptr()).id)
+            let op = &mut (*task.as_ptr()).work.assume_init_mut().0;
+            (op, &mut (*task.as_ptr()).scratch, (*task.as_ptr()).id)
         };
-        Some(op.entry().user_data(id.0))
+        Some(op.entry(scratch).user_data(id.0))
     }
 
     /// Ends the task whose completion this is, and frees it. None, if it is no task's.
@@ -164,7 +171,7 @@ impl<U, H: Handle> Pool<U, H> {
     pub(crate) unsafe fn finish(
         &mut self,
         cqe: &cqueue::Entry,
-    ) -> Option<(Outcome, Context<U, H>)> {
+    ) -> Option<(OpResult, Context<U, H>)> {
         let id = TaskId(cqe.user_data());
         let task = self.task(id.number())?;
         // SAFETY: the two fields are not the work, so they are ours to read.
@@ -172,10 +179,12 @@ impl<U, H: Handle> Pool<U, H> {
             return None;
         }
         self.in_flight -= 1;
-        // SAFETY: a task in flight has work and is on no list; and the kernel is done with it.
-        let (op, context) = unsafe { self.release(task) };
-        // SAFETY: as our caller says.
-        Some((unsafe { op.finish(cqe) }, context))
+        // SAFETY: a task in flight has work and is on no list, and the kernel is done with it and with
+        // the scratch. The completion is the operation's, as our caller says.
+        unsafe {
+            let (op, context) = self.release(task);
+            Some((op.finish(&(*task.as_ptr()).scratch, cqe), context))
+        }
     }
 
     /// Takes the next task out of the queue, and its work back.

@@ -1,11 +1,22 @@
 //! On the kernel that runs, on a mock kernel, and with an eye on memory.
 
-mod echo;
-mod memory;
 mod mock;
+mod mock_replies;
+
+// Miri has no io_uring.
+#[cfg(not(miri))]
+mod errors;
+#[cfg(not(miri))]
+mod memory;
+#[cfg(not(miri))]
 mod real;
+#[cfg(not(miri))]
+mod thread;
 
 // The program.
+#[cfg(not(miri))]
+#[path = "../examples/callbacks/echo.rs"]
+mod echo;
 #[path = "../examples/callbacks/machine.rs"]
 mod machine;
 #[path = "../examples/callbacks/ping_pong.rs"]
@@ -16,11 +27,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix_uring::Handle;
-
-use crate::event_loop::{Context, Done, Loop, Until};
-use crate::op::{Op, Outcome};
-use crate::pool::TaskId;
+use callbacks::{Context, Handle, Op, OpResult, Ring, RingError, RunCondition, Task, TaskId};
 use check::freed::Keeping;
 
 /// Counts allocations, and keeps freed memory for the test that watches it.
@@ -55,32 +62,33 @@ fn allocations<T>(during: impl FnOnce() -> T) -> (usize, T) {
 }
 
 /// What was over, in that order.
-type Log = Rc<RefCell<Vec<(u16, Outcome)>>>;
+type Log = Rc<RefCell<Vec<(u16, OpResult)>>>;
 
-fn log<H: Handle>(_: &mut Loop<Log, H>, done: Done<Log>) {
-    done.user.borrow_mut().push((done.state, done.outcome));
+fn log<H: Handle>(_: &mut Ring<Log, H>, task: Task<Log>) -> Result<(), RingError> {
+    task.userdata.borrow_mut().push((task.msg, task.result));
+    Ok(())
 }
 
-fn start<H: Handle>(on: &mut Loop<Log, H>, log_of: &Log, state: u16, op: Op) -> TaskId {
-    let context = Context { callback: log, state, user: log_of.clone() };
-    on.start(op, context).map_err(|(op, _)| op).expect("a free task")
+fn start<H: Handle>(ring: &mut Ring<Log, H>, log_of: &Log, state: u16, op: Op) -> TaskId {
+    let context = Context { cb: log, msg: state, userdata: log_of.clone() };
+    ring.start(op, context).expect("a free task")
 }
 
 /// One operation, alone.
-fn one<H: Handle>(on: &mut Loop<Log, H>, op: Op) -> Outcome {
+fn one<H: Handle>(ring: &mut Ring<Log, H>, op: Op) -> OpResult {
     let log = Log::default();
-    start(on, &log, 0, op);
-    on.run(Until::Done).unwrap();
+    start(ring, &log, 0, op);
+    ring.run(RunCondition::UntilDone).unwrap();
     let (_, outcome) = log.take().pop().expect("an outcome");
     outcome
 }
 
 /// The outcome of an operation that does not wait for the others.
-fn first<H: Handle>(on: &mut Loop<Log, H>) -> Outcome {
+fn first<H: Handle>(ring: &mut Ring<Log, H>) -> OpResult {
     let log = Log::default();
-    start(on, &log, 0, Op::Nop);
+    start(ring, &log, 0, Op::Noop);
     while log.borrow().is_empty() {
-        on.run(Until::Once).unwrap();
+        ring.run(RunCondition::Once).unwrap();
     }
     log.take().remove(0).1
 }
@@ -89,7 +97,7 @@ fn first<H: Handle>(on: &mut Loop<Log, H>) -> Outcome {
 macro_rules! outcome {
     ($outcome:expr, $Kind:ident($($part:pat),*) => $value:expr) => {
         match $outcome {
-            crate::op::Outcome::$Kind($($part),*) => $value,
+            callbacks::OpResult::$Kind($($part),*) => $value,
             other => panic!("{other:?}"),
         }
     };

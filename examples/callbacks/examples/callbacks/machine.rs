@@ -1,14 +1,15 @@
 //! A small state machine: socket, connect, write, read, close; and from the start again.
 //!
-//! Its state is the task's small number, everything else it carries along from one operation to the
+//! Its state is the task's `msg`. Everything else it carries along from one operation to the
 //! next: the file and the buffer go into an operation and come out of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use callbacks::{
-    AddressFamily, Buffer, Context, Done, File, Handle, Loop, Op, Outcome, SocketType, Until,
+    AddressFamily, Buffer, Context, Handle, Offset, Op, OpResult, Ring, RingError, RunCondition,
+    SocketType, Task,
 };
 
 pub(crate) const QUESTION: &[u8; 4] = b"ping";
@@ -26,7 +27,6 @@ pub(crate) struct Job {
     /// Runs that nobody has begun.
     left: Cell<u32>,
     done: Cell<u32>,
-    failure: RefCell<Option<String>>,
 }
 
 pub(crate) struct Machine {
@@ -37,87 +37,81 @@ pub(crate) struct Machine {
 
 impl Job {
     pub(crate) fn new(server: SocketAddr, runs: u32) -> Rc<Self> {
-        let failure = RefCell::new(None);
-        Rc::new(Self { server, left: Cell::new(runs), done: Cell::new(0), failure })
+        Rc::new(Self { server, left: Cell::new(runs), done: Cell::new(0) })
     }
 
-    /// Has machines run until there are no runs left. Says how many runs were done.
+    /// Has machines run until there are no runs left. Returns how many runs were done.
     pub(crate) fn run<H: Handle>(
         self: &Rc<Self>,
-        on: &mut Loop<Machine, H>,
+        ring: &mut Ring<Machine, H>,
         machines: usize,
-    ) -> Result<u32, String> {
+    ) -> Result<u32, RingError> {
         for _ in 0..machines {
             let buffer = Some(Buffer::new(QUESTION.as_slice()));
-            Machine { job: self.clone(), buffer }.begin(on);
+            Machine { job: self.clone(), buffer }.begin(ring)?;
         }
-        on.run(Until::Done).map_err(|errno| format!("the ring: {errno}"))?;
-        self.failure.take().map_or(Ok(self.done.get()), Err)
+        ring.run(RunCondition::UntilDone)?;
+        Ok(self.done.get())
     }
 }
 
 impl Machine {
-    fn begin<H: Handle>(self, on: &mut Loop<Self, H>) {
+    fn begin<H: Handle>(self, ring: &mut Ring<Self, H>) -> Result<(), RingError> {
         let left = self.job.left.get();
-        if left > 0 {
-            self.job.left.set(left - 1);
-            self.start(on, SOCKET, Op::Socket(AddressFamily::INET, SocketType::STREAM));
+        if left == 0 {
+            return Ok(());
         }
+        self.job.left.set(left - 1);
+        self.start(ring, SOCKET, Op::Socket(AddressFamily::INET, SocketType::STREAM))
     }
 
-    fn start<H: Handle>(self, on: &mut Loop<Self, H>, state: u16, op: Op) {
-        if let Err((op, context)) = on.start(op, Context { callback: next, state, user: self }) {
-            context.user.fail(format!("no task is free for {op:?}"));
-        }
-    }
-
-    /// This machine ends, and no other begins again.
-    fn fail(self, why: String) {
-        self.job.left.set(0);
-        self.job.failure.replace(Some(why));
+    fn start<H: Handle>(self, ring: &mut Ring<Self, H>, msg: u16, op: Op) -> Result<(), RingError> {
+        ring.start(op, Context { cb: next, msg, userdata: self })?;
+        Ok(())
     }
 }
 
-fn next<H: Handle>(on: &mut Loop<Machine, H>, done: Done<Machine>) {
-    let Done { outcome, state, user: mut machine } = done;
-    match (state, outcome) {
-        (SOCKET, Outcome::Socket(Ok(fd))) => {
-            let connect = Op::connect(File::Own(fd), machine.job.server);
-            machine.start(on, CONNECT, connect);
+/// The next step. An error ends the run, and the machines with it.
+fn next<H: Handle>(ring: &mut Ring<Machine, H>, task: Task<Machine>) -> Result<(), RingError> {
+    let Task { result, msg, userdata: mut machine } = task;
+    match (msg, result) {
+        (SOCKET, OpResult::Socket(Ok(fd))) => {
+            let connect = Op::Connect(fd.into(), machine.job.server);
+            machine.start(ring, CONNECT, connect)
         }
-        (CONNECT, Outcome::Connect(Ok(()), file)) => {
+        (CONNECT, OpResult::Connect(Ok(()), file)) => {
             let mut buffer = machine.buffer.take().expect("no operation has it");
             buffer.bytes.copy_from_slice(QUESTION);
-            machine.start(on, WRITE, Op::Write(file, buffer.part(0..QUESTION.len()), 0));
+            let question = buffer.part(0..QUESTION.len());
+            machine.start(ring, WRITE, Op::Write(file, question, Offset::File))
         }
-        (WRITE, Outcome::Write(Ok(len), file, buffer)) => {
+        (WRITE, OpResult::Write(Ok(len), file, buffer)) => {
             let rest = buffer.range.start + len..QUESTION.len();
             if rest.is_empty() {
-                machine.start(on, READ, Op::Read(file, buffer.part(0..QUESTION.len()), 0));
+                let whole = buffer.part(0..QUESTION.len());
+                machine.start(ring, READ, Op::Read(file, whole, Offset::File))
             } else {
-                machine.start(on, WRITE, Op::Write(file, buffer.part(rest), 0));
+                machine.start(ring, WRITE, Op::Write(file, buffer.part(rest), Offset::File))
             }
         }
         // The server closes first, so that the port is free for the next run at once.
-        (READ, Outcome::Read(Ok(0), file, buffer)) if buffer.range.is_empty() => {
+        (READ, OpResult::Read(Ok(0), file, buffer)) if buffer.range.is_empty() => {
             let fd = file.into_own().expect("it is not shared");
-            let answer = buffer.bytes.iter().zip(QUESTION).all(|(got, sent)| *got == !*sent);
-            machine.buffer = Some(buffer);
-            if answer {
-                machine.start(on, CLOSE, Op::Close(fd));
-            } else {
-                machine.fail("a wrong answer".into());
+            if buffer.bytes.iter().zip(QUESTION).any(|(got, sent)| *got != !*sent) {
+                return Err(RingError::callback("a wrong answer"));
             }
+            machine.buffer = Some(buffer);
+            machine.start(ring, CLOSE, Op::Close(fd))
         }
-        (READ, Outcome::Read(Ok(len), file, buffer)) if len > 0 => {
+        (READ, OpResult::Read(Ok(len), file, buffer)) if len > 0 => {
             let rest = buffer.range.start + len..QUESTION.len();
-            machine.start(on, READ, Op::Read(file, buffer.part(rest), 0));
+            machine.start(ring, READ, Op::Read(file, buffer.part(rest), Offset::File))
         }
-        (CLOSE, Outcome::Close(Ok(()))) => {
+        (CLOSE, OpResult::Close(Ok(()))) => {
             machine.job.done.set(machine.job.done.get() + 1);
-            machine.begin(on);
+            machine.begin(ring)
         }
-        (_, outcome) => machine.fail(format!("in state {state}: {outcome:?}")),
+        (msg, result) => Err(RingError::callback(format!("in state {msg}: {result:?}"))),
     }
 }
 

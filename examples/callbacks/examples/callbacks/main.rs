@@ -22,15 +22,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     let server = thread::spawn(move || machine::serve(&listener, runs as usize));
 
-    let mut on = callbacks::Loop::new(MACHINES as u32)?;
+    let mut ring = callbacks::Ring::init(MACHINES as u32)?;
     let start = Instant::now();
-    let runs = machine::Job::new(address, runs).run(&mut on, MACHINES)?;
+    let runs = machine::Job::new(address, runs).run(&mut ring, MACHINES)?;
     println!(
         "{runs} times socket, connect, write, read, close, {MACHINES} at a time, in {:.1?}",
         start.elapsed()
     );
     server.join().expect("no panic")?;
-    on.end()?;
+    ring.end()?;
 
     let start = Instant::now();
     let (here, there) = ping_pong::two_threads(LAST)?;

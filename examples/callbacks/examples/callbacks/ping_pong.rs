@@ -1,90 +1,96 @@
-//! Two threads, a loop each, and messages from ring to ring.
+//! Two threads, a ring each, and messages from ring to ring.
 
-use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use callbacks::{Context, Done, Errno, Handle, Loop, Mailbox, Message, Op, Outcome, Until};
+use callbacks::{
+    Context, Handle, Mailbox, Message, OpResult, Ring, RingError, RunCondition, Task, Thread,
+};
 
 /// What messages are about.
 const PLAY: u32 = 1;
 const OVER: u32 = 2;
 
-pub(crate) struct Player {
+/// What a player has for its messages. A ring of a [`Thread`] starts without one.
+pub(crate) type Player = Option<Rc<Playing>>;
+
+pub(crate) struct Playing {
     other: Mailbox,
     /// The number to end with.
     last: i32,
-    received: Cell<u32>,
-    failed: Cell<Option<Errno>>,
+    received: Arc<AtomicU32>,
 }
 
-type Players<H> = Loop<Rc<Player>, H>;
-
-impl Player {
-    pub(crate) fn new(other: Mailbox, last: i32) -> Rc<Self> {
-        Rc::new(Self { other, last, received: Cell::new(0), failed: Cell::new(None) })
+impl Playing {
+    pub(crate) fn new(other: Mailbox, last: i32, received: Arc<AtomicU32>) -> Rc<Self> {
+        Rc::new(Self { other, last, received })
     }
 
-    /// Waits for messages, and returns how many came. The side that `begins` sends the first.
+    /// Sends the first message, and answers those that come until it is over.
     pub(crate) fn play<H: Handle>(
         self: &Rc<Self>,
-        on: &mut Players<H>,
-        begins: bool,
-    ) -> Result<u32, Errno> {
-        on.listen(received, self.clone());
-        if begins {
-            self.send(on, Message { subject: PLAY, value: 0 });
-        }
-        on.run(Until::Stopped)?;
-        self.failed.get().map_or(Ok(self.received.get()), Err)
+        ring: &mut Ring<Player, H>,
+    ) -> Result<(), RingError> {
+        ring.listen(received, Some(self.clone()));
+        self.send(ring, Message { subject: PLAY, value: 0 })?;
+        ring.run(RunCondition::UntilStopped)
     }
 
-    fn send<H: Handle>(self: &Rc<Self>, on: &mut Players<H>, message: Message) {
-        let context = Context { callback: sent, state: message.subject as u16, user: self.clone() };
-        if on.start(Op::Message(self.other.clone(), message), context).is_err() {
-            self.failed.set(Some(Errno::BUSY));
-            on.stop();
-        }
+    fn send<H: Handle>(
+        self: &Rc<Self>,
+        ring: &mut Ring<Player, H>,
+        message: Message,
+    ) -> Result<(), RingError> {
+        let context =
+            Context { cb: sent, msg: message.subject as u16, userdata: Some(self.clone()) };
+        ring.msg_ring(self.other.clone(), message, context)?;
+        Ok(())
     }
 }
 
-fn received<H: Handle>(on: &mut Players<H>, player: &mut Rc<Player>, message: Message) {
-    player.received.set(player.received.get() + 1);
+fn received<H: Handle>(
+    ring: &mut Ring<Player, H>,
+    player: &mut Player,
+    message: Message,
+) -> Result<(), RingError> {
+    let player = player.as_ref().expect("there is one where we listen");
+    player.received.fetch_add(1, Ordering::Relaxed);
     match message {
         Message { subject: PLAY, value } if value < player.last => {
-            player.send(on, Message { subject: PLAY, value: value + 1 });
+            player.send(ring, Message { subject: PLAY, value: value + 1 })
         }
-        Message { subject: PLAY, value } => player.send(on, Message { subject: OVER, value }),
-        _ => on.stop(),
+        Message { subject: PLAY, value } => player.send(ring, Message { subject: OVER, value }),
+        _ => {
+            ring.stop();
+            Ok(())
+        }
     }
 }
 
-fn sent<H: Handle>(on: &mut Players<H>, done: Done<Rc<Player>>) {
-    match done.outcome {
-        Outcome::Message(Err(errno)) => done.user.failed.set(Some(errno)),
-        _ if u32::from(done.state) == OVER => {}
-        _ => return,
+fn sent<H: Handle>(ring: &mut Ring<Player, H>, task: Task<Player>) -> Result<(), RingError> {
+    if let OpResult::MsgRing(sent) = task.result {
+        sent?;
     }
-    on.stop();
+    if u32::from(task.msg) == OVER {
+        ring.stop();
+    }
+    Ok(())
 }
 
-/// Has two threads send a number back and forth until it has grown to `last`. Says how many
+/// Has two threads send a number back and forth until it has grown to `last`. Returns how many
 /// messages each has got.
-pub(crate) fn two_threads(last: i32) -> Result<(u32, u32), Errno> {
-    let mut here = Loop::new(4)?;
+pub(crate) fn two_threads(last: i32) -> Result<(u32, u32), RingError> {
+    let mut here = Ring::init(4)?;
     let here_is = here.mailbox()?;
-    let (tell, told) = mpsc::channel();
-    let there = thread::spawn(move || {
-        let mut there = Loop::sharing_workers(&here_is, 4)?;
-        tell.send(there.mailbox()?).map_err(|_| Errno::PIPE)?;
-        Player::new(here_is, last).play(&mut there, false)
-    });
-    // If there is none, the other thread says why.
-    let here_received = match told.recv() {
-        Ok(there_is) => Player::new(there_is, last).play(&mut here, true),
-        Err(_) => Ok(0),
-    };
-    let there_received = there.join().expect("no panic");
-    Ok((here_received?, there_received?))
+    let (here_received, there_received) = <(Arc<AtomicU32>, Arc<AtomicU32>)>::default();
+    let count = there_received.clone();
+    let there = Thread::spawn(&mut here, 4, move |there: &mut Ring<Player>| {
+        there.listen(received, Some(Playing::new(here_is, last, count)));
+        Ok(())
+    })?;
+    let player = Playing::new(there.mailbox().clone(), last, here_received.clone());
+    player.play(&mut here)?;
+    there.join()?;
+    Ok((here_received.load(Ordering::Relaxed), there_received.load(Ordering::Relaxed)))
 }

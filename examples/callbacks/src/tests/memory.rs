@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix_uring::types::{Mode, OFlags, PollFlags};
 
 use super::*;
-use crate::op::{Buffer, File, Vectored};
+use callbacks::{Buffer, File, Offset, StatBuffer, Vectored};
 use check::freed::Watch;
 
 /// How far the operation has come when it happens.
@@ -53,45 +53,45 @@ fn operations() -> Vec<(Op, Box<dyn FnOnce()>)> {
         }
     };
     vec![
-        (Op::Read(own(reader), buffer(), 0), Box::new(write(writer))),
-        (Op::Readv(own(vector_reader), vectored, 0), Box::new(write(vector_writer))),
-        (Op::Receive(own(here.into()), buffer()), Box::new(move || drop(there.write(&[7; 999])))),
-        (Op::accept(own(listener.into())), Box::new(move || drop(TcpStream::connect(address)))),
+        (Op::Read(own(reader), buffer(), Offset::At(0)), Box::new(write(writer))),
+        (Op::Readv(own(vector_reader), vectored, Offset::At(0)), Box::new(write(vector_writer))),
+        (Op::Recv(own(here.into()), buffer()), Box::new(move || drop(there.write(&[7; 999])))),
+        (Op::Accept(own(listener.into())), Box::new(move || drop(TcpStream::connect(address)))),
         (Op::Poll(own(polled.into()), PollFlags::IN), Box::new(move || drop(poller.write(&[7])))),
-        (Op::stat(c"/"), Box::new(|| ())),
-        (Op::after(Duration::from_millis(1)), Box::new(|| ())),
+        (Op::Stat(c"/".into(), StatBuffer::new()), Box::new(|| ())),
+        (Op::Timer(Duration::from_millis(1).into()), Box::new(|| ())),
     ]
 }
 
 /// What is left of the loop when it has happened.
-fn happens(mut on: Loop<Log>, ids: &[TaskId], event: Event) -> Option<Loop<Log>> {
+fn happens(mut ring: Ring<Log>, ids: &[TaskId], event: Event) -> Option<Ring<Log>> {
     match event {
         Event::Drop => return None,
-        Event::End => on.end().unwrap(),
+        Event::End => ring.end().unwrap(),
         Event::Forget => {
-            std::mem::forget(on);
+            std::mem::forget(ring);
             return None;
         }
         Event::CancelOne => {
             let log = Log::default();
             for id in ids {
-                start(&mut on, &log, 0, Op::Cancel(*id));
+                start(&mut ring, &log, 0, Op::Cancel(*id));
             }
-            on.run(Until::Done).unwrap();
+            ring.run(RunCondition::UntilDone).unwrap();
         }
         Event::CancelAll => {
-            start(&mut on, &Log::default(), 0, Op::CancelAll);
-            on.run(Until::Done).unwrap();
+            start(&mut ring, &Log::default(), 0, Op::CancelAll);
+            ring.run(RunCondition::UntilDone).unwrap();
         }
         Event::Panic => {
-            let panics: crate::event_loop::Callback<Log, OwnedFd> = |_, _| panic!("on purpose");
-            let context = Context { callback: panics, state: 0, user: Log::default() };
-            assert!(on.start(Op::Nop, context).is_ok());
-            let run = AssertUnwindSafe(|| while on.run(Until::Once).is_ok() {});
+            let panics: callbacks::Callback<Log, OwnedFd> = |_, _| panic!("on purpose");
+            let context = Context { cb: panics, msg: 0, userdata: Log::default() };
+            assert!(ring.start(Op::Noop, context).is_ok());
+            let run = AssertUnwindSafe(|| while ring.run(RunCondition::Once).is_ok() {});
             assert!(catch_unwind(run).is_err());
         }
     }
-    Some(on)
+    Some(ring)
 }
 
 #[test]
@@ -101,27 +101,27 @@ fn nothing_writes_to_freed_memory() {
     for point in [Queued, InFlight, Over] {
         for event in [Drop, End, Forget, CancelOne, CancelAll, Panic] {
             let watch = Watch::begin();
-            let mut on = Loop::new(32).unwrap();
+            let mut ring = Ring::init(32).unwrap();
             let (log, mut feed) = (Log::default(), Vec::new());
             let mut ids = Vec::new();
             for (op, feeds) in operations() {
-                ids.push(start(&mut on, &log, 0, op));
+                ids.push(start(&mut ring, &log, 0, op));
                 feed.push(feeds);
             }
             if point != Queued {
-                outcome!(first(&mut on), Nop(Ok(())) => ());
+                outcome!(first(&mut ring), Noop(Ok(())) => ());
             }
             if point == Over {
                 feed.drain(..).for_each(|feed| feed());
                 thread::sleep(Duration::from_millis(5));
             }
-            let on = happens(on, &ids, event);
+            let ring = happens(ring, &ids, event);
             // What came back may go at once.
             log.take();
             feed.into_iter().for_each(|feed| feed());
             thread::sleep(Duration::from_millis(10));
             watch.check();
-            drop(on);
+            drop(ring);
             thread::sleep(Duration::from_millis(10));
             watch.check();
         }
@@ -137,30 +137,35 @@ fn no_disk_writes_to_freed_memory() {
     file.write_all(&vec![7; SIZE]).unwrap();
     file.as_file().sync_all().unwrap();
     let path = CString::new(file.path().as_os_str().to_owned().into_vec()).unwrap();
-    let mut on = Loop::new(1).unwrap();
+    let mut ring = Ring::init(1).unwrap();
     let open = Op::Open(path.into(), OFlags::RDONLY | OFlags::DIRECT, Mode::empty());
-    let direct = outcome!(one(&mut on, open), Open(fd) => Rc::new(fd.expect("O_DIRECT")));
+    let direct = outcome!(one(&mut ring, open), Open(fd) => Rc::new(fd.expect("O_DIRECT")));
     assert!(rustix::fs::fcntl_getfl(direct.as_fd()).is_ok());
     for event in [Event::Drop, Event::End, Event::Forget, Event::Panic] {
         let watch = Watch::begin();
-        let mut on = Loop::new(16).unwrap();
+        let mut ring = Ring::init(16).unwrap();
         let log = Log::default();
         for _ in 0..8 {
             let bytes = vec![0; SIZE + 4096].into_boxed_slice();
             let start_at = bytes.as_ptr().align_offset(4096);
             let buffer = Buffer::new(bytes).part(start_at..start_at + SIZE);
-            start(&mut on, &log, 0, Op::Read(File::Shared(direct.clone()), buffer, 0));
+            start(
+                &mut ring,
+                &log,
+                0,
+                Op::Read(File::Shared(direct.clone()), buffer, Offset::At(0)),
+            );
         }
-        outcome!(first(&mut on), Nop(Ok(())) => ());
+        outcome!(first(&mut ring), Noop(Ok(())) => ());
         let early = log.take();
         for (_, outcome) in early {
             outcome!(outcome, Read(Ok(SIZE), _, buffer) => {
                 assert!(buffer.bytes[buffer.range.clone()].iter().all(|&byte| byte == 7));
             });
         }
-        let on = happens(on, &[], event);
+        let ring = happens(ring, &[], event);
         log.take();
-        drop(on);
+        drop(ring);
         thread::sleep(Duration::from_millis(100));
         watch.check();
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,19 +13,19 @@ use rustix_uring::mock::{Answer, Kernel, Script, Submission};
 use rustix_uring::{Builder, Errno, IoUring, opcode};
 
 use super::machine::{Job, QUESTION};
-use super::ping_pong::Player;
+use super::ping_pong::Playing;
 use super::*;
-use crate::op::{Buffer, File, Mailbox};
+use callbacks::{Buffer, File, Mailbox, Offset};
 use check::freed::Watch;
 
-type Mocked<U> = Loop<U, Kernel>;
+type Mocked<U> = Ring<U, Kernel>;
 
 fn build<U>(builder: &Builder, tasks: u32, script: Script) -> (Mocked<U>, Kernel) {
     // SAFETY: each script below has only true results: of data that it was given, of descriptors that
     // it opens, of polls and NOPs, which stand for nothing. What they post is nobody's here.
     let ring = unsafe { builder.build_mock(8, script) }.unwrap();
     let kernel = ring.kernel().clone();
-    (Loop::on(ring, tasks), kernel)
+    (Ring::on(ring, tasks), kernel)
 }
 
 fn mocked<U>(
@@ -103,8 +104,8 @@ fn machines_run_on_every_kernel() {
             network.answer(it).after(late)
         });
         let script = script.start(u32::MAX - 9);
-        let (mut on, _) = build(&IoUring::builder(), 4, script);
-        assert_eq!(job(runs).run(&mut on, 4), Ok(runs), "seed {seed}");
+        let (mut ring, _) = build(&IoUring::builder(), 4, script);
+        assert_eq!(job(runs).run(&mut ring, 4).unwrap(), runs, "seed {seed}");
     }
 }
 
@@ -114,13 +115,13 @@ fn machines_end_at_each_failure() {
     let names = ["Socket", "Connect", "Write", "Read", "Read", "Close"];
     for (nth, name) in names.into_iter().enumerate() {
         let (mut network, mut count) = (Network::default(), 0);
-        let (mut on, kernel) = mocked(1, move |it| {
+        let (mut ring, kernel) = mocked(1, move |it| {
             count += 1;
             if count == 7 + nth { Answer::error(Errno::IO) } else { network.answer(it) }
         });
-        let failed = job(10).run(&mut on, 1).unwrap_err();
+        let failed = job(10).run(&mut ring, 1).unwrap_err().to_string();
         assert!(failed.contains(&format!(": {name}(Err(")), "{nth}: {failed}");
-        assert_eq!((on.busy(), kernel.in_flight()), (0, vec![]));
+        assert_eq!((ring.busy(), kernel.in_flight()), (0, vec![]));
     }
 }
 
@@ -131,11 +132,11 @@ fn descriptors_are_closed_once() {
         let (here, there) = UnixStream::pair().unwrap();
         there.set_nonblocking(true).unwrap();
         let fd = here.as_raw_fd();
-        let (mut on, _) = mocked(1, move |it| {
+        let (mut ring, _) = mocked(1, move |it| {
             assert_eq!(it.fd(), fd);
             Answer::error(errno)
         });
-        let close = one(&mut on, Op::Close(here.into()));
+        let close = one(&mut ring, Op::Close(here.into()));
         outcome!(close, Close(Err(error)) => assert_eq!(error, errno));
         assert_eq!((&there).read(&mut [0]).ok(), ours.then_some(0));
         if !ours {
@@ -148,32 +149,32 @@ fn descriptors_are_closed_once() {
 
 #[test]
 fn a_completion_of_an_earlier_use_ends_nothing() {
-    let (mut on, kernel) = mocked(1, |_| Answer::pending());
+    let (mut ring, kernel) = mocked(1, |_| Answer::pending());
     let log = Log::default();
     let poll = Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN);
-    let TaskId(id) = start(&mut on, &log, 0, poll);
+    let TaskId(id) = start(&mut ring, &log, 0, poll);
     kernel.post(id + (1 << 32), 0, 0);
-    on.run(Until::Once).unwrap();
-    assert_eq!((log.borrow().len(), on.busy()), (0, 1));
+    ring.run(RunCondition::Once).unwrap();
+    assert_eq!((log.borrow().len(), ring.busy()), (0, 1));
     assert!(kernel.complete(id, Answer::result(1)));
-    on.run(Until::Done).unwrap();
+    ring.run(RunCondition::UntilDone).unwrap();
     assert_eq!(log.take().len(), 1);
 }
 
 #[test]
 fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
     let watch = Watch::begin();
-    let (mut on, kernel) = mocked(4, |it| match it.opcode() {
+    let (mut ring, kernel) = mocked(4, |it| match it.opcode() {
         opcode::Read::CODE => Answer::bytes([7; 64]).after(Duration::from_secs(5)).uncancellable(),
         opcode::PollAdd::CODE => Answer::pending(),
         _ => Answer::usual(),
     });
     let log = Log::default();
-    start(&mut on, &log, 0, Op::Read(File::Own(null()), Buffer::new([0; 64]), 0));
-    start(&mut on, &log, 0, Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN));
-    outcome!(first(&mut on), Nop(Ok(())) => ());
+    start(&mut ring, &log, 0, Op::Read(File::Own(null()), Buffer::new([0; 64]), Offset::At(0)));
+    start(&mut ring, &log, 0, Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN));
+    outcome!(first(&mut ring), Noop(Ok(())) => ());
     assert_eq!(kernel.in_flight().len(), 2);
-    drop(on);
+    drop(ring);
     assert_eq!((kernel.now(), kernel.in_flight()), (Duration::from_secs(5), vec![]));
     // Nobody is called by then.
     assert!(log.take().is_empty());
@@ -183,17 +184,23 @@ fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
 #[test]
 fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
     let watch = Watch::begin();
-    let (mut on, kernel) = mocked(4, |it| match it.opcode() {
+    let (mut ring, kernel) = mocked(4, |it| match it.opcode() {
         opcode::Read::CODE => Answer::pending(),
         _ => Answer::usual(),
     });
-    start(&mut on, &Log::default(), 0, Op::Read(File::Own(null()), Buffer::new([0; 64]), 0));
-    outcome!(first(&mut on), Nop(Ok(())) => ());
+    start(
+        &mut ring,
+        &Log::default(),
+        0,
+        Op::Read(File::Own(null()), Buffer::new([0; 64]), Offset::At(0)),
+    );
+    outcome!(first(&mut ring), Noop(Ok(())) => ());
     let [number] = kernel.in_flight()[..] else { panic!() };
     kernel.fail(Errno::NXIO);
-    assert_eq!(on.run(Until::Done), Err(Errno::NXIO));
+    let failed = ring.run(RunCondition::UntilDone);
+    assert!(matches!(failed, Err(RingError::Errno(Errno::NXIO))), "{failed:?}");
     kernel.fail(Errno::NXIO);
-    drop(on);
+    drop(ring);
     assert!(kernel.complete(number, Answer::bytes([7; 64])));
     watch.check();
 }
@@ -201,26 +208,26 @@ fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
 #[test]
 fn refused_operations_are_done_in_order() {
     let mut refusals = 0;
-    let (mut on, kernel) = mocked(40, move |_| {
+    let (mut ring, kernel) = mocked(40, move |_| {
         refusals += 1;
         if refusals % 3 == 1 { Answer::leave_queued(Errno::BUSY) } else { Answer::usual() }
     });
     let log = Log::default();
     for state in 0..40 {
-        start(&mut on, &log, state, Op::Nop);
+        start(&mut ring, &log, state, Op::Noop);
     }
-    on.run(Until::Done).unwrap();
+    ring.run(RunCondition::UntilDone).unwrap();
     assert!(log.take().into_iter().map(|(state, _)| state).eq(0..40));
     assert!(kernel.enters() >= 20);
 }
 
 #[test]
 fn an_hour_takes_no_time() {
-    let (mut on, kernel) = mocked(2, |_| Answer::usual());
+    let (mut ring, kernel) = mocked(2, |_| Answer::usual());
     let log = Log::default();
-    start(&mut on, &log, 1, Op::after(Duration::from_secs(3600)));
-    start(&mut on, &log, 2, Op::at(Duration::from_secs(60)));
-    on.run(Until::Done).unwrap();
+    start(&mut ring, &log, 1, Op::Timer(Duration::from_secs(3600).into()));
+    start(&mut ring, &log, 2, Op::TimerAt(Duration::from_secs(60).into()));
+    ring.run(RunCondition::UntilDone).unwrap();
     let over = log.take().into_iter().map(|(state, it)| outcome!(it, Timer(Ok(())) => state));
     assert!(over.eq([2, 1]));
     assert_eq!(kernel.now(), Duration::from_secs(3600));
@@ -228,15 +235,15 @@ fn an_hour_takes_no_time() {
 
 #[test]
 fn a_cancellation_that_comes_too_late_finds_nothing() {
-    let (mut on, _) = mocked(4, |it| match it.opcode() {
+    let (mut ring, _) = mocked(4, |it| match it.opcode() {
         opcode::PollAdd::CODE => Answer::result(1),
         _ => Answer::usual(),
     });
     let log = Log::default();
     let poll = Op::Poll(File::Own(null()), rustix_uring::types::PollFlags::IN);
-    let id = start(&mut on, &log, 0, poll);
-    start(&mut on, &log, 1, Op::Cancel(id));
-    on.run(Until::Done).unwrap();
+    let id = start(&mut ring, &log, 0, poll);
+    start(&mut ring, &log, 1, Op::Cancel(id));
+    ring.run(RunCondition::UntilDone).unwrap();
     let [(0, poll), (1, cancel)] = <[_; 2]>::try_from(log.take()).unwrap() else { panic!() };
     outcome!(poll, Poll(Ok(_), _) => ());
     outcome!(cancel, Cancel(Err(Errno::NOENT)) => ());
@@ -244,7 +251,7 @@ fn a_cancellation_that_comes_too_late_finds_nothing() {
 
 #[test]
 fn messages_are_answered() {
-    let (mut on, _) = mocked(4, |it| {
+    let (mut ring, _) = mocked(4, |it| {
         assert_eq!(it.opcode(), opcode::MsgRingData::CODE);
         let (user_data, value) = (it.as_raw().off, it.as_raw().len as i32);
         // The last one is over, and wants no answer.
@@ -253,31 +260,34 @@ fn messages_are_answered() {
         }
         Answer::result(0)
     });
-    let player = Player::new(Mailbox(null().into()), 99);
-    assert_eq!(player.play(&mut on, true), Ok(50));
+    let received = Arc::<AtomicU32>::default();
+    let player = Playing::new(Mailbox(null().into()), 99, received.clone());
+    player.play(&mut ring).unwrap();
+    assert_eq!(received.load(Ordering::Relaxed), 50);
 }
 
 #[test]
 fn no_message_is_lost_for_want_of_room() {
     let mut builder = IoUring::builder();
-    let (mut on, kernel) = build(builder.setup_cqsize(8), 2, Script::default());
+    let (mut ring, kernel) = build(builder.setup_cqsize(8), 2, Script::default());
     for value in 0..100 {
         kernel.post(1 << 63 | 5, value, 0);
         // Nobody's.
         kernel.post(u64::from(value as u32), 0, 0);
     }
     let got: Rc<RefCell<Vec<i32>>> = Rc::default();
-    on.listen(
-        |on, got, message| {
+    ring.listen(
+        |ring, got, message| {
             assert_eq!(message.subject, 5);
             got.borrow_mut().push(message.value);
             if message.value == 99 {
-                on.stop();
+                ring.stop();
             }
+            Ok(())
         },
         got.clone(),
     );
-    on.run(Until::Stopped).unwrap();
+    ring.run(RunCondition::UntilStopped).unwrap();
     assert!(got.take().into_iter().eq(0..100));
 }
 
@@ -287,13 +297,13 @@ fn a_question_is_what_is_asked() {
     let mut network = Network::default();
     let said = Arc::new(Mutex::new(Vec::new()));
     let hears = said.clone();
-    let (mut on, _) = mocked(1, move |it| {
+    let (mut ring, _) = mocked(1, move |it| {
         let answer = network.answer(it);
         if let (Some(answers), opcode::Write::CODE) = (network.answers.get(&it.fd()), it.opcode()) {
             *hears.lock().unwrap() = answers.iter().map(|byte| !byte).collect();
         }
         answer
     });
-    assert_eq!(job(1).run(&mut on, 1), Ok(1));
+    assert_eq!(job(1).run(&mut ring, 1).unwrap(), 1);
     assert_eq!(*said.lock().unwrap(), QUESTION);
 }
