@@ -59,17 +59,32 @@ fn drain_holds() -> Result<bool> {
     Ok(held)
 }
 
-/// A ring that defers, with two chains of two NOPs, of which the first ones have completed.
-fn two_chains() -> Result<IoUring> {
+/// Whether a poll that is removed completes before its removal.
+fn poll_removed_at_once() -> Result<bool> {
+    let (reader, _writer) = rustix::pipe::pipe()?;
+    let mut ring = IoUring::new(4)?;
+    let poll = opcode::PollAdd::new(&reader, PollFlags::IN).build().user_data(1);
+    // SAFETY: neither uses memory; the pipe outlives the ring.
+    unsafe { ring.submission().push_multiple(&[poll, opcode::PollRemove::new(1).build()]) }?;
+    ring.submit_and_wait(2)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 1))
+}
+
+/// A ring with two chains of two NOPs, of which the first ones have completed.
+fn two_chains(defers: bool) -> Result<IoUring> {
     let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
-    builder.setup_single_issuer().setup_defer_taskrun();
+    if defers {
+        builder.setup_single_issuer().setup_defer_taskrun();
+    }
     let mut ring = builder.build(4)?;
     let nop = |user_data| opcode::Nop::new().build().user_data(user_data);
     let linked = |user_data| nop(user_data).flags(Flags::IO_LINK);
     // SAFETY: NOPs use no memory.
     unsafe { ring.submission().push_multiple(&[linked(1), nop(2), linked(3), nop(4)]) }?;
     ring.submit()?;
-    anyhow::ensure!(ring.completion().count() == 2, "the second ones are deferred");
+    if defers {
+        anyhow::ensure!(ring.completion().count() == 2, "the second ones are deferred");
+    }
     Ok(ring)
 }
 
@@ -101,17 +116,43 @@ fn messages_deferred() -> Result<bool> {
 
 /// Whether deferred work is done when the task makes a register call.
 fn register_runs_work() -> Result<bool> {
-    let mut ring = two_chains()?;
+    let mut ring = two_chains(true)?;
     // Nothing is registered, which does not matter.
     let _ = ring.submitter().unregister_files();
     Ok(ring.completion().count() > 0)
 }
 
-/// Whether the newest deferred work is done first.
-fn deferred_in_reverse() -> Result<bool> {
-    let mut ring = two_chains()?;
+/// Whether the newest work of a task is done first.
+fn newest_first(deferred: bool) -> Result<bool> {
+    let mut ring = two_chains(deferred)?;
     ring.submitter().get_events()?;
-    Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 4))
+    let order: Vec<_> = ring.completion().map(|cqe| cqe.user_data()).collect();
+    Ok(order.ends_with(&[4, 2]))
+}
+
+/// Whether what a multishot request posts comes behind what was done in the same round before.
+fn multishot_in_order(newest_first: bool) -> Result<bool> {
+    let (reader, writer) = rustix::pipe::pipe()?;
+    let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+    builder.setup_single_issuer().setup_defer_taskrun();
+    let mut ring = builder.build(4)?;
+    let poll = opcode::PollAdd::new(&reader, PollFlags::IN).multi(true).build().user_data(1);
+    // SAFETY: a poll uses no memory; the pipe outlives the ring.
+    unsafe { ring.submission().push(&poll) }?;
+    ring.submit()?;
+    // What is linked runs first, and then the poll: that work is made first which is done last.
+    let link = opcode::Nop::new().build().flags(Flags::IO_LINK);
+    // SAFETY: as above.
+    unsafe { ring.submission().push_multiple(&[link, opcode::Nop::new().build()]) }?;
+    if newest_first {
+        rustix::io::write(&writer, b"x")?;
+    }
+    ring.submit()?;
+    if !newest_first {
+        rustix::io::write(&writer, b"x")?;
+    }
+    ring.submitter().get_events()?;
+    Ok(ring.completion().last().is_some_and(|cqe| cqe.user_data() == 1))
 }
 
 /// Whether a pipe is read without a worker thread.
@@ -202,6 +243,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         resize_shows_taskrun = ring.submission().taskrun();
     }
     let nop = opcode::Nop::new;
+    let deferred_in_reverse = defers && newest_first(true)?;
     Ok(Kernel {
         setup,
         ext_arg: has(Features::EXT_ARG),
@@ -219,6 +261,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         message_flags: run(opcode::MsgRingData::new(Fd(-1), 0, 0, Some(0)).build())?
             != -crate::model::errno::EINVAL,
         poll_multi: has(Features::RSRC_TAGS),
+        poll_removed_at_once: poll_removed_at_once()?,
         cancel_any: run(opcode::AsyncCancel2::new(CancelBuilder::any()).build())? >= 0,
         refusals_in_order: refusals_in_order()?,
         cancel_both: {
@@ -233,7 +276,9 @@ pub(crate) fn ask() -> Result<Kernel> {
         drain_holds: drain_holds()?,
         listable: listable(),
         messages_deferred: defers && messages_deferred()?,
-        deferred_in_reverse: defers && deferred_in_reverse()?,
+        in_reverse: newest_first(false)?,
+        deferred_in_reverse,
+        multishot_in_order: defers && multishot_in_order(deferred_in_reverse)?,
         register_runs_work: defers && register_runs_work()?,
         pipe_nowait: pipe_nowait && workers_show,
         workers_show,

@@ -6,7 +6,7 @@ use super::{Lockstep, Same, raw, same};
 use crate::heir;
 use crate::model::PIPES;
 use crate::model::errno::*;
-use crate::model::operation::Op;
+use crate::model::operation::{ASYNC, Entry, Op};
 use crate::model::restrict::{Restrictions, call};
 use crate::op;
 use crate::registers::Registers;
@@ -206,6 +206,10 @@ impl Lockstep<'_> {
             // A worker thread that has just come to its end may still be found.
             return Ok(());
         }
+        if self.gives_work_to_workers(r) {
+            // Which may come to their end before they are looked for, or not.
+            return Ok(());
+        }
         let expected = self.model.sync_cancel(r, by);
         let code = op::criteria_code(by);
         say!(
@@ -218,6 +222,17 @@ impl Lockstep<'_> {
         self.real(r).with_submitter(&mut |it| real = raw(it.sync_cancel(criteria)));
         same("register_sync_cancel", &real, &expected)?;
         self.rest(r)
+    }
+
+    /// Whether a register call hands requests on to worker threads: what waits for the task to run it.
+    fn gives_work_to_workers(&self, r: usize) -> bool {
+        let (kernel, Some(ring)) = (&self.model.kernel, &self.model.rings[r]) else { return false };
+        let by_worker =
+            |entry: &Entry| entry.flags & ASYNC != 0 || (entry.op.reads() && !kernel.pipe_nowait);
+        let looks = ring.waiting.iter().filter(|waiting| waiting.woken);
+        let begins = ring.work.iter().flat_map(|work| work.chain());
+        kernel.register_runs_work
+            && looks.map(|waiting| &waiting.chain[0]).chain(begins).any(by_worker)
     }
 
     fn file_update(&mut self, r: usize, slot: u32, pipe: Option<usize>) -> Same {

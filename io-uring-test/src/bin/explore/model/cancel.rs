@@ -4,12 +4,13 @@
 //! - A request that was found can be found again, by another cancellation, until its completion is
 //!   posted; a timeout cannot.
 //! - A request that was found completes with -ECANCELED, by the work of its task, and its chain is
-//!   severed. The cancellation itself is done before that.
+//!   severed. The cancellation itself is done before that. (Older kernels complete a poll at once, before
+//!   the removal that has found it.)
 //! - Asked for one, the answer is 0 or -ENOENT; asked for all, it is how many there were.
 
 use super::errno::*;
 use super::operation::{Criteria, Entry, Op};
-use super::ring::Work;
+use super::ring::{Done, Work};
 use super::state::Model;
 
 impl Model {
@@ -32,6 +33,7 @@ impl Model {
 
     /// Ends a poll, which is not found again; unless what it waits for has just happened.
     fn remove_poll(&mut self, r: usize, user_data: u64) -> i32 {
+        let at_once = self.kernel.poll_removed_at_once;
         let ring = self.ring(r);
         let is_it =
             |entry: &Entry| entry.user_data == user_data && matches!(entry.op, Op::Poll { .. });
@@ -45,13 +47,11 @@ impl Model {
             return -EALREADY;
         }
         let chain = ring.waiting.remove(i).chain;
-        ring.work.push_back(Work::Complete {
-            chain,
-            result: -ECANCELED,
-            flags: 0,
-            big: None,
-            failed: true,
-        });
+        let (result, flags, big, failed) = (-ECANCELED, 0, None, true);
+        match at_once {
+            true => ring.done.push(Done { chain, result, flags, big, failed }),
+            false => ring.work.push_back(Work::Complete { chain, result, flags, big, failed }),
+        }
         0
     }
 

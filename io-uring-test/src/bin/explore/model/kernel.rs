@@ -26,6 +26,8 @@ pub(crate) struct Kernel {
     /// A message to a ring that defers is posted by the work of that ring's task.
     pub(crate) messages_deferred: bool,
     pub(crate) poll_multi: bool,
+    /// A poll that is removed completes with the removal, and not by the work of its task.
+    pub(crate) poll_removed_at_once: bool,
     pub(crate) cancel_any: bool,
     /// What is refused completes in order, and not before what was submitted with it.
     pub(crate) refusals_in_order: bool,
@@ -35,8 +37,11 @@ pub(crate) struct Kernel {
     pub(crate) sparse_files: bool,
     /// What comes behind a drain waits until that has completed, and not only until it has started.
     pub(crate) drain_holds: bool,
-    /// Rings that defer do the newest work first.
+    /// A task does the newest work first, and the same for that of rings that defer.
+    pub(crate) in_reverse: bool,
     pub(crate) deferred_in_reverse: bool,
+    /// What a multishot request posts does not overtake what was done in the same round before.
+    pub(crate) multishot_in_order: bool,
     /// A register call does the work of the task first.
     pub(crate) register_runs_work: bool,
     /// Pipes are read by the task itself, and not by a worker thread, which might have to wait.

@@ -237,7 +237,10 @@ impl Model {
 
     /// The work of the task: until there is none left.
     pub(crate) fn run(&mut self, r: usize) {
-        let in_reverse = self.kernel.deferred_in_reverse;
+        let in_reverse = match self.ring(r).defers {
+            true => self.kernel.deferred_in_reverse,
+            false => self.kernel.in_reverse,
+        };
         let mut rounds = 0;
         while !self.ring(r).work.is_empty() {
             rounds += 1;
@@ -250,7 +253,7 @@ impl Model {
                 ring.taskrun_is_open = true;
             }
             let mut batch = std::mem::take(&mut self.ring(r).work);
-            if in_reverse && self.ring(r).defers {
+            if in_reverse {
                 batch.make_contiguous().reverse();
             }
             for work in batch {
@@ -284,7 +287,10 @@ impl Model {
                     }
                 }
             }
-            self.flush(r);
+            // Older kernels post what is done when there is no work left, and not after each round.
+            if self.kernel.multishot_in_order || self.ring(r).work.is_empty() {
+                self.flush(r);
+            }
         }
     }
 
@@ -369,8 +375,10 @@ impl Model {
         result: i32,
         flags: u32,
     ) -> bool {
-        // In order: what is done comes first.
-        self.flush(r);
+        if self.kernel.multishot_in_order {
+            // What is done comes first.
+            self.flush(r);
+        }
         let ring = self.ring(r);
         let big = (ring.cq.size == Size::Big).then_some([0; 2]);
         ring.cq.post_one_of_several(Cqe { user_data, result, flags: flags | F_MORE, big })
