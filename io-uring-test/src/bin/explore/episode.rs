@@ -342,7 +342,10 @@ impl Lockstep<'_> {
             .collect();
         match pipe {
             MESSAGES => there.messages.push_back(bytes.clone()),
-            _ => there.bytes.extend(&bytes),
+            _ => {
+                there.bytes.extend(&bytes);
+                there.writes.push_back(n);
+            }
         }
         self.model.wake(pipe, true);
         self.model.system_call();

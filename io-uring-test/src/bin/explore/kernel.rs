@@ -1,6 +1,6 @@
 //! What the kernel has: it is asked, by its features, by setting rings up, by trying operations.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
@@ -198,6 +198,14 @@ fn tells_rest() -> Result<bool> {
     Ok(ring.completion().next().is_some_and(|cqe| cqe.sock_nonempty()))
 }
 
+/// Whether what a socket says is left counts what was read of a write.
+fn counts_what_was_read() -> Result<bool> {
+    let (mut reader, mut writer) = std::os::unix::net::UnixStream::pair()?;
+    writer.write_all(b"two")?;
+    reader.read_exact(&mut [0; 2])?;
+    Ok(rustix::io::ioctl_fionread(&reader)? == 3)
+}
+
 pub(crate) fn ask() -> Result<Kernel> {
     // Before there are workers for something else. (Where they do not show, this does not tell.)
     let pipe_nowait = pipe_nowait()?;
@@ -292,6 +300,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         buffers: looks_buffers_up_late()?,
         sends_by_call: rustix_uring::send_msg_ring(&IoUring::new(1)?, 1, 1, None).is_ok(),
         tells_rest: tells_rest()?,
+        counts_what_was_read: counts_what_was_read()?,
         restrictions: {
             let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
             ring.submitter().register_restrictions(&[Restriction::sqe_op(0)]).is_ok()

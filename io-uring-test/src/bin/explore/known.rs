@@ -97,6 +97,16 @@ pub(crate) static FAULTS: &[Fault] = &[
                        then uses the same slot once more: the tail is one more than the queue has slots \
                        ahead of the head, and the program reads an old completion again",
     },
+    Fault {
+        name: "stale_rest",
+        // Seen on 6.18.15, and not on 6.18.44: the kernel is asked.
+        from: (6, 17),
+        until: Some((6, 19)),
+        model: "a bundle goes on by what the socket says is left, which counts what was read of a write",
+        reproduction: "write three bytes to a UNIX stream socket, read two, and ask the other end with \
+                       FIONREAD how much is left: three. A bundle that fills its first buffer to the \
+                       end goes on if there seems to be more than one byte",
+    },
 ];
 
 impl Known {

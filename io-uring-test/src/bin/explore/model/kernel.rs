@@ -58,6 +58,8 @@ pub(crate) struct Kernel {
     pub(crate) incremental: bool,
     /// A socket says how much is left in it.
     pub(crate) tells_rest: bool,
+    /// It counts what was read of a write, until all of that is.
+    pub(crate) counts_what_was_read: bool,
     /// Registered buffers are looked up when an operation is issued, and tags are posted at once.
     pub(crate) buffers: bool,
     /// Messages by a call without a ring.

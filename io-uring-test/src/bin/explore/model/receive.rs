@@ -14,16 +14,23 @@ use super::state::{Model, STREAM};
 
 impl Model {
     pub(super) fn receive(&mut self, r: usize, user_data: u64, what: &mut Receive) -> Outcome {
-        let tells_rest = self.kernel.tells_rest;
+        let (tells_rest, counts_read) = (self.kernel.tells_rest, self.kernel.counts_what_was_read);
         loop {
-            let there = self.pipes[what.source].bytes.len();
+            let source = self.pipes[what.source].clone();
             let Some(group) = &mut self.ring(r).groups[usize::from(what.group)] else {
                 let bundle = what.by == By::Bundle;
                 return Outcome::done(if bundle { -ENOENT } else { -ENOBUFS });
             };
             let Some(room) = group.room() else { return Outcome::done(-ENOBUFS) };
             let room = match what.by {
-                By::Bundle => bundle(&group.lengths(), there, what.len, tells_rest),
+                By::Bundle => {
+                    let says = |read| match counts_read {
+                        true => source.unread_writes(read),
+                        false => source.bytes.len().saturating_sub(read),
+                    };
+                    let says = tells_rest.then_some(&says as &dyn Fn(usize) -> usize);
+                    bundle(&group.lengths(), source.bytes.len(), what.len, says)
+                }
                 _ if what.len > 0 => room.min(what.len),
                 _ => room,
             };
@@ -95,26 +102,27 @@ impl Model {
 
 /// How much a bundle takes of what is there. It fills one buffer and, if the socket then says how much is
 /// left, goes on once: into as many as that fills to the end, or into a single one that it does not.
-fn bundle(lengths: &[u32], there: usize, limit: u32, tells_rest: bool) -> u32 {
+fn bundle(lengths: &[u32], there: usize, limit: u32, says: Option<&dyn Fn(usize) -> usize>) -> u32 {
     let (Some(first), there) = (lengths.first().copied(), there as u32) else { return 0 };
     if limit > 0 && limit < first {
         // It does not go on from a buffer that it may not fill.
         return limit;
     }
     let rest = there.saturating_sub(first);
-    let Some(second) = lengths.get(1).copied().filter(|_| tells_rest && rest > 1) else {
+    let said = says.map_or(0, |says| says(first as usize) as u32);
+    let Some(second) = lengths.get(1).copied().filter(|_| rest > 0 && said > 1) else {
         return first;
     };
-    if second > rest {
+    if second > said {
         return first + rest;
     }
-    let most = rest.div_ceil(second) as usize;
+    let most = said.div_ceil(second) as usize;
     let mut taken = 0;
     for len in lengths.iter().skip(1).take(most) {
-        if taken + len > rest {
+        if taken + len > said {
             break;
         }
         taken += len;
     }
-    first + taken
+    first + taken.min(rest)
 }

@@ -50,7 +50,8 @@ impl Model {
         }
         ring.sq.resize(sq);
         ring.cq.resize(cq);
-        ring.taskrun_for_nothing = shows;
+        // The flags move along too.
+        ring.taskrun_for_nothing |= shows;
         Ok(())
     }
 

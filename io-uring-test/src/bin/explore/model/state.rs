@@ -23,6 +23,9 @@ pub(crate) struct Source {
     pub(crate) bytes: VecDeque<u8>,
     /// What is there of a socket that keeps messages apart.
     pub(crate) messages: VecDeque<Vec<u8>>,
+    /// How much was written at a time, and not read to its end; and how much of the first was read.
+    pub(crate) writes: VecDeque<usize>,
+    pub(crate) read: usize,
     /// Nobody writes any more.
     pub(crate) hung_up: bool,
     /// The byte that is written next.
@@ -42,7 +45,25 @@ impl Source {
             return (message, whole);
         }
         let n = self.bytes.len().min(most);
+        self.read += n;
+        while let Some(whole) = self.writes.front().copied().filter(|whole| *whole <= self.read) {
+            self.read -= whole;
+            self.writes.pop_front();
+        }
         (self.bytes.drain(..n).collect(), n)
+    }
+
+    /// How long the writes are of which something is left once so much more is read.
+    pub(crate) fn unread_writes(&self, more: usize) -> usize {
+        let mut read = self.read + more;
+        let left = self.writes.iter().skip_while(|whole| match read.checked_sub(**whole) {
+            Some(behind) => {
+                read = behind;
+                true
+            }
+            None => false,
+        });
+        left.sum()
     }
 }
 
