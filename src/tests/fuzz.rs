@@ -1,8 +1,9 @@
-//! Every parser of what the kernel writes, fed with any bytes.
+//! Every parser of data that the kernel writes, run on arbitrary bytes.
 //!
-//! Each function turns the bytes into something that a kernel could have written, however mad, and
-//! parses it. It panics if more comes out than was put in, or if something comes from elsewhere. Unit
-//! tests run the functions on random bytes; `io-uring-test/fuzz` runs them guided by coverage.
+//! Each function turns the bytes into something that a kernel could have written, however wrong,
+//! and parses it. It panics if more comes out than was put in, or if the result refers to other
+//! memory. Unit tests run the functions on random bytes, and `io-uring-test/fuzz` runs them guided
+//! by coverage.
 
 use core::cell::UnsafeCell;
 use core::fmt::Debug;
@@ -30,7 +31,7 @@ use crate::types::{
 };
 use crate::{BufRing, BufRingFlags, BufTracker, Parameters, Probe, Query};
 
-/// Reads values off the front of the bytes; zeros when they are used up.
+/// Reads values from the front of the bytes, and zeros once they are used up.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -58,30 +59,31 @@ impl<'a> Bytes<'a> {
         u64::from_ne_bytes(self.take())
     }
 
-    /// A number below `n`, from a single byte.
+    /// Returns a number below `n`, from a single byte.
     fn below(&mut self, n: u8) -> u8 {
         self.u8() % n
     }
 
-    /// A number that is small in most cases.
+    /// Returns a number that is small in most cases.
     fn length(&mut self) -> u32 {
         if self.below(8) == 0 { self.u32() } else { u32::from(self.u8()) }
     }
 
-    /// Where something lies: aligned, and not far away, in most cases.
+    /// Returns an offset that is small and aligned in most cases.
     fn offset(&mut self) -> u32 {
         if self.below(16) == 0 { self.length() } else { 8 * u32::from(self.below(32)) }
     }
 
-    /// A struct of the kernel's.
+    /// Fills a struct of the kernel.
     ///
     /// # Safety
     ///
-    /// Every byte is valid in every slot of a `T`.
+    /// Every bit pattern is a valid `T`.
     unsafe fn fill<T>(&mut self, value: &mut T) {
         let start = (&raw mut *value).cast::<u8>();
         for i in 0..size_of::<T>() {
-            // SAFETY: within the value; the caller says that any byte will do.
+            // SAFETY: the byte is within the value, and the caller promises that every byte is
+            // valid.
             unsafe { start.add(i).write(self.u8()) };
         }
     }
@@ -91,7 +93,8 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Memory whose ends show, to the checkers that know allocations, and in what stands there.
+/// Memory in which an access beyond the end is detected: by tools that track allocations, and by a
+/// canary.
 struct Memory8 {
     words: Box<[UnsafeCell<u64>]>,
 }
@@ -99,7 +102,7 @@ struct Memory8 {
 impl Memory8 {
     const CANARY: u64 = 0x0123_4567_89ab_cdef;
 
-    /// At least `len` bytes, aligned to 8, with the given bytes in them.
+    /// Creates memory of at least `len` bytes, aligned to 8, filled with the given bytes.
     fn new(len: usize, bytes: &mut Bytes<'_>) -> Self {
         let canary = [UnsafeCell::new(Self::CANARY)];
         let content = (0..len.div_ceil(8)).map(|_| UnsafeCell::new(bytes.u64()));
@@ -110,7 +113,7 @@ impl Memory8 {
         NonNull::from(&*self.words).cast()
     }
 
-    /// The addresses of all bytes.
+    /// Returns the addresses of all bytes.
     fn range(&self) -> Range<usize> {
         let start = self.start().as_ptr().addr();
         start..start + 8 * (self.words.len() - 1)
@@ -125,7 +128,7 @@ impl Memory8 {
 impl Drop for Memory8 {
     fn drop(&mut self) {
         if let Some(end) = self.words.last_mut() {
-            assert_eq!(*end.get_mut(), Self::CANARY, "written beyond the end");
+            assert_eq!(*end.get_mut(), Self::CANARY, "something has written beyond the end");
         }
     }
 }
@@ -136,12 +139,12 @@ struct Words([AtomicU32; 4]);
 
 impl Words {
     fn at(&self, n: usize) -> KernelU32 {
-        // SAFETY: the word is one of the array, which the tests keep as long as the queues.
+        // SAFETY: the word is in the array, which the tests keep as long as the queues.
         unsafe { KernelU32::at(NonNull::from(&self.0[n]).cast(), 0) }
     }
 }
 
-/// Everything that a completion can be asked.
+/// Calls every method of a completion.
 fn read_completion(entry: &cqueue::Entry, big: Option<&[u64; 2]>) {
     match entry.to_result() {
         Ok(value) => assert_eq!(value as i32, entry.result()),
@@ -163,13 +166,13 @@ fn print(value: &dyn Debug) {
     assert!(!format!("{value:?} {value:#?}").is_empty());
 }
 
-/// A completion queue of one kind, in every state that the kernel can bring it into.
+/// Brings a completion queue of one kind into every state that a kernel can cause.
 fn completion_queue<C: cqueue::Kind>(bytes: &mut Bytes<'_>, each: fn(&C)) {
     let capacity = 1 << bytes.below(4);
     let words = Words::default();
     let (head, tail) = (words.at(0), words.at(1));
     head.release(bytes.u32());
-    // A mad kernel's tail is anywhere.
+    // The tail of a broken kernel is anywhere.
     let mad = bytes.below(8) == 0;
     let publish = |bytes: &mut Bytes<'_>| {
         let room = capacity - tail.own().wrapping_sub(head.own()).min(capacity);
@@ -218,14 +221,14 @@ fn completion_queue<C: cqueue::Kind>(bytes: &mut Bytes<'_>, each: fn(&C)) {
     if !mad {
         queue.by_ref().for_each(|cqe| each(&cqe));
         drop(queue);
-        let given_back = cq.head.own();
-        // SAFETY: the last view is gone.
+        let released = cq.head.own();
+        // SAFETY: the last view was dropped.
         let published = unsafe { CompletionQueue::<C>::new(&cq) }.len();
-        assert!(given_back.wrapping_add(published as u32) == cq.tail.own());
+        assert!(released.wrapping_add(published as u32) == cq.tail.own());
     }
 }
 
-/// The slices of a queue whose positions are anywhere.
+/// Reads the slices of a queue with arbitrary positions.
 fn completion_slices<C: cqueue::EntryMarker>(bytes: &mut Bytes<'_>) {
     let capacity = 1 << bytes.below(4);
     let words = Words::default();
@@ -272,7 +275,7 @@ fn completions(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// A submission queue of one kind, whose head the kernel has put anywhere.
+/// Uses a submission queue of one kind, with a head that the kernel has set to anything.
 fn submission_queue<S: squeue::Kind>(
     bytes: &mut Bytes<'_>,
     push_big: fn(&mut SubmissionQueue<'_, S>, Entry128) -> bool,
@@ -298,11 +301,11 @@ fn submission_queue<S: squeue::Kind>(
     };
     let entry = |bytes: &mut Bytes<'_>| {
         let mut sqe = Sqe::ZERO;
-        // SAFETY: an entry is nothing but integers.
+        // SAFETY: an entry consists only of integers.
         unsafe { bytes.fill(&mut sqe) };
         sqe
     };
-    // SAFETY: this is the only view; nobody runs what is pushed.
+    // SAFETY: this is the only view, and nothing runs the entries.
     let mut queue = unsafe { SubmissionQueue::<S>::new(&sq) };
     for _ in 0..32 {
         match bytes.below(7) {
@@ -310,16 +313,16 @@ fn submission_queue<S: squeue::Kind>(
             1 => sq.head.release(sq.head.own().wrapping_add(bytes.length())),
             2 => {
                 let sqe = entry(bytes);
-                // SAFETY: nobody runs it.
+                // SAFETY: nothing runs the entry.
                 let _ = unsafe { queue.push_any(&Entry::from_raw(sqe)) };
             }
             3 => _ = push_big(&mut queue, Entry128::from_raw(entry(bytes), bytes.take())),
             4 => {
                 let (n, sqe) = (usize::from(bytes.below(9)), entry(bytes));
-                // SAFETY: nobody runs them.
+                // SAFETY: nothing runs the entries.
                 let _ = unsafe { queue.push_each(n, |_| Entry::from_raw(sqe)) };
             }
-            // SAFETY: nobody looks.
+            // SAFETY: nothing consumes the entries.
             5 => unsafe { queue.clear() },
             _ => {
                 print(&queue);
@@ -342,7 +345,7 @@ fn submissions(bytes: &mut Bytes<'_>) {
     where
         S: squeue::Kind + Accepts<Entry128>,
     {
-        // SAFETY: nobody runs it.
+        // SAFETY: nothing runs the entry.
         unsafe { queue.push_any(&entry) }.is_ok()
     }
     match bytes.below(4) {
@@ -353,15 +356,14 @@ fn submissions(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// Where the kernel says that the parts of a ring are, and then the whole of the ring that comes
-/// of it, if one does.
+/// Parses the parameters of a ring, and uses the ring if they describe one.
 fn setup(bytes: &mut Bytes<'_>) {
     let mut params = zeroed_params();
-    // SAFETY: the parameters are nothing but integers.
+    // SAFETY: the parameters consist only of integers.
     unsafe { bytes.fill(&mut params) };
     print(&Parameters(params));
     if bytes.below(8) != 0 {
-        // Something that could be one.
+        // Make the parameters plausible.
         (params.sq_entries, params.cq_entries) = (1 << bytes.below(6), 1 << bytes.below(6));
         let io_uring_params { sq_off, cq_off, .. } = &mut params;
         let sq = [&mut sq_off.head, &mut sq_off.tail, &mut sq_off.flags, &mut sq_off.dropped];
@@ -382,23 +384,23 @@ fn set_up<S: squeue::Kind, C: cqueue::Kind>(params: &io_uring_params, bytes: &mu
     let (ring_len, sqes_len) = (8 * usize::from(bytes.u8()), 64 * usize::from(bytes.u8()));
     let (ring, sqes) = (Memory8::new(ring_len, bytes), Memory8::new(sqes_len, bytes));
     let memory = Memory::parts(ring.start(), ring_len, sqes.start(), sqes_len);
-    // SAFETY: nobody else looks at the memory, and it is as long as was said.
+    // SAFETY: nothing else uses the memory, and it has the given lengths.
     let (sq, cq) = match unsafe { memory.queues(params, shape, Settings::default()) } {
         Ok(queues) => queues,
         Err(errno) => return assert!(matches!(errno, Errno::INVAL | Errno::OVERFLOW), "{errno:?}"),
     };
-    // SAFETY: these are the only views; nobody runs what is pushed.
+    // SAFETY: these are the only views, and nothing runs the entries.
     let (mut queue, done) =
         unsafe { (SubmissionQueue::<S>::new(&sq), CompletionQueue::<C>::new(&cq)) };
     for _ in 0..params.sq_entries {
-        // SAFETY: as above.
+        // SAFETY: nothing runs the entry.
         let _ = unsafe { queue.push_any(&Entry::from_raw(Sqe::ZERO)) };
     }
     queue.sync();
     done.take(params.cq_entries as usize).for_each(|cqe| print(&cqe));
 }
 
-/// Messages with their names and control messages.
+/// Parses messages with their names and control messages.
 fn messages(bytes: &mut Bytes<'_>) {
     let msg_namelen = bytes.length();
     let msg_controllen = bytes.length() as usize;
@@ -406,7 +408,7 @@ fn messages(bytes: &mut Bytes<'_>) {
     if let Some(address) = decode_socket_addr(buffer) {
         print(&address);
     }
-    // An address that lies behind the bytes would be found by its distance.
+    // The distance reveals an address that is beyond the bytes.
     let at = |part: &[u8]| part.as_ptr().addr() - buffer.as_ptr().addr();
     let mut before = 0;
     for message in ControlMessages::new(buffer) {
@@ -432,13 +434,13 @@ fn messages(bytes: &mut Bytes<'_>) {
     print(&out);
 }
 
-/// Completions that have taken provided buffers, in a ring that holds anything.
+/// Tracks completions that have taken provided buffers, in a ring with arbitrary contents.
 fn buffers(bytes: &mut Bytes<'_>) {
     let entries = 1 << bytes.below(5);
     let memory = Memory8::new(BufRing::memory_size(entries), bytes);
     let flags = if bytes.below(2) == 0 { BufRingFlags::empty() } else { BufRingFlags::INC };
     let registered = Registered { ring: RingId::new(), entries, bgid: 0, flags };
-    // SAFETY: the memory is as long, and nobody else's.
+    // SAFETY: the memory is long enough, and nothing else uses it.
     let mut ring = unsafe { BufRing::new(memory.start(), registered, None) };
     let mut tracker = BufTracker::new();
     let lengths: [u8; 8] = bytes.take();
@@ -450,9 +452,10 @@ fn buffers(bytes: &mut Bytes<'_>) {
         match bytes.below(4) {
             0 => {
                 let bid = u16::from(bytes.below(8));
-                // Too many in the ring is what it has to endure, too many at once are told.
+                // The ring must cope with too many buffers. Too many before a publish are reported,
+                // so publish first.
                 ring.publish();
-                // SAFETY: nobody writes to the buffer.
+                // SAFETY: nothing writes to the buffer.
                 unsafe { ring.add(core::ptr::without_provenance_mut(4096), len(bid), bid) };
             }
             1 => ring.publish(),
@@ -472,11 +475,14 @@ fn buffers(bytes: &mut Bytes<'_>) {
                 assert!(segments.len() <= usize::from(entries) + 1, "{segments:?}");
                 assert_eq!(segments.first().map(|segment| segment.bid), cqe.buffer_select());
                 let bytes: u64 = segments.iter().map(|segment| u64::from(segment.len)).sum();
-                assert!(bytes <= res.max(0) as u64, "more than the result says: {segments:?}");
+                assert!(bytes <= res.max(0) as u64, "more than the result: {segments:?}");
                 for (i, segment) in segments.iter().enumerate() {
                     let end = u64::from(segment.offset) + u64::from(segment.len);
                     assert!(segment.len == 0 || end <= len(segment.bid).into(), "{segment:?}");
-                    assert!(segment.done || i + 1 == segments.len(), "more behind: {segments:?}");
+                    assert!(
+                        segment.done || i + 1 == segments.len(),
+                        "more segments follow: {segments:?}"
+                    );
                 }
                 print(&tracker);
             }
@@ -485,7 +491,7 @@ fn buffers(bytes: &mut Bytes<'_>) {
     print(&ring);
 }
 
-/// A refill ring where the kernel says that it is, with its head anywhere.
+/// Uses a refill ring at a location that the kernel has reported, with an arbitrary head.
 fn refills(bytes: &mut Bytes<'_>) {
     let answer = sys::zcrx_ifq_reg {
         rq_entries: if bytes.below(8) == 0 { bytes.u32() } else { 1 << bytes.below(6) },
@@ -494,15 +500,15 @@ fn refills(bytes: &mut Bytes<'_>) {
     };
     let len = 8 * usize::from(bytes.u8());
     let memory = Memory8::new(len, bytes);
-    let region = Mmap::reserve(1).expect("there is address space for a page");
-    // SAFETY: the memory is as long, and outlives the queue.
+    let region = Mmap::reserve(1).expect("address space for a page");
+    // SAFETY: the memory has the given length, and outlives the queue.
     let Ok(mut ifq) = (unsafe { Ifq::over(memory.start(), len, &answer, RingId::new(), region) })
     else {
         return;
     };
     for _ in 0..16 {
         let mut cqe = cqueue::Entry::default();
-        // SAFETY: a completion is nothing but integers.
+        // SAFETY: a completion consists only of integers.
         unsafe { bytes.fill(&mut cqe) };
         cqe.res = bytes.length() as i32;
         assert!(ifq.free() <= answer.rq_entries);
@@ -516,16 +522,16 @@ fn refills(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// What is asked of the kernel, and what it fills in.
+/// Parses the answers to queries.
 fn answers(bytes: &mut Bytes<'_>) {
     let mut probe = Probe::new();
-    // SAFETY: the probe is nothing but integers.
+    // SAFETY: the probe consists only of integers.
     unsafe { bytes.fill(&mut probe) };
     assert!((0..=u8::MAX).filter(|&op| probe.is_supported(op)).count() < 256);
     print(&probe);
 
     let mut query = Query::default();
-    // SAFETY: the answers are nothing but integers.
+    // SAFETY: the answers consist only of integers.
     unsafe {
         bytes.fill(&mut query.opcodes.value);
         bytes.fill(&mut query.zcrx.value);
@@ -541,14 +547,14 @@ fn answers(bytes: &mut Bytes<'_>) {
 
 fn structs(bytes: &mut Bytes<'_>) {
     let (mut info, mut napi, mut time) = (SigInfo::new(), Napi::new(), Timespec::new());
-    // SAFETY: these are nothing but integers.
+    // SAFETY: these structs consist only of integers.
     unsafe {
         bytes.fill(&mut info);
         bytes.fill(&mut napi);
         bytes.fill(&mut time);
     }
     print(&(info, napi, time));
-    // SAFETY: and so is this.
+    // SAFETY: this struct consists only of integers, too.
     let statx = unsafe {
         let mut statx = MaybeUninit::<Statx>::zeroed().assume_init();
         bytes.fill(&mut statx);
@@ -560,10 +566,10 @@ fn structs(bytes: &mut Bytes<'_>) {
     let room = address.as_bytes().len();
     let (storage, len) = address.as_mut_ptrs();
     for i in 0..room {
-        // SAFETY: within the storage.
+        // SAFETY: the byte is within the storage.
         unsafe { storage.cast::<u8>().add(i).write(bytes.u8()) };
     }
-    // SAFETY: the length belongs to the buffer.
+    // SAFETY: the length is that of the buffer.
     unsafe { len.write(bytes.length()) };
     assert!(address.as_bytes().len() <= room);
     print(&address);
@@ -596,7 +602,7 @@ macro_rules! parsers {
                 }
             }
 
-            /// A byte, often one of the values at which parsers decide something.
+            /// Returns a byte, often one of the values at which parsers branch.
             fn byte(rng: &mut fastrand::Rng) -> u8 {
                 match rng.u8(..4) {
                     0 => 0,
@@ -607,8 +613,8 @@ macro_rules! parsers {
             }
 
             #[test]
-            #[cfg_attr(miri, ignore = "one of them maps memory")]
-            fn nothing_at_all() {
+            #[cfg_attr(miri, ignore = "one parser maps memory")]
+            fn empty_input() {
                 (0..=u8::MAX).for_each(|parser| parse(&[parser]));
             }
         }
@@ -616,12 +622,12 @@ macro_rules! parsers {
 }
 parsers! {
     completions submissions setup messages buffers
-    #[ignore = "it maps memory, as Miri does not"]
+    #[ignore = "maps memory, which Miri does not support"]
     refills
     answers structs
 }
 
-/// Has the bytes parsed by the parser that the first of them chooses.
+/// Runs the parser that the first byte selects on the other bytes.
 pub fn parse(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     PARSERS[usize::from(bytes.below(PARSERS.len() as u8))](&mut bytes);

@@ -1,4 +1,4 @@
-//! Tests of the whole: every parser under any bytes, both queues in every order of stores.
+//! Tests of several modules: every parser with arbitrary bytes, and both queues with every order of stores.
 
 #[cfg(not(rustix_uring_loom))]
 pub mod fuzz;

@@ -1,5 +1,5 @@
-//! The queues against a mock kernel on another thread, under the model checker loom, which goes
-//! through every order in which the two can see each other's stores.
+//! The queues against a mock kernel on another thread, under the model checker loom. It tries every
+//! order in which the two can see the stores of each other.
 //!
 //! `RUSTFLAGS="--cfg rustix_uring_loom" cargo test --release --lib model`
 
@@ -37,9 +37,9 @@ struct Region {
     cqes: [Slot<cqueue::Entry>; ENTRIES],
 }
 
-// SAFETY: loom checks every access to the slots, which is what it is here for.
+// SAFETY: loom checks every access to the slots. This is what it is used for.
 unsafe impl Send for Region {}
-// SAFETY: as above.
+// SAFETY: same as for `Send`.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -70,7 +70,7 @@ impl Region {
             dropped: word(offset_of!(Self, overflow)),
             entries: slot(offset_of!(Self, sqes)),
             capacity: ENTRIES as u32,
-            // Only submitters ask for it, and here only those of SQPOLL rings.
+            // Only submitters read the flags, and the only test with submitters has an SQPOLL ring.
             setup: SetupFlags::SQPOLL,
             settings: Settings::default(),
             saved: Saved::default(),
@@ -87,19 +87,19 @@ impl Region {
         (sq, cq)
     }
 
-    /// The kernel takes what is published, as far as there is room for completions, and completes
-    /// it at once. Says how many.
+    /// Consumes published entries, as many as there are free slots for completions, and completes
+    /// them at once. Returns their number.
     fn run(&self) -> usize {
         let head = self.sq_head.load(Ordering::Relaxed);
         let tail = self.sq_tail.load(Ordering::Acquire);
-        let given_back = self.cq_head.load(Ordering::Acquire);
+        let released = self.cq_head.load(Ordering::Acquire);
         let posted = self.cq_tail.load(Ordering::Relaxed);
-        let room = ENTRIES as u32 - posted.wrapping_sub(given_back);
+        let room = ENTRIES as u32 - posted.wrapping_sub(released);
         let n = tail.wrapping_sub(head).min(room);
         for i in 0..n {
             let at = |position: u32| position.wrapping_add(i) as usize % ENTRIES;
             let cqe = &raw const self.cqes[at(posted)];
-            // SAFETY: loom checks that nobody else is there.
+            // SAFETY: loom checks that nothing else accesses the slots.
             unsafe {
                 let entry: Entry = get(&raw const self.sqes[at(head)]);
                 let user_data = entry.get_user_data();
@@ -116,7 +116,7 @@ fn numbered(user_data: u64) -> Entry {
     Entry::from_raw(Sqe::ZERO).user_data(user_data)
 }
 
-/// Publish and reap, with positions that wrap on the way.
+/// Publishes and reaps, with positions that wrap in between.
 #[test]
 fn everything_arrives_once_and_in_order() {
     const N: u64 = 3;
@@ -138,7 +138,7 @@ fn everything_arrives_once_and_in_order() {
         };
         let (mut next, mut seen) = (0, Vec::new());
         let mut step = |next: &mut u64, seen: &mut Vec<u64>| {
-            // SAFETY: nobody runs the entry.
+            // SAFETY: nothing runs the entry.
             while *next < N && unsafe { sq.push(&numbered(*next)) }.is_ok() {
                 *next += 1;
             }
@@ -159,7 +159,7 @@ fn everything_arrives_once_and_in_order() {
     });
 }
 
-/// A completion in two slots is whole, or not there.
+/// A completion in two slots is visible as a whole or not at all.
 #[test]
 fn both_halves_arrive_together() {
     loom::model(|| {
@@ -174,7 +174,7 @@ fn both_halves_arrive_together() {
                 ];
                 for (i, half) in (0..).zip(halves) {
                     let slot = tail.wrapping_add(i) as usize % ENTRIES;
-                    // SAFETY: loom checks that nobody else is there.
+                    // SAFETY: loom checks that nothing else accesses the slot.
                     unsafe { put((&raw const region.cqes[slot]).cast_mut(), half) };
                 }
                 region.cq_tail.store(tail.wrapping_add(2), Ordering::Release);
@@ -192,8 +192,8 @@ fn both_halves_arrive_together() {
     });
 }
 
-/// What a third thread sees of a queue through which one entry goes: one or none, and never a head
-/// that has passed the tail.
+/// While one entry goes through a queue, a third thread sees one entry or none, and never a head
+/// ahead of the tail.
 #[test]
 fn status_counts_what_is_there() {
     loom::model(|| {
@@ -204,17 +204,18 @@ fn status_counts_what_is_there() {
         let (sq, _) = region.queues();
         // SAFETY: this is the only view.
         let mut queue = unsafe { SubmissionQueue::<Entry>::new(&sq) };
-        // SAFETY: nobody runs the entry.
+        // SAFETY: nothing runs the entry.
         unsafe { queue.push(&numbered(1)) }.unwrap();
         queue.sync();
-        assert!(watcher.join().unwrap() <= 1, "the head has passed the tail");
+        assert!(watcher.join().unwrap() <= 1, "the head is ahead of the tail");
         kernel.join().unwrap();
     });
 }
 
-/// An SQPOLL thread that goes to sleep while an entry is published. `wakes` says whether it is woken.
+/// Publishes an entry while an SQPOLL thread goes to sleep. `wakes` returns whether it wakes the
+/// thread.
 fn sleep_race(wakes: fn(&SubmissionQueue<'_, Entry>, Submitter<'_>) -> bool) {
-    // The only thing to see of a system call is that it fails: it is made on what is no ring.
+    // The call on a descriptor that is not a ring fails, which shows that a system call was made.
     let no_ring: &OwnedFd = Box::leak(Box::new(File::open("/dev/null").unwrap().into()));
     let params: &Parameters = Box::leak(Box::new(Parameters(io_uring_params {
         flags: IORING_SETUP_SQPOLL,
@@ -236,12 +237,12 @@ fn sleep_race(wakes: fn(&SubmissionQueue<'_, Entry>, Submitter<'_>) -> bool) {
         let (sq, cq) = region.queues();
         // SAFETY: this is the only view.
         let mut queue = unsafe { SubmissionQueue::<Entry>::new(&sq) };
-        // SAFETY: nobody runs the entry.
+        // SAFETY: nothing runs the entry.
         unsafe { queue.push(&numbered(1)) }.unwrap();
         queue.sync();
         let woken = wakes(&queue, Submitter { sq: &sq, cq: &cq, params, handle: no_ring });
         let taken = kernel.join().unwrap();
-        assert!(woken || taken, "the thread sleeps over an entry, and nobody knows");
+        assert!(woken || taken, "the thread sleeps, and nobody wakes it for the entry");
     });
 }
 
@@ -255,9 +256,9 @@ fn no_wakeup_is_lost_by_submit() {
     sleep_race(|_, submitter| submitter.submit().is_err());
 }
 
-/// USERS.md D10.
+/// Without the fence, the test above finds the lost wake-up.
 #[test]
-#[should_panic(expected = "nobody knows")]
+#[should_panic(expected = "nobody wakes it")]
 fn a_wakeup_is_lost_without_the_fence() {
     sleep_race(|queue, _| queue.need_wakeup_after_intermittent_seqcst());
 }
