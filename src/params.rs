@@ -25,7 +25,7 @@ macro_rules! setup_flags {
             }
         }
 
-        /// The release that brought each flag.
+        /// The release that introduced each flag.
         const SETUP_SINCE: &[(u32, &str)] = &[$((sys::$value, $since)),*];
     };
 }
@@ -63,7 +63,7 @@ setup_flags! {
     NO_MMAP = IORING_SETUP_NO_MMAP, "6.5";
     /// The ring has a registered index and no descriptor.
     REGISTERED_FD_ONLY = IORING_SETUP_REGISTERED_FD_ONLY, "6.5";
-    /// The submission queue has no index array: tail and entries correspond directly.
+    /// The submission queue has no index array between tail and entries.
     NO_SQARRAY = IORING_SETUP_NO_SQARRAY, "6.6";
     /// The kernel sleeps before it polls for completions.
     HYBRID_IOPOLL = IORING_SETUP_HYBRID_IOPOLL, "6.13";
@@ -76,11 +76,11 @@ setup_flags! {
 }
 
 impl SetupFlags {
-    /// Returns the first Linux release that has all of these flags. Returns `None` if this crate has
-    /// no name for one of them, or if there are none.
+    /// Returns the first Linux release that has all of these flags, or `None` if this crate does not
+    /// know one of them or the set is empty.
     ///
-    /// Distributions carry flags to older kernels. To find out whether a kernel has one, set up a
-    /// ring with it.
+    /// Distributions port flags back to older kernels. To find out whether a kernel has a flag, set up
+    /// a ring with it.
     ///
     /// ```
     /// use rustix_uring::SetupFlags;
@@ -97,7 +97,7 @@ impl SetupFlags {
     pub(crate) const LOST: Self = Self::SQPOLL.union(Self::DEFER_TASKRUN);
 }
 
-/// Returns the release that has all of these flags. `since` is in the order of releases.
+/// Returns the first release that has all of these flags. `since` is in the order of releases.
 fn newest(flags: u32, since: &[(u32, &'static str)]) -> Option<&'static str> {
     let mut unnamed = flags;
     let mut release = None;
@@ -128,15 +128,15 @@ macro_rules! features {
             }
         }
 
-        /// The release that brought each feature.
+        /// The release that introduced each feature.
         const FEATURES_SINCE: &[(u32, &str)] = &[$((sys::$value, $since)),*];
 
         impl Features {
-            /// Returns the first Linux release that has all of these features. Returns `None` if this
-            /// crate has no name for one of them, or if there are none.
+            /// Returns the first Linux release that has all of these features, or `None` if this crate
+            /// does not know one of them or the set is empty.
             ///
-            /// Distributions carry features to older kernels.
-            /// [`features`](Parameters::features) tells what a kernel has.
+            /// Distributions port features back to older kernels. To find out which features a kernel
+            /// has, use [`features`](Parameters::features).
             pub fn since(self) -> Option<&'static str> {
                 newest(self.bits(), FEATURES_SINCE)
             }

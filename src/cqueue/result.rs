@@ -16,14 +16,14 @@ impl Entry {
     ///
     /// let mut ring = IoUring::new(2)?;
     /// let open_e = opcode::OpenAt::new(types::Fd::CWD, c"README.md".as_ptr()).build();
-    /// SAFETY: the path is static.
+    /// // SAFETY: the path is static.
     /// unsafe { ring.submission().push(&open_e)? };
     /// while ring.completion().is_empty() {
     ///     ring.submit_and_wait(1)?; // a signal can end a wait early
     /// }
     ///
     /// let cqe = ring.completion().next().expect("the queue is not empty");
-    /// SAFETY: this is the completion of the only operation, which opens a file.
+    /// // SAFETY: this is the completion of the only operation, which opens a file.
     /// let file = std::fs::File::from(unsafe { cqe.to_fd() }?);
     /// assert!(file.metadata()?.is_file());
     /// # Ok::<(), Box<dyn std::error::Error>>(())

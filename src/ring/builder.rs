@@ -221,7 +221,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// ```
     /// # use rustix_uring::{Errno, IoUring, SetupFlags};
     /// let newest = SetupFlags::from_bits_retain(1 << 31);
-    /// SAFETY: no kernel knows this flag, so none creates a ring.
+    /// // SAFETY: no kernel knows this flag, so none creates a ring.
     /// let ring = unsafe { <IoUring>::builder().setup_flags(newest).build(8) };
     /// assert_eq!(ring.err(), Some(Errno::INVAL));
     /// # Ok::<(), Errno>(())

@@ -1,4 +1,4 @@
-//! The operations' names and numbers.
+//! The names and numbers of operations.
 
 use super::io_uring_op::*;
 use super::{IORING_OP_NOP128, IORING_OP_URING_CMD128};

@@ -1,4 +1,4 @@
-//! The register operations' names and releases.
+//! The names of register operations, and the releases that introduced them.
 
 use super::io_uring_register_op::*;
 use super::{IORING_REGISTER_BPF_FILTER, IORING_REGISTER_QUERY, IORING_REGISTER_ZCRX_CTRL};
@@ -9,7 +9,7 @@ macro_rules! operations {
     };
 }
 
-/// Every register operation up to Linux 7.3, by number. Number 32 was kept free for two releases.
+/// All register operations up to Linux 7.3, by number. Number 32 was reserved for two releases.
 const OPS: [(&str, u32, &str); 38] = operations! {
     "5.1": IORING_REGISTER_BUFFERS IORING_UNREGISTER_BUFFERS IORING_REGISTER_FILES
         IORING_UNREGISTER_FILES;
@@ -37,7 +37,7 @@ const OPS: [(&str, u32, &str); 38] = operations! {
 };
 
 /// Returns the kernel's name of a register operation, such as `IORING_REGISTER_BUFFERS`, and the Linux
-/// release that brought it. Returns `None` for numbers that are newer than this crate.
+/// release that introduced it. Returns `None` if the number is newer than this crate.
 ///
 /// ```
 /// use rustix_uring::sys::{self, io_uring_register_op::*};
@@ -56,12 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_in_the_order_of_their_numbers() {
+    fn operations_are_in_numeric_order() {
         assert!(OPS.iter().map(|(_, number, _)| *number).eq(0..38));
     }
 
     #[test]
-    fn none_is_missing() {
+    fn every_operation_has_a_name() {
         assert_eq!(register_op(IORING_REGISTER_BPF_FILTER).unwrap().1, "7.0");
         assert_eq!(register_op(IORING_REGISTER_BPF_FILTER + 1), None);
         assert_eq!(register_op(u32::MAX), None);
