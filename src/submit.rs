@@ -121,7 +121,6 @@ impl<H: Handle> Submitter<'_, H> {
     /// | EOWNERDEAD | the SQPOLL thread has exited | create a new ring |
     /// | EBADR | the kernel had no memory to keep completions and lost [`overflow`](crate::CompletionQueue::overflow) of them | none: they will not arrive |
     /// | EINVAL | the ring is [rewound](crate::squeue::Rewind) and its queue holds entries, which a submitter cannot submit | submit with the view of the queue |
-    /// | EINVAL | the ring is [rewound](crate::squeue::Rewind) and its queue holds entries, which a submitter cannot submit | submit with the queue's view |
     #[inline]
     pub fn submit(&self) -> io::Result<usize> {
         self.enter_for(self.queued()? as usize, 0, None)

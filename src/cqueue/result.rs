@@ -37,7 +37,6 @@ impl Entry {
     ///
     /// This is the completion of an operation whose result is a new descriptor, and nothing else
     /// owns that descriptor.
-    /// made an owner of it.
     #[inline]
     pub unsafe fn to_fd(&self) -> Result<OwnedFd, Errno> {
         let number = self.to_result()? as i32;
