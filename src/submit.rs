@@ -150,7 +150,7 @@ impl<H: Handle> Submitter<'_, H> {
     }
 
     /// Submits everything that the view of the submission queue has published, and waits for `want`
-    /// completions, with the timeouts and the signal mask of `args`.
+    /// completions, with the timeouts and the signal mask of [`args`](SubmitArgs).
     ///
     /// # Result and errors
     ///
@@ -187,8 +187,8 @@ impl<H: Handle> Submitter<'_, H> {
         self.enter_for(0, self.missing(want), None).map(drop)
     }
 
-    /// Waits for `want` completions, with the timeouts and the signal mask of `args`, and submits
-    /// nothing.
+    /// Waits for `want` completions, with the timeouts and the signal mask of [`args`](SubmitArgs),
+    /// and submits nothing.
     ///
     /// If the completions are already in the queue, this makes no system call, as in
     /// [`wait`](Self::wait). The kernel then does not see `args` and cannot reject them.

@@ -73,8 +73,9 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// [`resize`](IoUring::resize), and to all other memory that is mapped for the ring (rings of
     /// provided buffers, wait regions, refill rings). It does not apply to memory that you provide.
     ///
-    /// A child may only drop the ring that it has inherited. Any other use is a memory fault (SIGSEGV)
-    /// or, if the child has mapped something else at the same address, accesses that memory instead.
+    /// A child may only drop the ring that it has inherited. Any other use is a memory fault
+    /// (SIGSEGV) or, if the child has mapped something else at the same address, an access to that
+    /// memory.
     ///
     /// # Errors
     ///

@@ -119,7 +119,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     }
 
     /// Submits all pushed entries and waits for `want` completions, with the timeouts and the
-    /// signal mask of `args`. See [`Submitter::submit_with_args`].
+    /// signal mask of [`args`](SubmitArgs). See [`Submitter::submit_with_args`].
     #[inline]
     pub fn submit_with_args(&self, want: usize, args: &SubmitArgs<'_>) -> Result<usize> {
         if S::REWIND {
@@ -251,7 +251,7 @@ impl<S: squeue::FixedSize, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// let mut ring = IoUring::new(8)?;
     /// let mut buf = vec![0; 64];
     /// let read = opcode::Read::new(rustix_uring::types::Fd(-1), buf.as_mut_ptr(), 64).build();
-    /// // SAFETY: the buffer lives until the entry is taken back.
+    /// // SAFETY: the buffer lives until the entry is removed.
     /// unsafe { ring.submission().push(&read)? };
     /// ring.truncate(0)?;
     /// drop(buf);
@@ -306,7 +306,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> AsRawFd for IoUring<S, C> {
 /// let ring = IoUring::new(8)?;
 /// let params = *ring.params();
 /// let fd = OwnedFd::from(ring);
-/// // SAFETY: the descriptor and the parameters are those of a ring that nobody else uses.
+/// // SAFETY: the descriptor and the parameters are those of a ring that nothing else uses.
 /// let ring: IoUring = unsafe { IoUring::from_fd(fd, params) }?;
 /// ring.submit_and_wait(0)?;
 /// # Ok::<(), rustix_uring::Errno>(())
