@@ -191,13 +191,15 @@ impl Report {
         report.fact("nofile_hard", "  can be raised to", nofile_hard);
         report.fact("memlock_soft", "RLIMIT_MEMLOCK, in bytes", memlock.as_ref());
         report.fact("memlock_hard", "  can be raised to", memlock_hard.as_ref());
-        let Ok(ring) = patiently(|| IoUring::new(2)) else { return report };
+        let make = || patiently(|| IoUring::new(2));
+        let Ok(_) = make() else { return report };
         let charged = charged(memlock, memlock_hard).map(yes);
         report.fact("rings_are_locked_memory", "  rings count as locked memory", charged);
         let workers = workers();
         report.fact("bounded_workers", "workers for files, up to", workers.map(|it| it[0]));
         report.fact("unbounded_workers", "workers for sockets, up to", workers.map(|it| it[1]));
         report.build_local();
+        let Ok(ring) = make() else { return report };
         let query = ring.submitter().register_query().ok().and_then(|query| query.opcodes());
         let mut probe = Probe::new();
         let probe = ring.submitter().register_probe(&mut probe).map(|()| &probe);
@@ -237,8 +239,9 @@ impl Report {
         };
         self.fact("release", "Linux", release);
         self.fact("version", "  built as", read("/proc/sys/kernel/version"));
-        self.fact("available", "io_uring", Some(yes(available == Availability::Available)));
-        if available != Availability::Available {
+        let there = available == Availability::Available;
+        self.fact("available", "io_uring is available", Some(yes(there)));
+        if !there {
             self.fact("answer", "  what the kernel answers", Some(available));
             self.fact("why", "  why", Some(why));
         }
@@ -279,8 +282,7 @@ fn limit(name: &str) -> [Option<String>; 2] {
     [words.next(), words.next()]
 }
 
-/// Whether rings count as locked memory, for those without `CAP_IPC_LOCK`: sets one up with nothing
-/// to lock.
+/// Whether rings count as locked memory, without `CAP_IPC_LOCK`: tries it with nothing to lock.
 fn charged(soft: Option<String>, hard: Option<String>) -> Option<bool> {
     // None is no limit.
     let (soft, maximum) = (soft?.parse().ok(), hard?.parse().ok());
@@ -296,8 +298,7 @@ fn charged(soft: Option<String>, hard: Option<String>) -> Option<bool> {
     let _ = prlimit(None, Resource::Memlock, Rlimit { current: soft, maximum });
     match tried.ok()?.ok()? {
         Ok(()) => Some(false),
-        Err(Errno::NOMEM) => Some(true),
-        Err(_) => None,
+        Err(errno) => (errno == Errno::NOMEM).then_some(true),
     }
 }
 
@@ -434,12 +435,12 @@ fn registers(ring: &IoUring, query: Option<QueryOpcodes>, probe: Result<&Probe, 
     let mut list = List::new("Register operations", "register_operations", "IORING_");
     // Their numbers are consecutive, so a count says which of them the kernel has.
     let count = query.map_or_else(count_registers, |query| Ok(query.register_opcodes()));
+    // ZCRX_IFQ's number was kept free for some releases. The operation RECV_ZC came with it.
     let receives = probe.is_ok_and(|probe| probe.is_supported(opcode::RecvZc::CODE));
+    let is_free = |number| number == ZCRX_IFQ && !receives;
     for number in 0..256 {
         let state = match count {
-            // This number was kept free for some releases. The operation RECV_ZC came with it.
-            Ok(_) if number == ZCRX_IFQ && !receives => LACKS,
-            Ok(count) if number < count => configured(ring, number),
+            Ok(count) if number < count && !is_free(number) => configured(ring, number),
             Ok(_) => LACKS,
             // The kernel has answered the probe, so it has that, and what came before.
             Err(_) if probe.is_ok() && number <= IORING_REGISTER_PROBE as u32 => HAS,
