@@ -1,18 +1,19 @@
-//! Zero-copy receive: the network card (NIC) writes into the program's memory.
+//! Zero-copy receive: the network card (NIC) writes into the memory of the program.
 //!
-//! An *interface queue* is one receive queue of a NIC, bound to a ring, with an *area* of memory
-//! that the NIC fills. A [`RecvZc`](crate::opcode::RecvZc) on a socket whose packets come through
-//! that queue completes with where in the area they lie ([`Received`]), and the program gives each
-//! piece back through the *refill ring* ([`Ifq::refill`]) when it has read it.
+//! An *interface queue* is one receive queue of a NIC, bound to a ring. It has an *area* of memory
+//! that the NIC fills. Use [`RecvZc`](crate::opcode::RecvZc) on a socket whose packets arrive
+//! through that queue. Its completions tell where in the area the data is ([`Received`]). When you
+//! have read a piece, return it through the *refill ring* ([`Ifq::refill`]).
 //!
-//! A `RecvZc` goes on as long as its completions have [`more`](crate::cqueue::Entry::more). It
-//! ends with 0 where the connection does; with -ENOSPC where the completion queue is full, and with
-//! -ENOMEM where the area is: then it is to be submitted again, when there is room.
+//! A `RecvZc` continues while its completions have [`more`](crate::cqueue::Entry::more). It ends
+//! with 0 when the connection ends, with -ENOSPC if the completion queue is full, and with -ENOMEM
+//! if the area is full. In the last two cases, submit it again when there is space.
 //!
-//! It needs a ring with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and completions
-//! of 32 bytes, `CAP_NET_ADMIN`, and a NIC whose headers and data go to different memory, set up
-//! with `ethtool`. From Linux 7.1 on, there is a mode without a device
-//! ([`IfqFlags::NODEV`]), in which the kernel copies: for developing, and for the loopback.
+//! Zero-copy receive requires a ring with
+//! [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and 32-byte completions,
+//! `CAP_NET_ADMIN`, and a NIC that puts headers and data into different memory, configured with
+//! `ethtool`. Since Linux 7.1, there is a mode without a device ([`IfqFlags::NODEV`]), in which the
+//! kernel copies the data. It is meant for development, and for the loopback interface.
 
 use core::fmt;
 use core::ptr::{self, NonNull};
@@ -33,15 +34,16 @@ use crate::sys::{
 };
 
 bitflags! {
-    /// How an interface queue is registered: the `ZCRX_REG_*` flags.
+    /// Flags for registering an interface queue (`ZCRX_REG_*`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct IfqFlags: u32 {
-        /// It is another ring's, by an [exported](Submitter::zcrx_export) descriptor. Set by itself.
-        /// Since Linux 6.19.
+        /// The queue belongs to another ring, and comes from an
+        /// [exported](Submitter::zcrx_export) descriptor.
+        /// [`import_ifq`](Submitter::import_ifq) sets this flag itself. Since Linux 6.19.
         const IMPORT = sys::ZCRX_REG_IMPORT;
-        /// Without a device: everything is copied, and the refill ring wants to be
-        /// [flushed](Submitter::zcrx_flush). Since Linux 7.1.
+        /// There is no device. The kernel copies all data, and you must
+        /// [flush](Submitter::zcrx_flush) the refill ring. Since Linux 7.1.
         const NODEV = sys::ZCRX_REG_NODEV;
 
         const _ = !0;
@@ -49,13 +51,14 @@ bitflags! {
 }
 
 bitflags! {
-    /// What an event descriptor asks to be told, one bit for each `ZCRX_EVENT_*`. Since Linux 7.2.
+    /// The events that an event descriptor requests, one bit for each `ZCRX_EVENT_*`. Since Linux
+    /// 7.2.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct Events: u32 {
-        /// There was no memory in the area for what came.
+        /// The area had no free memory for incoming data.
         const ALLOC_FAIL = 1 << sys::ZCRX_EVENT_ALLOC_FAIL;
-        /// Data was copied, because the NIC had not put it into the area.
+        /// The kernel copied data, because the NIC had not put it into the area.
         const COPY = 1 << sys::ZCRX_EVENT_COPY;
 
         const _ = !0;
@@ -63,7 +66,7 @@ bitflags! {
 }
 
 impl Events {
-    /// What a completion tells of that has the user data of [`IfqConfig::events`].
+    /// Returns the event that a completion with the user data of [`IfqConfig::events`] reports.
     pub fn of(cqe: &cqueue::Entry) -> Self {
         let event = u32::try_from(cqe.result()).ok().and_then(|event| 1_u32.checked_shl(event));
         Self::from_bits_retain(event.unwrap_or(0))
@@ -74,15 +77,15 @@ impl Events {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Area<'fd> {
-    /// Memory of the program's, whole pages.
+    /// Memory of the program, in whole pages.
     Memory(NonNull<[u8]>),
-    /// A DMA buffer, `len` bytes from `offset` on: memory of a device. Since Linux 6.16.
+    /// Memory of a device: `len` bytes of a DMA buffer from `offset` on. Since Linux 6.16.
     Dmabuf {
-        /// Its descriptor.
+        /// The descriptor of the DMA buffer.
         fd: BorrowedFd<'fd>,
-        /// Where in it the area begins, in bytes.
+        /// The offset of the area in the DMA buffer, in bytes.
         offset: u64,
-        /// How long the area is, in bytes.
+        /// The length of the area in bytes.
         len: u64,
     },
 }
@@ -101,43 +104,45 @@ impl Area<'_> {
     }
 }
 
-/// What an interface queue is to be: `struct io_uring_zcrx_ifq_reg`, as far as programs fill it.
+/// The configuration of an interface queue: the part of `struct io_uring_zcrx_ifq_reg` that
+/// programs fill.
 ///
-/// [`new`](Self::new) has what every queue needs; the rest you set field by field.
+/// [`new`](Self::new) takes what every queue needs. Set the other fields directly.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct IfqConfig<'fd> {
-    /// The network interface, by its index; 0 without a device.
+    /// The index of the network interface; 0 without a device.
     pub if_idx: u32,
-    /// Which of its receive queues.
+    /// The number of the receive queue of that interface.
     pub if_rxq: u32,
-    /// How many slots the refill ring has, rounded up to a power of two; at most 32768.
+    /// The number of slots of the refill ring, rounded up to a power of two; at most 32768.
     pub rq_entries: u32,
-    /// How it is registered.
+    /// The flags for the registration.
     pub flags: IfqFlags,
-    /// The first area. Others may be [added](Submitter::zcrx_add_area).
+    /// The first area. You can [add](Submitter::zcrx_add_area) others later.
     pub area: Area<'fd>,
-    /// How large the NIC's pieces are, in bytes; 0 for a page. Since Linux 7.0
+    /// The size of the buffers that the NIC fills, in bytes; 0 for a page. Since Linux 7.0
     /// (`ZCRX_FEATURE_RX_PAGE_SIZE`).
     pub rx_buf_len: u32,
-    /// What to tell of, and the user data of the completions that do: each once, and again after it
-    /// was [armed](Submitter::zcrx_arm_event) again. [`Events::of`] says which it was. Since Linux
-    /// 7.2.
+    /// The events to report, and the user data of the completions that report them. The kernel
+    /// reports each event once, and again after you have [armed](Submitter::zcrx_arm_event) it
+    /// again. [`Events::of`] tells which event a completion reports. Since Linux 7.2.
     pub events: Option<(Events, u64)>,
 }
 
 impl<'fd> IfqConfig<'fd> {
-    /// A queue of `rq_entries` slots for what one receive queue of an interface brings into `area`.
+    /// Creates the configuration of a queue with `rq_entries` slots, for the data that one receive
+    /// queue of an interface puts into `area`.
     pub const fn new(if_idx: u32, if_rxq: u32, rq_entries: u32, area: Area<'fd>) -> Self {
         let (flags, rx_buf_len, events) = (IfqFlags::empty(), 0, None);
         Self { if_idx, if_rxq, rq_entries, flags, area, rx_buf_len, events }
     }
 }
 
-/// What was received: where in which area it lies, `struct io_uring_zcrx_cqe`.
+/// The location of received data in an area: `struct io_uring_zcrx_cqe`.
 ///
-/// Decoded from a completion of [`RecvZc`](crate::opcode::RecvZc), and released by
-/// [`Ifq::refill`], once:
+/// [`parse`](Self::parse) decodes it from a completion of [`RecvZc`](crate::opcode::RecvZc).
+/// [`Ifq::refill`] releases it. It is not `Copy`, because it may be released only once:
 ///
 /// ```compile_fail,E0382
 /// # use rustix_uring::zcrx::{Ifq, Received};
@@ -152,79 +157,82 @@ pub struct Received {
 }
 
 impl Received {
-    /// What a completion with these 16 more bytes tells, unless it is a failure, or the last one of
-    /// a connection, which brings nothing.
+    /// Decodes a completion and its extra 16 bytes. Returns `None` for a failure, and for the last
+    /// completion of a connection, which has no data.
     pub fn parse(cqe: &cqueue::Entry, big: &[u64; 2]) -> Option<Self> {
         let len = u32::try_from(cqe.result()).ok()?;
         (len > 0).then_some(Self { off: big[0], len })
     }
 
-    /// Which area, in the order in which they were registered.
+    /// Returns the index of the area, in the order of registration.
     pub const fn area(&self) -> u16 {
         (self.off >> sys::IORING_ZCRX_AREA_SHIFT) as u16
     }
 
-    /// Where in the area, in bytes.
+    /// Returns the offset in the area, in bytes.
     pub const fn offset(&self) -> u64 {
         self.off & !sys::IORING_ZCRX_AREA_MASK
     }
 
-    /// How many bytes.
+    /// Returns the number of bytes.
     pub const fn len(&self) -> u32 {
         self.len
     }
 
-    /// Whether it is nothing, which it never is.
+    /// Returns whether there are no bytes, which is never the case.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 }
 
-/// How much was copied instead of received in place: `struct zcrx_stats`. Since Linux 7.2.
+/// Counts the data that was copied instead of received in place: `struct zcrx_stats`. Since Linux
+/// 7.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many completions.
+    /// The number of completions with copied data.
     pub copy_count: u64,
-    /// How many bytes.
+    /// The number of bytes copied.
     pub copy_bytes: u64,
 }
 
 /// An interface queue, and its refill ring.
 ///
-/// Dropping it unmaps the refill ring, and leaves the registration as it is: that ends with the
-/// ring that it belongs to.
+/// Dropping it unmaps the refill ring. The registration remains until the ring that it belongs to
+/// ends.
 pub struct Ifq {
     ring: RingId,
     id: u32,
     head: KernelU32,
     tail: KernelU32,
     entries: NonNull<io_uring_zcrx_rqe>,
-    /// Our position, ahead of the published one by what was refilled since.
+    /// The position of the next slot. It is ahead of the published tail by the refills since.
     next: u32,
     mask: u32,
-    /// What the first area is called in the refill ring.
+    /// The token of the first area in the refill ring.
     area_token: u64,
     stats: Option<NonNull<[u64; 2]>>,
-    /// Keeps all of those mapped.
+    /// The mapping that contains all of the above.
     region: Mmap,
 }
 
-// SAFETY: the words are atomics, and entries are written through `&mut` only.
+// SAFETY: the words are atomics, and entries are written only through `&mut`.
 unsafe impl Send for Ifq {}
 // SAFETY: as above.
 unsafe impl Sync for Ifq {}
 
 impl Ifq {
-    /// The refill ring in the `len` bytes from `start` on, as the kernel's answer says.
+    /// Creates the handle for a refill ring in the `len` bytes from `start` on, with the offsets
+    /// from the kernel's answer.
     ///
     /// # Errors
     ///
-    /// EOVERFLOW if the answer names anything that is not inside.
+    /// EOVERFLOW if an offset in the answer is outside these bytes.
     ///
     /// # Safety
     ///
-    /// The bytes are valid, aligned to 8, and nobody else's for as long as the result lives.
+    /// The bytes are valid and aligned to 8, and nothing but the kernel and the result uses them
+    /// for as long as the result lives.
     pub(crate) unsafe fn over(
         start: NonNull<u8>,
         len: usize,
@@ -239,7 +247,7 @@ impl Ifq {
         if !aligned || words.max(rqes_end) > len || !answer.rq_entries.is_power_of_two() {
             return Err(Errno::OVERFLOW);
         }
-        // SAFETY: everything lies inside the bytes, aligned, as was just seen.
+        // SAFETY: the check above ensures that everything is aligned and within the bytes.
         unsafe {
             Ok(Self {
                 ring,
@@ -256,23 +264,22 @@ impl Ifq {
         }
     }
 
-    /// The number by which [`RecvZc`](crate::opcode::RecvZc) names it.
+    /// Returns the ID of the queue, for [`RecvZc::ifq`](crate::opcode::RecvZc::ifq).
     pub const fn id(&self) -> u32 {
         self.id
     }
 
-    /// What the first area is called in the refill ring.
+    /// Returns the token of the first area in the refill ring.
     pub const fn area_token(&self) -> u64 {
         self.area_token
     }
 
-    /// How many slots of the refill ring are free.
+    /// Returns the number of free slots in the refill ring.
     pub fn free(&self) -> u32 {
         (self.mask + 1).saturating_sub(self.next.wrapping_sub(self.head.acquire()))
     }
 
-    /// Gives memory back that was received, for the NIC to fill again once it is
-    /// [published](Self::publish).
+    /// Releases received memory. After [`publish`](Self::publish), the NIC can fill it again.
     ///
     /// ```compile_fail,E0133
     /// # use rustix_uring::zcrx::{Ifq, Received};
@@ -283,35 +290,35 @@ impl Ifq {
     ///
     /// # Errors
     ///
-    /// Returns `received` if the refill ring is full: it was not released.
+    /// If the refill ring is full, returns `received`, which is then not released.
     ///
     /// # Safety
     ///
     /// - `received` was decoded from a completion of a [`RecvZc`](crate::opcode::RecvZc) on this
     ///   queue, on the ring that registered it or one that imported it.
     /// - It was not released before, not even a copy that was decoded from the same completion.
-    /// - From when it is published, nobody reads the memory that it names, and there is no reference
-    ///   into it. The NIC or the kernel writes there.
+    /// - Once it is published, nothing reads the memory that it names, and there is no reference
+    ///   into that memory. The NIC or the kernel writes to it.
     pub unsafe fn refill(&mut self, received: Received) -> Result<(), Received> {
         let area_token = match received.area() {
             0 => self.area_token,
-            // Up to now, an area's token is what the completion says.
+            // In current kernels, the token of an area equals the area bits of the completion.
             _ => received.off & sys::IORING_ZCRX_AREA_MASK,
         };
-        // SAFETY: the caller's promise; the token is that of the area.
+        // SAFETY: the caller makes the same promises, and the token belongs to the area.
         unsafe { self.refill_area(area_token, received) }
     }
 
-    /// [`refill`](Self::refill) by the token that the area was [added](Submitter::zcrx_add_area)
-    /// under.
+    /// Releases received memory like [`refill`](Self::refill), with the token that
+    /// [`zcrx_add_area`](Submitter::zcrx_add_area) returned for its area.
     ///
     /// # Errors
     ///
-    /// Returns `received` if the refill ring is full: it was not released.
+    /// If the refill ring is full, returns `received`, which is then not released.
     ///
     /// # Safety
     ///
-    /// As for [`refill`](Self::refill); and the token is that of the area that `received` names.
+    /// Same as [`refill`](Self::refill). The token belongs to the area that `received` names.
     pub unsafe fn refill_area(
         &mut self,
         area_token: u64,
@@ -322,23 +329,24 @@ impl Ifq {
         }
         let entry =
             io_uring_zcrx_rqe { off: received.offset() | area_token, len: received.len, __pad: 0 };
-        // SAFETY: the slot is within the ring, and ours until it is published.
+        // SAFETY: the slot is within the ring, and the kernel does not read it until it is
+        // published.
         unsafe { put(self.entries.add((self.next & self.mask) as usize).cast().as_ptr(), entry) };
         self.next = self.next.wrapping_add(1);
         Ok(())
     }
 
-    /// Lets the kernel see what was released.
+    /// Publishes the released memory, so that the kernel sees it.
     pub fn publish(&mut self) {
         self.tail.release(self.next);
     }
 
-    /// How much was copied, if the queue was registered with
+    /// Returns how much data was copied, or `None` if the queue was registered without
     /// [`events`](IfqConfig::events). Since Linux 7.2.
     pub fn stats(&self) -> Option<Stats> {
         let stats = self.stats?.as_ptr().cast::<u64>();
-        // SAFETY: both words lie in the region, which is mapped for as long as we live. The kernel
-        // adds to them at any time, which a volatile read allows for.
+        // SAFETY: both words are in the region, which is mapped for as long as `self` lives. The
+        // kernel may change them at any time, so the reads are volatile.
         let [copy_count, copy_bytes] =
             [0, 1].map(|word| unsafe { ptr::read_volatile(stats.add(word)) });
         Some(Stats { copy_count, copy_bytes })
@@ -356,7 +364,7 @@ impl fmt::Debug for Ifq {
     }
 }
 
-/// At least what stands before the entries of a refill ring: 8 bytes to 128, as the query says.
+/// Space for the header before the entries of a refill ring. The query reports 8 to 128 bytes.
 const HEADER: usize = 512;
 
 /// # Zero-copy receive
@@ -365,20 +373,20 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EPERM without `CAP_NET_ADMIN`; EINVAL if the ring is not as it must be, for no slots or more
-    /// than 32768, for flags that the kernel does not know, or on older kernels; ENODEV if there is
-    /// no such interface; EOPNOTSUPP if its driver cannot, or for pieces of that size; EEXIST or
-    /// EBUSY if the queue is another's; EFAULT if the area is not all there; ENOMEM if memory is
-    /// short; EOVERFLOW if what the kernel answers is not inside the
-    /// memory that it was asked for.
+    /// EPERM without `CAP_NET_ADMIN`; EINVAL if the ring does not have the required setup, for 0
+    /// slots or more than 32768, for flags that the kernel does not know, or on older kernels;
+    /// ENODEV if there is no such interface; EOPNOTSUPP if its driver does not support this, or not
+    /// with this `rx_buf_len`; EEXIST or EBUSY if the queue is in use already; EFAULT if part of
+    /// the area is not mapped; ENOMEM if memory is short; EOVERFLOW if an offset in the kernel's
+    /// answer is outside the memory of the refill ring.
     ///
     /// # Safety
     ///
-    /// The area is valid, and the kernel's to write, until the ring, and each that has
-    /// [imported](Self::import_ifq) the queue, is closed and its end has come (see
-    /// [`IoUring`](crate::IoUring), "Dropping it"); what a completion says of it may be read
-    /// until it is refilled. So it is after an error as well, if the error is EOVERFLOW: the kernel has
-    /// the area by then.
+    /// The area is valid, and the kernel may write to it, until this ring and each ring that has
+    /// [imported](Self::import_ifq) the queue are closed and have ended (see
+    /// [`IoUring`](crate::IoUring), "Dropping it"). You may read the part that a completion names
+    /// until you refill it. This also holds after the error EOVERFLOW, because the kernel has the
+    /// area by then.
     pub unsafe fn register_ifq(&self, config: &IfqConfig<'_>) -> io::Result<Ifq> {
         let entries = config.rq_entries.checked_next_power_of_two().ok_or(Errno::INVAL)?;
         let header = self.register_query().ok().and_then(|query| query.zcrx());
@@ -393,8 +401,8 @@ impl<H: Handle> Submitter<'_, H> {
             .and_then(|len| len.checked_next_multiple_of(page_size()))
             .ok_or(Errno::INVAL)?;
 
-        // The refill ring lies in the program's memory, which is there before the kernel is asked: so
-        // nothing is left to fail once the kernel has the area, which it does not give up again.
+        // The refill ring is in memory of the process, which is mapped before the register call. So
+        // no mapping can fail after the call, when the kernel has the area and does not release it.
         let memory = Mmap::anonymous(len)?.dontfork(self.sq.settings.dontfork)?;
         let mut area = config.area.to_reg();
         let mut region = io_uring_region_desc {
@@ -426,127 +434,134 @@ impl<H: Handle> Submitter<'_, H> {
             ..sys::zcrx_ifq_reg::default()
         };
         const { assert!(size_of::<sys::zcrx_ifq_reg>() == size_of::<io_uring_zcrx_ifq_reg>()) }
-        // SAFETY: the kernel reads and writes these four structs, which are ours for the call, and the
-        // memory of the refill ring, whose pages it keeps; the caller promises the area.
+        // SAFETY: the kernel reads and writes these four structs, which live through the call, and
+        // the memory of the refill ring, whose pages it keeps. The caller vouches for the area.
         unsafe { self.register_struct(IORING_REGISTER_ZCRX_IFQ, &mut reg, 1) }?;
-        // SAFETY: the kernel has written there.
+        // SAFETY: the kernel has written to this struct, which is initialized.
         let area_token = unsafe { ptr::read_volatile(&raw const area.rq_area_token) };
-        // SAFETY: the memory is as long, and the queue keeps it.
+        // SAFETY: the memory has this length, and the queue keeps it mapped.
         let mut ifq = unsafe { Ifq::over(memory.start(), stats_at, &reg, self.sq.id, memory) }?;
         ifq.area_token = area_token;
         if config.events.is_some() {
-            // SAFETY: the statistics lie behind the entries, within the region.
+            // SAFETY: the statistics are behind the entries, within the region.
             ifq.stats = Some(unsafe { ifq.region.start().add(stats_at) }.cast());
         }
         Ok(ifq)
     }
 
-    /// Registers the interface queue of another ring, which has
-    /// [exported](Self::zcrx_export) it, and says by which number
-    /// [`RecvZc`](crate::opcode::RecvZc) names it here. Since Linux 6.19.
+    /// Registers the interface queue that another ring has [exported](Self::zcrx_export). Since
+    /// Linux 6.19.
+    ///
+    /// # Result
+    ///
+    /// Returns the ID of the queue in this ring, for [`RecvZc::ifq`](crate::opcode::RecvZc::ifq).
     ///
     /// # Errors
     ///
-    /// EBADF if the descriptor is none of an interface queue; EINVAL if the ring is not as it must
-    /// be, or on older kernels.
+    /// EBADF if the descriptor is not that of an interface queue; EINVAL if the ring does not have
+    /// the required setup, or on older kernels.
     pub fn import_ifq(&self, exported: BorrowedFd<'_>) -> io::Result<u32> {
         let mut reg = sys::zcrx_ifq_reg {
             if_idx: exported.as_raw_fd() as u32,
             flags: IfqFlags::IMPORT.bits(),
             ..sys::zcrx_ifq_reg::default()
         };
-        // SAFETY: the kernel reads and writes the struct, in which there are no addresses.
+        // SAFETY: the kernel reads and writes the struct, which contains no addresses.
         unsafe { self.register_struct(IORING_REGISTER_ZCRX_IFQ, &mut reg, 1) }?;
         Ok(reg.zcrx_id)
     }
 
-    /// Has the kernel take what the refill ring holds now (`ZCRX_CTRL_FLUSH_RQ`), instead of when
-    /// the NIC asks. Without a device, nobody else asks. Since Linux 6.19.
+    /// Makes the kernel take the contents of the refill ring now, instead of when the NIC needs
+    /// memory (`ZCRX_CTRL_FLUSH_RQ`). Since Linux 6.19.
+    ///
+    /// Without a device, this is the only way.
     ///
     /// # Errors
     ///
-    /// EINVAL if the queue is another ring's, or on older kernels.
+    /// EINVAL if the queue belongs to another ring, or on older kernels.
     pub fn zcrx_flush(&self, ifq: &Ifq) -> io::Result<()> {
         self.check_is(ifq.ring)?;
-        // SAFETY: there is no address.
+        // SAFETY: the argument contains no address.
         unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_FLUSH_RQ, [0; 6]) }.map(drop)
     }
 
-    /// A descriptor by which other rings can [import](Self::import_ifq) the queue
+    /// Returns a new descriptor with which other rings can [import](Self::import_ifq) the queue
     /// (`ZCRX_CTRL_EXPORT`). Since Linux 6.19.
     ///
     /// # Errors
     ///
-    /// EMFILE above `RLIMIT_NOFILE`; EINVAL if the queue is another ring's, or on older kernels.
+    /// EMFILE above `RLIMIT_NOFILE`; EINVAL if the queue belongs to another ring, or on older
+    /// kernels.
     pub fn zcrx_export(&self, ifq: &Ifq) -> io::Result<OwnedFd> {
         self.check_is(ifq.ring)?;
-        // SAFETY: there is no address.
+        // SAFETY: the argument contains no address.
         let answer = unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_EXPORT, [0; 6]) }?;
         let fd = first_half(answer[0]) as RawFd;
-        // SAFETY: the kernel has just made this descriptor, for nobody but us.
+        // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// Has the next event of one type told, by a completion (`ZCRX_CTRL_ARM_EVENT`), after one was.
-    /// Since Linux 7.2.
+    /// Arms an event again after it was reported, so that a completion reports its next occurrence
+    /// (`ZCRX_CTRL_ARM_EVENT`). Since Linux 7.2.
     ///
     /// # Errors
     ///
-    /// EINVAL for none or several types, for one that the queue was not registered with or that has
-    /// not been told since it was last armed, or if the queue is another ring's; EOPNOTSUPP or EINVAL on
-    /// older kernels.
+    /// EINVAL if `event` is not exactly one event, if the queue was not registered with it, if it
+    /// was not reported since it was last armed, or if the queue belongs to another ring;
+    /// EOPNOTSUPP or EINVAL on older kernels.
     pub fn zcrx_arm_event(&self, ifq: &Ifq, event: Events) -> io::Result<()> {
         self.check_is(ifq.ring)?;
         if event.bits().count_ones() != 1 {
             return Err(Errno::INVAL);
         }
         let event = from_first_half(event.bits().trailing_zeros());
-        // SAFETY: there is no address.
+        // SAFETY: the argument contains no address.
         unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_ARM_EVENT, [event, 0, 0, 0, 0, 0]) }
             .map(drop)
     }
 
-    /// Adds another area (`ZCRX_CTRL_ADD_AREA`), and says what it is called in the refill ring.
-    /// Since Linux 7.3.
+    /// Adds another area, and returns its token in the refill ring (`ZCRX_CTRL_ADD_AREA`). Since
+    /// Linux 7.3.
     ///
     /// # Errors
     ///
-    /// As for the first area; EINVAL if the queue is another ring's; EOPNOTSUPP on older kernels.
+    /// Same errors as for the first area; EINVAL if the queue belongs to another ring; EOPNOTSUPP
+    /// on older kernels.
     ///
     /// # Safety
     ///
-    /// As for [`register_ifq`](Self::register_ifq).
+    /// Same as [`register_ifq`](Self::register_ifq).
     pub unsafe fn zcrx_add_area(&self, ifq: &Ifq, area: Area<'_>) -> io::Result<u64> {
         self.check_is(ifq.ring)?;
         let mut area = area.to_reg();
         let address = (&raw mut area).expose_provenance() as u64;
-        // SAFETY: the address is that of a struct which is ours for the call; the caller promises
-        // the area.
+        // SAFETY: the address is that of a struct that lives through the call; the caller vouches
+        // for the area.
         unsafe { self.zcrx_control(ifq.id, sys::ZCRX_CTRL_ADD_AREA, [address, 0, 0, 0, 0, 0]) }?;
-        // SAFETY: the kernel has written there.
+        // SAFETY: the kernel has written to this struct, which is initialized.
         Ok(unsafe { ptr::read_volatile(&raw const area.rq_area_token) })
     }
 
-    /// A control operation with its argument, for its answer.
+    /// Makes a control call with an argument, and returns the answer.
     ///
     /// # Safety
     ///
-    /// An address in the argument is that of what the operation expects.
+    /// An address in the argument points to what the operation expects.
     unsafe fn zcrx_control(&self, id: u32, op: u32, argument: [u64; 6]) -> io::Result<[u64; 6]> {
         let mut ctrl = zcrx_ctrl { zcrx_id: id, op, __resv: [0; 2], argument };
-        // SAFETY: the kernel reads and writes the struct; the caller vouches for what is in it.
+        // SAFETY: the kernel reads and writes the struct; the caller vouches for its contents.
         unsafe { self.register(sys::IORING_REGISTER_ZCRX_CTRL, (&raw mut ctrl).cast(), 0) }?;
         Ok(ctrl.argument)
     }
 }
 
-/// The 32 bits at the lower address of a word.
+/// Returns the 32 bits at the lower address of a word.
 fn first_half(word: u64) -> u32 {
     let bytes = word.to_ne_bytes();
     u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// A word with these 32 bits at its lower address.
+/// Returns a word with these 32 bits at its lower address, and zeros otherwise.
 fn from_first_half(half: u32) -> u64 {
     let [a, b, c, d] = half.to_ne_bytes();
     u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0])
@@ -557,14 +572,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_go_by_address() {
+    fn halves_follow_the_address() {
         let word = from_first_half(0x1122_3344);
         assert_eq!(word.to_ne_bytes()[..4], 0x1122_3344_u32.to_ne_bytes());
         assert_eq!(first_half(word), 0x1122_3344);
     }
 
     #[test]
-    fn completions_are_taken_apart() {
+    fn completions_are_decoded() {
         let cqe = |res| cqueue::Entry { res, ..Default::default() };
         let received = Received::parse(&cqe(7), &[0x0003_0000_0000_1000, !0]).unwrap();
         assert_eq!((received.area(), received.offset(), received.len()), (3, 0x1000, 7));
@@ -573,14 +588,14 @@ mod tests {
     }
 
     #[test]
-    fn events_are_told_apart() {
+    fn events_are_decoded() {
         let of = |res| Events::of(&cqueue::Entry { res, ..Default::default() });
         assert_eq!((of(0), of(1)), (Events::ALLOC_FAIL, Events::COPY));
         assert_eq!((of(31).bits(), of(32).bits(), of(-1).bits()), (1 << 31, 0, 0));
     }
 
     #[test]
-    fn layouts_are_the_kernels() {
+    fn layouts_match_the_kernel() {
         use crate::sys::{io_uring_zcrx_offsets, zcrx_ifq_reg};
         use core::mem::offset_of;
         assert_eq!(offset_of!(zcrx_ifq_reg, offsets), offset_of!(io_uring_zcrx_ifq_reg, offsets));
@@ -616,10 +631,10 @@ mod tests {
         assert!(std::format!("{stats:?} {received:?} {config:?}").contains("4294967295"));
     }
 
-    /// A refill ring in plain memory, with the kernel's side held by the test.
+    /// A refill ring in plain memory. The test plays the kernel's side.
     #[test]
-    #[cfg_attr(miri, ignore = "it maps memory, as Miri does not")]
-    fn refills_go_around() {
+    #[cfg_attr(miri, ignore = "Miri does not support this mapping")]
+    fn refills_wrap_around() {
         #[repr(C)]
         struct Shared {
             head: u32,
@@ -635,7 +650,7 @@ mod tests {
             ..sys::zcrx_ifq_reg::default()
         };
         let region = Mmap::reserve(4096).unwrap();
-        // SAFETY: this is the struct's length, which outlives the queue.
+        // SAFETY: the length is that of the struct, which outlives the queue.
         let mut ifq =
             unsafe { Ifq::over(memory, size_of::<Shared>(), &answer, RingId::new(), region) }
                 .unwrap();
@@ -644,11 +659,11 @@ mod tests {
         for round in 0..50 {
             assert_eq!(ifq.free(), 4);
             for n in 0..4 {
-                // The first area goes by its token, others by what the completion says.
-                // SAFETY: there is no kernel that would write to an area.
+                // The first area uses its token, others the area bits of the completion.
+                // SAFETY: there is no kernel that could write to an area.
                 assert_eq!(unsafe { ifq.refill(received(n % 2, round * 4 + n)) }, Ok(()));
             }
-            // What finds no room comes back.
+            // The ring is full, so the refill fails and returns its argument.
             // SAFETY: as above.
             assert_eq!(unsafe { ifq.refill(received(0, 0)) }, Err(received(0, 0)));
             ifq.publish();
@@ -662,7 +677,7 @@ mod tests {
                 let area = if n % 2 == 0 { 5 } else { 1 };
                 assert_eq!((entry.off, entry.len), (area << 48 | (round * 4 + n), 9));
             }
-            // The kernel takes them.
+            // The kernel takes all entries.
             ifq.head.release(next);
         }
         assert_eq!(ifq.stats(), None);

@@ -1,10 +1,10 @@
 //! Rings of provided buffers: memory that the kernel fills when data arrives.
 //!
-//! A group of buffers is handed to the kernel ahead of time, through a ring of its own; an entry
-//! with [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) and the group's number takes
-//! one from there when there is something to put into it. The completion says which
-//! ([`buffer_select`](crate::cqueue::Entry::buffer_select)). Buffers are taken in the order in which
-//! they were added.
+//! You give the kernel a group of buffers ahead of time, through a ring of buffers. An entry with
+//! [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT) and the group ID takes a buffer
+//! from that ring when data arrives. The completion tells which buffer
+//! ([`buffer_select`](crate::cqueue::Entry::buffer_select)). The kernel takes buffers in the order
+//! in which they were added.
 
 use core::fmt;
 use core::mem::offset_of;
@@ -26,18 +26,19 @@ mod tracker;
 pub use tracker::{BufSegment, BufSegments, BufTracker};
 
 bitflags! {
-    /// How a ring of provided buffers is registered: the `IOU_PBUF_RING_*` flags. Since Linux 6.4.
+    /// Flags for registering a ring of provided buffers (`IOU_PBUF_RING_*`). Since Linux 6.4.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct BufRingFlags: u16 {
-        /// The memory of the ring is the kernel's. Set by itself. Since Linux 6.4.
+        /// The kernel provides the memory of the ring. The register methods of this crate set this
+        /// flag themselves. Since Linux 6.4.
         const MMAP = 1;
-        /// A buffer goes on being filled where the last completion has stopped, until it is full;
-        /// until then, completions have
+        /// The kernel consumes buffers incrementally: it continues to fill a buffer where the last
+        /// completion has stopped, until the buffer is full. Until then, completions have
         /// [`buffer_more`](crate::cqueue::Entry::buffer_more). Since Linux 6.12.
         ///
-        /// 6.18.15 leaves that flag out at the end of the data, after reads of files, and in some
-        /// bundles. [`BufTracker`] is wrong there. 6.12.107 and 6.18.44 set it.
+        /// Linux 6.18.15 omits `buffer_more` at the end of the data, after reads of files, and in
+        /// some bundles. [`BufTracker`] returns wrong segments there. 6.12.107 and 6.18.44 set it.
         const INC = 2;
 
         const _ = !0;
@@ -45,9 +46,9 @@ bitflags! {
 }
 
 impl BufRingFlags {
-    /// With [`INC`](Self::INC), the kernel is done with a buffer that has less than this left, in
-    /// bytes, as if it were full. Since Linux 7.1 and some of the older stable kernels; others
-    /// answer EINVAL.
+    /// Adds a minimum to [`INC`](Self::INC): a buffer with fewer than `bytes` bytes left counts as
+    /// full. Since Linux 7.1, and in some older stable kernels. On other kernels, the registration
+    /// fails with EINVAL.
     ///
     /// ```
     /// # use rustix_uring::BufRingFlags;
@@ -59,8 +60,8 @@ impl BufRingFlags {
     }
 }
 
-/// How a ring of provided buffers is registered: [flags](BufRingFlags), with
-/// [`min_left`](BufRingFlags::min_left) or without.
+/// Options for registering a ring of provided buffers: [flags](BufRingFlags), and optionally
+/// [`min_left`](BufRingFlags::min_left).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BufRingOptions {
     pub(crate) flags: BufRingFlags,
@@ -73,8 +74,10 @@ impl From<BufRingFlags> for BufRingOptions {
     }
 }
 
-/// One buffer in the ring: `struct io_uring_buf`. The last two bytes of the first one are the
-/// ring's tail, so it is written field by field.
+/// One buffer in the ring: `struct io_uring_buf`.
+///
+/// The last two bytes of the first slot are the tail of the ring. So slots are written field by
+/// field, never as a whole.
 #[repr(C)]
 pub(crate) struct Buf {
     addr: u64,
@@ -91,7 +94,7 @@ const _: () = {
     assert!(offset_of!(Buf, tail) == offset_of!(sys::io_uring_buf, resv));
 };
 
-/// What was registered, and with which ring.
+/// The parameters of a registration, and the `IoUring` that it belongs to.
 #[derive(Clone, Copy)]
 pub(crate) struct Registered {
     pub(crate) ring: RingId,
@@ -102,57 +105,61 @@ pub(crate) struct Registered {
 
 /// A ring of provided buffers: `struct io_uring_buf_ring`. Since Linux 5.19.
 ///
-/// [`register_buf_ring_owned`](Submitter::register_buf_ring_owned) makes one that owns its memory,
-/// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap) one in memory of the kernel, and
-/// [`register_buf_ring`](Submitter::register_buf_ring) one in memory of yours. It owns
-/// none of the buffers and has no policy: a buffer that you add belongs to the kernel until a
-/// completion gives it back.
+/// There are three ways to create one:
+/// [`register_buf_ring_owned`](Submitter::register_buf_ring_owned) in memory that it owns,
+/// [`register_buf_ring_mmap`](Submitter::register_buf_ring_mmap) in memory of the kernel, and
+/// [`register_buf_ring`](Submitter::register_buf_ring) in your memory. A `BufRing` owns none of the
+/// buffers. A buffer that you add belongs to the kernel until a completion returns it.
 ///
-/// It remembers the [`IoUring`](crate::IoUring) that it was registered with. Methods that take a
-/// [`Submitter`] refuse one of another ring.
+/// A `BufRing` belongs to the [`IoUring`](crate::IoUring) that it was registered with. Methods that
+/// take a [`Submitter`] reject the submitter of another ring.
 ///
-/// Dropping it does not unregister it. The kernel goes on using the ring until
-/// [`unregister`](Self::unregister), or until the `IoUring` has ended. Memory of the kernel, and memory
-/// that the `BufRing` owns, is unmapped; memory of yours stays promised.
+/// Dropping a `BufRing` does not unregister it. The kernel continues to use the ring until
+/// [`unregister`](Self::unregister), or until the `IoUring` has ended. The drop unmaps memory of
+/// the kernel, and memory that the `BufRing` owns. If the memory is yours, your promise about it
+/// continues to hold.
 pub struct BufRing {
     bufs: NonNull<Buf>,
     tail: KernelU16,
-    /// Our position, ahead of the published one by what was added since.
+    /// The position of the next slot. It is ahead of the published tail by the buffers added since.
     next: u16,
     mask: u16,
     bgid: u16,
-    /// Whether the kernel fills a buffer bit by bit, and says in its slot what is left of it.
+    /// Whether the kernel consumes buffers incrementally. It then stores in the slot how much of
+    /// the buffer is left.
     incremental: bool,
-    /// The ring that the group belongs to. Another one may have a group of the same number.
+    /// The ring that the group belongs to. Another ring may have a group with the same ID.
     ring: RingId,
-    /// Memory that is not the caller's, for as long as it is to be mapped.
+    /// The memory, unless it is that of the caller. Dropping it unmaps it.
     mapping: Option<Mmap>,
 }
 
-// SAFETY: the tail is an atomic, buffers are written only through `&mut`, and which thread does so
-// makes no difference.
+// SAFETY: the tail is an atomic. Slots are written only through `&mut`, and any thread may do that.
 unsafe impl Send for BufRing {}
-// SAFETY: a shared ring only reads what it has written itself, and what is left of a buffer, by a
-// volatile read.
+// SAFETY: methods with `&self` only read. They read the addresses and lengths that the kernel may
+// update with volatile reads, and everything else was written by this handle.
 unsafe impl Sync for BufRing {}
 
 impl BufRing {
-    /// Returns how much memory [`register_buf_ring`](Submitter::register_buf_ring) needs, in bytes.
+    /// Returns the number of bytes that [`register_buf_ring`](Submitter::register_buf_ring) needs.
     pub const fn memory_size(entries: u16) -> usize {
         entries as usize * size_of::<Buf>()
     }
 
+    /// Creates a handle for a ring in `memory`.
+    ///
     /// # Safety
     ///
-    /// The memory holds `entries` slots, which are initialized. It is valid, and nobody else's but
-    /// the kernel's, for as long as the result lives; a mapping is that of the memory.
+    /// The memory holds `entries` initialized slots. It is valid, and only the kernel uses it
+    /// besides the result, for as long as the result lives. `mapping`, if there is one, maps this
+    /// memory.
     pub(crate) unsafe fn new(
         memory: NonNull<u8>,
         registered: Registered,
         mapping: Option<Mmap>,
     ) -> Self {
         let Registered { ring, entries, bgid, flags } = registered;
-        // SAFETY: the ring has at least one slot, and lives as long as we do.
+        // SAFETY: the ring has at least one slot, and lives as long as the result.
         let tail = unsafe { KernelU16::at(memory, offset_of!(Buf, tail) as u32) };
         Self {
             bufs: memory.cast(),
@@ -166,12 +173,12 @@ impl BufRing {
         }
     }
 
-    /// Returns the number of the group, for entries to name it.
+    /// Returns the group ID, which entries use to select from this group.
     pub const fn group(&self) -> u16 {
         self.bgid
     }
 
-    /// Returns how many buffers the ring can hold.
+    /// Returns the number of buffers that the ring can hold.
     pub const fn capacity(&self) -> usize {
         self.mask as usize + 1
     }
@@ -181,24 +188,25 @@ impl BufRing {
         unsafe { self.bufs.add(usize::from(position & self.mask)) }
     }
 
-    /// Adds a buffer, which the kernel sees when it is [published](Self::publish).
+    /// Adds a buffer. The kernel sees it after [`publish`](Self::publish).
     ///
     /// # Safety
     ///
-    /// - From when it is published, the `len` bytes at `buf` are the kernel's. They stay valid for
-    ///   reads and writes, and nobody else reads or writes them. This ends when a completion gives
-    ///   the buffer back: one that names it and does not have
-    ///   [`buffer_more`](cqueue::Entry::buffer_more), or a bundle's that has reached it. It also ends
-    ///   when the group is unregistered, or the ring has ended, *and* every operation that takes
-    ///   buffers from the group has completed. If all operations of the group send, valid for reads
-    ///   is enough, and others may read.
-    /// - The buffer, and its `bid`, are in the ring once at a time.
-    /// - The ring never holds more than [`capacity`](Self::capacity) buffers, counting the
-    ///   published ones that the kernel has not taken yet and those added since. How far the kernel
-    ///   has come is not visible here, so this cannot be checked. A buffer too many overwrites the
-    ///   slot of one that the kernel has not come to yet. The kernel then fills the new buffer
-    ///   although it is not published, hands it out a second time when its turn comes, and never
-    ///   uses the overwritten one (tried on 6.1 to 7.3).
+    /// - Once the buffer is published, the `len` bytes at `buf` belong to the kernel. They stay
+    ///   valid for reads and writes, and nothing else reads or writes them. This ends when a
+    ///   completion returns the buffer: a completion that names it and does not have
+    ///   [`buffer_more`](cqueue::Entry::buffer_more), or the completion of a bundle that has
+    ///   reached it. It also ends when the group is unregistered, or the ring has ended, *and*
+    ///   every operation that takes buffers from the group has completed. If all operations of the
+    ///   group are sends, it is enough that the bytes are valid for reads, and others may read
+    ///   them.
+    /// - The buffer, and its `bid`, are in the ring at most once at a time.
+    /// - The ring never holds more than [`capacity`](Self::capacity) buffers. This counts the
+    ///   published buffers that the kernel has not taken yet, and those added since. `add` cannot
+    ///   check this, because the position of the kernel is not visible here. One buffer too many
+    ///   overwrites the slot of a buffer that the kernel has not taken yet. The kernel then fills
+    ///   the new buffer although it is not published, takes it a second time when its turn comes,
+    ///   and never uses the overwritten one (observed on Linux 6.1 to 7.3).
     #[inline]
     pub unsafe fn add(&mut self, buf: *mut u8, len: u32, bid: u16) {
         debug_assert!(
@@ -206,9 +214,9 @@ impl BufRing {
             "more buffers were added since the last publish than the ring can hold"
         );
         let slot = self.slot(self.next).as_ptr();
-        // SAFETY: the slot is within the ring, and the kernel does not look there before it is
-        // published: the caller promises that it is not one of those that the kernel has not come
-        // to. Never the whole slot: the end of the first one is the tail.
+        // SAFETY: the slot is within the ring. The caller promises that it is free, so the kernel
+        // does not read it before it is published. The fields are written one by one, because the
+        // end of the first slot is the tail.
         unsafe {
             (&raw mut (*slot).addr).write(buf.expose_provenance() as u64);
             (&raw mut (*slot).len).write(len);
@@ -217,37 +225,37 @@ impl BufRing {
         self.next = self.next.wrapping_add(1);
     }
 
-    /// Lets the kernel see all buffers that were added.
+    /// Publishes all added buffers, so that the kernel sees them.
     #[inline]
     pub fn publish(&mut self) {
         self.tail.release(self.next);
     }
 
-    /// Lets the kernel see all buffers that were added, and releases the completions that were
-    /// consumed, as [`CompletionQueue::sync`] does.
+    /// Publishes all added buffers, and releases the consumed completions, as
+    /// [`CompletionQueue::sync`] does.
     #[inline]
     pub fn publish_with_cq<C: cqueue::Kind>(&mut self, queue: &mut CompletionQueue<'_, C>) {
         self.publish();
         queue.sync();
     }
 
-    /// Returns how many published buffers the kernel has left (`IORING_REGISTER_PBUF_STATUS`).
-    /// Since Linux 6.8.
+    /// Returns the number of published buffers that the kernel has not taken yet
+    /// (`IORING_REGISTER_PBUF_STATUS`). Since Linux 6.8.
     ///
     /// # Errors
     ///
-    /// Those of [`head`](Self::head).
+    /// Same errors as [`head`](Self::head).
     pub fn available<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<u16> {
         Ok(self.tail.own().wrapping_sub(self.head(submitter)?))
     }
 
-    /// Returns how far the kernel has come: how many buffers it has used up since registration, modulo
-    /// 2^16 (`IORING_REGISTER_PBUF_STATUS`). Since Linux 6.8.
+    /// Returns the head of the ring: the number of buffers that the kernel has consumed since
+    /// registration, modulo 2^16 (`IORING_REGISTER_PBUF_STATUS`). Since Linux 6.8.
     ///
     /// # Errors
     ///
-    /// EINVAL if the submitter is that of another ring, or on older kernels; ENOENT if the group was
-    /// unregistered by its number.
+    /// EINVAL if the submitter belongs to another ring, or on older kernels; ENOENT if the group
+    /// was unregistered by its ID.
     pub fn head<H: Handle>(&self, submitter: &Submitter<'_, H>) -> io::Result<u16> {
         submitter.check_is(self.ring)?;
         submitter.buf_ring_head(self.bgid)
@@ -255,10 +263,10 @@ impl BufRing {
 
     /// Unregisters the ring of buffers (`IORING_UNREGISTER_PBUF_RING`).
     ///
-    /// Its memory is yours again, or is unmapped. The buffers are yours again when every operation
-    /// that has taken one has completed.
+    /// Afterwards, the memory of the ring is yours again; if it was not yours, it is unmapped. The
+    /// buffers are yours again when every operation that has taken one has completed.
     ///
-    /// It takes the handle, which cannot be used afterwards:
+    /// This method consumes the handle, so you cannot use it afterwards:
     ///
     /// ```compile_fail,E0382
     /// # let ring = rustix_uring::IoUring::new(8).unwrap();
@@ -270,16 +278,16 @@ impl BufRing {
     ///
     /// # Errors
     ///
-    /// The error holds the handle, because the ring is still registered. It is EINVAL if the
-    /// submitter is that of another ring: then nothing was done, even if the other ring has a group
-    /// of this number. It is ENOENT if the group was unregistered by its number before
+    /// The error contains the handle, because the ring is still registered. The errno is EINVAL if
+    /// the submitter belongs to another ring. Then nothing has changed, even if the other ring has
+    /// a group with this ID. The errno is ENOENT if the group was unregistered by its ID before
     /// ([`unregister_buf_ring`](Submitter::unregister_buf_ring)).
     pub fn unregister<H: Handle>(
         self,
         submitter: &Submitter<'_, H>,
     ) -> Result<(), UnregisterError> {
-        // SAFETY: the group is ours, for the ring is; and if it is unregistered, so is the handle
-        // gone.
+        // SAFETY: `check_is` has confirmed that the group belongs to this ring. If the call
+        // succeeds, this method drops the handle.
         let unregister = || unsafe { submitter.unregister_buf_ring(self.bgid) };
         match submitter.check_is(self.ring).and_then(|()| unregister()) {
             Ok(()) => Ok(()),
@@ -287,8 +295,8 @@ impl BufRing {
         }
     }
 
-    /// Where the buffer was added, if it still stands there. It was added once since it was last
-    /// ours, so its newest slot is the one.
+    /// Returns the position at which the buffer was added, if its slot was not overwritten. A
+    /// buffer is in the ring at most once at a time, so its newest slot is the right one.
     fn find(&self, bid: u16) -> Option<u16> {
         (1..=self.mask.wrapping_add(1))
             .map(|back| self.next.wrapping_sub(back))
@@ -296,27 +304,28 @@ impl BufRing {
             .find_map(|(position, there)| (there == bid).then_some(position))
     }
 
-    /// The ID of the buffer that was added there; `None` if nothing was, or something else since.
+    /// Returns the ID of the buffer added at a position, or `None` if no buffer was added there or
+    /// its slot was overwritten.
     fn bid_at(&self, position: u16) -> Option<u16> {
         let back = self.next.wrapping_sub(position);
         if back == 0 || back > self.mask.wrapping_add(1) {
             return None;
         }
         let slot = self.slot(position).as_ptr();
-        // SAFETY: the slot is within the ring, and initialized. The kernel of an incremental ring
-        // moves the address on at any time, which a volatile read allows for.
+        // SAFETY: the slot is within the ring, and initialized. With an incremental ring, the
+        // kernel may advance the address at any time, so the read is volatile.
         let addr = unsafe { (&raw const (*slot).addr).read_volatile() };
-        // SAFETY: as above; and the kernel never writes to the ID.
+        // SAFETY: as above. The kernel never writes to the ID.
         let bid = unsafe { (&raw const (*slot).bid).read() };
-        // Registration has set all of the slots to zero, and no buffer is at address zero.
+        // Registration sets all slots to zero, and no buffer is at address zero.
         (addr != 0).then_some(bid)
     }
 
-    /// How many bytes are left of the buffer that was added there, as the kernel of an incremental
-    /// ring says.
+    /// Returns the number of bytes left in the buffer added at a position, as the kernel reports it
+    /// in an incremental ring.
     fn left_at(&self, position: u16) -> u32 {
-        // SAFETY: the slot is within the ring, and initialized. The kernel of an incremental ring
-        // writes there at any time, which a volatile read allows for.
+        // SAFETY: the slot is within the ring, and initialized. With an incremental ring, the
+        // kernel may write to it at any time, so the read is volatile.
         unsafe { (&raw const (*self.slot(position).as_ptr()).len).read_volatile() }
     }
 }
@@ -331,8 +340,7 @@ impl fmt::Debug for BufRing {
     }
 }
 
-/// A ring of provided buffers could not be [unregistered](BufRing::unregister), and here it is
-/// back.
+/// The error of [`BufRing::unregister`], which contains the ring of buffers.
 #[derive(Debug)]
 pub struct UnregisterError {
     bufs: BufRing,
@@ -340,7 +348,7 @@ pub struct UnregisterError {
 }
 
 impl UnregisterError {
-    /// Returns why.
+    /// Returns the reason of the failure.
     pub const fn errno(&self) -> Errno {
         self.errno
     }
@@ -389,7 +397,7 @@ mod tests {
             Self([[byte; 16]; 8])
         }
 
-        /// A ring in so many of the slots, as they are.
+        /// Returns a ring in this many of the slots, without initializing them.
         pub(super) fn ring(&mut self, slots: u16) -> BufRing {
             self.with_flags(slots, BufRingFlags::empty())
         }
@@ -397,8 +405,8 @@ mod tests {
         pub(super) fn with_flags(&mut self, entries: u16, flags: BufRingFlags) -> BufRing {
             let memory = NonNull::from(&mut self.0).cast();
             let registered = Registered { ring: RingId::new(), entries, bgid: 9, flags };
-            // SAFETY: the memory has as many slots, and tests use it through the ring, or when
-            // they are done with that.
+            // SAFETY: the memory has this many slots. Tests use it only through the ring, or after
+            // their last use of the ring.
             unsafe { BufRing::new(memory, registered, None) }
         }
 
@@ -409,13 +417,13 @@ mod tests {
 
     pub(super) fn add(ring: &mut BufRing, bids: &[u16]) {
         for &bid in bids {
-            // SAFETY: nobody writes to these buffers: the memory is not registered.
+            // SAFETY: the ring is not registered, so no kernel writes to these buffers.
             unsafe { ring.add(core::ptr::without_provenance_mut(0x1000), 10, bid) };
         }
     }
 
     #[test]
-    fn layout_is_the_kernels() {
+    fn layout_matches_the_kernel() {
         let mut memory = Plain::new(0);
         let mut ring = memory.ring(8);
         // SAFETY: as in `add`.
@@ -437,9 +445,9 @@ mod tests {
         assert_eq!(words(memory.0[1]), (0x1000, 10, 1, 0));
     }
 
-    /// The tail lies in the first slot, which is written every time around.
+    /// The tail is in the first slot, which is rewritten on each turn around the ring.
     #[test]
-    fn tail_is_published_and_nothing_else_writes_it() {
+    fn only_publish_writes_the_tail() {
         for slots in [1, 2, 8] {
             let mut memory = Plain::new(0);
             let start = u16::MAX - 20;
@@ -456,12 +464,12 @@ mod tests {
             }
             drop(ring);
             assert_eq!(memory.tail(), tail);
-            // Beyond its slots, nothing was written.
+            // Nothing was written beyond the slots of the ring.
             assert!(memory.0[usize::from(slots)..].iter().all(|slot| *slot == [0; 16]));
         }
     }
 
-    /// Only slots that were written are looked at, the newest ones first.
+    /// The search reads only written slots, the newest ones first.
     #[test]
     fn buffers_are_found_where_they_were_added() {
         let mut memory = Plain::new(0);
@@ -474,7 +482,7 @@ mod tests {
         assert_eq!((ring.find(0), ring.find(7)), (Some(3), Some(2)));
         ring.publish();
         add(&mut ring, &[8]);
-        // The first slot holds another buffer now.
+        // The first slot now holds another buffer.
         assert_eq!((ring.bid_at(0), ring.bid_at(4), ring.bid_at(5)), (None, Some(8), None));
         assert_eq!(ring.find(5), Some(1));
     }
@@ -482,14 +490,14 @@ mod tests {
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic = "more buffers were added"]
-    fn more_than_fits_at_once_is_noticed() {
+    fn adding_more_than_the_capacity_panics() {
         let mut memory = Plain::new(0);
         add(&mut memory.ring(2), &[0, 1, 2]);
     }
 
-    /// If unregistering fails, the handle comes back, and the errno.
+    /// If unregistering fails, the error contains the handle and the errno.
     #[test]
-    fn the_error_holds_the_ring() {
+    fn the_error_contains_the_ring() {
         let mut memory = Plain::new(0);
         let error = UnregisterError { bufs: memory.ring(4), errno: Errno::INVAL };
         assert!(error.to_string().starts_with("cannot unregister buffer group 9: "), "{error}");

@@ -1,4 +1,4 @@
-//! Which bytes of which buffers a completion has filled.
+//! Tracks which bytes of which buffers a completion has filled.
 
 use core::fmt;
 use core::iter;
@@ -6,39 +6,39 @@ use core::iter;
 use crate::cqueue;
 use crate::register::buf_ring::BufRing;
 
-/// Bytes of one buffer that a completion has filled, or sent. See [`BufTracker`].
+/// Bytes of one buffer that an operation has filled or sent. See [`BufTracker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufSegment {
-    /// The buffer.
+    /// The ID of the buffer.
     pub bid: u16,
-    /// Where in it the bytes begin.
+    /// The offset of the bytes in the buffer.
     pub offset: u32,
-    /// How many there are. 0 if the operation has failed or has reached the end of the data, and
-    /// where a kernel has used bytes up without filling them.
+    /// The number of bytes. It is 0 if the operation has failed or has reached the end of the data,
+    /// or if the kernel has consumed the buffer without filling it.
     ///
-    /// With [`MsgFlags::TRUNC`](crate::types::MsgFlags::TRUNC) there may be fewer: at most as many
-    /// as the operation's own `len`, and none at all from a TCP socket, which discards the data.
+    /// With [`MsgFlags::TRUNC`](crate::types::MsgFlags::TRUNC), fewer bytes may be filled: at most
+    /// the `len` of the operation, and none from a TCP socket, which discards the data.
     pub len: u32,
-    /// Whether the kernel is done with the buffer, so that you may add it again. If not, more bytes
-    /// will follow behind these.
+    /// Whether the kernel no longer uses the buffer, so that you may add it again. If false, more
+    /// bytes will follow behind these.
     pub done: bool,
 }
 
-/// Tracks how far the buffers of one group are used up.
+/// Tracks how much of the buffers of one group the kernel has consumed.
 ///
-/// A completion names one buffer and a number of bytes. For each completion, call the method that
-/// goes with its operation. It returns the [segments](BufSegment): the buffers that were used, and
-/// the bytes in each.
+/// A completion reports only one buffer and a number of bytes. For each completion, call the method
+/// for its operation. The method returns the [segments](BufSegment): the buffers that were used,
+/// and the bytes in each.
 ///
 /// | operation | method |
 /// |---|---|
 /// | reads, `Recv`, `RecvMulti`, `RecvMsg`, `RecvMsgMulti`, `Send` | [`segments`](Self::segments) |
 /// | `RecvBundle`, `RecvMultiBundle`, `SendBundle` | [`bundle_segments`](Self::bundle_segments) |
-/// | a bundle with `MSG_TRUNC`; a `SendBundle` that failed or fell short | [`taken_segments`](Self::taken_segments) |
+/// | a bundle with `MSG_TRUNC`; a `SendBundle` that failed or was short | [`taken_segments`](Self::taken_segments) |
 ///
-/// The tracker is up to date when the method returns, however many segments you look at. They keep
-/// no borrow of the ring, so you can give buffers back in between:
+/// The tracker is up to date when the method returns, however many segments you read. The segments
+/// do not borrow the ring, so you can add buffers again in between:
 ///
 /// ```
 /// # use rustix_uring::{BufRing, BufTracker, cqueue};
@@ -51,7 +51,7 @@ pub struct BufSegment {
 ///     // Use the bytes here.
 ///     if segment.done {
 ///         let buf = bufs[usize::from(segment.bid)].as_mut_ptr();
-///         // SAFETY: the kernel is done with the buffer, and the bytes were used.
+///         // SAFETY: the kernel no longer uses the buffer, and neither does this program.
 ///         unsafe { ring.add(buf, LEN, segment.bid) };
 ///     }
 /// }
@@ -59,27 +59,29 @@ pub struct BufSegment {
 /// # }
 /// ```
 ///
-/// It serves plain and [incremental](crate::BufRingFlags::INC) rings, on these conditions:
+/// A tracker works for plain and [incremental](crate::BufRingFlags::INC) rings, under these
+/// conditions:
 ///
-/// - It sees every completion that has taken a buffer of the group, failures included. On
-///   incremental rings it sees them in the order in which the kernel took the buffers. Completions
-///   of one task's requests on sockets and pipes arrive in this order. Those of
-///   [`Flags::ASYNC`](crate::squeue::Flags::ASYNC), or of rings that several threads enter, may not.
-/// - A buffer's ID is in the ring once at a time.
-/// - On incremental rings, reads of regular files are as long as was asked for. The kernel uses up
-///   that much of the buffer before it reads. If a read is shorter, call
+/// - The tracker must see every completion that has taken a buffer of the group, including
+///   failures. On incremental rings, it must see them in the order in which the kernel took the
+///   buffers. Completions of one task's requests on sockets and pipes arrive in this order.
+///   Completions of requests with [`Flags::ASYNC`](crate::squeue::Flags::ASYNC), or of rings that
+///   several threads enter, may not.
+/// - Each buffer ID is in the ring at most once at a time.
+/// - On incremental rings, reads of regular files must not be short. The kernel consumes the
+///   requested length of the buffer before it reads. If a read is short, call
 ///   [`advance`](Self::advance).
-/// - On incremental rings, an operation with `MSG_TRUNC` has no `len` that limits it. Otherwise the
-///   result does not tell how much of the buffer was used up. Some 6.18 kernels (6.18.15, 6.18.44)
-///   also use up following buffers for the bytes of a message that found no room. `segments`
-///   reports these with a `len` of 0, unless the message ends exactly at the end of a buffer:
-///   nothing in the completion shows it then, and those buffers are not reported. 6.12.117, 7.2 and
-///   7.3 use up one buffer.
-/// - With `MSG_TRUNC`, the buffers of the group all have the same length. A receive on Linux 6.18 limits
-///   what it stores to the length of the buffer that it found first, even if it takes a longer one
-///   when the message has come; `segments` then reports bytes that were not stored.
+/// - On incremental rings, an operation with `MSG_TRUNC` must not have a `len` that limits it.
+///   Otherwise the result does not tell how much of the buffer was consumed. Some 6.18 kernels
+///   (6.18.15, 6.18.44) also consume the following buffers for the bytes of a message that did not
+///   fit. `segments` reports these buffers with a `len` of 0. If the message ends exactly at the
+///   end of a buffer, nothing in the completion shows this, and `segments` does not report them.
+///   6.12.117, 7.2 and 7.3 consume one buffer.
+/// - With `MSG_TRUNC`, all buffers of the group must have the same length. A receive on Linux 6.18
+///   stores at most the length of the buffer that it found first, even if it takes a longer buffer
+///   when the message arrives. `segments` would then report bytes that were not stored.
 ///
-/// A tracker is not `Copy`, as a copy would go on with an account of the past:
+/// A tracker is not `Copy`, because a copy would continue from an outdated state:
 ///
 /// ```compile_fail,E0382
 /// let tracker = rustix_uring::BufTracker::new();
@@ -87,33 +89,33 @@ pub struct BufSegment {
 /// ```
 #[derive(Debug, Default)]
 pub struct BufTracker {
-    /// The buffer that is partly used, and how far.
+    /// The buffer that is partly consumed, and the number of its bytes consumed.
     partial: Option<(u16, u32)>,
 }
 
 impl BufTracker {
-    /// Returns a tracker for a group of which no buffer is used.
+    /// Creates a tracker for a group of which no buffer is consumed yet.
     #[must_use]
     pub const fn new() -> Self {
         Self { partial: None }
     }
 
-    /// Skips `bytes` of the buffer that is partly used, if there is one.
+    /// Skips `bytes` of the partly consumed buffer, if there is one.
     ///
-    /// Call it on [incremental](crate::BufRingFlags::INC) rings, after the completion of a read of a
-    /// regular file that was shorter than asked for, with the difference.
+    /// On [incremental](crate::BufRingFlags::INC) rings, call this after a short read of a regular
+    /// file, with the number of bytes that were requested but not read.
     pub fn advance(&mut self, bytes: u32) {
         self.partial = self.partial.map(|(bid, used)| (bid, used.saturating_add(bytes)));
     }
 
-    /// Accounts for the completion of an operation that takes one buffer. There are no segments if
-    /// it has taken none.
+    /// Returns the segments of an operation that takes one buffer, and updates the tracker. There
+    /// are no segments if the operation has taken no buffer.
     ///
-    /// `len` returns how long a buffer is, as it was added.
+    /// `len` returns the length with which a buffer was added.
     ///
-    /// The result may exceed the buffer: with `MSG_TRUNC` it is the length of the message. The one
-    /// segment then ends with the buffer.
-    #[must_use = "the buffers of these segments are yours to add again"]
+    /// The result may exceed the buffer: with `MSG_TRUNC`, it is the length of the message. The one
+    /// segment then ends at the end of the buffer.
+    #[must_use = "you may add the buffers of these segments again"]
     pub fn segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -124,8 +126,8 @@ impl BufTracker {
         let bytes = bytes(cqe);
         let fits = first.is_none_or(|(bid, offset)| bytes <= len(bid).saturating_sub(offset));
         let reach = if fits || cqe.buffer_more() {
-            // If it does not fit and the last buffer is not over, then a kernel has gone on into the
-            // following ones.
+            // If the bytes do not fit and the last buffer is not finished, the kernel has continued
+            // into the following buffers.
             self.by_bytes(ring, first, bytes, cqe.buffer_more(), &len)
         } else {
             self.partial = None;
@@ -134,15 +136,15 @@ impl BufTracker {
         BufSegments { first, reach, bytes, spread: false, len }
     }
 
-    /// Accounts for the completion of a bundle, whose bytes go on in the buffers that were added
-    /// behind the first one. There are no segments if it has taken no buffer.
+    /// Returns the segments of a bundle, and updates the tracker. The bytes of a bundle continue in
+    /// the buffers that were added behind the first one. There are no segments if the operation has
+    /// taken no buffer.
     ///
-    /// `len` returns how long a buffer is, as it was added.
+    /// `len` returns the length with which a buffer was added.
     ///
-    /// Two kinds of completions do not tell which buffers were used: those of receives with
-    /// `MSG_TRUNC`, and of sends that failed or fell short. Use
-    /// [`taken_segments`](Self::taken_segments) for them.
-    #[must_use = "the buffers of these segments are yours to add again"]
+    /// Two kinds of completions do not tell which buffers were used: receives with `MSG_TRUNC`, and
+    /// sends that failed or were short. For these, use [`taken_segments`](Self::taken_segments).
+    #[must_use = "you may add the buffers of these segments again"]
     pub fn bundle_segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -155,18 +157,19 @@ impl BufTracker {
         BufSegments { first, reach, bytes, spread: true, len }
     }
 
-    /// Accounts for the completion of any operation by how far the kernel has come in the ring. There
-    /// are no segments if it has taken no buffer.
+    /// Returns the segments of any operation, as determined by the position of the kernel in the
+    /// ring, and updates the tracker. There are no segments if the operation has taken no buffer.
     ///
-    /// `len` returns how long a buffer is, as it was added. `available` is what
-    /// [`BufRing::available`] returned when this operation had completed, and before another one took
-    /// a buffer of the group.
+    /// `len` returns the length with which a buffer was added. `available` is the value of
+    /// [`BufRing::available`] after this operation completed, and before another operation took a
+    /// buffer of the group.
     ///
-    /// A [`SendBundle`](crate::opcode::SendBundle) uses up every buffer that it has taken, sent or
-    /// not. If you do not know whether it sent everything, use this for its last completion. A [`RecvBundle`](crate::opcode::RecvBundle) with `MSG_TRUNC` returns the length of the
-    /// message, however few buffers it had taken. The result is divided among the buffers in order,
-    /// as far as it goes; the others have a `len` of 0.
-    #[must_use = "the buffers of these segments are yours to add again"]
+    /// A [`SendBundle`](crate::opcode::SendBundle) consumes every buffer that it has taken, sent or
+    /// not. If you do not know whether it sent everything, use this method for its last completion.
+    /// A [`RecvBundle`](crate::opcode::RecvBundle) with `MSG_TRUNC` returns the length of the
+    /// message, however few buffers it has taken. The segments divide the result among the buffers
+    /// in order. Buffers beyond the result have a `len` of 0.
+    #[must_use = "you may add the buffers of these segments again"]
     pub fn taken_segments<L: Fn(u16) -> u32>(
         &mut self,
         ring: &BufRing,
@@ -180,15 +183,15 @@ impl BufTracker {
         BufSegments { first, reach, bytes, spread: true, len }
     }
 
-    /// The buffer that a completion names, and where its bytes begin there.
+    /// Returns the buffer that a completion names, and the offset of its bytes in the buffer.
     fn first(&self, cqe: &cqueue::Entry) -> Option<(u16, u32)> {
         let bid = cqe.buffer_select()?;
         let used = self.partial.filter(|(partial, _)| *partial == bid).map_or(0, |p| p.1);
         Some((bid, used))
     }
 
-    /// Goes on from the first buffer until so many bytes are used up. The last buffer stays in use
-    /// if the completion says so.
+    /// Walks from the first buffer until `bytes` bytes are consumed. If `last_stays`, the kernel
+    /// continues to use the last buffer.
     fn by_bytes(
         &mut self,
         ring: &BufRing,
@@ -207,7 +210,7 @@ impl BufTracker {
                 reach.stays = last_stays.then(|| offset.saturating_add(used));
                 break;
             }
-            // The bytes go on in the buffer that was added behind this one.
+            // The bytes continue in the buffer that was added behind this one.
             let next = position.or_else(|| ring.find(bid)).map(|position| position.wrapping_add(1));
             let Some((next, next_bid)) = next.and_then(|next| Some((next, ring.bid_at(next)?)))
             else {
@@ -223,7 +226,7 @@ impl BufTracker {
         reach
     }
 
-    /// Goes on from the first buffer to where the kernel is.
+    /// Walks from the first buffer to the position of the kernel.
     fn by_position(
         &mut self,
         ring: &BufRing,
@@ -237,10 +240,11 @@ impl BufTracker {
             return Reach { buffers: 1, ..Reach::default() };
         };
         let head = ring.tail.own().wrapping_sub(available);
-        // A position before the first buffer is nonsense: nothing is done then.
+        // A head outside the range from the first buffer to the newest one is invalid input. Then
+        // no buffer counts as finished.
         let behind = ring.next.wrapping_sub(position);
         let done = Some(head.wrapping_sub(position)).filter(|&done| done <= behind).unwrap_or(0);
-        // The kernel of an incremental ring says in the slot what is left of a buffer.
+        // With an incremental ring, the kernel stores in the slot how much of the buffer is left.
         let partly =
             ring.bid_at(head).filter(|_| ring.incremental && available > 0).and_then(|bid| {
                 let used = len(bid).saturating_sub(ring.left_at(head));
@@ -256,43 +260,44 @@ impl BufTracker {
     }
 }
 
-/// How many bytes the result says. A failed operation has taken the buffer and filled nothing.
+/// Returns the number of bytes of a result. A failed operation has taken its buffer and filled
+/// nothing.
 fn bytes(cqe: &cqueue::Entry) -> u32 {
     cqe.result().max(0) as u32
 }
 
-/// How far a completion reaches.
+/// The buffers that a completion covers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reach {
-    /// How many buffers it has used, the first one included.
+    /// The number of buffers used, including the first one.
     buffers: u16,
-    /// Where in the ring the second one was added, if there is a second one.
+    /// The position of the second buffer in the ring, if there is a second one.
     second: u16,
-    /// How far the last one is used up, if it stays in use.
+    /// The number of bytes consumed of the last buffer, if the kernel continues to use it.
     stays: Option<u32>,
 }
 
 /// The segments of one completion. See [`BufTracker`].
 ///
-/// It reads the IDs of buffers from the ring as it comes to them. You can add buffers meanwhile, as
-/// long as the ring does not hold more than its capacity. Adding too many overwrites slots that are
-/// still to be read; the segments then end early.
-#[must_use = "it names the buffers that the kernel is done with"]
+/// Each call of [`next`](Self::next) reads the ID of a buffer from the ring. You can add buffers in
+/// between, as long as the ring does not hold more than its capacity. If you add too many, they
+/// overwrite slots that were not read yet, and the segments end early.
+#[must_use = "the segments name the buffers that the kernel no longer uses"]
 pub struct BufSegments<L> {
-    /// The buffer that the completion names, until it is returned.
+    /// The buffer that the completion names, until `next` has returned it.
     first: Option<(u16, u32)>,
-    /// How far it is from the next segment on.
+    /// The buffers from the next segment on.
     reach: Reach,
-    /// How many bytes are still to be divided.
+    /// The number of bytes not yet assigned to a segment.
     bytes: u32,
-    /// Whether the bytes go on in the buffers behind the first one.
+    /// Whether the bytes continue in the buffers behind the first one.
     spread: bool,
     len: L,
 }
 
 impl<L: Fn(u16) -> u32> BufSegments<L> {
-    /// Returns the next segment. `ring` is the ring that the segments were made from.
-    #[must_use = "a buffer that is done is yours to add again"]
+    /// Returns the next segment. `ring` must be the ring that the segments came from.
+    #[must_use = "you may add a finished buffer again"]
     pub fn next(&mut self, ring: &BufRing) -> Option<BufSegment> {
         self.reach.buffers = self.reach.buffers.checked_sub(1)?;
         let (bid, offset) = match self.first.take() {
@@ -313,8 +318,8 @@ impl<L: Fn(u16) -> u32> BufSegments<L> {
         Some(BufSegment { bid, offset, len, done: stays.is_none() })
     }
 
-    /// Returns an iterator over the remaining segments, for when nothing is added meanwhile.
-    #[must_use = "the buffers of these segments are yours to add again"]
+    /// Returns an iterator over the remaining segments, for use without adding buffers in between.
+    #[must_use = "you may add the buffers of these segments again"]
     pub fn iter(mut self, ring: &BufRing) -> impl Iterator<Item = BufSegment> {
         iter::from_fn(move || self.next(ring))
     }
@@ -351,7 +356,7 @@ mod tests {
         segments.iter(ring).map(|one| (one.bid, one.offset, one.len, one.done)).collect()
     }
 
-    /// The segments of an operation that takes one buffer, each of which has ten bytes.
+    /// Returns the segments of an operation that takes one buffer. Every buffer has ten bytes.
     fn one(tracker: &mut BufTracker, ring: &BufRing, cqe: cqueue::Entry) -> Vec<Tuple> {
         tuples(tracker.segments(ring, &cqe, |_| 10), ring)
     }
@@ -374,8 +379,8 @@ mod tests {
         }
     }
 
-    /// The result of a message that was truncated is its own length, on which the account of one
-    /// buffer does not depend.
+    /// For a truncated message, the result is the length of the message. It does not change which
+    /// bytes of the one buffer are used.
     #[test]
     fn truncated_messages_use_one_buffer() {
         let mut memory = Plain::new(0);
@@ -385,15 +390,15 @@ mod tests {
         for res in [10, 11, 15, 20, 1000, i32::MAX] {
             assert_eq!(one(&mut tracker, &ring, done(0, res, false)), [(0, 0, 10, true)]);
         }
-        // On incremental rings too, from where the buffer had got to.
+        // The same holds on incremental rings, from the current offset of the buffer.
         assert_eq!(one(&mut tracker, &ring, done(1, 4, true)), [(1, 0, 4, false)]);
         assert_eq!(one(&mut tracker, &ring, done(1, 9, false)), [(1, 4, 6, true)]);
         assert_eq!(tracker.partial, None);
     }
 
-    /// What 6.18.44 answers for messages of 15, 25 and 65 bytes, and where it goes on.
+    /// The completions of Linux 6.18.44 for messages of 15, 25 and 65 bytes.
     #[test]
-    fn truncated_messages_may_use_up_more_on_incremental_rings() {
+    fn truncated_messages_may_consume_more_on_incremental_rings() {
         let mut memory = Plain::new(0);
         let mut ring = memory.ring(8);
         let mut tracker = BufTracker::new();
@@ -403,14 +408,14 @@ mod tests {
         assert_eq!(one(&mut tracker, &ring, done(1, 3, true)), [(1, 5, 3, false)]);
         let expected = [(1, 8, 2, true), (2, 0, 0, true), (3, 0, 0, false)];
         assert_eq!(one(&mut tracker, &ring, done(1, 15, true)), expected);
-        // Beyond all that there is.
+        // The message exceeds all buffers.
         let expected = [(3, 3, 7, true), (4, 0, 0, true), (5, 0, 0, true)];
         assert_eq!(one(&mut tracker, &ring, done(3, 65, true)), expected);
         assert_eq!(tracker.partial, None);
     }
 
     #[test]
-    fn bundles_go_around_the_end() {
+    fn bundles_wrap_around() {
         let mut memory = Plain::new(0);
         let mut ring = memory.ring(4);
         let mut tracker = BufTracker::new();
@@ -418,7 +423,7 @@ mod tests {
         ring.publish();
         let expected = [(3, 0, 10, true), (2, 0, 10, true), (1, 0, 1, true)];
         assert_eq!(bundle(&mut tracker, &ring, done(3, 21, false)), expected);
-        // They come back in another order, behind what is still there.
+        // The buffers are added again in another order, behind the remaining one.
         add(&mut ring, &[1, 3, 2]);
         let expected = [(0, 0, 10, true), (1, 0, 10, true), (3, 0, 10, true), (2, 0, 10, true)];
         assert_eq!(bundle(&mut tracker, &ring, done(0, 40, false)), expected);
@@ -436,24 +441,24 @@ mod tests {
             assert_eq!(tracker.partial, Some((0, at)));
             assert_eq!(segments(&mut tracker, &ring, done(0, 0, true)), [(0, at, 0, false)]);
         }
-        // A bundle begins in the middle of one, and ends in the middle of another.
+        // A bundle begins in the middle of one buffer and ends in the middle of another.
         let expected = [(0, 4, 6, true), (1, 0, 10, true), (2, 0, 5, false)];
         assert_eq!(bundle(&mut tracker, &ring, done(0, 21, true)), expected);
         tracker.advance(2);
         assert_eq!(one(&mut tracker, &ring, done(2, 3, false)), [(2, 7, 3, true)]);
-        // Just full is not more.
+        // A buffer that is exactly full is finished.
         assert_eq!(bundle(&mut tracker, &ring, done(3, 10, false)), [(3, 0, 10, true)]);
         tracker.advance(u32::MAX);
         assert_eq!(tracker.partial, None);
     }
 
-    /// As the kernel writes into a slot what is left of its buffer.
+    /// Writes to a slot how much of its buffer is left, as the kernel does.
     fn set_left(ring: &BufRing, position: u16, left: u32) {
-        // SAFETY: the slot is within the ring, and nobody looks at it meanwhile.
+        // SAFETY: the slot is within the ring, and nothing else accesses it during the write.
         unsafe { (&raw mut (*ring.slot(position).as_ptr()).len).write(left) };
     }
 
-    /// A kernel that has taken more than the result says, or less.
+    /// The kernel has taken more buffers than the result covers, or fewer.
     #[test]
     fn taken_by_position() {
         let mut memory = Plain::new(0);
@@ -465,16 +470,17 @@ mod tests {
             let cqe = done(8, res, false);
             tuples(tracker.taken_segments(&ring, &cqe, |_| 10, available), &ring)
         };
-        // A bundle of sends that has failed, and one that fell short.
+        // A bundle of sends that failed, and one that was short.
         let all = [(8, 0, 0, true), (7, 0, 0, true), (6, 0, 0, true)];
         assert_eq!(taken(-32, 1), all);
         assert_eq!(taken(13, 1), [(8, 0, 10, true), (7, 0, 3, true), (6, 0, 0, true)]);
-        // A message that was longer than the two buffers that were there for it.
+        // A message that was longer than the two buffers available for it.
         assert_eq!(taken(1000, 2), [(8, 0, 10, true), (7, 0, 10, true)]);
-        // In a plain ring, 6.18.15 leaves the length of an operation in a slot, which means nothing.
+        // In a plain ring, Linux 6.18.15 leaves the length of an operation in a slot. It has no
+        // meaning.
         set_left(&ring, 3, 4);
         assert_eq!(taken(1000, 2), [(8, 0, 10, true), (7, 0, 10, true)]);
-        // Numbers that are none of this ring's.
+        // Values of `available` that are impossible for this ring.
         assert_eq!(taken(5, 4), [(8, 0, 0, false)]);
         assert_eq!(taken(5, 5), [(8, 0, 0, false)]);
         assert_eq!(taken(5, u16::MAX), [(8, 0, 0, false)]);
@@ -483,9 +489,9 @@ mod tests {
         assert_eq!(unknown, [(1, 0, 10, true)]);
     }
 
-    /// The kernel of an incremental ring says in the slots how far it has come.
+    /// With an incremental ring, the slots tell how much the kernel has consumed.
     #[test]
-    fn taken_by_what_is_left() {
+    fn taken_by_remaining_length() {
         let mut memory = Plain::new(0);
         let mut ring = memory.with_flags(8, BufRingFlags::INC);
         let mut tracker = BufTracker::new();
@@ -497,7 +503,7 @@ mod tests {
         };
         set_left(&ring, 0, 6);
         assert_eq!(taken(9, 4, 3), [(9, 0, 4, false)]);
-        // No more came, and no more was used up.
+        // No more data arrived, and the kernel consumed no more.
         assert_eq!(taken(9, 0, 3), [(9, 4, 0, false)]);
         set_left(&ring, 1, 8);
         assert_eq!(taken(9, 1000, 2), [(9, 4, 6, true), (8, 0, 2, false)]);
@@ -506,9 +512,9 @@ mod tests {
         assert_eq!(tracker.partial, None);
     }
 
-    /// Segments that nobody looks at are accounted for as well.
+    /// Segments that are never read count too.
     #[test]
-    fn leaving_early_changes_nothing() {
+    fn reading_fewer_segments_changes_nothing() {
         let mut memory = Plain::new(0);
         let mut ring = memory.ring(4);
         add(&mut ring, &[0, 1, 2, 3]);
@@ -520,9 +526,9 @@ mod tests {
         }
     }
 
-    /// Buffers are added again between one segment and the next, in a ring that is full all the time.
+    /// Buffers are added again between one segment and the next, in a ring that is always full.
     #[test]
-    fn buffers_are_given_back_meanwhile() {
+    fn buffers_can_be_added_between_segments() {
         let mut memory = Plain::new(0);
         let mut ring = memory.ring(4);
         let mut tracker = BufTracker::new();
@@ -541,7 +547,7 @@ mod tests {
         }
     }
 
-    /// Adding more than fits overwrites what was to be read: the segments end.
+    /// Adding too many buffers overwrites slots that were not read yet, and the segments end.
     #[test]
     fn overwritten_segments_end() {
         let mut memory = Plain::new(0);
@@ -556,9 +562,9 @@ mod tests {
         assert_eq!(segments.next(&ring), None);
     }
 
-    /// Whatever a completion says, the account comes to an end, and makes nothing up.
+    /// Whatever a completion contains, the segments end and do not exceed the buffers.
     #[test]
-    fn nonsense_ends() {
+    fn segments_of_invalid_completions_end() {
         let mut memory = Plain::new(0);
         let mut ring = memory.with_flags(8, BufRingFlags::INC);
         add(&mut ring, &[0, 0, 1, 1]);
@@ -580,7 +586,7 @@ mod tests {
                 }
             }
         }
-        // Buffers of no length.
+        // Buffers of length 0.
         let mut tracker = BufTracker::new();
         assert!(tracker.segments(&ring, &done(1, 5, false), |_| 0).iter(&ring).count() <= 8);
         assert!(tracker.bundle_segments(&ring, &done(1, 5, true), |_| 0).iter(&ring).count() <= 8);
