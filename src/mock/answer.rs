@@ -1,4 +1,4 @@
-//! What a script is asked, and what it answers.
+//! Submissions, which a script gets, and answers, which it returns.
 
 use core::fmt;
 use core::time::Duration;
@@ -21,42 +21,42 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// The kernel that it was submitted to. (A script that has a clone of its own kernel keeps the
-    /// ring's memory for ever.)
+    /// Returns the kernel that the entry was submitted to. (A script that stores a clone of its own
+    /// kernel keeps the memory of the ring alive forever.)
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
     }
 
-    /// The entry's fields.
+    /// Returns the fields of the entry.
     pub fn as_raw(&self) -> &Sqe {
         &self.sqe
     }
 
-    /// What follows the fields in an entry of 128 bytes.
+    /// Returns the bytes that follow the fields in a 128-byte entry.
     pub fn rest(&self) -> Option<&[u8; 64]> {
         self.rest.as_ref()
     }
 
-    /// Which operation it is: the `CODE` of one of [`opcode`](crate::opcode).
+    /// Returns the number of the operation: the `CODE` of a builder in [`opcode`](crate::opcode).
     pub fn opcode(&self) -> u8 {
         self.sqe.opcode
     }
 
-    /// The number that comes back in the completion.
+    /// Returns the user data, which the completion contains too.
     pub fn user_data(&self) -> u64 {
         self.sqe.user_data
     }
 
-    /// The descriptor, or the slot, that it is about.
+    /// Returns the descriptor or the slot that the operation uses.
     pub fn fd(&self) -> i32 {
         self.sqe.fd
     }
 
-    /// Returns what it writes or sends, if it is a plain or vectored write, or a send, with memory
-    /// of its own.
+    /// Returns the bytes that the entry writes or sends, if it is a write, a vectored write or a
+    /// send with memory of its own.
     ///
-    /// Where a kernel would fail with EFAULT or EINVAL because of the addresses and lengths, there is
-    /// no data either. As a kernel does, this stops at a null address that is not the first.
+    /// Returns `None` if a kernel would fail with EFAULT or EINVAL because of the addresses and
+    /// lengths. Like a kernel, this stops at a null address that is not the first.
     pub fn data(&self) -> Option<Vec<u8>> {
         let codes = [IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_SEND, IORING_OP_SEND_ZC];
         if !codes.iter().any(|&code| code as u8 == self.sqe.opcode) {
@@ -64,8 +64,8 @@ impl Submission {
         }
         let mut data = Vec::new();
         for Span { start, len } in spans(&self.sqe).ok()? {
-            // SAFETY: the contract of a pushed entry: what a write reads is there until it completes.
-            // A script is asked before that, and must not complete it meanwhile by other means.
+            // SAFETY: by the contract of a pushed entry, the memory of a write stays valid until it
+            // completes. The script runs before that, and must not complete the write meanwhile.
             data.extend_from_slice(unsafe { core::slice::from_raw_parts(start, len) });
         }
         Some(data)
@@ -78,28 +78,30 @@ impl fmt::Debug for Submission {
     }
 }
 
-/// How much one operation transfers at most: the kernel's `MAX_RW_COUNT`, for pages of 4 KiB.
+/// The limit for one transfer: the kernel's `MAX_RW_COUNT`, for pages of 4 KiB.
 const MOST: usize = 0x7fff_f000;
 
-/// How many elements an `iovec` array has at most: `UIO_MAXIOV`.
+/// The limit for the elements of an `iovec` array: `UIO_MAXIOV`.
 const MOST_VECTORS: u32 = 1024;
 
-/// Memory that an entry names: not null, and of at most [`MOST`] bytes.
+/// Memory that an entry refers to. It is not null, and has at most [`MOST`] bytes.
 #[derive(Debug)]
 pub(super) struct Span {
     start: *mut u8,
     len: usize,
 }
 
-// SAFETY: an address; the program has promised the memory to the kernel, which is us.
+// SAFETY: this is only an address. The program has promised the memory to the kernel, which is the
+// mock.
 unsafe impl Send for Span {}
 
-/// The memory that the data of an operation is in, or goes to; together at most [`MOST`] bytes.
+/// Returns the memory that contains or receives the data of an operation, at most [`MOST`] bytes in
+/// total.
 ///
 /// # Errors
 ///
-/// Those that the operation would have: EFAULT, EINVAL. EFAULT as well for an operation that has no
-/// such memory, or whose memory we do not know.
+/// The errors of the operation: EFAULT or EINVAL. Also EFAULT if the operation has no such memory,
+/// or if the mock does not know it.
 fn spans(sqe: &Sqe) -> Result<Vec<Span>, Errno> {
     let is = |codes: &[sys::io_uring_op]| codes.iter().any(|&code| code as u8 == sqe.opcode);
     if Flags::from_bits_retain(sqe.flags).contains(Flags::BUFFER_SELECT) {
@@ -124,7 +126,7 @@ fn spans(sqe: &Sqe) -> Result<Vec<Span>, Errno> {
             (0, _) => {}
             (_, false) => spans.push(Span { start, len }),
             (_, true) if spans.is_empty() => return Err(Errno::FAULT),
-            // The kernel transfers what comes before, and says how much that is.
+            // The kernel transfers the spans before this one, and returns their length.
             (_, true) => break,
         }
         room -= len;
@@ -132,7 +134,7 @@ fn spans(sqe: &Sqe) -> Result<Vec<Span>, Errno> {
     Ok(spans)
 }
 
-/// An array of `iovec`, which need not be aligned.
+/// Reads an array of `iovec`, which need not be aligned.
 fn vectors(array: *const u8, count: u32) -> Result<Vec<Span>, Errno> {
     if count > MOST_VECTORS {
         return Err(Errno::INVAL);
@@ -142,8 +144,8 @@ fn vectors(array: *const u8, count: u32) -> Result<Vec<Span>, Errno> {
     }
     (0..count as usize)
         .map(|i| {
-            // SAFETY: the contract of a pushed entry: the array is there while it is submitted, which
-            // is when we are called.
+            // SAFETY: by the contract of a pushed entry, the array is valid during submission,
+            // which is when this runs.
             let iovec = unsafe { array.cast::<iovec>().add(i).read_unaligned() };
             let len = isize::try_from(iovec.iov_len).map_err(|_| Errno::INVAL)?;
             Ok(Span { start: iovec.iov_base.cast(), len: len.unsigned_abs() })
@@ -151,7 +153,7 @@ fn vectors(array: *const u8, count: u32) -> Result<Vec<Span>, Errno> {
         .collect()
 }
 
-/// What becomes of a submission.
+/// What happens to a submission.
 ///
 /// ```
 /// use std::time::Duration;
@@ -160,27 +162,27 @@ fn vectors(array: *const u8, count: u32) -> Result<Vec<Span>, Errno> {
 /// Answer::result(5); // it completes at once, with 5
 /// Answer::error(Errno::CONNRESET); // or with an error
 /// Answer::bytes("hello"); // a read: "hello" in its buffer
-/// Answer::result(5).after(Duration::from_secs(1)); // not before somebody has waited for a second
+/// Answer::result(5).after(Duration::from_secs(1)); // after one second of simulated time
 /// Answer::result(5).then(Answer::result(6)); // multishot: two completions, the first with `more`
-/// Answer::pending(); // it is in flight until it is cancelled, or `Kernel::complete` completes it
-/// Answer::leave_queued(Errno::BUSY); // it is not taken, and stays queued
+/// Answer::pending(); // in flight until it is canceled, or `Kernel::complete` completes it
+/// Answer::leave_queued(Errno::BUSY); // it is not consumed, and stays queued
 /// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Answer {
     pub(super) special: Option<Special>,
     pub(super) pieces: VecDeque<Piece>,
-    /// More is to come that is not in `pieces`.
+    /// Whether completions that are not in `pieces` will follow.
     pub(super) open: bool,
     pub(super) uncancellable: bool,
 }
 
-/// Answers that are more than completions.
+/// Answers that do more than post completions.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Special {
     Usual,
     LeaveQueued(Errno),
-    /// It completes, and nothing behind it is taken.
+    /// The entry completes, and the call consumes nothing behind it.
     FailAtSubmit,
 }
 
@@ -190,7 +192,7 @@ pub(super) struct Piece {
     pub(super) outcome: Outcome,
     pub(super) flags: u32,
     pub(super) big: Option<[u64; 2]>,
-    /// How long after the one before.
+    /// The delay after the previous completion.
     pub(super) after: Duration,
 }
 
@@ -211,53 +213,58 @@ impl Answer {
         answer
     }
 
-    /// What every kernel would do, as far as it needs nothing but the ring: a NOP completes with 0; a
-    /// [`Timeout`](crate::opcode::Timeout) with -ETIME after its time, where its flags say nothing
-    /// but [`ABS`](crate::types::TimeoutFlags::ABS) and there is no count; cancellations, and removals
-    /// of timeouts and polls, are carried out on what is in flight. Everything else completes with
-    /// -EINVAL, as what the kernel does not know.
+    /// Answers as every kernel would, for the operations that need only the ring.
+    ///
+    /// A NOP completes with 0. A [`Timeout`](crate::opcode::Timeout) completes with -ETIME after
+    /// its time, if it has no count and no flags except [`ABS`](crate::types::TimeoutFlags::ABS).
+    /// Cancellations, and removals of timeouts and polls, apply to the operations in flight.
+    /// Everything else completes with -EINVAL, like operations that a kernel does not know.
     pub fn usual() -> Self {
         Self::new(Some(Special::Usual), false)
     }
 
-    /// It completes with this result.
+    /// Completes the entry with this result.
     pub fn result(result: i32) -> Self {
         Self::one(Outcome::Result(result))
     }
 
-    /// It completes with this error.
+    /// Completes the entry with this error.
     pub fn error(errno: Errno) -> Self {
         Self::result(-errno.raw_os_error())
     }
 
-    /// It reads or receives this, or as much of it as it has room for, and completes with the
-    /// length. The memory is written when it completes, and not before: a program that frees it too
-    /// early is found out by Miri, or by an allocator that looks.
+    /// Reads or receives these bytes, or as many as fit into the buffers, and completes the entry
+    /// with their number.
     ///
-    /// For `Read`, `Readv` and `Recv` with buffers of their own. Other operations complete with
-    /// -EFAULT, and so does a null buffer.
+    /// The mock writes the memory only when the operation completes. If the program frees the
+    /// memory too early, Miri or a checking allocator detects it.
+    ///
+    /// This works for `Read`, `Readv` and `Recv` with their own buffers. Other operations, and null
+    /// buffers, complete with -EFAULT.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self::one(Outcome::Bytes(bytes.into()))
     }
 
-    /// It is in flight, until it is cancelled or [completed by hand](super::Kernel::complete).
+    /// Leaves the entry in flight until it is canceled or [completed by
+    /// hand](super::Kernel::complete).
     pub fn pending() -> Self {
         Self::new(None, true)
     }
 
-    /// It is done, and no completion says so.
+    /// Finishes the entry without a completion.
     pub fn no_cqe() -> Self {
         Self::new(None, false)
     }
 
-    /// It is not taken. If it is the first of its enter call, that fails with this errno; else the
-    /// call returns how many were taken before. The next one comes to it again.
+    /// Does not consume the entry, which stays queued. If it is the first entry of the enter call,
+    /// the call fails with this errno. Otherwise the call returns the number of entries consumed
+    /// before. The next call tries the entry again.
     pub fn leave_queued(errno: Errno) -> Self {
         Self::new(Some(Special::LeaveQueued(errno)), false)
     }
 
-    /// It completes with this error, as an entry does that the kernel refuses to start: the call
-    /// takes none behind it, unless the ring has
+    /// Completes the entry with this error, like an entry that the kernel rejects at submission:
+    /// the call consumes no entry behind it, unless the ring has
     /// [`setup_submit_all`](crate::Builder::setup_submit_all).
     pub fn fail_at_submit(errno: Errno) -> Self {
         Self { special: Some(Special::FailAtSubmit), ..Self::error(errno) }
@@ -269,32 +276,32 @@ impl Answer {
         }
     }
 
-    /// The completion has these flags, beside those that it has of itself
-    /// (`IORING_CQE_F_MORE` where another one follows).
+    /// Adds flags to the completion. The mock itself sets `IORING_CQE_F_MORE` if another completion
+    /// follows.
     pub fn flags(mut self, flags: u32) -> Self {
         self.last(|piece| piece.flags |= flags);
         self
     }
 
-    /// The completion says that this provided buffer was used.
+    /// Makes the completion report that this provided buffer was used.
     pub fn buffer(self, bid: u16) -> Self {
         self.flags(sys::IORING_CQE_F_BUFFER | u32::from(bid) << sys::IORING_CQE_BUFFER_SHIFT)
     }
 
-    /// The completion has these 16 bytes more, on rings that have room for them.
+    /// Sets the extra 16 bytes of the completion, on rings whose completions have them.
     pub fn big_cqe(mut self, big: [u64; 2]) -> Self {
         self.last(|piece| piece.big = Some(big));
         self
     }
 
-    /// The completion comes this much later than the one before it, or than the submission. Time
-    /// passes when somebody waits; see [the module](super).
+    /// Delays the completion by this time after the previous completion, or after the submission.
+    /// Time passes only during waits; see [the module](super).
     pub fn after(mut self, after: Duration) -> Self {
         self.last(|piece| piece.after = piece.after.saturating_add(after));
         self
     }
 
-    /// The completions of `next` follow.
+    /// Appends the completions of `next`.
     pub fn then(mut self, mut next: Self) -> Self {
         self.pieces.append(&mut next.pieces);
         self.open |= next.open;
@@ -302,7 +309,7 @@ impl Answer {
         self
     }
 
-    /// No cancellation finds it, as direct I/O.
+    /// Hides the operation from cancellations, like direct I/O.
     pub fn uncancellable(mut self) -> Self {
         self.uncancellable = true;
         self
@@ -315,12 +322,12 @@ pub(super) struct Posted {
     pub(super) big: Option<[u64; 2]>,
 }
 
-/// A submission that was taken and has not posted its last completion.
+/// A submission that was consumed and has not posted its last completion.
 pub(super) struct InFlight {
     pub(super) sqe: Sqe,
-    /// As they were when it was submitted: the program may change an array of `iovec` after that.
+    /// The spans at submission. The program may change an array of `iovec` after that.
     spans: Result<Vec<Span>, Errno>,
-    /// When the last of `pieces` comes.
+    /// The time of the last of `pieces`.
     end: Duration,
     pieces: VecDeque<(Duration, Piece)>,
     open: bool,
@@ -341,7 +348,7 @@ impl InFlight {
         new
     }
 
-    /// What `answer` says is to come as well.
+    /// Adds the completions of `answer`.
     pub(super) fn go_on(&mut self, answer: Answer, now: Duration) {
         self.end = self.end.max(now);
         for piece in answer.pieces {
@@ -351,7 +358,7 @@ impl InFlight {
         (self.open, self.uncancellable) = (answer.open, answer.uncancellable);
     }
 
-    /// Ends it, if that is possible.
+    /// Cancels the operation, and returns whether that was possible.
     pub(super) fn cancel(&mut self, now: Duration) -> bool {
         if self.uncancellable {
             return false;
@@ -370,12 +377,12 @@ impl InFlight {
         self.pieces.is_empty() && !self.open
     }
 
-    /// When the next completion comes.
+    /// Returns the time of the next completion.
     pub(super) fn next_at(&self) -> Option<Duration> {
         self.pieces.front().map(|(at, _)| *at)
     }
 
-    /// Carries out what the next completion says, and hands it over, unless it is to be left out.
+    /// Performs the effect of the next completion, and returns it unless it is skipped.
     pub(super) fn complete(&mut self) -> Option<Posted> {
         let (_, Piece { outcome, mut flags, big, .. }) = self.pieces.pop_front()?;
         let res = match outcome {
@@ -401,12 +408,12 @@ impl InFlight {
         let mut rest = bytes;
         for span in self.spans.as_ref().map_err(|&errno| errno)? {
             let (now, later) = rest.split_at(rest.len().min(span.len));
-            // SAFETY: the contract of a pushed entry: its memory is there, and ours to write, until
-            // its last completion, which the program has not seen yet.
+            // SAFETY: by the contract of a pushed entry, the kernel may write to its memory until
+            // the last completion, which the program has not seen yet.
             unsafe { span.start.copy_from_nonoverlapping(now.as_ptr(), now.len()) };
             rest = later;
         }
-        // At most `MOST`, which is positive.
+        // The number is at most `MOST`, so it is positive.
         Ok((bytes.len() - rest.len()) as i32)
     }
 }

@@ -1,5 +1,5 @@
-//! A mock ring without a script: the queues' unit tests are its kernel, step by step, and drive
-//! it through states that take a real ring years, as positions that wrap.
+//! A mock ring without a script. The unit tests of the queues play its kernel step by step. They
+//! drive it through states that a real ring needs years to reach, such as positions that wrap.
 
 use super::region::Region;
 use crate::cqueue::{self, CompletionQueue};
@@ -7,7 +7,7 @@ use crate::memory::Shape;
 use crate::shared::{Cq, Ordering, Saved, Settings, Sq};
 use crate::squeue::{self, Sqe, SubmissionQueue};
 
-/// A ring and the kernel behind it.
+/// A ring and its kernel.
 pub(crate) struct Mock {
     sq: Sq,
     cq: Cq,
@@ -16,10 +16,10 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// A ring of `entries` slots on each side, whose positions all are at `start`.
+    /// Creates a ring with `entries` slots in each queue. All positions start at `start`.
     pub(crate) fn new<S: squeue::Kind, C: cqueue::Kind>(entries: u32, start: u32) -> Self {
         let region = Region::new::<S, C>(entries, entries, start);
-        // SAFETY: the queues are dropped before the memory, and there are no others over it.
+        // SAFETY: the queues are dropped before the memory, and no other queues use it.
         let (mut sq, cq) = unsafe {
             region.memory().queues(
                 &region.params(),
@@ -33,10 +33,10 @@ impl Mock {
         Self { sq, cq, mixed, region }
     }
 
-    /// As a ring that another process has filled and handed on.
+    /// Turns this into a ring that another process has filled and handed on.
     pub(crate) fn hand_on(&mut self) {
         self.sq.saved = Saved::default();
-        // SAFETY: we are borrowed mutably, so there is no view; the test has a mixed queue.
+        // SAFETY: `self` is borrowed mutably, so there is no view. The test has a mixed queue.
         unsafe { self.sq.find_big_end() };
     }
 
@@ -58,15 +58,15 @@ impl Mock {
         self.split_cq().0
     }
 
-    /// A view, and the kernel beside it.
+    /// Returns a view and the kernel.
     pub(crate) fn split_sq<S: squeue::Kind>(&mut self) -> (SubmissionQueue<'_, S>, Kernel<'_>) {
-        // SAFETY: we are borrowed mutably, so there is no other view.
+        // SAFETY: `self` is borrowed mutably, so there is no other view.
         (unsafe { SubmissionQueue::new(&self.sq) }, Kernel(self))
     }
 
-    /// A view, and the kernel beside it.
+    /// Returns a view and the kernel.
     pub(crate) fn split_cq<C: cqueue::Kind>(&mut self) -> (CompletionQueue<'_, C>, Kernel<'_>) {
-        // SAFETY: we are borrowed mutably, so there is no other view.
+        // SAFETY: `self` is borrowed mutably, so there is no other view.
         (unsafe { CompletionQueue::new(&self.cq) }, Kernel(self))
     }
 
@@ -79,12 +79,12 @@ impl Mock {
 pub(crate) struct Kernel<'a>(&'a Mock);
 
 impl Kernel<'_> {
-    /// Where the program has given its completions back to.
+    /// Returns the position up to which the program has released completions.
     pub(crate) fn cq_head(&self) -> u32 {
         self.0.region.words().cq_head.load(Ordering::Acquire)
     }
 
-    /// What the program has published and we have not taken.
+    /// Returns the number of slots that the program has published and the kernel has not consumed.
     pub(crate) fn published(&self) -> u32 {
         self.0.region.published()
     }
@@ -93,8 +93,8 @@ impl Kernel<'_> {
         self.0.region.words().sq_flags.store(flags, Ordering::Relaxed);
     }
 
-    /// Takes the oldest entry: its fields, and on rings of 128 bytes, or where `is_big` knows the
-    /// operation to have them, the second half.
+    /// Consumes the oldest entry and returns its fields. Also returns the second half, if the ring
+    /// has 128-byte entries or `is_big` says that the operation has one.
     pub(crate) fn take(&mut self, is_big: impl Fn(u8) -> bool) -> Option<(Sqe, Option<[u8; 64]>)> {
         let region = &self.0.region;
         let published = region.published();
@@ -104,8 +104,9 @@ impl Kernel<'_> {
         let head = region.words().sq_head.load(Ordering::Relaxed);
         let first = region.entry(head);
         let (second, slots) = if region.all_big() || is_big(first.opcode) {
-            let (second, slots) =
-                region.second_half(head, published).expect("half an entry was published");
+            let (second, slots) = region
+                .second_half(head, published)
+                .expect("the program published only half an entry");
             (Some(second), slots)
         } else {
             (None, 1)
@@ -114,23 +115,23 @@ impl Kernel<'_> {
         Some((first, second))
     }
 
-    /// Posts a completion, and says whether there was room.
+    /// Posts a completion, and returns whether the queue had space.
     pub(crate) fn post(&mut self, user_data: u64, big: Option<[u64; 2]>) -> bool {
         self.post_flags(user_data, 0, big)
     }
 
-    /// [`post`](Self::post) with flags, as a message can have any.
+    /// Posts a completion with flags, like a message, which can have any flags.
     pub(crate) fn post_flags(&mut self, user_data: u64, flags: u32, big: Option<[u64; 2]>) -> bool {
         let entry = cqueue::Entry { user_data, res: 0, flags };
         self.0.region.post(entry, big, self.0.mixed)
     }
 
-    /// The program's own look at how full its completion queue is.
+    /// Returns the status of the completion queue, as the program sees it.
     pub(crate) fn status(&self) -> cqueue::Status<'_> {
         cqueue::Status::new(&self.0.cq)
     }
 
-    /// Moves the tail of the completion queue, as another thread's look at it may find it.
+    /// Moves the tail of the completion queue, as another thread may see it move.
     pub(crate) fn set_cq_tail(&mut self, tail: u32) {
         self.0.region.words().cq_tail.store(tail, Ordering::Release);
     }

@@ -1,20 +1,20 @@
-//! A ring whose other side is a program: for tests of what is built on rings.
+//! A ring with a mock kernel, for tests of code that uses rings.
 //!
-//! The queues lie in plain memory, and what the kernel would do, a [`Script`] says: it gets each
-//! submission, and returns an [`Answer`]. There are no system calls, so this works where io_uring
-//! is forbidden, and under Miri; nothing happens by chance, and no real time passes. With the cargo
-//! feature `mock-kernel`. (Entries carry addresses as numbers: `-Zmiri-permissive-provenance`
-//! tells Miri that this is meant.)
+//! The queues are in plain memory. A [`Script`] takes the role of the kernel: it gets each
+//! submission and returns an [`Answer`]. There are no system calls, so a mock ring works where
+//! io_uring is forbidden, and under Miri. Its behavior is deterministic, and no real time passes.
+//! This module requires the cargo feature `mock-kernel`. (Entries carry addresses as numbers. Pass
+//! `-Zmiri-permissive-provenance` to Miri so that it accepts them.)
 //!
-//! The ring is an [`IoUring`] as any other, but for its third parameter: held open by a [`Kernel`] in
-//! slot of a descriptor. So a runtime that is to be tested is generic over
-//! [`H: Handle`](crate::Handle), and not otherwise written for it.
+//! A mock ring is an [`IoUring`] like any other, except for its third type parameter: the handle
+//! that keeps it open is a [`Kernel`] instead of a descriptor. To test a runtime, make it generic
+//! over [`H: Handle`](crate::Handle). It needs no other changes.
 //!
 //! ```
 //! use rustix_uring::mock::{Answer, Script};
 //! use rustix_uring::{Errno, Handle, IoUring, cqueue, opcode, squeue, types};
 //!
-//! /// Reads until the buffer is full. On an error, the kernel may still have the buffer: it is lost.
+//! /// Reads until the buffer is full. On an error, leaks the buffer, which the kernel may still use.
 //! fn read_exact<H: Handle>(
 //!     ring: &mut IoUring<squeue::Entry, cqueue::Entry, H>,
 //!     mut buf: Vec<u8>,
@@ -22,18 +22,18 @@
 //!     let mut done = 0;
 //!     while done < buf.len() {
 //!         let rest = &mut buf[done..];
-//!         // No other operation in flight can have this number: its memory would be the same.
+//!         // No other operation in flight has this number, because none uses the same memory.
 //!         let number = rest.as_ptr() as u64;
 //!         let read = opcode::Read::new(types::Fd(0), rest.as_mut_ptr(), rest.len() as u32);
-//!         // SAFETY: we own the buffer, use it again when the completion is here, and leak it if
-//!         // that does not come.
+//!         // SAFETY: this function owns the buffer. It uses the buffer again only after the
+//!         // completion, and leaks it if there is none.
 //!         unsafe { ring.submission().push(&read.build().user_data(number)) }
 //!             .map_err(|_| Errno::BUSY)?;
 //!         let cqe = loop {
 //!             match ring.submit_and_wait(1) {
-//!                 // A signal also ends a wait that has submitted something, which is no error.
+//!                 // A signal may end the wait early. If entries were submitted, that is not an error.
 //!                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
-//!                 // The read is in flight, or queued, and then the next submit starts it.
+//!                 // The read is in flight, or still queued, and the next submit would start it.
 //!                 Err(errno) => {
 //!                     std::mem::forget(buf);
 //!                     return Err(errno);
@@ -51,16 +51,16 @@
 //!     Ok(buf)
 //! }
 //!
-//! // A kernel that reads three bytes at a time, and the fourth time fails.
+//! // A kernel that reads three bytes at a time. The fourth read fails.
 //! let mut answers = ["abc", "def", "ghi"].into_iter();
 //! let script = Script::new(move |submission| match submission.opcode() {
 //!     opcode::Read::CODE => answers.next().map_or(Answer::error(Errno::IO), Answer::bytes),
 //!     _ => Answer::usual(),
 //! });
-//! // SAFETY: the script gives no other answers than `bytes`, `error` and `usual`.
+//! // SAFETY: the script returns only `bytes`, `error` and `usual`.
 //! let mut ring = unsafe { <IoUring>::builder().build_mock(8, script) }?;
 //!
-//! // The first wait ends early.
+//! // The first wait is interrupted.
 //! ring.kernel().interrupt();
 //! assert_eq!(read_exact(&mut ring, vec![0; 7])?, b"abcdefg");
 //! assert_eq!(read_exact(&mut ring, vec![0; 7]), Err(Errno::IO));
@@ -69,66 +69,73 @@
 //!
 //! # The contract
 //!
-//! Unsafe code trusts the kernel. After a read that completes with 5, it takes five bytes for
-//! initialized, and nothing in a result tells it that a script has made the number up. So
-//! [`build_mock`](crate::Builder::build_mock) is `unsafe`. If you call it, you promise for the
-//! script and for everybody who can get at the ring's [`Kernel`]:
+//! Unsafe code trusts the kernel. After a read completes with 5, the code treats five bytes as
+//! initialized. It cannot tell that a script made up the number. Therefore
+//! [`build_mock`](crate::Builder::build_mock) is `unsafe`. When you call it, you promise the
+//! following for the script, and for all code that can access the [`Kernel`] of the ring:
 //!
-//! 1. **Results are true.** A result says what the page of the operation says, and it has happened. A
-//!    read or receive is not longer than its buffers, and all of it was written. A descriptor in a
-//!    result is open, and belongs to the program from now on. One that was given to a `Close` that
-//!    completes with anything but -ECANCELED does not. A cancellation that found something ends it.
-//! 2. **Flags are true.** A buffer ID ([`Answer::buffer`]) is that of a buffer in the group, which the
-//!    kernel has filled and not named before. The same goes for other [`flags`](Answer::flags) and for
-//!    the [second half](Answer::big_cqe).
-//! 3. **Operations complete as often as they do on a kernel.** Only multishot and zero-copy operations
-//!    complete more than once ([`Answer::then`]).
-//! 4. **The last completion is the last.** If you write to addresses in an entry yourself, you do it
-//!    before the completion without `MORE`, and while the operation is in flight. (The mock keeps this
-//!    by itself.)
-//! 5. **Posted completions belong to nobody.** [`Kernel::post`] takes user data that the program
-//!    expects from elsewhere, from other rings or from tags. It never takes that of an operation in
-//!    flight here, and never the program's own kind of number, such as an address, if it was not
-//!    given out for that.
-//! 6. **Register calls are true.** If [`Script::register`] answers with success, the call has done what
-//!    its page says, and its count is right. The mock writes nothing to the call's argument: where a
-//!    kernel would, the program finds its own values, mostly zeros.
-//! 7. **Features are true.** What the script does is in accordance with its
-//!    [features](Script::features).
+//! 1. **Results are true.** A result means what the page of its operation says, and it has
+//!    happened. A read or receive is not longer than its buffers, and all of its bytes were
+//!    written. A descriptor in a result is open, and now belongs to the program. A descriptor that
+//!    was passed to a `Close` no longer does, if that `Close` completes with anything but
+//!    -ECANCELED. A cancellation that found a request ends it.
+//! 2. **Flags are true.** A buffer ID ([`Answer::buffer`]) is that of a buffer in the group, which
+//!    the kernel has filled and which no completion has named before. The same applies to other
+//!    [`flags`](Answer::flags) and to the [second half](Answer::big_cqe).
+//! 3. **Operations complete as often as they do on a kernel.** Only multishot and zero-copy
+//!    operations complete more than once ([`Answer::then`]).
+//! 4. **Nothing happens after the last completion.** If you write to addresses in an entry
+//!    yourself, you do so while the operation is in flight, and before the completion without
+//!    `MORE`. (The mock itself keeps this rule.)
+//! 5. **Posted completions belong to no operation.** [`Kernel::post`] uses user data that the
+//!    program expects from other sources, such as other rings or tags. It never uses the user data
+//!    of an operation in flight on this ring. If the program uses a kind of number itself, such as
+//!    addresses, `post` uses only those that the program has handed out for this purpose.
+//! 6. **Register calls are true.** If [`Script::register`] returns success, the call has done what
+//!    its page says, and its count is right. The mock writes nothing to the argument of the call.
+//!    Where a kernel would write, the program finds its own values, mostly zeros.
+//! 7. **Features are true.** The behavior of the script matches its [features](Script::features).
 //!
-//! These keep the contract for every operation, so that you need not look at them:
-//! [`Answer::usual`], [`bytes`](Answer::bytes), [`pending`](Answer::pending),
-//! [`no_cqe`](Answer::no_cqe), [`leave_queued`](Answer::leave_queued), each of them
-//! [`after`](Answer::after) a time or [`uncancellable`](Answer::uncancellable), and
-//! [`error`](Answer::error) and [`fail_at_submit`](Answer::fail_at_submit) if the operation had no effect. So do
-//! all methods of [`Kernel`] but `post` and `complete`, and `complete` with one of these answers; and
-//! [`Script::default`]. Check every [`result`](Answer::result), `buffer`, `flags`, `big`, `then` and
-//! `post`, and every success of a register call.
+//! The following keep the contract for every operation, so you need not check them:
 //!
-//! # How it differs from a kernel
+//! - [`Answer::usual`], [`bytes`](Answer::bytes), [`pending`](Answer::pending),
+//!   [`no_cqe`](Answer::no_cqe) and [`leave_queued`](Answer::leave_queued), also with
+//!   [`after`](Answer::after) or [`uncancellable`](Answer::uncancellable);
+//! - [`error`](Answer::error) and [`fail_at_submit`](Answer::fail_at_submit), if the operation had
+//!   no effect;
+//! - all methods of [`Kernel`] except `post` and `complete`, and `complete` with one of these
+//!   answers;
+//! - [`Script::default`].
 //!
-//! - **Time** is the ring's own. It begins at zero and passes only while the program waits, and then
-//!   at once: up to the next completion that a script has put [off](Answer::after), or to the end of
-//!   the wait's timeout. A wait that nothing would ever end fails with EDEADLK, which no kernel says.
-//! - **Operations** do what the script says, and nothing of themselves. Links and drains, for one,
-//!   are for the script to heed; [`Flags::SKIP_SUCCESS`](crate::squeue::Flags::SKIP_SUCCESS) is
-//!   heeded. [`Answer::usual`] does what can be done in the ring alone, cancellations above all, so
-//!   that [`quiesce`](IoUring::quiesce) works.
-//! - **Completions** that find the queue full wait, are flagged, and come with the next call that
-//!   wants events; with [features](Script::features) without
-//!   [`NODROP`](crate::Features::NODROP) they are lost and counted. With
-//!   [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) all wait until events are wanted.
-//!   An SQPOLL ring's thread always sleeps, so that each submit wakes it.
-//! - **Setup** is refused where a kernel would refuse it, and with flags that the mock does not have: see
-//!   [`build_mock`](crate::Builder::build_mock).
-//! - **Addresses** are followed as a kernel does: they need no alignment, and null is -EFAULT. Other
-//!   addresses that are not the program's are undefined behavior: no kernel is there to check them.
-//! - **Panics** of a script end the mock. No system call unwinds, so the program may not be prepared
-//!   for it, and may have freed what its operations use. The mock forgets everything in flight,
-//!   touches no memory but its own from then on, and fails each later call with ENXIO.
-//! - **Register calls** answer as the [script](Script::register) says, EINVAL if it says nothing. Those
-//!   that would give the ring other memory, a descriptor or an index (`RESIZE_RINGS`,
-//!   `MEM_REGION`, `RING_FDS`, `ZCRX_IFQ`, `ZCRX_CTRL`), and waits in registered memory, are EINVAL.
+//! Check every [`result`](Answer::result), `buffer`, `flags`, `big_cqe`, `then` and `post`, and
+//! every success of a register call.
+//!
+//! # Differences from a kernel
+//!
+//! - **Time** is simulated by the ring. It begins at zero and passes only while the program waits,
+//!   and then instantly: up to the next completion that the script has [delayed](Answer::after), or
+//!   up to the timeout of the wait. A wait that nothing would ever end fails with EDEADLK, which no
+//!   kernel returns.
+//! - **Operations** do only what the script says. For example, the mock does not process links and
+//!   drains; the script must. It does process
+//!   [`Flags::SKIP_SUCCESS`](crate::squeue::Flags::SKIP_SUCCESS). [`Answer::usual`] does what needs
+//!   only the ring. Most important are cancellations, so that [`quiesce`](IoUring::quiesce) works.
+//! - **Completions** wait in the mock if the queue is full. The mock sets the overflow flag, and
+//!   posts them with the next call that asks for events. If the [features](Script::features) do not
+//!   include [`NODROP`](crate::Features::NODROP), the mock drops and counts them instead. With
+//!   [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun), all completions wait until a
+//!   call asks for events. The thread of an SQPOLL ring is always asleep, so each submit wakes it.
+//! - **Setup** fails where it would fail on a kernel, and with flags that the mock does not
+//!   support: see [`build_mock`](crate::Builder::build_mock).
+//! - **Addresses** are accessed as a kernel does: they need no alignment, and null gives -EFAULT.
+//!   Any other invalid address is undefined behavior, because no kernel checks it.
+//! - **Panics** in a script end the mock. A system call never unwinds, so the program may not
+//!   expect this, and may have freed memory that its operations use. The mock drops everything in
+//!   flight, accesses no memory except its own from then on, and fails each later call with ENXIO.
+//! - **Register calls** return what the [script](Script::register) says; the default is EINVAL.
+//!   Calls that would give the ring other memory, a descriptor or an index (`RESIZE_RINGS`,
+//!   `MEM_REGION`, `RING_FDS`, `ZCRX_IFQ`, `ZCRX_CTRL`) always fail with EINVAL, and so do waits
+//!   with arguments in registered memory.
 
 mod answer;
 #[cfg(test)]
@@ -171,9 +178,9 @@ use crate::types::Timespec;
 type Answers = dyn FnMut(&Submission) -> Answer + Send;
 type Registers = dyn FnMut(u32, u32) -> io::Result<u32> + Send;
 
-/// What the other side of a mock ring does.
+/// The behavior of a mock kernel.
 ///
-/// The default does only what is [usual](Answer::usual).
+/// The default script answers everything with [`Answer::usual`].
 pub struct Script {
     answers: Box<Answers>,
     registers: Box<Registers>,
@@ -182,12 +189,14 @@ pub struct Script {
 }
 
 impl Script {
-    /// Asks `answers` about each submission, in their order, when the program enters.
+    /// Creates a script that calls `answers` for each submission, in order, when the program makes
+    /// an enter call.
     ///
-    /// It may use the [`Kernel`] of any ring, its own from [`Submission::kernel`]. A call that enters or
-    /// registers with the ring whose script it is fails with EDEADLK.
+    /// `answers` may use the [`Kernel`] of any ring, and that of its own ring through
+    /// [`Submission::kernel`]. If it makes an enter or register call on its own ring, that call
+    /// fails with EDEADLK.
     ///
-    /// What it answers is part of [the contract](self#the-contract).
+    /// The answers are part of [the contract](self#the-contract).
     pub fn new(answers: impl FnMut(&Submission) -> Answer + Send + 'static) -> Self {
         Self {
             answers: Box::new(answers),
@@ -197,10 +206,10 @@ impl Script {
         }
     }
 
-    /// Asks `registers` about each register call: the operation's number
-    /// (`io_uring_register_op` of [`sys`]), and how many arguments there are.
+    /// Sets the function that answers register calls. Its arguments are the number of the operation
+    /// (`io_uring_register_op` in [`sys`]) and the number of arguments.
     ///
-    /// What it answers is part of [the contract](self#the-contract).
+    /// The answers are part of [the contract](self#the-contract).
     #[must_use]
     pub fn register(
         mut self,
@@ -210,15 +219,15 @@ impl Script {
         self
     }
 
-    /// Which features the kernel has; all that have a name, if this is not said.
+    /// Sets the features of the mock kernel. The default is all features that have a name.
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
         self
     }
 
-    /// At which position the queues start; 0, if this is not said. Positions close below
-    /// [`u32::MAX`] wrap soon, which takes a kernel's ring years.
+    /// Sets the position at which the queues start. The default is 0. A position just below
+    /// [`u32::MAX`] wraps soon, which takes years on a real ring.
     #[must_use]
     pub fn start(mut self, position: u32) -> Self {
         self.start = position;
@@ -238,27 +247,28 @@ impl fmt::Debug for Script {
     }
 }
 
-/// What holds a mock ring open: the kernel that it has.
+/// The mock kernel of a ring, which is also the handle that keeps the ring open.
 ///
-/// A clone is the same one. It is for what happens without being asked for: completions by hand,
-/// messages, failures, time.
+/// A clone refers to the same kernel. Use it for everything that happens independently of a
+/// submission: completions by hand, messages, failures, time.
 #[derive(Clone)]
 pub struct Kernel(Arc<Shared>);
 
-/// A script is locked before the state, and never the other way round.
+/// Lock order: the script before the state, never the other way round.
 struct Shared {
     script: Mutex<Script>,
-    /// Which thread has it locked.
+    /// The thread that holds the lock of the script.
     asker: Mutex<Option<ThreadId>>,
     state: Mutex<State>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No user code runs while the state is locked, and a script that has panicked is asked no more.
+    // Poisoning does not matter: no user code runs while the state is locked, and a script that has
+    // panicked is not called again.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The script, locked by this thread. A panic inside ends the mock.
+/// The script, locked by this thread. A panic in the script ends the mock.
 struct Asking<'a> {
     kernel: &'a Kernel,
     script: MutexGuard<'a, Script>,
@@ -288,9 +298,11 @@ impl Kernel {
         lock(&self.0.state)
     }
 
+    /// Locks the script.
+    ///
     /// # Errors
     ///
-    /// EDEADLK if it is the script that calls us.
+    /// EDEADLK if the script itself is the caller.
     fn asking(&self) -> io::Result<Asking<'_>> {
         let asker = thread::current().id();
         if *lock(&self.0.asker) == Some(asker) {
@@ -301,12 +313,13 @@ impl Kernel {
         Ok(Asking { kernel: self, script, inside: false })
     }
 
-    /// Completes the oldest operation in flight that has this user data and is
-    /// [pending](Answer::pending), and says whether there is one. If the answer ends with
-    /// [`Answer::pending`], it stays in flight.
+    /// Completes the oldest [pending](Answer::pending) operation with this user data, and returns
+    /// whether there was one. If the answer ends with [`Answer::pending`], the operation stays in
+    /// flight.
     ///
-    /// It was taken already: [`Answer::leave_queued`] and [`Answer::fail_at_submit`] complete it with their error, and
-    /// [`Answer::usual`] with -EINVAL. The answer is part of [the contract](self#the-contract).
+    /// The operation was submitted already. So [`Answer::leave_queued`] and
+    /// [`Answer::fail_at_submit`] complete it with their error, and [`Answer::usual`] with -EINVAL.
+    /// The answer is part of [the contract](self#the-contract).
     pub fn complete(&self, user_data: u64, answer: Answer) -> bool {
         let mut state = self.state();
         let now = state.now;
@@ -323,8 +336,8 @@ impl Kernel {
         true
     }
 
-    /// Posts a completion of no operation here, as a message from another ring does. It is part of
-    /// [the contract](self#the-contract).
+    /// Posts a completion that belongs to no operation of this ring, as a message from another ring
+    /// does. The completion is part of [the contract](self#the-contract).
     pub fn post(&self, user_data: u64, result: i32, flags: u32) {
         let mut state = self.state();
         let entry = cqueue::Entry { user_data, res: result, flags };
@@ -332,42 +345,43 @@ impl Kernel {
         state.settle(false);
     }
 
-    /// Has one enter call to come fail with this errno, which takes and posts nothing. Each such
-    /// call adds one.
+    /// Makes one future enter call fail with this errno. That call consumes and posts nothing. Each
+    /// call of `fail` adds one failure.
     pub fn fail(&self, errno: Errno) {
         self.state().failures.push_back(errno);
     }
 
-    /// Has one wait to come end as if a signal came: with EINTR, if the call has submitted nothing and
-    /// nothing is there. Each such call adds one.
+    /// Makes one future wait end as if a signal arrived. The wait fails with EINTR if the call has
+    /// submitted nothing and no completion is ready. Each call of `interrupt` adds one
+    /// interruption.
     pub fn interrupt(&self) {
         self.state().interrupts += 1;
     }
 
-    /// Lets time pass, and what is due then completes.
+    /// Lets time pass, and completes the operations that are then due.
     pub fn advance(&self, time: Duration) {
         let mut state = self.state();
         state.now = state.now.saturating_add(time);
         state.settle(false);
     }
 
-    /// The ring's time: how much has passed.
+    /// Returns the simulated time that has passed.
     pub fn now(&self) -> Duration {
         self.state().now
     }
 
-    /// The user data of what is in flight, oldest first.
+    /// Returns the user data of the operations in flight, oldest first.
     pub fn in_flight(&self) -> Vec<u64> {
         self.state().in_flight.iter().map(|it| it.sqe.user_data).collect()
     }
 
-    /// How many enter calls the program has made.
+    /// Returns the number of enter calls that the program has made.
     pub fn enters(&self) -> usize {
         self.state().enters
     }
 
-    /// Takes up to `most` slots' submissions, and says how many slots it has taken, and with what
-    /// it stopped before an entry.
+    /// Consumes the submissions in up to `most` slots. Returns the number of slots consumed, and
+    /// the error if it stopped before an entry.
     fn submit(&self, most: u32) -> (u32, io::Result<()>) {
         let mut asking = match self.asking() {
             Ok(asking) => asking,
@@ -387,7 +401,7 @@ impl Kernel {
             let answer = if sqe.user_data == PAD_USER_DATA {
                 Answer::usual()
             } else if known {
-                // Not locked: the script may use us.
+                // The state is not locked here, because the script may use the kernel.
                 let submission = Submission { sqe, rest, kernel: self.clone() };
                 asking.ask(|script| (script.answers)(&submission))
             } else {
@@ -416,7 +430,8 @@ impl Kernel {
         (taken, Ok(()))
     }
 
-    /// The next entry of a call that has taken some, and how many slots it has.
+    /// Returns the next entry of a call that has consumed `taken` slots, and the number of its
+    /// slots.
     fn look(&self, taken: u32, left: u32) -> (Sqe, Option<[u8; 64]>, u32) {
         let state = self.state();
         let region = &state.region;
@@ -485,7 +500,7 @@ impl Sealed for Kernel {
         };
         let taken = if sqpoll {
             if flags.contains(EnterFlags::SQ_WAKEUP) {
-                // What is refused stays queued, and nobody is told: it is the thread's affair.
+                // A rejected entry stays queued. The error goes to the thread, not to the program.
                 let _ = self.submit(u32::MAX);
             }
             to_submit
@@ -502,7 +517,8 @@ impl Sealed for Kernel {
         let mut until = Until::default();
         if let EnterArg::Extended(arg) = arg {
             let time = arg.ts.ptr.cast::<Timespec>();
-            // SAFETY: null, or a time that is borrowed for the call, as our caller promises.
+            // SAFETY: the caller promises that the pointer is null, or a time borrowed for the
+            // call.
             let time = unsafe { time.as_ref() }.map(|time| duration(*time));
             until.deadline = time.map(|time| (time, flags.contains(EnterFlags::ABS_TIMER)));
             until.min_wait = Duration::from_micros(arg.min_wait_usec.into());
@@ -514,7 +530,7 @@ impl Sealed for Kernel {
     }
 
     unsafe fn register(&self, _: Seal, op: u32, _: *const c_void, nr_args: u32) -> io::Result<u32> {
-        // A script can say that these succeed; it cannot make it so.
+        // A script could return success for these, but the mock cannot do what they do.
         let impossible = [IORING_REGISTER_RESIZE_RINGS, IORING_REGISTER_MEM_REGION]
             .into_iter()
             .chain([IORING_REGISTER_RING_FDS, IORING_REGISTER_ZCRX_IFQ])
@@ -541,15 +557,15 @@ impl Sealed for Kernel {
 impl Handle for Kernel {}
 
 impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C, Kernel> {
-    /// The other side of this ring.
+    /// Returns the mock kernel of this ring.
     pub fn kernel(&self) -> &Kernel {
         &self.handle
     }
 }
 
 impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
-    /// Sets up a ring in plain memory, with a program in place of the kernel: see
-    /// [`mock`](crate::mock). With the cargo feature `mock-kernel`.
+    /// Builds a ring in plain memory, with a script in place of the kernel: see
+    /// [`mock`](crate::mock). Requires the cargo feature `mock-kernel`.
     ///
     /// ```
     /// # use rustix_uring::{IoUring, mock::{Answer, Script}};
@@ -559,7 +575,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// # Ok::<(), rustix_uring::Errno>(())
     /// ```
     ///
-    /// It is `unsafe`:
+    /// This method is `unsafe`:
     ///
     /// ```compile_fail,E0133
     /// # use rustix_uring::{IoUring, mock::{Answer, Script}};
@@ -571,15 +587,15 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     ///
     /// | errno | because |
     /// |---|---|
-    /// | EINVAL | there are no rings of these sizes; flags do not go together, as on a kernel that knows all of them; [`setup_iopoll`](Self::setup_iopoll), [`setup_r_disabled`](Self::setup_r_disabled) or [`setup_attach_wq`](Self::setup_attach_wq), which a mock cannot imitate |
-    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue with a single slot |
+    /// | EINVAL | the sizes are invalid; the flags conflict, as on a kernel that knows all of them; [`setup_iopoll`](Self::setup_iopoll), [`setup_r_disabled`](Self::setup_r_disabled) or [`setup_attach_wq`](Self::setup_attach_wq) is set, which the mock does not support |
+    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue has a single slot |
     ///
     /// # Safety
     ///
-    /// The script, and everybody who uses the ring's [`Kernel`], answers as a kernel would: whatever
-    /// unsafe code may conclude from what a kernel answers is true. [The
-    /// contract](crate::mock#the-contract) has this in seven points, and says which answers need
-    /// no check.
+    /// The script, and all code that uses the [`Kernel`] of the ring, answers as a kernel would:
+    /// everything that unsafe code may conclude from the answers of a kernel is true. [The
+    /// contract](crate::mock#the-contract) states this in seven points, and lists the answers that
+    /// need no check.
     pub unsafe fn build_mock(
         &self,
         entries: u32,

@@ -1,4 +1,5 @@
-//! The memory of a mock ring, and what a kernel does there, no more carefully than it does.
+//! The memory of a mock ring, and the accesses of a kernel to it, with no more checks than a kernel
+//! makes.
 
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -10,7 +11,7 @@ use crate::shared::{AtomicU32, Ordering};
 use crate::squeue::{self, Sqe};
 use crate::sys::{self, io_cqring_offsets, io_sqring_offsets, io_uring_params};
 
-/// The words of a ring, in an order of our own.
+/// The words of a ring, in an arbitrary order.
 #[repr(C, align(64))]
 pub(crate) struct Words {
     pub(crate) sq_head: AtomicU32,
@@ -23,31 +24,32 @@ pub(crate) struct Words {
     pub(crate) cq_overflow: AtomicU32,
 }
 
-/// Words, then completions in units of 16 bytes, then submissions in units of 64.
+/// The memory: words, then completions in units of 16 bytes, then submissions in units of 64 bytes.
 pub(crate) struct Region {
     start: NonNull<u8>,
     layout: Layout,
-    /// Where the submissions begin.
+    /// The offset of the submissions.
     sqes: usize,
     sq_entries: u32,
     cq_entries: u32,
-    /// How many units a slot has.
+    /// The number of units in a slot.
     sqe_units: u32,
     cqe_units: u32,
 }
 
-// SAFETY: the memory is nobody else's but the queues', which share it as they do with a kernel.
+// SAFETY: only this region and the queues use the memory, and the queues share it as with a kernel.
 unsafe impl Send for Region {}
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: `new` has allocated it so, and the queues over it are gone: their ring keeps us.
+        // SAFETY: `new` has allocated the memory with this layout. The queues over it are gone,
+        // because their ring keeps the region.
         unsafe { dealloc(self.start.as_ptr(), self.layout) };
     }
 }
 
 impl Region {
-    /// Queues of these sizes, whose positions all are at `start`.
+    /// Creates queues of these sizes. All positions start at `start`.
     pub(crate) fn new<S: squeue::Kind, C: cqueue::Kind>(
         sq_entries: u32,
         cq_entries: u32,
@@ -57,8 +59,8 @@ impl Region {
         let sqes = (size_of::<Words>() + cqes).next_multiple_of(align_of::<Words>());
         let size = sqes + sq_entries as usize * size_of::<S::Slot>();
         let layout = Layout::from_size_align(size, align_of::<Words>())
-            .expect("sizes are the kernel's, and those are small");
-        // SAFETY: there are words at least.
+            .expect("the kernel's limits keep the sizes small");
+        // SAFETY: the layout is not empty, because it contains the words.
         let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
             handle_alloc_error(layout)
         };
@@ -78,7 +80,7 @@ impl Region {
         region
     }
 
-    /// What a kernel would answer of this memory.
+    /// Returns the parameters with which a kernel would describe this memory.
     pub(crate) fn params(&self) -> io_uring_params {
         let at = |offset: usize| offset as u32;
         io_uring_params {
@@ -104,42 +106,42 @@ impl Region {
         }
     }
 
-    /// The same memory, as a ring has it. It must not outlive us.
+    /// Returns the same memory in the form that a ring uses. It must not outlive the region.
     pub(crate) fn memory(&self) -> Memory {
-        // SAFETY: the submissions begin within.
+        // SAFETY: the submissions begin within the memory.
         let sqes = unsafe { self.start.add(self.sqes) };
         Memory::parts(self.start, self.sqes, sqes, self.layout.size() - self.sqes)
     }
 
     pub(crate) fn words(&self) -> &Words {
-        // SAFETY: the words are at the start, live as long as we do, and are atomics.
+        // SAFETY: the words are at the start, live as long as the region, and are atomics.
         unsafe { self.start.cast().as_ref() }
     }
 
-    /// How many slots the program has published and we have not taken.
+    /// Returns the number of slots that the program has published and the kernel has not consumed.
     pub(crate) fn published(&self) -> u32 {
         let words = self.words();
         words.sq_tail.load(Ordering::Acquire).wrapping_sub(words.sq_head.load(Ordering::Relaxed))
     }
 
-    /// The fields of the entry at a position that is published.
+    /// Returns the fields of the entry at a published position.
     pub(crate) fn entry(&self, position: u32) -> Sqe {
-        // SAFETY: the unit is within the queue. The program has published it, and does not write
-        // there before we have moved the head.
+        // SAFETY: the unit is within the queue. The program has published it, and does not write to
+        // it before the head has moved.
         unsafe { self.unit(self.first_unit(position)).cast::<Sqe>().read() }
     }
 
-    /// The second half of such an entry, and how many slots it takes; `None` if that is not all
-    /// there within `slots`.
+    /// Returns the second half of such an entry, and the number of slots that the entry occupies.
+    /// Returns `None` if the entry does not fit into `slots` slots.
     pub(crate) fn second_half(&self, position: u32, slots: u32) -> Option<([u8; 64], u32)> {
         let unit = self.first_unit(position) + 1;
         let taken = if self.sqe_units == 2 { 1 } else { 2 };
         let there = taken <= slots && unit < self.sq_entries * self.sqe_units;
-        // SAFETY: as for the first half.
+        // SAFETY: same as for the first half, in `entry`.
         there.then(|| (unsafe { self.unit(unit).cast::<[u8; 64]>().read() }, taken))
     }
 
-    /// Whether every entry has two halves.
+    /// Returns whether every entry has two halves.
     pub(crate) fn all_big(&self) -> bool {
         self.sqe_units == 2
     }
@@ -148,45 +150,49 @@ impl Region {
         (position & (self.sq_entries - 1)) * self.sqe_units
     }
 
+    /// Returns the address of a unit of the submission queue.
+    ///
     /// # Safety
     ///
     /// The unit is within the queue.
     unsafe fn unit(&self, unit: u32) -> NonNull<u8> {
-        // SAFETY: the queue is within the memory, and our caller says that the unit is in it.
+        // SAFETY: the queue is within the memory, and the caller promises that the unit is in the
+        // queue.
         unsafe { self.start.add(self.sqes + unit as usize * size_of::<Sqe>()) }
     }
 
-    /// Moves the head behind what was taken.
+    /// Moves the head past the consumed slots.
     pub(crate) fn take(&self, slots: u32) {
         let head = &self.words().sq_head;
         head.store(head.load(Ordering::Relaxed).wrapping_add(slots), Ordering::Release);
     }
 
-    /// How many slots of the completion queue are taken.
+    /// Returns the number of used slots in the completion queue.
     pub(crate) fn ready(&self) -> u32 {
         let words = self.words();
         words.cq_tail.load(Ordering::Relaxed).wrapping_sub(words.cq_head.load(Ordering::Acquire))
     }
 
-    /// How many slots the submission queue has.
+    /// Returns the number of slots in the submission queue.
     pub(crate) fn sq_entries(&self) -> u32 {
         self.sq_entries
     }
 
-    /// How many slots the completion queue has.
+    /// Returns the number of slots in the completion queue.
     pub(crate) fn cq_entries(&self) -> u32 {
         self.cq_entries
     }
 
-    /// Posts a completion; on mixed rings a `big` one takes two slots, behind a filler if it would
-    /// wrap. Says whether there was room.
+    /// Posts a completion, and returns whether the queue had space. On mixed rings, a completion
+    /// with `big` takes two slots, after a filler CQE if it would wrap.
     pub(crate) fn post(
         &self,
         mut entry: cqueue::Entry,
         big: Option<[u64; 2]>,
         mixed: bool,
     ) -> bool {
-        // What has the flag takes two slots, or else the one behind it would be taken for its half.
+        // A completion with the flag takes two slots. Otherwise the program would read the next
+        // completion as its second half.
         let flagged = entry.flags & sys::IORING_CQE_F_32 != 0;
         let needed = if mixed && (big.is_some() || flagged) { 2 } else { 1 };
         let mut tail = self.words().cq_tail.load(Ordering::Relaxed);
@@ -221,8 +227,7 @@ impl Region {
 
     fn write(&self, position: u32, unit: u32, entry: cqueue::Entry) {
         let unit = (position & (self.cq_entries - 1)) * self.cqe_units + unit;
-        // SAFETY: the unit is within the queue, and the program reads no slot that is not
-        // published.
+        // SAFETY: the unit is within the queue, and the program reads only published slots.
         unsafe {
             let cqes = self.start.add(size_of::<Words>()).cast::<cqueue::Entry>();
             cqes.add(unit as usize).write(entry);

@@ -1,13 +1,13 @@
-//! Which setup flags go together, as `io_uring_setup(2)` checks it.
+//! The rules for combining setup flags, as `io_uring_setup(2)` checks them.
 
 use crate::params::SetupFlags as Flags;
 
-/// What one flag requires of the others.
+/// What one flag requires of the other flags.
 struct Rule {
     flag: Flags,
-    /// At least one of these, unless it is empty.
+    /// At least one of these must be set, unless this is empty.
     needs: Flags,
-    /// None of these.
+    /// None of these may be set.
     apart: Flags,
 }
 
@@ -19,8 +19,8 @@ const fn apart(flag: Flags, apart: Flags) -> Rule {
     Rule { flag, needs: Flags::empty(), apart }
 }
 
-/// Every combination of known flags that a kernel refuses with EINVAL breaks one of these. The live
-/// case `setup_flags_as_the_mock` compares them with the kernel.
+/// Every combination of known flags that a kernel rejects with EINVAL violates one of these rules.
+/// The live case `setup_flags_as_the_mock` compares them with the kernel.
 const RULES: &[Rule] = &[
     needs(Flags::SQ_AFF, Flags::SQPOLL),
     needs(Flags::HYBRID_IOPOLL, Flags::IOPOLL),
@@ -39,7 +39,7 @@ const RULES: &[Rule] = &[
     apart(Flags::CQE_MIXED, Flags::CQE32),
 ];
 
-/// Whether a kernel that knows these flags refuses them together.
+/// Returns whether a kernel that knows these flags rejects the combination.
 pub(super) fn refused(flags: Flags) -> bool {
     RULES.iter().filter(|rule| flags.contains(rule.flag)).any(|rule| {
         flags.intersects(rule.apart) || !rule.needs.is_empty() && !flags.intersects(rule.needs)
@@ -64,10 +64,10 @@ mod tests {
         unsafe { builder.build_mock(entries, Script::default()) }
     }
 
-    /// What the mock answers of each set of these flags, written out: those that it accepts.
+    /// Lists every set of these flags that the mock accepts.
     #[test]
-    #[cfg_attr(miri, ignore = "256 rings take their time, and are not used")]
-    fn only_what_a_kernel_accepts() {
+    #[cfg_attr(miri, ignore = "256 rings are slow, and no ring is used")]
+    fn accepts_the_same_flags_as_a_kernel() {
         type Set = fn(&mut Builder<S, C>) -> &mut Builder<S, C>;
         type S = squeue::Entry;
         type C = cqueue::Entry;
@@ -103,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn rewound_queues_have_no_thread() {
+    fn rewound_queues_reject_sqpoll() {
         let mut builder = IoUring::<Rewind, cqueue::Entry>::builder();
         assert!(build(&builder, 4).is_ok());
         assert_eq!(build(builder.setup_sqpoll(0), 4).err(), Some(Errno::INVAL));
     }
 
     #[test]
-    fn a_mixed_queue_has_two_slots() {
+    fn a_mixed_queue_needs_two_slots() {
         let submissions = IoUring::<squeue::Mixed, cqueue::Entry>::builder();
         assert_eq!(build(&submissions, 1).err(), Some(Errno::OVERFLOW));
         assert!(build(&submissions, 2).is_ok());

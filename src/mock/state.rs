@@ -1,4 +1,4 @@
-//! The ring as its mock kernel sees it: what is in flight, and when it completes.
+//! The state of a mock kernel: the operations in flight, and when they complete.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -21,25 +21,27 @@ pub(super) struct State {
     pub(super) features: Features,
     /// The only thread that may submit, if the ring has one.
     pub(super) issuer: Option<ThreadId>,
-    /// The script has panicked.
+    /// Whether the script has panicked.
     pub(super) ended: bool,
-    /// Completions may take two slots of the queue.
+    /// Whether completions may take two slots of the queue.
     pub(super) mixed_cqes: bool,
     pub(super) now: Duration,
-    /// In the order in which they were submitted.
+    /// The operations in flight, in the order of submission.
     pub(super) in_flight: Vec<InFlight>,
-    /// Completions that are due and not in the queue: it was full, or nobody has asked.
+    /// Completions that are due but not in the queue, because it was full or no call asked for
+    /// events.
     pub(super) waiting: VecDeque<Posted>,
-    /// Some of them, because it was full.
+    /// Whether some of them wait because the queue was full.
     pub(super) overflown: bool,
-    /// What the next enter calls fail with.
+    /// The errors of the next enter calls.
     pub(super) failures: VecDeque<Errno>,
     pub(super) interrupts: usize,
     pub(super) enters: usize,
 }
 
 impl State {
-    /// Whether a call may go on. `issues` is whether only the ring's issuer may make it.
+    /// Checks whether a call may proceed. `issues` tells whether only the issuer of the ring may
+    /// make it.
     pub(super) fn check(&self, issues: bool) -> Result<(), Errno> {
         match self.issuer {
             _ if self.ended => Err(Errno::NXIO),
@@ -48,13 +50,13 @@ impl State {
         }
     }
 
-    /// Touches no memory of the program's any more.
+    /// Ends the mock, which then accesses no memory of the program any more.
     pub(super) fn end(&mut self) {
         self.ended = true;
         self.in_flight.clear();
     }
 
-    /// A submission is taken, and this becomes of it.
+    /// Accepts a consumed submission with its answer.
     pub(super) fn admit(&mut self, sqe: Sqe, answer: Answer) {
         let new = InFlight::new(sqe, answer, self.now);
         if !new.is_over() {
@@ -63,7 +65,7 @@ impl State {
         self.settle(false);
     }
 
-    /// What every kernel does.
+    /// Answers as every kernel would.
     pub(super) fn usual(&mut self, sqe: &Sqe) -> Answer {
         let is = |code: sys::io_uring_op| sqe.opcode == code as u8;
         let flags = TimeoutFlags::from_bits_retain(sqe.op_flags);
@@ -80,8 +82,8 @@ impl State {
             if time.is_null() {
                 return Answer::error(Errno::FAULT);
             }
-            // SAFETY: the contract of a pushed entry: the time is there while it is submitted, which
-            // is now. The kernel copies it, from any address.
+            // SAFETY: by the contract of a pushed entry, the time is valid during submission, which
+            // is now. The kernel copies it from any address, aligned or not.
             let time = duration(unsafe { time.read_unaligned() });
             let wait = if flags.is_empty() { time } else { time.saturating_sub(self.now) };
             Answer::error(Errno::TIME).after(wait)
@@ -90,7 +92,7 @@ impl State {
         }
     }
 
-    /// `IORING_OP_ASYNC_CANCEL`: its result.
+    /// Performs `IORING_OP_ASYNC_CANCEL`, and returns its result.
     fn cancel(&mut self, sqe: &Sqe) -> i32 {
         type By = AsyncCancelFlags;
         let by = By::from_bits_retain(sqe.op_flags);
@@ -113,7 +115,7 @@ impl State {
         }
     }
 
-    /// Ends the operation of this kind with this user data.
+    /// Cancels the operation of this kind with this user data.
     fn remove(&mut self, user_data: u64, code: sys::io_uring_op) -> i32 {
         let now = self.now;
         let mut kind = self.in_flight.iter_mut().filter(|it| it.sqe.opcode == code as u8);
@@ -121,17 +123,17 @@ impl State {
         if target.is_some_and(|it| it.cancel(now)) { 0 } else { -Errno::NOENT.raw_os_error() }
     }
 
-    /// When the next completion comes.
+    /// Returns the time of the next completion.
     pub(super) fn next_at(&self) -> Option<Duration> {
         self.in_flight.iter().filter_map(InFlight::next_at).min()
     }
 
-    /// Posts what is due. `asked` is whether the program wants events: only then do completions come
-    /// that were deferred, or found the queue full.
+    /// Posts the completions that are due. `asked` tells whether the program asks for events. Only
+    /// then does this post completions that were deferred or found the queue full.
     pub(super) fn settle(&mut self, asked: bool) {
         while let Some(at) = self.next_at().filter(|at| *at <= self.now) {
             let first = self.in_flight.iter().position(|it| it.next_at() == Some(at));
-            let first = first.expect("it was found a moment ago");
+            let first = first.expect("`next_at` has just found it");
             self.waiting.extend(self.in_flight[first].complete());
             if self.in_flight[first].is_over() {
                 self.in_flight.remove(first);
@@ -159,7 +161,7 @@ impl State {
         self.region.words().sq_flags.store(flags, Ordering::Relaxed);
     }
 
-    /// Lets time pass until there are `want` completions, or until `until` says enough.
+    /// Lets time pass until `want` completions are ready, or until `until` ends the wait.
     pub(super) fn wait(&mut self, want: u32, until: Until) -> Result<(), Errno> {
         let want = want.min(self.region.cq_entries());
         let deadline = until
@@ -178,7 +180,8 @@ impl State {
                 self.interrupts -= 1;
                 break Errno::INTR;
             }
-            // Without a time limit, the kernel waits no longer than the minimum for the first one.
+            // Without a timeout, the kernel waits for the first completion no longer than the
+            // minimum.
             let limit = deadline.or(has_min_wait.then_some(one_is_enough));
             if limit.is_some_and(|limit| self.now >= limit) {
                 break Errno::TIME;
@@ -189,21 +192,21 @@ impl State {
                 None => return Err(Errno::DEADLK),
             }
         };
-        // The kernel tells of no error where there is anything to reap.
+        // The kernel returns no error if a completion is ready.
         if self.region.ready() > 0 { Ok(()) } else { Err(error) }
     }
 }
 
-/// What ends a wait early.
+/// The limits of a wait.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Until {
-    /// A time, and whether it is a point on the clock.
+    /// A time, and whether it is absolute.
     pub(super) deadline: Option<(Duration, bool)>,
     /// After this, one completion is enough.
     pub(super) min_wait: Duration,
 }
 
-/// A time of the program's; none before the clock's start.
+/// Converts a time of the program. Negative values become zero.
 pub(super) fn duration(time: Timespec) -> Duration {
     let (sec, nsec) = time.into_parts();
     let sec = Duration::from_secs(u64::try_from(sec).unwrap_or(0));

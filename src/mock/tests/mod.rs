@@ -17,7 +17,8 @@ fn build<S: Kind, C: cqueue::Kind>(
     builder: &Builder<S, C>,
     script: Script,
 ) -> io::Result<Ring<S, C>> {
-    // SAFETY: nobody trusts the results but the tests, which compare them and use no memory by them.
+    // SAFETY: only the tests see the results. They compare them, and access no memory based on
+    // them.
     unsafe { builder.build_mock(4, script) }
 }
 
@@ -29,21 +30,21 @@ fn nop(user_data: u64) -> squeue::Entry {
     opcode::Nop::new().build().user_data(user_data)
 }
 
-/// Pushes what points to nothing, or to what outlives the ring.
+/// Pushes an entry that points to nothing, or to memory that outlives the ring.
 fn push<C: cqueue::Kind>(ring: &mut Ring<squeue::Entry, C>, entry: squeue::Entry) {
-    // SAFETY: as said; the kernel is a mock.
+    // SAFETY: tests pass only such entries, and the kernel is a mock.
     unsafe { ring.submission().push(&entry) }.unwrap();
 }
 
-/// What is there: numbers and results.
+/// Returns the user data and results of all completions.
 fn reap<S: Kind, C: cqueue::Kind>(ring: &mut Ring<S, C>) -> Vec<(u64, i32)> {
     ring.completion().map(Into::into).map(|cqe: cqueue::Entry| (cqe.user_data, cqe.res)).collect()
 }
 
-/// Past the wrap. Miri takes its time.
+/// Enough to pass the wrap. Fewer under Miri, which is slow.
 const COUNT: u64 = if cfg!(miri) { 6 } else { 20 };
 
-/// Some numbers through a ring of each kind, across the wrap of its positions.
+/// Sends some numbers through a ring, across the wrap of its positions.
 fn through<S: Kind, C: cqueue::Kind>(
     push: fn(&mut SubmissionQueue<'_, S>, u64),
     big: fn(&C) -> Option<[u64; 2]>,
@@ -102,7 +103,7 @@ fn every_kind_of_ring() {
 }
 
 #[test]
-fn pads_are_nobodys_business() {
+fn scripts_do_not_see_pads() {
     let script = |submission: &Submission| {
         assert_ne!(submission.user_data(), PAD_USER_DATA);
         Answer::usual()
@@ -125,7 +126,7 @@ fn pads_are_nobodys_business() {
     }
 }
 
-/// Half an entry would be taken for a whole one.
+/// Otherwise, half an entry would be treated as a whole one.
 #[test]
 fn a_big_operation_in_a_small_slot_is_invalid() {
     let mut ring = ring(|_| unreachable!());
@@ -136,10 +137,10 @@ fn a_big_operation_in_a_small_slot_is_invalid() {
 }
 
 #[test]
-fn data_goes_both_ways() {
+fn data_flows_both_ways() {
     let mut ring = ring(|submission| match submission.opcode() {
         opcode::Read::CODE | opcode::Readv::CODE => Answer::bytes("hello"),
-        opcode::RecvMsg::CODE => Answer::bytes("nowhere to put it"),
+        opcode::RecvMsg::CODE => Answer::bytes("no place to put it"),
         _ => match submission.data() {
             Some(data) if data == b"hello" => Answer::result(data.len() as i32),
             data => panic!("{data:?}"),
@@ -160,7 +161,7 @@ fn data_goes_both_ways() {
         ring.submit_and_wait(1).unwrap();
         assert_eq!(reap(&mut ring), [(0, expected)]);
     };
-    // As far as there is room, and where it says.
+    // The data stops at the length of the buffers, and is in the right places.
     go(opcode::Read::new(fd, address, 3).build(), 3);
     go(opcode::Readv::new(fd, iovecs, 3).build(), 5);
     go(opcode::RecvMsg::new(fd, core::ptr::null_mut()).build(), -Errno::FAULT.raw_os_error());
@@ -180,7 +181,7 @@ fn data_goes_both_ways() {
 }
 
 #[test]
-fn several_completions_of_one_operation() {
+fn an_operation_can_have_several_completions() {
     let mut ring = ring(|_| {
         let (first, last) = (Answer::result(1).buffer(7), Answer::error(Errno::NOBUFS));
         first.then(Answer::result(2).after(SECOND)).then(last)
@@ -197,10 +198,10 @@ fn several_completions_of_one_operation() {
 }
 
 #[test]
-fn refused_submissions_stay_queued() {
+fn submissions_left_queued_stay_queued() {
     let mut refusals = 2;
     let mut ring = ring(move |submission| {
-        // What was refused is not in flight, and the first is, for a second.
+        // An entry left queued is not in flight. The first one is, for a second.
         let others = submission.kernel().in_flight();
         assert_eq!(others, if submission.user_data() == 1 { vec![] } else { vec![1] });
         if submission.user_data() == 2 && refusals > 0 {
@@ -210,7 +211,7 @@ fn refused_submissions_stay_queued() {
         Answer::result(0).after(if submission.user_data() == 1 { SECOND } else { Duration::ZERO })
     });
     (1..=3).for_each(|number| push(&mut ring, nop(number)));
-    // It does not wait, and the errno comes when nothing else does.
+    // The call does not wait. It returns the errno only if it has consumed nothing.
     assert_eq!(ring.submit_and_wait(3), Ok(1));
     assert_eq!(ring.submission().len(), 2);
     assert_eq!(ring.kernel().now(), Duration::ZERO);
@@ -246,11 +247,11 @@ fn calls_fail_and_waits_are_interrupted() {
     assert_eq!(ring.submit(), Err(Errno::AGAIN));
     assert_eq!(ring.submission().len(), 1);
     ring.kernel().interrupt();
-    // Where something was submitted, the count hides it.
+    // If something was submitted, the call returns the count instead.
     assert_eq!(ring.submit_and_wait(1), Ok(1));
     ring.kernel().interrupt();
     assert_eq!(ring.submit_and_wait(1), Err(Errno::INTR));
-    // No kernel says this, but waits for ever.
+    // A kernel would wait forever.
     assert_eq!(ring.submit_and_wait(1), Err(Errno::DEADLK));
 }
 
@@ -266,7 +267,7 @@ fn time_passes_in_waits() {
     assert_eq!(ring.kernel().now(), SECOND * 4);
     assert_eq!(ring.submit_with_args(1, &args), Ok(0));
     assert_eq!((ring.kernel().now(), reap(&mut ring)), (SECOND * 7, vec![(3, 0)]));
-    // A point in time, and two instead of one.
+    // With an absolute time, and for two completions instead of one.
     let time = time.sec(8);
     let until = SubmitArgs::new().deadline(&time);
     assert_eq!(ring.submit_with_args(2, &until), Ok(0));
@@ -278,7 +279,7 @@ fn time_passes_in_waits() {
 }
 
 #[test]
-fn a_minimum_wait_wants_less_when_it_is_over() {
+fn one_completion_is_enough_after_the_minimum_wait() {
     for (number, expected) in [(2, 3), (5, 5)] {
         let mut ring = ring(|it| Answer::result(0).after(SECOND * it.user_data() as u32));
         push(&mut ring, nop(number));
@@ -292,7 +293,7 @@ fn a_minimum_wait_wants_less_when_it_is_over() {
 }
 
 #[test]
-fn timeouts_run_out_by_themselves() {
+fn timeouts_expire_in_usual_answers() {
     let mut ring = build(&<IoUring>::builder(), Script::default()).unwrap();
     let times = [5, 2, 3].map(|sec| crate::types::Timespec::new().sec(sec));
     ring.kernel().advance(SECOND);
@@ -308,7 +309,7 @@ fn timeouts_run_out_by_themselves() {
     ring.submit().unwrap();
     let canceled = -Errno::CANCELED.raw_os_error();
     assert_eq!(reap(&mut ring), [(1, canceled), (4, 0), (5, -Errno::NOENT.raw_os_error())]);
-    // What it has no idea of.
+    // An operation that `usual` does not support.
     let count = opcode::Timeout::new(&times[0]).count(1).build();
     push(&mut ring, count.user_data(6));
     ring.submit().unwrap();
@@ -316,7 +317,7 @@ fn timeouts_run_out_by_themselves() {
 }
 
 #[test]
-fn what_is_pending_is_completed_by_hand() {
+fn pending_operations_are_completed_by_hand() {
     let mut ring = ring(|_| Answer::pending());
     [1, 2, 1].into_iter().for_each(|number| push(&mut ring, nop(number)));
     ring.submit().unwrap();
@@ -335,7 +336,7 @@ fn what_is_pending_is_completed_by_hand() {
 }
 
 #[test]
-fn cancellations_find_what_they_say() {
+fn cancellations_find_the_matching_operations() {
     let (read, poll) = (opcode::Read::CODE, opcode::PollAdd::CODE);
     let cases = [
         (CancelBuilder::user_data(1), 0, vec![1]),
@@ -372,7 +373,7 @@ fn cancellations_find_what_they_say() {
 }
 
 #[test]
-fn quiesce_comes_to_the_end() {
+fn quiesce_completes() {
     let mut ring = ring(|it| match it.user_data() {
         1 => Answer::result(5).after(SECOND).uncancellable(),
         2 => Answer::result(1).then(Answer::pending()),
@@ -392,7 +393,7 @@ fn quiesce_comes_to_the_end() {
 }
 
 #[test]
-fn a_full_queue_keeps_or_loses() {
+fn a_full_queue_keeps_or_drops_completions() {
     for kept in [true, false] {
         let features = if kept { Features::NODROP } else { Features::empty() };
         let script = Script::default().features(features);
@@ -404,10 +405,11 @@ fn a_full_queue_keeps_or_loses() {
         assert_eq!(ring.submission().cq_overflow(), kept);
         assert_eq!(ring.completion().overflow(), if kept { 0 } else { 2 });
         assert!(reap(&mut ring).into_iter().map(|(number, _)| number).eq(0..4));
-        // There is room now, but those that wait come first, and when they are asked for.
+        // The queue has space now. But waiting completions come first, and only when a call asks
+        // for events.
         ring.kernel().post(6, 0, 0);
         assert_eq!(reap(&mut ring), if kept { vec![] } else { vec![(6, 0)] });
-        // A flagged overflow makes the call that brings the rest.
+        // With the overflow flag, a submit makes a call, which posts the rest.
         ring.submit().unwrap();
         let rest = reap(&mut ring);
         assert_eq!(rest, if kept { vec![(4, 0), (5, 0), (6, 0)] } else { vec![] });
@@ -416,7 +418,7 @@ fn a_full_queue_keeps_or_loses() {
 }
 
 #[test]
-fn deferred_completions_come_when_asked_for() {
+fn deferred_completions_wait_until_asked_for() {
     for flagged in [false, true] {
         let mut builder = <IoUring>::builder();
         builder.setup_single_issuer().setup_defer_taskrun();
@@ -443,7 +445,7 @@ fn an_sqpoll_thread_is_woken() {
 }
 
 #[test]
-fn success_is_skipped_and_failure_is_not() {
+fn skip_success_keeps_failures() {
     let mut ring = ring(|it| Answer::result(-(it.user_data() as i32)));
     push(&mut ring, nop(0).flags(Flags::SKIP_SUCCESS));
     push(&mut ring, nop(1).flags(Flags::SKIP_SUCCESS));
@@ -452,7 +454,7 @@ fn success_is_skipped_and_failure_is_not() {
 }
 
 #[test]
-fn register_calls_answer_as_the_script_says() {
+fn the_script_answers_register_calls() {
     let ring = ring(|_| Answer::usual());
     assert_eq!(ring.submitter().register_files_sparse(4), Err(Errno::INVAL));
     let script = Script::default().register(|op, nr_args| {
@@ -472,21 +474,21 @@ fn register_calls_answer_as_the_script_says() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "the size of a page takes a system call")]
-fn success_cannot_be_mocked_where_the_ring_would_change() {
+#[cfg_attr(miri, ignore = "reading the page size needs a system call")]
+fn scripts_cannot_let_resizing_succeed() {
     let script = Script::default().register(|_, _| Ok(0));
     let mut ring = build(&<IoUring>::builder(), script).unwrap();
     assert_eq!(ring.resize(8, None), Err(Errno::INVAL));
     let mut memory = vec![0_u64; 8192];
     let bytes = core::ptr::slice_from_raw_parts_mut(memory.as_mut_ptr().cast(), 8192 * 8);
-    // SAFETY: the memory outlives the ring, if only because it is refused.
+    // SAFETY: the resize fails, so the ring does not keep the memory.
     let resized =
         unsafe { ring.resize_in_memory(8, None, core::ptr::NonNull::new(bytes).unwrap()) };
     assert_eq!(resized, Err(Errno::INVAL));
 }
 
 #[test]
-fn what_cannot_be_mocked_is_refused() {
+fn unsupported_setups_are_rejected() {
     // SAFETY: the default script keeps the contract.
     let empty = unsafe { <IoUring>::builder().build_mock(0, Script::default()) };
     assert_eq!(empty.err(), Some(Errno::INVAL));
@@ -503,7 +505,7 @@ fn scripts_reach_other_rings() {
     let mut there = build(&<IoUring>::builder(), Script::default()).unwrap();
     let kernel = there.kernel().clone();
     let mut here = ring(move |it| {
-        // A message: its length is the result there, its offset the user data.
+        // In a message, `len` has the result of the other completion, and `off` its user data.
         assert_eq!((it.opcode(), it.fd()), (opcode::MsgRingData::CODE, 77));
         kernel.post(it.as_raw().off, it.as_raw().len as i32, 0);
         Answer::result(0)
@@ -513,12 +515,13 @@ fn scripts_reach_other_rings() {
     assert_eq!((reap(&mut here), reap(&mut there)), (vec![(0, 0)], vec![(6, 5)]));
 }
 
-/// In strict mode a thread may read, write and exit. At any other call the kernel ends it.
+/// Returns whether `run` finishes in strict mode. There, a thread may only read, write and exit;
+/// the kernel kills it at any other system call.
 fn survives_strict_mode(run: impl FnOnce() + Send + 'static) -> bool {
     use rustix::thread::{SecureComputingMode, set_secure_computing_mode};
     static STATE: AtomicU8 = AtomicU8::new(0);
     STATE.store(0, Ordering::SeqCst);
-    // Detached: a thread that was ended does not say how it went.
+    // The thread is detached, because a killed thread cannot be joined.
     drop(std::thread::spawn(move || {
         set_secure_computing_mode(SecureComputingMode::Strict).unwrap();
         STATE.store(1, Ordering::SeqCst);
@@ -527,7 +530,7 @@ fn survives_strict_mode(run: impl FnOnce() + Send + 'static) -> bool {
     }));
     let start = Instant::now();
     while STATE.load(Ordering::SeqCst) == 0 {
-        assert!(start.elapsed() < SECOND * 10, "strict mode was not entered");
+        assert!(start.elapsed() < SECOND * 10, "the thread did not enter strict mode");
         std::thread::yield_now();
     }
     let start = Instant::now();
@@ -538,10 +541,10 @@ fn survives_strict_mode(run: impl FnOnce() + Send + 'static) -> bool {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "Miri knows no such mode, and no system call of ours either")]
+#[cfg_attr(miri, ignore = "Miri supports neither strict mode nor system calls")]
 fn there_are_no_system_calls() {
     let mut ring = ring(|_| Answer::usual());
-    // Once before, for the allocator to have what it needs.
+    // One round before, so that the allocator has enough memory.
     push(&mut ring, nop(1));
     let mut round = move || {
         push(&mut ring, nop(1));

@@ -1,4 +1,4 @@
-//! What the mock keeps by itself, so that sound code stays so on it: see the contract.
+//! The parts of the contract that the mock itself keeps, so that sound code stays sound on it.
 
 use core::mem::MaybeUninit;
 use std::boxed::Box;
@@ -10,7 +10,7 @@ use crate::types::Timespec;
 const FAULT: i32 = -Errno::FAULT.raw_os_error();
 const INVAL: i32 = -Errno::INVAL.raw_os_error();
 
-/// The results of these entries, submitted one by one.
+/// Submits these entries one by one, and returns their results.
 fn results(ring: &mut Ring, entries: impl IntoIterator<Item = squeue::Entry>) -> Vec<i32> {
     let mut results = Vec::new();
     for entry in entries {
@@ -21,20 +21,20 @@ fn results(ring: &mut Ring, entries: impl IntoIterator<Item = squeue::Entry>) ->
     results
 }
 
-/// An address at which nothing with fields may lie.
+/// Stores the value at an unaligned address within `bytes`, and returns that address.
 fn unaligned<T>(bytes: &mut [u8], value: T) -> *mut T {
     assert!(bytes.len() > size_of::<T>() + align_of::<T>());
     let address = bytes.as_mut_ptr();
     let odd = address.wrapping_add(address.align_offset(align_of::<T>()) + 1).cast::<T>();
-    // SAFETY: there is room, and no alignment is needed.
+    // SAFETY: the bytes have enough space, and the write needs no alignment.
     unsafe { odd.write_unaligned(value) };
     odd
 }
 
-/// A runtime reads the bytes that a result counts. Whatever the script says with `bytes`, they are
-/// there: under Miri, one that is not would be found.
+/// A runtime reads as many bytes as the result says. With `Answer::bytes`, all of them were
+/// written. Miri would detect a read of one that was not.
 #[test]
-fn bytes_are_never_more_than_were_written() {
+fn a_result_never_exceeds_the_bytes_written() {
     for (room, given) in [(0, 0), (0, 5), (1, 5), (16, 5), (16, 16), (16, 1 << 20)] {
         let mut ring = ring(move |_| Answer::bytes(vec![b'x'; given]));
         let mut buf = Box::new([MaybeUninit::<u8>::uninit(); 16]);
@@ -50,20 +50,22 @@ fn bytes_are_never_more_than_were_written() {
             opcode::Recv::new(fd, address, room as u32).build(),
             opcode::Readv::new(fd, vectors.as_ptr(), 2).build(),
         ] {
-            // SAFETY: all of it is ours while no entry is in flight.
+            // SAFETY: no entry is in flight, so only this test uses the buffer.
             unsafe { address.cast::<[MaybeUninit<u8>; 16]>().write([MaybeUninit::uninit(); 16]) };
             let [len] = results(&mut ring, [entry])[..] else { panic!() };
             assert_eq!(len as usize, room.min(given));
-            // SAFETY: this is what is to be seen: they were written.
+            // SAFETY: the mock has written these bytes. Miri checks this, which is the purpose of
+            // the test.
             let bytes = unsafe { core::slice::from_raw_parts(address, len as usize) };
             assert!(bytes.iter().all(|&byte| byte == b'x'));
         }
     }
 }
 
-/// Buffers that are not the entry's own are not written, and an end of file is not made up either.
+/// The mock writes only to the entry's own buffers. In other cases it does not invent an end of
+/// file.
 #[test]
-fn bytes_need_a_buffer_that_is_known() {
+fn bytes_need_a_known_buffer() {
     let mut ring = ring(|_| Answer::bytes("hello"));
     let null = core::ptr::null_mut::<u8>();
     let selects = opcode::Recv::new(Fd(0), null, 8).buf_group(1).build();
@@ -74,16 +76,16 @@ fn bytes_need_a_buffer_that_is_known() {
         opcode::Readv::new(Fd(0), core::ptr::null(), 1).build(),
         opcode::Write::new(Fd(0), null, 8).build(),
         opcode::Nop::new().build(),
-        // As a kernel does.
+        // With length 0, a kernel does not check the address.
         opcode::Read::new(Fd(0), null, 0).build(),
         opcode::Readv::new(Fd(0), core::ptr::null(), 0).build(),
     ];
     assert_eq!(results(&mut ring, entries), [FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, 0, 0]);
 }
 
-/// The figures are those of 6.18, of a file that is read and one that is written.
+/// The expected results are those of Linux 6.18, for reading one file and writing another.
 #[test]
-fn vectors_are_checked_as_by_a_kernel() {
+fn vectors_are_checked_like_on_a_kernel() {
     let mut ring = ring(|submission| match submission.opcode() {
         opcode::Readv::CODE => Answer::bytes("hello"),
         _ => Answer::result(submission.data().map_or(-1, |data| data.len() as i32)),
@@ -110,9 +112,9 @@ fn vectors_are_checked_as_by_a_kernel() {
     }
 }
 
-/// The kernel copies what it reads, so that any address does.
+/// The kernel copies its arguments, so they need no alignment.
 #[test]
-fn nothing_needs_alignment() {
+fn arguments_need_no_alignment() {
     let mut ring = ring(|submission| match submission.opcode() {
         opcode::Readv::CODE => Answer::bytes("hello"),
         opcode::Writev::CODE => Answer::result(submission.data().unwrap().len() as i32),
@@ -136,7 +138,7 @@ fn nothing_needs_alignment() {
 }
 
 #[test]
-fn time_has_an_end_and_no_more() {
+fn time_saturates() {
     let longest = Timespec::from(Duration::MAX);
     let ever = SubmitArgs::new().timespec(&longest);
     let mut ring = ring(|_| {
@@ -161,7 +163,7 @@ fn time_has_an_end_and_no_more() {
     assert_eq!(reap(&mut ring), [(2, 1), (2, 2)]);
 }
 
-/// On a kernel, the wait ends there with ETIME (seen on 6.18).
+/// On a kernel, the wait ends then with ETIME (observed on Linux 6.18).
 #[test]
 fn a_minimum_wait_alone_is_a_limit() {
     let mut ring = ring(|_| Answer::result(0).after(SECOND * 5));
@@ -172,7 +174,8 @@ fn a_minimum_wait_alone_is_a_limit() {
     assert_eq!(ring.kernel().now(), SECOND * 3);
 }
 
-/// No system call unwinds, so a program may free what its operations use when one does.
+/// A system call never unwinds. So if one does, the program may free memory that its operations
+/// use.
 #[test]
 fn a_script_that_panics_ends_the_mock() {
     fn ends<S: Kind>(push: fn(&mut SubmissionQueue<'_, S>, &squeue::Entry)) {
@@ -187,7 +190,7 @@ fn a_script_that_panics_ends_the_mock() {
         push(&mut ring.submission(), &read.user_data(2));
         assert!(catch_unwind(AssertUnwindSafe(|| ring.submit())).is_err());
         drop(buf);
-        // Miri would see it touched.
+        // Miri would detect an access to the buffer.
         let kernel = ring.kernel().clone();
         kernel.advance(SECOND * 2);
         assert!(!kernel.complete(1, Answer::bytes("hello")));
@@ -198,7 +201,7 @@ fn a_script_that_panics_ends_the_mock() {
         assert_eq!(reap(&mut ring), []);
     }
     fn pushes<S: Kind>(queue: &mut SubmissionQueue<'_, S>, entry: &squeue::Entry) {
-        // SAFETY: the mock touches nothing, which is what is to be seen.
+        // SAFETY: the mock does not access the memory, which this test checks.
         unsafe { queue.push_any(entry) }.unwrap();
     }
     ends::<squeue::Entry>(pushes);
@@ -212,9 +215,9 @@ fn a_script_that_panics_ends_the_mock() {
     assert_eq!(ring.submit(), Err(Errno::NXIO));
 }
 
-/// Waiting for itself would take for ever.
+/// Otherwise, the script would wait for itself forever.
 #[test]
-fn a_script_that_enters_its_own_ring_is_told() {
+fn a_script_that_enters_its_own_ring_gets_an_error() {
     let own: Arc<Mutex<Option<Arc<Ring>>>> = Arc::default();
     let (asked, told) = (own.clone(), Arc::new(Mutex::new(Vec::new())));
     let tells = told.clone();
@@ -234,7 +237,7 @@ fn a_script_that_enters_its_own_ring_is_told() {
     *own.lock().unwrap() = None;
 }
 
-/// The memory is the kernel's as well, and operations go on without the ring.
+/// The kernel shares the memory, and its operations continue without the ring.
 #[test]
 fn a_kernel_outlives_its_ring() {
     let mut buf = Box::new([0_u8; 8]);
@@ -268,9 +271,9 @@ fn another_thread_is_not_the_single_issuer() {
     assert_eq!(elsewhere.join().unwrap(), Err(Errno::EXIST));
 }
 
-/// Half a completion, and the next one would be taken for the other half.
+/// Otherwise, the next completion would be treated as the second half.
 #[test]
-fn a_completion_that_says_it_is_big_is_so() {
+fn a_completion_with_the_big_flag_is_big() {
     let mut ring =
         build(&IoUring::<squeue::Entry, cqueue::Mixed>::builder(), Script::default()).unwrap();
     ring.kernel().post(1, 0, sys::IORING_CQE_F_32);
@@ -283,7 +286,7 @@ fn a_completion_that_says_it_is_big_is_so() {
 }
 
 #[test]
-fn what_is_taken_is_not_refused() {
+fn consumed_entries_cannot_be_left_queued() {
     let mut ring = ring(|_| Answer::pending());
     (1..=3).for_each(|number| push(&mut ring, nop(number)));
     ring.submit().unwrap();
