@@ -103,8 +103,9 @@ impl<H: Handle> Submitter<'_, H> {
     /// Returns the number of slots that the kernel has consumed. A smaller number than you
     /// published is not an error: the kernel stops after an entry that it rejects, unless the ring
     /// has [`setup_submit_all`](crate::Builder::setup_submit_all). The rejected entry posts a
-    /// completion with the reason. On SQPOLL rings, the thread consumes the entries later, and this
-    /// returns the number of published slots. Two calls may then count the same slot.
+    /// completion with the reason. On SQPOLL rings, the kernel thread consumes the entries on its
+    /// own, and this returns the number of slots that it had not consumed before the call. Two
+    /// calls may therefore count the same slot.
     ///
     /// # Errors
     ///
@@ -131,7 +132,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// Completions that are already in the queue count until they are [released](crate::cqueue),
     /// even if they belong to earlier submissions. If the kernel consumes fewer entries than you
-    /// published, it does not wait.
+    /// published, the call does not wait.
     ///
     /// If `want` is above 0, this always enters the kernel and therefore runs deferred work.
     /// [`wait`](Self::wait) does not always do so. If `want` is above the capacity of the
@@ -207,8 +208,9 @@ impl<H: Handle> Submitter<'_, H> {
         if Status::new(self.cq).ready() >= want { 0 } else { want }
     }
 
-    /// Posts completions that wait for an enter call, and does not wait for more. Such completions
-    /// come from deferred task work, from polled I/O, or have found the queue full.
+    /// Makes the kernel post completions that wait for an enter call, without waiting for more.
+    /// Such completions come from deferred task work, from polled I/O, or have found the queue
+    /// full.
     ///
     /// On a ring with [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun) and without
     /// [`setup_taskrun_flag`](crate::Builder::setup_taskrun_flag), nothing shows that completions

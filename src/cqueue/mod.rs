@@ -306,9 +306,9 @@ impl<'a, C: Kind> CompletionQueue<'a, C> {
 
 #[cfg(not(rustix_uring_loom))]
 impl<C: EntryMarker> CompletionQueue<'_, C> {
-    /// Returns the ready completions without copying them, the oldest first. The first slice ends
-    /// at the end of the queue's memory at the latest, and the second one starts at its beginning.
-    /// Call [`consume`](Self::consume) to move past them.
+    /// Returns the ready completions without copying them, the oldest first. If they wrap around
+    /// the end of the queue, the second slice has the rest. Otherwise it is empty. Call
+    /// [`consume`](Self::consume) to move past them.
     #[inline]
     pub fn as_slices(&self) -> (&[C], &[C]) {
         let first = (self.head & self.mask) as usize;
@@ -406,8 +406,8 @@ impl Status<'_> {
         ready.min(self.cq.capacity) as usize
     }
 
-    /// Returns whether no completion is ready. If this returns `true`, there was a moment during
-    /// the call when none was.
+    /// Returns whether no completion is ready. A result of `true` was correct at some moment during
+    /// the call.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ready() == 0

@@ -8,8 +8,9 @@ use crate::sys;
 use crate::types::{Fixed, PollFlags, Timespec};
 
 impl Entry {
-    /// Returns the descriptor that the operation has created: [`OpenAt`](crate::opcode::OpenAt),
-    /// [`Accept`](crate::opcode::Accept), and so on, without a destination slot.
+    /// Returns the descriptor that an operation such as [`OpenAt`](crate::opcode::OpenAt) or
+    /// [`Accept`](crate::opcode::Accept) has created. The operation must not have a destination
+    /// slot.
     ///
     /// ```
     /// use rustix_uring::{IoUring, opcode, types};
@@ -121,8 +122,9 @@ impl TxTimestamp {
 }
 
 impl Entry32 {
-    /// Returns the timestamp in a completion of [`TxTimestamp`](crate::opcode::TxTimestamp) that
-    /// has [`more`](Entry::more). The last completion has no timestamp.
+    /// Returns the timestamp that this completion of a [`TxTimestamp`](crate::opcode::TxTimestamp)
+    /// operation reports. Only completions with [`more`](Entry::more) have one: the last completion
+    /// has no timestamp.
     ///
     /// # Errors
     ///
@@ -134,8 +136,8 @@ impl Entry32 {
 }
 
 impl Mixed {
-    /// Returns the timestamp in a completion of [`TxTimestamp`](crate::opcode::TxTimestamp), or
-    /// `None` if the completion does not have 32 bytes.
+    /// Returns the timestamp that this completion of a [`TxTimestamp`](crate::opcode::TxTimestamp)
+    /// operation reports, or `None` if the completion does not have 32 bytes.
     ///
     /// # Errors
     ///

@@ -217,7 +217,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     }
 
     /// Adds setup flags unchanged. Use this for flags that are newer than this crate. The flags
-    /// that it knows have a method each, or follow from the kinds of queue.
+    /// that this crate knows have a method each, or follow from the kinds of queue.
     ///
     /// ```
     /// # use rustix_uring::{Errno, IoUring, SetupFlags};
@@ -259,15 +259,15 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         self
     }
 
-    /// Sets up the ring. The numbers of slots are powers of two, and the submission queue has at
-    /// least `entries` slots.
+    /// Sets up the ring. The number of slots of each queue is a power of two. The submission queue
+    /// has at least `entries` slots.
     ///
     /// # Errors
     ///
     /// | errno | cause | remedy |
     /// |---|---|---|
     /// | EINVAL | `entries` is 0 or above 32768; the kernel does not know a flag; flags exclude each other | omit optional flags |
-    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue has a single slot | request two |
+    /// | EOVERFLOW | a [mixed](squeue::Mixed) queue has a single slot | request at least two |
     /// | ENOSYS, EPERM | the kernel has no io_uring, or the program may not use it | see [`availability`](crate::availability) |
     /// | ENOMEM | rings are charged to `RLIMIT_MEMLOCK` (before Linux 5.12, and again around 6.16 to 7.1), or the system is short of memory | raise the limit, or request smaller queues |
     /// | EMFILE, ENFILE | too many files are open | close some |
@@ -281,9 +281,9 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         self.ring(params, memory, fd)
     }
 
-    /// Sets up the ring in memory of the caller (`IORING_SETUP_NO_MMAP`), for example in huge
-    /// pages. Since Linux 6.5. Before about 6.10, the memory must be physically contiguous, so it
-    /// must be one huge page.
+    /// Sets up the ring in application-provided memory (`IORING_SETUP_NO_MMAP`), for example in
+    /// huge pages. Since Linux 6.5. Before about 6.10, the memory must be physically contiguous, so
+    /// it must be one huge page.
     ///
     /// # Errors
     ///
@@ -296,10 +296,10 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// # Safety
     ///
     /// The memory is valid, and nothing else uses it, while the ring exists and after that. The
-    /// kernel writes completions to it until every operation has completed. It tears down the ring
-    /// at some later time, and then writes the positions of the queues once more. Nothing reports
-    /// when it is done. After the ring is dropped, the memory may therefore be unmapped, which is
-    /// safe at any time, but not be used again, in particular not for another ring.
+    /// kernel writes completions to it until every operation has completed. The kernel tears down a
+    /// dropped ring at some later time, and then writes the positions of the queues once more.
+    /// Nothing reports when it is done. Therefore the memory may be unmapped, which is safe at any
+    /// time after the drop, but must not be used again, in particular not for another ring.
     pub unsafe fn build_in_memory(
         &self,
         entries: u32,
@@ -312,7 +312,7 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         self.ring(params, memory, fd)
     }
 
-    /// Sets up the ring in memory of the caller, and without a descriptor
+    /// Sets up the ring in application-provided memory, and without a descriptor
     /// (`IORING_SETUP_REGISTERED_FD_ONLY`). The ring has only an index, which is registered with
     /// this task. Since Linux 6.5.
     ///
@@ -498,15 +498,15 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
 }
 
 impl<S: squeue::Kind, C: cqueue::Kind> IoUring<S, C> {
-    /// Creates a ring object for a ring that was set up elsewhere, for example by another process
+    /// Creates an `IoUring` for a ring that was set up elsewhere, for example by another process
     /// that has sent the descriptor and the parameters.
     ///
     /// # Errors
     ///
-    /// EINVAL if the parameters belong to a ring of other kinds than `S` and `C`, to a ring in
-    /// memory of its creator, or to no ring. EOVERFLOW if they describe more memory than the
-    /// address space holds. Otherwise the errors of `mmap(2)`. After an error, the descriptor is
-    /// closed.
+    /// EINVAL if the parameters describe a ring of other kinds than `S` and `C`, a ring in
+    /// application-provided memory, or no ring at all. EOVERFLOW if they describe more memory than
+    /// the address space holds. Otherwise the errors of `mmap(2)`. After an error, the descriptor
+    /// is closed.
     ///
     /// # Safety
     ///

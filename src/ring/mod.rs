@@ -296,8 +296,8 @@ impl<S: squeue::Kind, C: cqueue::Kind> AsRawFd for IoUring<S, C> {
 ///   [rewound](squeue::Rewind) queue are discarded and post nothing.
 /// - Registered resources stay registered. Handles such as [`BufRing`](crate::BufRing) belong to
 ///   the `IoUring` that created them: the `IoUring` that `from_fd` creates rejects them.
-/// - Memory that you [provided](crate::Builder::build_in_memory) is still subject to your promise.
-///   `from_fd` rejects such a ring.
+/// - The safety contract of [`build_in_memory`](crate::Builder::build_in_memory) still holds for
+///   memory that you provided. `from_fd` rejects such a ring.
 ///
 /// ```
 /// use rustix_uring::IoUring;

@@ -31,7 +31,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     ///
     /// | errno | cause |
     /// |---|---|
-    /// | EINVAL | the kernel is older; no ring can have these sizes; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun); its memory belongs to the caller; it has no descriptor to map from; it has an index array ([`sqarray`](crate::Builder::sqarray)), whose new address some kernels do not report |
+    /// | EINVAL | the kernel is older; no ring can have these sizes; the ring lacks [`setup_defer_taskrun`](crate::Builder::setup_defer_taskrun); it is in application-provided memory; it has no descriptor to map from; it has an index array ([`sqarray`](crate::Builder::sqarray)), whose new address some kernels do not report |
     /// | EOVERFLOW | the contents of the queues do not fit the new sizes |
     /// | EBUSY | the queue is [mixed](squeue::Mixed), holds entries, and would shrink: a 128-byte entry could wrap around the end of the smaller queue. Submit first |
     /// | EEXIST | the ring belongs to another task |
@@ -59,7 +59,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
         self.move_to(&params, memory)
     }
 
-    /// Resizes the queues of a ring in memory of the caller
+    /// Resizes the queues of a ring in application-provided memory
     /// ([`build_in_memory`](crate::Builder::build_in_memory)), and moves them to new memory. After
     /// success, the kernel no longer uses the old memory, and you may reuse it. Otherwise like
     /// [`resize`](Self::resize).
@@ -68,7 +68,7 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     ///
     /// Same errors as [`resize`](Self::resize). In addition:
     ///
-    /// - EINVAL if the ring's memory does *not* belong to the caller, or if `memory` is not
+    /// - EINVAL if the ring is *not* in application-provided memory, or if `memory` is not
     ///   page-aligned or is shorter than [`memory_size`](crate::Builder::memory_size),
     /// - EFAULT if part of the memory is not mapped or cannot be written.
     ///

@@ -143,14 +143,14 @@ bitflags! {
 
 /// The user data of the pads that a [`Mixed`](crate::squeue::Mixed) queue inserts.
 ///
-/// Do not use it for your own entries. Then [`is_pad`](crate::cqueue::Entry::is_pad) identifies the
-/// completions of pads.
+/// Do not use it for your own entries: [`is_pad`](crate::cqueue::Entry::is_pad) recognizes the
+/// completions of pads by it.
 pub const PAD_USER_DATA: u64 = u64::from_be_bytes(*b"ring pad");
 
 /// The user data of the cancellations that [`quiesce`](crate::IoUring::quiesce) pushes.
 ///
-/// Do not use it for your own entries. Then [`is_quiesce`](crate::cqueue::Entry::is_quiesce)
-/// identifies the completions of cancellations.
+/// Do not use it for your own entries: [`is_quiesce`](crate::cqueue::Entry::is_quiesce) recognizes
+/// the completions of these cancellations by it.
 pub const QUIESCE_USER_DATA: u64 = u64::from_be_bytes(*b"ring end");
 
 #[cfg(test)]

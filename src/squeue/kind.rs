@@ -33,9 +33,9 @@ pub enum Mixed {}
 /// Head and tail are not shared with the kernel. A submit passes the number of entries, and the
 /// kernel consumes them from the first slot on. Therefore the view itself submits
 /// ([`submit`](super::SubmissionQueue::submit) and its variants), and then moves the entries that
-/// the kernel has left to the front. [`IoUring::submit`](crate::IoUring::submit) and its variants
-/// do the same. A [`Submitter`](crate::Submitter) can only wait: if the view has published entries,
-/// its submit methods fail with EINVAL instead of ignoring them.
+/// the kernel has not consumed to the front. [`IoUring::submit`](crate::IoUring::submit) and its
+/// variants do the same. A [`Submitter`](crate::Submitter) can only wait: if the view has published
+/// entries, its submit methods fail with EINVAL instead of ignoring them.
 ///
 /// The ring is `Send` but not `Sync`, because two submissions at the same time would both run the
 /// entry in the first slot.

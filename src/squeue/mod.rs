@@ -195,8 +195,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
         self.limit.wrapping_sub(self.capacity)
     }
 
-    /// Returns the number of slots in use: by entries that are pushed, published or not, and that
-    /// the kernel had not consumed at the last [`sync`](Self::sync).
+    /// Returns the number of slots in use: those of pushed entries, published or not, that the
+    /// kernel had not consumed at the last [`sync`](Self::sync).
     ///
     /// After a failed submit, call `sync`: then this is the number of slots that are left. To see
     /// the entries, use [`as_slices`](Self::as_slices).
@@ -268,8 +268,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     }
 
     /// Pushes an entry of the queue's own size: an [`Entry128`] on queues of 128-byte entries,
-    /// otherwise an [`Entry`]. Where a queue accepts both sizes, [`push_any`](Self::push_any) does
-    /// too.
+    /// otherwise an [`Entry`]. For entries of another size that the queue accepts, use
+    /// [`push_any`](Self::push_any).
     ///
     /// # Errors
     ///
@@ -524,8 +524,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     }
 
     /// Returns the entries that the kernel had not consumed at the last [`sync`](Self::sync), the
-    /// oldest first. The first slice ends at the end of the queue's memory at the latest, and the
-    /// second one starts at its beginning.
+    /// oldest first. If they wrap around the end of the queue, the second slice has the rest.
+    /// Otherwise it is empty.
     #[cfg(not(rustix_uring_loom))]
     #[inline]
     pub fn as_slices(&self) -> (&[S::Slot], &[S::Slot]) {

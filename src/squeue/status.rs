@@ -46,8 +46,8 @@ impl Status<'_> {
     /// this returns the number of slots that the last view has published and not submitted.
     ///
     /// If the thread of an SQPOLL ring, or a submit in another thread, consumes entries during this
-    /// call, they may be counted. The result is never less than the number at some moment during
-    /// the call.
+    /// call, they may be counted. The result can therefore be too large, but it is never below the
+    /// lowest number during the call.
     #[inline]
     pub fn len(&self) -> usize {
         let len = if self.sq.setup.contains(SetupFlags::SQ_REWIND) {
@@ -58,8 +58,8 @@ impl Status<'_> {
         len.min(self.sq.capacity) as usize
     }
 
-    /// Returns whether no slot holds a published entry that the kernel has not consumed. If this
-    /// returns `true`, there was a moment during the call when no slot did.
+    /// Returns whether the kernel has consumed all published entries. A result of `true` was
+    /// correct at some moment during the call.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -74,8 +74,8 @@ impl Status<'_> {
     /// Returns whether the SQPOLL thread sleeps. It then consumes published entries only after an
     /// enter call. [`Submitter::submit`](crate::Submitter::submit) checks this automatically.
     ///
-    /// A result of `false` is meaningful for the entries that this thread has published before the
-    /// call, and for those of other threads that it knows of.
+    /// A result of `false` covers the entries that this thread has published before the call, and
+    /// those of other threads if something has synchronized their publishing with this call.
     #[inline]
     pub fn need_wakeup(&self) -> bool {
         wakeup_fence();

@@ -64,7 +64,7 @@ pub enum EnterArg<'a> {
     Extended(&'a io_uring_getevents_arg),
 }
 
-/// `io_uring_enter(2)`.
+/// Calls `io_uring_enter(2)`.
 ///
 /// # Safety
 ///
@@ -137,8 +137,8 @@ pub(crate) unsafe fn setup_registered(
 /// Calls `io_uring_register(2)`.
 ///
 /// rustix has a closed list of operations, which is older than ours. Its flags argument keeps
-/// unknown bits and is or-ed to the operation. Passing operation 0 with the real number as "flags"
-/// therefore makes any call.
+/// unknown bits and is or-ed to the operation. Operation 0 with the real number as "flags" can
+/// therefore make any call.
 ///
 /// # Safety
 ///

@@ -345,7 +345,8 @@ pub const ZCRX_EVENT_COPY: u32 = 1;
 pub const ZCRX_EVENT_DESC_FLAG_STATS: u32 = 1;
 /// `ZCRX_CTRL_FLUSH_RQ`: consumes all entries of the refill ring. Since Linux 6.19.
 pub const ZCRX_CTRL_FLUSH_RQ: u32 = 0;
-/// `ZCRX_CTRL_EXPORT`: creates a descriptor for other rings. Since Linux 6.19.
+/// `ZCRX_CTRL_EXPORT`: creates a descriptor, through which another ring can import the queue. Since
+/// Linux 6.19.
 pub const ZCRX_CTRL_EXPORT: u32 = 1;
 /// `ZCRX_CTRL_ARM_EVENT`: re-enables the report of an event. Since Linux 7.2.
 pub const ZCRX_CTRL_ARM_EVENT: u32 = 2;

@@ -48,7 +48,7 @@ pub struct FutexWaitV {
 }
 
 impl FutexWaitV {
-    /// Creates a value without a futex.
+    /// Creates a `FutexWaitV` in which all fields are zero.
     #[inline]
     pub const fn new() -> Self {
         Self { val: 0, uaddr: 0, flags: 0, reserved: 0 }

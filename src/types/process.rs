@@ -20,7 +20,7 @@ impl IdType {
     pub const PID: Self = Self(sys::P_PID);
     /// Any child of this process group. 0 means the group of the caller.
     pub const PGID: Self = Self(sys::P_PGID);
-    /// The child of this descriptor, which `pidfd_open(2)` has returned.
+    /// The child that this descriptor from `pidfd_open(2)` refers to.
     pub const PIDFD: Self = Self(sys::P_PIDFD);
 }
 

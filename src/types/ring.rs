@@ -89,7 +89,7 @@ impl<'a> SubmitArgs<'a> {
         self
     }
 
-    /// Waits for all wanted completions for this many microseconds. After that, one completion is
+    /// Waits up to this many microseconds for all wanted completions. After that, one completion is
     /// enough.
     ///
     /// Set a limit, too, with [`timespec`](Self::timespec) or [`deadline`](Self::deadline). Without

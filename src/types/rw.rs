@@ -41,7 +41,7 @@ bitflags! {
 }
 
 bitflags! {
-    /// The checks of protection information: the `IO_INTEGRITY_CHK_*` flags.
+    /// The parts of the protection information to check: the `IO_INTEGRITY_CHK_*` flags.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct PiFlags: u16 {

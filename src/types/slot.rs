@@ -61,9 +61,9 @@ impl<'fd> From<BorrowedFd<'fd>> for FileSlot<'fd> {
     }
 }
 
-/// The slot of the registered file table that receives the file that an operation creates. The
-/// operation then creates no descriptor. This is the field `file_index` of `struct io_uring_sqe`.
-/// Since Linux 5.15. Each operation lists the release in which it gained support.
+/// The slot of the registered file table for the file that an operation creates. The operation then
+/// creates no descriptor. This is the field `file_index` of `struct io_uring_sqe`. Since Linux
+/// 5.15. Each operation documents since which release it supports this.
 ///
 /// The operation's result is then 0. It is -EINVAL if the slot is beyond the table, and -ENXIO if
 /// there is no table. With [`auto_target`](Self::auto_target), the result is the slot, or -ENFILE
