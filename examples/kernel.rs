@@ -225,7 +225,7 @@ impl Report {
         let why = match (available, disabled.as_deref()) {
             (Availability::Forbidden, Some("2")) => "kernel.io_uring_disabled is 2",
             (Availability::Forbidden, Some("1")) if !capabilities(None).is_ok_and(admin) => {
-                &format!("kernel.io_uring_disabled is 1: it takes CAP_SYS_ADMIN, or group {group}")
+                &format!("io_uring_disabled is 1: needs CAP_SYS_ADMIN or io_uring_group ({group})")
             }
             (Availability::Forbidden | Availability::Absent, _) if seccomp == Some("2") => {
                 "a seccomp filter is in force, and no other reason is visible"
