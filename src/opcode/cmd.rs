@@ -9,7 +9,7 @@ use crate::sys::{
 use crate::types::{SocketAddrLen, SocketAddrStorage, Target, c_void};
 
 operations! {
-    /// Sends a command with 16 bytes of arguments to the driver of a file: `ioctl(2)` for rings.
+    /// Sends a command with 16 bytes of arguments to the driver of a file, like `ioctl(2)`.
     ///
     /// - **Result:** defined by the command; -EOPNOTSUPP if the file accepts no commands
     /// - **Memory:** defined by the command
@@ -29,7 +29,7 @@ operations! {
         multishot: u16 => cmd_multishot,
     }
 
-    /// Sends a command with 80 bytes of arguments to the driver of a file: `ioctl(2)` for rings.
+    /// Sends a command with 80 bytes of arguments to the driver of a file, like `ioctl(2)`.
     ///
     /// - **Result:** defined by the command; -EOPNOTSUPP if the file accepts no commands
     /// - **Memory:** defined by the command
@@ -37,8 +37,9 @@ operations! {
     UringCmd80 = "IORING_OP_URING_CMD" since "5.19",
     struct(UringCmd16, [u8; 64])
 
-    /// Sends a command with 80 bytes of arguments to the driver of a file, also on rings that mix
-    /// entry sizes: `ioctl(2)` for rings.
+    /// Sends a command with 80 bytes of arguments to the driver of a file, like `ioctl(2)`.
+    ///
+    /// Unlike [`UringCmd80`], this also works on rings that mix entry sizes.
     ///
     /// - **Result:** defined by the command; -EOPNOTSUPP if the file accepts no commands
     /// - **Memory:** defined by the command

@@ -13,22 +13,23 @@
 //! # Results
 //!
 //! A negative result is an errno; see [`to_result`](crate::cqueue::Entry::to_result). Two errors
-//! are possible for every operation and are not repeated below. -EINVAL means that the kernel does
-//! not support the operation, an option, or the combination. -ECANCELED means that the operation
-//! was canceled, or that an earlier operation of its chain of links failed.
+//! are possible for every operation, and the builders do not repeat them. -EINVAL means that the
+//! kernel does not support the operation, an option, or the combination. -ECANCELED means that the
+//! operation was canceled, or that an earlier operation of its chain of links failed.
 //!
 //! # Memory
 //!
 //! Each builder states how long the memory that it points to must stay valid:
 //!
 //! - *submit*: until the kernel has consumed the entry. That is when an enter call has counted it,
-//!   or when the SQPOLL thread has moved the head past it. The same moment applies to every later
-//!   entry of a chain of links. (Kernels without [`SUBMIT_STABLE`](crate::Features::SUBMIT_STABLE),
+//!   or when the SQPOLL thread has moved the head past it. This also holds for entries that still
+//!   wait behind a link. (Kernels without [`SUBMIT_STABLE`](crate::Features::SUBMIT_STABLE),
 //!   which are those before 5.5, need the memory until the completion.)
 //! - *completion*: until the last completion of the operation, which is the first one without
 //!   [`more`](crate::cqueue::Entry::more).
 //! - *notification*: until the completion that has [`notif`](crate::cqueue::Entry::notif). If the
-//!   first completion does not have `more`, no notification follows, and the memory is free then.
+//!   first completion does not have `more`, no notification follows, and you may reuse the memory
+//!   then.
 //!
 //! If a builder takes an array of [`iovec`](crate::types::iovec), you can pass an array of
 //! `std::io::IoSlice` or `IoSliceMut`. `std` guarantees that they have the same layout, so you can
@@ -148,11 +149,11 @@ pub use rw::*;
 pub use slot::*;
 pub use timeout::*;
 
-/// Returns the Linux release that brought the operation with this number, or `None` if the number is
-/// newer than this crate.
+/// Returns the Linux release that brought the operation with this number, or `None` if the number
+/// is newer than this crate.
 ///
-/// Distributions carry operations to older kernels, and the [`Probe`](crate::Probe) tells what a kernel
-/// has. This is for messages about what it lacks.
+/// Distributions carry operations to older kernels, and the [`Probe`](crate::Probe) tells what a
+/// kernel has. This is for messages about what it lacks.
 ///
 /// ```
 /// use rustix_uring::opcode;
@@ -178,8 +179,8 @@ pub fn since(code: u8) -> Option<&'static str> {
         slot::SINCE,
         timeout::SINCE,
     ];
-    // Of the forms that an operation has, the oldest comes first. Behind the release there may be more,
-    // as in "5.6, slots since 5.15".
+    // Of the forms that an operation has, the oldest comes first. Behind the release there may be
+    // more, as in "5.6, slots since 5.15".
     let (_, since) = topics.into_iter().flatten().find(|(number, _)| *number == code)?;
     since.split([',', ';']).next()
 }

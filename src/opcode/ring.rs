@@ -16,8 +16,8 @@ operations! {
     {
         /// Sets the result. Since Linux 6.10.
         result: i32 => nop_result,
-        /// Looks up this file, and fails with -EBADF if there is none. Some kernels still return 0
-        /// as the result, and the failure shows only in the operations linked behind. Since Linux
+        /// Looks up this file, and fails with -EBADF if there is none. On some kernels,
+        /// the result is 0 even so, and only operations linked behind it are canceled. Since Linux
         /// 6.13.
         file: impl Target => nop_file,
         /// Looks up this registered buffer, and fails with -EFAULT if there is none. Some kernels

@@ -191,14 +191,15 @@ impl<H: Handle> Submitter<'_, H> {
         Ok(WaitRegion { ring: self.sq.id, start: memory.cast(), slots, _mapping: None })
     }
 
-    /// Submits the entries that the view of the queue has published, and waits until `want`
-    /// completions have arrived, or as the slot of the region says. Since Linux 6.13.
+    /// Submits all published entries, and waits for `want` completions with the arguments in a slot
+    /// of the region. Since Linux 6.13.
     ///
     /// # Result and errors
     ///
-    /// Same as [`submit_with_args`](Self::submit_with_args), including the EINVAL for a
-    /// [rewound](crate::squeue::Rewind) ring, for which this method can only wait. Also EINVAL if
-    /// there is no such slot, or if the region belongs to another ring.
+    /// Same as [`submit_with_args`](Self::submit_with_args). That includes EINVAL if there are
+    /// entries to submit on a [rewound](crate::squeue::Rewind) ring; on such a ring, this method
+    /// can only wait. Also EINVAL if there is no such slot, or if the region belongs to another
+    /// ring.
     pub fn submit_and_wait_reg(
         &self,
         want: usize,

@@ -165,8 +165,8 @@ impl Sqe {
         self.len = newdirfd.number_and_flag(SEAL).0 as u32;
     }
 
-    /// Stores the descriptor that an epoll instance is to watch in `off`. A negative descriptor is
-    /// not sign-extended to 64 bits, like the other descriptors stored outside `fd`.
+    /// Stores in `off` the descriptor that an epoll instance shall watch. As with all descriptors
+    /// outside `fd`, a negative one is not sign-extended to 64 bits.
     #[inline(always)]
     pub(crate) fn epoll_target(&mut self, fd: impl Descriptor) {
         self.off = u64::from(fd.number_and_flag(SEAL).0 as u32);

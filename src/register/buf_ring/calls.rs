@@ -285,8 +285,8 @@ mod tests {
         unsafe { ring.submitter().register_buf_ring(memory, 8, 3, BufRingFlags::empty()) }.unwrap()
     }
 
-    /// A completion may name a buffer that was never added, for example if the program confuses two
-    /// groups. Then no code reads uninitialized slots, which Miri would detect, or old contents.
+    /// If the program confuses two groups, a completion can name a buffer that was never added. Even
+    /// then, no code reads an uninitialized slot (Miri checks this) or its old contents.
     #[test]
     fn all_slots_are_initialized() {
         for before in [MaybeUninit::uninit(), MaybeUninit::new(5 << 16 | 5 << 32)] {

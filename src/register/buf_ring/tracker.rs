@@ -512,7 +512,7 @@ mod tests {
         assert_eq!(tracker.partial, None);
     }
 
-    /// Segments that are never read count too.
+    /// The tracker also counts segments that are never read.
     #[test]
     fn reading_fewer_segments_changes_nothing() {
         let mut memory = Plain::new(0);
