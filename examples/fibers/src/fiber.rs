@@ -9,13 +9,12 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use corosensei::stack::DefaultStack;
 use rustix_uring::types::Timespec;
 use rustix_uring::{Errno, opcode};
 
 use crate::ring::operate;
 use crate::scheduler::{self, Key, Main, suspend, with};
-use crate::stacks::Pool;
+use crate::stacks::{Pool, Stack};
 
 /// Calls `root`, waits until all fibers that it has spawned have ended, and returns its result.
 ///
@@ -46,9 +45,8 @@ impl Builder {
 
     /// Sets the size of a fiber's stack in bytes. The default is 256 KiB.
     ///
-    /// The kernel allocates only the pages that a fiber touches. A fiber that needs more than this
-    /// meets the guard page below its stack, and the process ends with SIGSEGV. The size is rounded
-    /// up to whole pages.
+    /// The kernel allocates only the pages that a fiber touches. If a fiber runs over the end of its
+    /// stack, the process ends with SIGSEGV. The size is rounded up to multiples of 64 KiB.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -142,7 +140,7 @@ impl<'scope> Scope<'scope, '_> {
 
     fn spawn_on<T: 'scope>(
         &'scope self,
-        stack: Option<DefaultStack>,
+        stack: Option<Stack>,
         body: impl FnOnce() -> T + 'scope,
     ) -> JoinHandle<T> {
         let (main, outcome) = self.family.main(body);
@@ -230,7 +228,7 @@ impl Family {
 
     fn spawn<T>(
         self: &Rc<Self>,
-        stack: Option<DefaultStack>,
+        stack: Option<Stack>,
         main: Main,
         outcome: Rc<Outcome<T>>,
     ) -> JoinHandle<T> {

@@ -20,19 +20,18 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::{io, process};
 
-use corosensei::stack::DefaultStack;
 use corosensei::{CoroutineResult, Yielder};
 use rustix_uring::squeue::Entry;
 use rustix_uring::{Errno, IoUring, Local, cqueue};
 use slab::Slab;
 
 use crate::fiber::Family;
-use crate::stacks::Pool;
+use crate::stacks::{Pool, Stack};
 use crate::tree::Links;
 
 /// A fiber's number. It is reused after the fiber has ended.
 pub(crate) type Key = usize;
-type Coroutine = corosensei::Coroutine<(), (), (), DefaultStack>;
+type Coroutine = corosensei::Coroutine<(), (), (), Stack>;
 /// What a fiber does.
 pub(crate) type Main = Box<dyn FnOnce()>;
 
@@ -221,7 +220,7 @@ impl Scheduler {
         parent: Key,
         family: usize,
         main: Main,
-        stack: Option<DefaultStack>,
+        stack: Option<Stack>,
     ) -> Key {
         let state = match stack {
             Some(stack) => State::Suspended(coroutine(stack, main)),
@@ -315,7 +314,7 @@ impl Fiber {
 }
 
 /// Puts a fiber on its stack.
-fn coroutine(stack: DefaultStack, main: Main) -> Coroutine {
+fn coroutine(stack: Stack, main: Main) -> Coroutine {
     Coroutine::with_stack(stack, |yielder, ()| {
         with(|it| it.running().yielder = Some(NonNull::from(yielder)));
         main();

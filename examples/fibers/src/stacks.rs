@@ -1,19 +1,33 @@
-//! Stacks: mapped memory with a guard page below. One fiber after the other uses a stack.
+//! Stacks: mapped memory with a guard below. One fiber after the other uses a stack.
+//!
+//! Stacks are cut from large mappings, because to map each of them costs as much as everything else
+//! that a fiber needs. The kernel allocates a page when a fiber first touches it.
 
-use std::io;
+use std::rc::Rc;
+use std::{io, ptr};
 
-use corosensei::stack::DefaultStack;
+use corosensei::stack::{Stack as StackMemory, StackPointer};
 
 /// The size of a stack in bytes, unless [`Builder::stack_size`](crate::Builder::stack_size) says
-/// otherwise. Only the pages that a fiber touches take memory.
+/// otherwise.
 const SIZE: usize = 256 << 10;
-/// How many idle stacks to keep. Their touched pages stay allocated.
-const IDLE: usize = 1024;
+/// A multiple of every page size. Stacks and their guards are multiples of it.
+const UNIT: usize = 64 << 10;
+/// Below each stack. Whoever runs over the end of the stack gets SIGSEGV.
+const GUARD: usize = UNIT;
+/// Not in the libc crate yet. Since Linux 6.13.
+const MADV_GUARD_INSTALL: i32 = 102;
+/// How many stacks to cut from a mapping.
+const CUT: usize = 64;
+/// How many idle stacks keep the pages that were touched.
+const IDLE: usize = 16 << 10;
 
 pub(crate) struct Pool {
     size: usize,
-    idle: Vec<DefaultStack>,
-    /// How many stacks were mapped.
+    idle: Vec<Stack>,
+    /// The mapping that new stacks are cut from, and how many were.
+    mapping: Option<(Rc<Mapping>, usize)>,
+    /// How many stacks there are.
     pub(crate) mapped: usize,
 }
 
@@ -24,28 +38,120 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// An empty pool for stacks of `size` bytes, rounded up to pages.
+    /// An empty pool for stacks of at least `size` bytes.
     pub(crate) fn new(size: usize) -> Self {
-        Self { size, idle: Vec::new(), mapped: 0 }
+        let size = size.max(UNIT).checked_next_multiple_of(UNIT).expect("a stack fits into memory");
+        Self { size, idle: Vec::new(), mapping: None, mapped: 0 }
     }
 
-    pub(crate) fn take(&mut self) -> io::Result<DefaultStack> {
+    pub(crate) fn take(&mut self) -> io::Result<Stack> {
         let Some(stack) = self.idle.pop() else {
-            let stack = DefaultStack::new(self.size)?;
-            self.mapped += 1;
-            return Ok(stack);
+            return self.cut();
         };
         #[cfg(test)]
         pattern::check(&stack);
         Ok(stack)
     }
 
-    pub(crate) fn give(&mut self, stack: DefaultStack) {
+    pub(crate) fn give(&mut self, stack: Stack) {
         #[cfg(test)]
         pattern::fill(&stack);
-        if self.idle.len() < IDLE || cfg!(test) {
-            self.idle.push(stack);
+        if self.idle.len() >= IDLE {
+            stack.release_pages();
         }
+        self.idle.push(stack);
+    }
+
+    /// Makes a new stack.
+    #[cold]
+    fn cut(&mut self) -> io::Result<Stack> {
+        let (mapping, used) = match self.mapping.take() {
+            Some((mapping, used)) if used < CUT => (mapping, used),
+            _ => (Rc::new(Mapping::new(CUT * (GUARD + self.size))?), 0),
+        };
+        let guard = used * (GUARD + self.size);
+        mapping.protect(guard, GUARD)?;
+        let limit = mapping.address + guard;
+        let stack = Stack { limit, base: limit + GUARD + self.size, _mapping: mapping.clone() };
+        self.mapping = Some((mapping, used + 1));
+        self.mapped += 1;
+        Ok(stack)
+    }
+}
+
+/// A part of a mapping that one fiber at a time runs on.
+pub(crate) struct Stack {
+    /// Where it ends. It grows downwards, to here.
+    limit: usize,
+    /// Where it begins.
+    base: usize,
+    /// Keeps the memory.
+    _mapping: Rc<Mapping>,
+}
+
+// SAFETY: `cut` has protected the lowest `GUARD` bytes, and no two stacks overlap. At least `UNIT`
+// bytes are left, which is more than a stack must have. The stack keeps its mapping.
+unsafe impl StackMemory for Stack {
+    fn base(&self) -> StackPointer {
+        StackPointer::new(self.base).expect("a mapping is not at 0")
+    }
+
+    fn limit(&self) -> StackPointer {
+        StackPointer::new(self.limit).expect("a mapping is not at 0")
+    }
+}
+
+impl Stack {
+    /// Returns the pages to the kernel. The guard stays.
+    fn release_pages(&self) {
+        let lowest = self.limit + GUARD;
+        // SAFETY: the range is that of the stack above its guard, and nobody runs on it. Whoever runs
+        // on it next does not read what is there.
+        unsafe {
+            libc::madvise(
+                ptr::with_exposed_provenance_mut(lowest),
+                self.base - lowest,
+                libc::MADV_DONTNEED,
+            )
+        };
+    }
+}
+
+/// Memory of the kernel's.
+struct Mapping {
+    address: usize,
+    len: usize,
+}
+
+impl Mapping {
+    fn new(len: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
+        // SAFETY: the kernel chooses an address at which nothing else is.
+        let address = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+        match address {
+            libc::MAP_FAILED => Err(io::Error::last_os_error()),
+            address => Ok(Self { address: address.expose_provenance(), len }),
+        }
+    }
+
+    /// Makes a part of the mapping inaccessible.
+    fn protect(&self, offset: usize, len: usize) -> io::Result<()> {
+        let part = ptr::with_exposed_provenance_mut(self.address + offset);
+        // SAFETY: the part belongs to the mapping, and no stack uses it yet.
+        let protected = unsafe {
+            // A guard of the first kind is no mapping of its own, of which there can be only 65530.
+            libc::madvise(part, len, MADV_GUARD_INSTALL) == 0
+                || libc::mprotect(part, len, libc::PROT_NONE) == 0
+        };
+        if protected { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no stack is left in it.
+        unsafe { libc::munmap(ptr::with_exposed_provenance_mut(self.address), self.len) };
     }
 }
 

@@ -1,105 +1,137 @@
-//! What fibers cost, beside threads and tokio's tasks, in one run: each is measured in turn, again
-//! and again, so that what else the machine does befalls all of them; the medians count.
+//! What fibers cost, beside those of other runtimes, threads, and tokio's tasks.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Instant;
-use std::{env, fs};
 
 use anyhow::Result;
+use figures::{compare, of, per};
+use may::coroutine;
+use rustix_uring::IoUring;
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
+use tokio::task;
 
-use fibers::fiber;
-
-const ROUNDS: usize = 51;
-/// How many switches, and how many are spawned before the first is joined.
-const MANY: u32 = 1000;
-
-/// Nanoseconds, for each row.
-type Figures = [f64; 5];
-const ROWS: [&str; 5] = [
-    "start-up, one task, and the end",
+const ROWS: &[&str] = &[
+    "start, one task, and the end",
     "spawn and join one",
-    "spawn and join one of a thousand",
-    "spawn and join one of another thousand",
-    "hand over to another, a switch",
+    "one of a thousand at once",
+    "one of ten thousand at once",
+    "one of a thousand that wait",
+    "one of another thousand that wait",
+    "one of ten thousand that wait",
+    "a switch",
 ];
-const COLUMNS: [&str; 4] = ["fibers", "threads", "tokio multi-thread", "tokio current-thread"];
+const STARTS: u32 = 50;
+const THOUSAND: u32 = 1000;
+const TEN_THOUSAND: u32 = 10_000;
 
 fn main() -> Result<()> {
-    let measure: [fn() -> Result<Figures>; 4] = [
-        with_fibers,
-        threads,
-        || tokio(&mut Builder::new_multi_thread()),
-        || tokio(&mut Builder::new_current_thread()),
-    ];
-    let mut samples: [[Vec<f64>; 4]; 5] = Default::default();
-    for round in 0..=ROUNDS {
-        for (column, measure) in measure.iter().enumerate() {
-            let figures = measure()?;
-            // The first round warms up.
-            for (row, &figure) in figures.iter().enumerate().filter(|_| round > 0) {
-                samples[row][column].push(figure);
-            }
-        }
-    }
-    println!("{}\n", machine());
-    println!("| | {} |\n|---|--:|--:|--:|--:|", COLUMNS.join(" | "));
-    for (row, samples) in ROWS.iter().zip(&mut samples) {
-        let medians = samples.each_mut().map(|it| median(it));
-        let cells = medians.map(|it| cell(it, it / medians[0]));
-        println!("| {row} | {} |", cells.join(" | "));
-    }
-    println!("\nMedians of {ROUNDS} interleaved rounds; in brackets, as a multiple of fibers.");
-    Ok(())
+    compare(
+        ROWS,
+        &[
+            ("fibers", with_fibers),
+            ("uringy", with_uringy),
+            ("may", with_may),
+            ("tokio, one thread", || tokio(&mut Builder::new_current_thread())),
+            ("tokio, many threads", || tokio(&mut Builder::new_multi_thread())),
+            ("threads", threads),
+            ("a bare ring", bare_ring),
+        ],
+    )
 }
 
-fn with_fibers() -> Result<Figures> {
-    let start = each(20, || {
-        fiber::run(|| fiber::scope(|scope| scope.spawn(|| black_box(())).join()))?
-            .expect("no panic");
-        Ok(())
-    })?;
-    fiber::run(|| {
-        fiber::scope(|scope| {
-            let spawn = || scope.spawn(|| black_box(()));
-            let one = each(MANY, || {
-                spawn().join().expect("no panic");
-                Ok(())
-            })?;
-            let thousand = || {
-                let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
+/// The rows of a runtime with stacks: whatever waits, waits by yielding. `$spawn` spawns a fiber.
+macro_rules! fibers {
+    ($start:expr, $spawn:expr, $handle:ty, $yield_now:expr) => {{
+        let spawn = || $spawn(|| black_box(()));
+        let wait = || $spawn(|| $yield_now());
+        let many = |count, spawn: &dyn Fn() -> $handle| {
+            of(count, || {
+                let all: Vec<_> = (0..count).map(|_| spawn()).collect();
                 all.into_iter().for_each(|it| it.join().expect("no panic"));
-            };
-            // The first ones' stacks are new.
-            let (many, again) = (of_many(thousand), of_many(thousand));
-            let switch = of_many(|| {
-                let half = || scope.spawn(|| (0..MANY / 2).for_each(|_| fiber::yield_now()));
+            })
+        };
+        vec![
+            $start,
+            of(THOUSAND, || (0..THOUSAND).for_each(|_| spawn().join().expect("no panic"))),
+            many(THOUSAND, &spawn),
+            many(TEN_THOUSAND, &spawn),
+            many(THOUSAND, &wait),
+            many(THOUSAND, &wait),
+            many(TEN_THOUSAND, &wait),
+            of(TEN_THOUSAND, || {
+                let half = || $spawn(|| (0..TEN_THOUSAND / 2).for_each(|_| $yield_now()));
                 [half(), half()].into_iter().for_each(|it| it.join().expect("no panic"));
-            });
-            Ok([start, one, many, again, switch])
-        })
-    })?
+            }),
+        ]
+    }};
 }
 
-fn threads() -> Result<Figures> {
-    let spawn = || thread::spawn(|| black_box(()));
-    let start = f64::NAN; // there is no runtime
-    let one = each(100, || {
-        spawn().join().expect("no panic");
-        Ok(())
-    })?;
-    let thousand = || {
-        let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
-        all.into_iter().for_each(|it| it.join().expect("no panic"));
+fn with_fibers() -> Result<Vec<f64>> {
+    let start = of(STARTS, || {
+        for _ in 0..STARTS {
+            let run = fibers::run(|| fibers::spawn(|| black_box(())).join().expect("no panic"));
+            run.expect("a ring");
+        }
+    });
+    Ok(fibers::run(|| fibers!(start, fibers::spawn, fibers::JoinHandle<()>, fibers::yield_now))?)
+}
+
+fn with_uringy() -> Result<Vec<f64>> {
+    use uringy::runtime::{self, spawn, yield_now};
+
+    let start = of(STARTS, || {
+        for _ in 0..STARTS {
+            let run = runtime::start(|| spawn(|| black_box(())).join().expect("no panic"));
+            run.expect("no panic");
+        }
+    });
+    Ok(runtime::start(move || fibers!(start, spawn, runtime::JoinHandle<()>, yield_now))
+        .expect("no panic"))
+}
+
+/// On one thread, as the others.
+fn with_may() -> Result<Vec<f64>> {
+    may::config().set_workers(1);
+    // There is one runtime, which never ends.
+    let start = f64::NAN;
+    // SAFETY: nothing here uses thread-local variables, or more than a little of the stack.
+    let spawn = |main: fn()| unsafe { coroutine::spawn(main) };
+    // SAFETY: as above.
+    let measuring = unsafe {
+        coroutine::spawn(move || {
+            fibers!(start, spawn, coroutine::JoinHandle<()>, coroutine::yield_now)
+        })
     };
-    let (many, again) = (of_many(thousand), of_many(thousand));
+    Ok(measuring.join().expect("no panic"))
+}
+
+fn bare_ring() -> Result<Vec<f64>> {
+    let start = of(STARTS, || {
+        for _ in 0..STARTS {
+            drop(<IoUring>::builder().setup_taskrun_flag().build_local(256).expect("a ring"));
+        }
+    });
+    let mut figures = vec![f64::NAN; ROWS.len()];
+    figures[0] = start;
+    Ok(figures)
+}
+
+fn threads() -> Result<Vec<f64>> {
+    let spawn = || thread::spawn(|| black_box(()));
+    let wait = || thread::spawn(thread::yield_now);
+    let many = |count, spawn: &dyn Fn() -> thread::JoinHandle<()>| {
+        of(count, || {
+            let all: Vec<_> = (0..count).map(|_| spawn()).collect();
+            all.into_iter().for_each(|it| it.join().expect("no panic"));
+        })
+    };
     let turn = AtomicBool::new(false);
     let take_turns = |mine: bool, other: &Thread| {
-        for _ in 0..MANY / 2 {
+        for _ in 0..THOUSAND / 2 {
             while turn.load(Ordering::Acquire) != mine {
                 thread::park();
             }
@@ -108,107 +140,80 @@ fn threads() -> Result<Figures> {
         }
     };
     let here = thread::current();
-    let switch = of_many(|| {
+    let switches = || {
         thread::scope(|scope| {
             let there = scope.spawn(|| take_turns(true, &here));
             take_turns(false, there.thread());
         });
-    });
-    Ok([start, one, many, again, switch])
+    };
+    Ok(vec![
+        f64::NAN, // there is no runtime
+        of(100, || (0..100).for_each(|_| spawn().join().expect("no panic"))),
+        many(THOUSAND, &spawn),
+        f64::NAN,
+        many(THOUSAND, &wait),
+        many(THOUSAND, &wait),
+        f64::NAN,
+        of(THOUSAND, switches),
+    ])
 }
 
-fn tokio(runtime: &mut Builder) -> Result<Figures> {
+fn tokio(runtime: &mut Builder) -> Result<Vec<f64>> {
     let mut runtime = || runtime.enable_all().build();
-    let start = each(20, || {
-        Ok(runtime()?.block_on(async { tokio::spawn(async { black_box(()) }).await })?)
-    })?;
-    let runtime = runtime()?;
+    let begin = Instant::now();
+    for _ in 0..STARTS {
+        runtime()?.block_on(async { tokio::spawn(async { black_box(()) }).await })?;
+    }
+    let start = per(begin, STARTS);
+    let mut figures = vec![start];
     // Within a task, as fibers are spawned by fibers.
-    let [one, many, again, switch] = runtime.block_on(async { tokio::spawn(tasks()).await })?;
-    Ok([start, one, many, again, switch])
+    figures.extend(runtime()?.block_on(async { tokio::spawn(tasks()).await })?);
+    Ok(figures)
 }
 
-async fn tasks() -> [f64; 4] {
+async fn tasks() -> [f64; 7] {
     let spawn = || tokio::spawn(async { black_box(()) });
-    let start = Instant::now();
-    for _ in 0..MANY {
+    let wait = || tokio::spawn(async { task::yield_now().await });
+    let begin = Instant::now();
+    for _ in 0..THOUSAND {
         spawn().await.expect("no panic");
     }
-    let one = per(start, MANY);
+    let one = per(begin, THOUSAND);
 
-    let thousand = async || {
-        let start = Instant::now();
-        let all: Vec<_> = (0..MANY).map(|_| spawn()).collect();
+    async fn many(count: u32, spawn: impl Fn() -> task::JoinHandle<()>) -> f64 {
+        let begin = Instant::now();
+        let all: Vec<_> = (0..count).map(|_| spawn()).collect();
         for it in all {
             it.await.expect("no panic");
         }
-        per(start, MANY)
-    };
-    let (many, again) = (thousand().await, thousand().await);
+        per(begin, count)
+    }
 
     let turns = Arc::new([Notify::new(), Notify::new()]);
     turns[0].notify_one();
-    let start = Instant::now();
-    let halves = [0, 1].map(|mine| {
-        let turns = turns.clone();
-        tokio::spawn(async move {
-            for _ in 0..MANY / 2 {
-                turns[mine].notified().await;
-                turns[1 - mine].notify_one();
-            }
-        })
-    });
-    for half in halves {
-        half.await.expect("no panic");
-    }
-    [one, many, again, per(start, MANY)]
-}
-
-/// How long it takes, on average of this many times.
-fn each(times: u32, mut measured: impl FnMut() -> Result<()>) -> Result<f64> {
-    let start = Instant::now();
-    for _ in 0..times {
-        measured()?;
-    }
-    Ok(per(start, times))
-}
-
-/// How long one takes of the [`MANY`] that this does.
-fn of_many(measured: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    measured();
-    per(start, MANY)
-}
-
-fn per(start: Instant, times: u32) -> f64 {
-    start.elapsed().as_nanos() as f64 / f64::from(times)
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
-
-fn cell(nanoseconds: f64, ratio: f64) -> String {
-    let ratio = if ratio < 10.0 { format!("{ratio:.2}×") } else { format!("{ratio:.0}×") };
-    match nanoseconds {
-        _ if nanoseconds.is_nan() => "–".to_owned(),
-        0.0..1000.0 => format!("{nanoseconds:.0} ns ({ratio})"),
-        _ => format!("{:.1} µs ({ratio})", nanoseconds / 1000.0),
-    }
-}
-
-/// What it was measured on, and by which command.
-fn machine() -> String {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let processors = thread::available_parallelism().map_or(0, usize::from);
-    let cpuinfo = read("/proc/cpuinfo");
-    let is_virtual = cpuinfo.split_whitespace().any(|flag| flag == "hypervisor");
-    format!(
-        "Linux {}, {processors} processors{}, {} build: {}",
-        read("/proc/sys/kernel/osrelease").trim(),
-        if is_virtual { " of a virtual machine" } else { "" },
-        if cfg!(debug_assertions) { "debug" } else { "release" },
-        env::args().collect::<Vec<_>>().join(" "),
-    )
+    let switches = async || {
+        let begin = Instant::now();
+        let halves = [0, 1].map(|mine| {
+            let turns = turns.clone();
+            tokio::spawn(async move {
+                for _ in 0..TEN_THOUSAND / 2 {
+                    turns[mine].notified().await;
+                    turns[1 - mine].notify_one();
+                }
+            })
+        });
+        for half in halves {
+            half.await.expect("no panic");
+        }
+        per(begin, TEN_THOUSAND)
+    };
+    [
+        one,
+        many(THOUSAND, spawn).await,
+        many(TEN_THOUSAND, spawn).await,
+        many(THOUSAND, wait).await,
+        many(THOUSAND, wait).await,
+        many(TEN_THOUSAND, wait).await,
+        switches().await,
+    ]
 }
