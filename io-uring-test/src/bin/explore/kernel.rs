@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::{Context, Result};
 use rustix::io_uring::{IoringSetupFlags, io_uring_params, io_uring_setup};
 use rustix_uring::squeue::{self, Entry, Flags};
-use rustix_uring::types::{CancelBuilder, Fd, PollFlags};
+use rustix_uring::types::{CancelBuilder, Fd, PollFlags, Timespec};
 use rustix_uring::{BufRingFlags, Features, IoUring, Restriction, cqueue, opcode};
 
 use crate::known::Known;
 use crate::model::Kernel;
+use crate::model::errno::{ENOENT, ETIME};
 use crate::model::restrict::Restrictions;
 use crate::model::setup::flag;
 
@@ -252,6 +253,25 @@ pub(crate) fn ask() -> Result<Kernel> {
     }
     let nop = opcode::Nop::new;
     let deferred_in_reverse = defers && newest_first(true)?;
+    // By numbers, so that a fault of the library does not pass for the kernel's.
+    let raw = |opcode, addr, len, op_flags| {
+        let nop = nop().build().into_raw();
+        run(Entry::from_raw(squeue::Sqe { opcode, addr, len, op_flags, off: 0, ..nop }))
+    };
+    static SOON: Timespec = Timespec::new().nsec(1);
+    let soon = (&raw const SOON) as u64;
+    let timeout = |flags| {
+        let nop = nop().build().into_raw();
+        let timeout =
+            squeue::Sqe { opcode: 11, addr: soon, len: 1, off: 1, op_flags: flags, ..nop };
+        // Nothing else completes.
+        run(Entry::from_raw(timeout))
+    };
+    let timeout_update = |flags| {
+        let nop = nop().build().into_raw();
+        let update = squeue::Sqe { opcode: 12, addr: 1, off: soon, op_flags: flags, ..nop };
+        run(Entry::from_raw(update))
+    };
     Ok(Kernel {
         setup,
         ext_arg: has(Features::EXT_ARG),
@@ -270,6 +290,12 @@ pub(crate) fn ask() -> Result<Kernel> {
             != -crate::model::errno::EINVAL,
         poll_multi: has(Features::RSRC_TAGS),
         poll_removed_at_once: poll_removed_at_once()?,
+        poll_update: raw(7, 1, 2, 1)? == -ENOENT,
+        timeout_multi: timeout(1 << 6)? == -ETIME,
+        timeout_success: timeout(1 << 5)? == -ETIME,
+        timeout_clocks: timeout(1 << 2)? == -ETIME,
+        timeout_update: timeout_update(1 << 1)? == -ENOENT,
+        link_timeout_update: timeout_update(1 << 1 | 1 << 4)? == -ENOENT,
         cancel_any: run(opcode::AsyncCancel2::new(CancelBuilder::any()).build())? >= 0,
         refusals_in_order: refusals_in_order()?,
         cancel_both: {

@@ -1,18 +1,18 @@
 //! Operations: drawn from a few bytes, as entries of the library, and as Rust.
 
+mod clock;
+
 use std::fmt::Write as _;
 use std::ptr::NonNull;
 
 use rustix_uring::opcode::*;
 use rustix_uring::squeue::{Entry, Entry128, Flags};
-use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgFlags, MsgRingFlags, PollFlags, Timespec};
+use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgFlags, MsgRingFlags, PollFlags};
 
 use crate::model::cqueue::{F_32, F_SKIP, Size};
 use crate::model::operation::{self as flag, By, Criteria, Op, Receive};
 use crate::model::{Kernel, MESSAGES, Model, PIPES, STREAM};
 use crate::step::Raw;
-
-static HOUR: Timespec = Timespec::new().sec(3600);
 
 /// The user data of no operation.
 const NOBODY: u64 = 0xdead;
@@ -23,7 +23,8 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
     let arg = usize::from(raw.arg);
     let pipe = arg % PIPES;
     let op = match raw.op {
-        0..66 => Op::NOP,
+        0..48 => Op::NOP,
+        48..66 => clock::draw(model, ring, raw.arg, raw.op < 57),
         66..90 if kernel.provided => receive(kernel, model, ring, raw.arg),
         66..90 => Op::NOP,
         90..102 => nop(kernel, raw.arg, user_data),
@@ -32,7 +33,11 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         109..113 => Op::ReadNothing,
         113..133 => poll(kernel, model, pipe, raw.arg & 0x40 != 0),
         133..155 => read(model, pipe, 1 + (raw.arg as u32 / 8) % 20),
-        155..163 => Op::Timeout,
+        155..158 => {
+            Op::Timeout { time: clock::late(kernel, raw.arg), repeats: None, success: false }
+        }
+        158..161 => clock::update(model, ring, raw.arg, target(model, ring, arg)),
+        161..163 => poll_update(model, ring, raw.arg, target(model, ring, arg), user_data),
         163..180 => Op::Cancel { user_data: target(model, ring, arg) },
         180..188 if kernel.cancel_any => Op::CancelAny { by: criteria(model, ring, raw.arg) },
         188..194 => Op::PollRemove { user_data: target(model, ring, arg) },
@@ -95,8 +100,28 @@ fn nop(kernel: &Kernel, arg: u8, user_data: u64) -> Op {
 fn poll(kernel: &Kernel, model: &Model, pipe: usize, multi: bool) -> Op {
     match is_read(model, pipe) {
         true => Op::NOP,
-        false => Op::Poll { pipe, multi: multi && kernel.poll_multi },
+        false => Op::Poll { pipe, multi: multi && kernel.poll_multi, input: true },
     }
+}
+
+/// A new name only for what says when it ends.
+fn poll_update(model: &Model, ring: usize, arg: u8, user_data: u64, new: u64) -> Op {
+    if !model.kernel.poll_update {
+        return Op::NOP;
+    }
+    let in_flight = model.rings[ring].iter().flat_map(|ring| ring.in_flight());
+    let silent = in_flight.filter(|entry| entry.is_silent()).any(|it| it.user_data == user_data);
+    let input = match arg & 3 {
+        0 => Some(false),
+        3 => None,
+        _ => Some(true),
+    };
+    let renames = input.is_none() || arg & 4 != 0;
+    let new_user_data = (renames && !silent).then_some(new | 1 << 40);
+    if input.is_none() && new_user_data.is_none() {
+        return Op::PollRemove { user_data };
+    }
+    Op::PollUpdate { user_data, input, new_user_data }
 }
 
 fn read(model: &Model, pipe: usize, len: u32) -> Op {
@@ -324,7 +349,7 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
             Entry::from_raw(raw)
         }
         Op::ReadNothing => Read::new(Fd(-1), things.buffer(user_data).as_ptr(), 1).build(),
-        Op::Poll { pipe, multi } => {
+        Op::Poll { pipe, multi, .. } => {
             let poll = PollAdd::new(Fd(things.pipe(pipe)), PollFlags::IN);
             if multi { poll.multi(true).build() } else { poll.build() }
         }
@@ -339,10 +364,20 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
             let start = things.piece(piece).as_ptr().wrapping_add(usize::from(at));
             ReadFixed::new(Fd(things.pipe(pipe)), start, u32::from(len), slot).build()
         }
-        Op::Timeout => Timeout::new(&HOUR).build(),
+        Op::Timeout { .. } | Op::LinkTimeout { .. } | Op::TimeoutUpdate { .. } => clock::entry(op),
         Op::Cancel { user_data } => AsyncCancel::new(user_data).build(),
         Op::CancelAny { by } => AsyncCancel2::new(cancel_builder(by, things)).build(),
         Op::PollRemove { user_data } => PollRemove::new(user_data).build(),
+        Op::PollUpdate { user_data, input, new_user_data } => {
+            let mut update = PollUpdate::new(user_data);
+            if let Some(input) = input {
+                update = update.events(if input { PollFlags::IN } else { PollFlags::OUT });
+            }
+            if let Some(new) = new_user_data {
+                update = update.new_user_data(new);
+            }
+            update.build()
+        }
         Op::TimeoutRemove { user_data } => TimeoutRemove::new(user_data).build(),
         Op::Message { ring, user_data, result, flags, skip } => {
             let message = MsgRingData::new(Fd(things.ring(ring)), result, user_data, flags);
@@ -434,7 +469,7 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
             "Entry::from_raw(Sqe { ioprio: 1, ..opcode::Nop::new().build().into_raw() })".into()
         }
         Op::ReadNothing => "opcode::Read::new(Fd(-1), buffer(), 1).build()".into(),
-        Op::Poll { pipe, multi } => {
+        Op::Poll { pipe, multi, .. } => {
             format!("opcode::PollAdd::new(&pipes[{pipe}].0, PollFlags::IN).multi({multi}).build()")
         }
         Op::Read { pipe, len } => {
@@ -447,10 +482,18 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
         Op::ReadFixed { pipe, slot, piece, at, len, .. } => format!(
             "opcode::ReadFixed::new(&pipes[{pipe}].0, pieces[{piece}].wrapping_add({at}), {len}, {slot}).build()"
         ),
-        Op::Timeout => "opcode::Timeout::new(&HOUR).build()".into(),
+        Op::Timeout { .. } | Op::LinkTimeout { .. } | Op::TimeoutUpdate { .. } => clock::code(op),
         Op::Cancel { user_data } => format!("opcode::AsyncCancel::new({user_data}).build()"),
         Op::CancelAny { by } => format!("opcode::AsyncCancel2::new({}).build()", criteria_code(by)),
         Op::PollRemove { user_data } => format!("opcode::PollRemove::new({user_data}).build()"),
+        Op::PollUpdate { user_data, input, new_user_data } => {
+            let events = match input {
+                Some(input) => format!(".events(PollFlags::{})", if input { "IN" } else { "OUT" }),
+                None => String::new(),
+            };
+            let new = new_user_data.map_or(String::new(), |new| format!(".new_user_data({new})"));
+            format!("opcode::PollUpdate::new({user_data}){events}{new}.build()")
+        }
         Op::TimeoutRemove { user_data } => {
             format!("opcode::TimeoutRemove::new({user_data}).build()")
         }

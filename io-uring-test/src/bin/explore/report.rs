@@ -63,6 +63,8 @@ use rustix_uring::{squeue::*, types::*, *};
 
 static HOUR: Timespec = Timespec::new().sec(3600);
 static LONG: Timespec = HOUR;
+static SOON: Timespec = Timespec::new().nsec(1);
+static FUTURE: Timespec = Timespec::new().sec(1 << 33);
 static SHORT: Timespec = Timespec::new().nsec(20_000);
 
 fn buffer() -> *mut u8 {

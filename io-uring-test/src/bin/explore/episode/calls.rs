@@ -198,7 +198,7 @@ impl Lockstep<'_> {
     }
 
     fn sync_cancel(&mut self, r: usize, by: u8) -> Same {
-        if !self.model.kernel.sync_cancel {
+        if !self.model.kernel.sync_cancel || !self.multishot_has_room() {
             return Ok(());
         }
         let by = op::criteria(&self.model, r, by);

@@ -13,6 +13,9 @@ use crate::workers;
 /// How long a wait takes at most that the model says nothing comes of.
 static SHORT: Timespec = Timespec::new().nsec(20_000);
 
+/// How long what happens in its own time may take: what is visible then is compared.
+const HUNG: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Waits until the worker threads have come to rest.
 fn workers_rest() -> bool {
     (0..100_000).any(|i| {
@@ -30,45 +33,48 @@ impl Lockstep<'_> {
             return Ok(());
         }
         let shows = self.model.kernel.workers_show;
-        let mut rounds = 0;
+        // A worker's request takes a round to be started, and one to end.
+        let mut least = self.model.ring(r).outstanding() + 1;
         loop {
             let ring = self.model.ring(r);
-            if ring.restless == 0 && rounds > 0 {
-                if ring.workers && shows {
-                    // A worker sets the flag behind the work that it makes, which may be done by then.
-                    (ring.workers, ring.taskrun_is_open) = (false, true);
-                }
-                return Ok(());
-            }
-            // A worker's request takes a round to be started, and one to end.
-            let least = 2 * ring.restless + ring.outstanding() + 1;
-            let workers = ring.workers;
+            least += 2 * ring.restless;
             ring.restless = 0;
+            self.model.time_passes(r);
             self.model.run(r);
             self.model.ring(r).cq.flush();
             self.model.system_call();
-            let (len, overflows) = (self.model.ring(r).cq.len(), self.model.ring(r).cq.overflows());
-            say!(
-                self,
-                "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}",
-                op::name(r)
-            );
-            let patience = self.watch.patience().max(least + 1);
-            let real = self.real(r);
-            for i in 0..patience {
-                if workers && shows && !workers_rest() {
-                    return Err("a worker thread does not come to rest".into());
-                }
-                raw(real.get_events()).map_err(|e| format!("get_events: errno {e}"))?;
-                if i + 1 >= least && real.ready() == len && (!overflows || real.overflows()) {
+            // What has started now may end by itself too.
+            if self.model.ring(r).restless == 0 {
+                break;
+            }
+        }
+        let ring = self.model.ring(r);
+        let (workers, len, overflows) = (ring.workers, ring.cq.len(), ring.cq.overflows());
+        say!(self, "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}", op::name(r));
+        let patience = self.watch.patience().max(least + 1);
+        let real = self.real(r);
+        let since = std::time::Instant::now();
+        for i in 0..patience {
+            if workers && shows && !workers_rest() {
+                return Err("a worker thread does not come to rest".into());
+            }
+            raw(real.get_events()).map_err(|e| format!("get_events: errno {e}"))?;
+            if i + 1 >= least && real.ready() == len && (!overflows || real.overflows()) {
+                break;
+            }
+            if i > 1000 {
+                std::thread::sleep(std::time::Duration::from_micros(20));
+                if since.elapsed() > HUNG {
                     break;
                 }
-                if i > 1000 {
-                    std::thread::sleep(std::time::Duration::from_micros(20));
-                }
             }
-            rounds += 1;
         }
+        if workers && shows {
+            // A worker sets the flag behind the work that it makes, which may be done by then.
+            let ring = self.model.ring(r);
+            (ring.workers, ring.taskrun_is_open) = (false, true);
+        }
+        Ok(())
     }
 
     /// After a step that has made a call for the ring.
@@ -170,19 +176,18 @@ impl Lockstep<'_> {
         self.model.rings.iter().flatten().all(|ring| {
             let waiting = ring.waiting.iter().map(|waiting| waiting.chain[0].op);
             let all = waiting.chain(ring.sq.entries().map(|entry| entry.op));
-            let mut all: Vec<Op> = all.collect();
-            all.retain(|op| match op {
-                Op::Poll { multi, .. } => *multi,
-                Op::Receive(what) => what.multi,
-                _ => false,
-            });
+            let behind = ring.waiting.iter().flat_map(|waiting| waiting.chain.iter().skip(1));
+            let behind = behind.map(|entry| entry.op).filter(Op::runs_out);
+            let mut all: Vec<Op> = all.filter(|op| op.is_multi() || op.runs_out()).collect();
+            all.extend(behind);
             // One for each buffer, and for the end.
             let buffers: usize =
                 ring.groups.iter().flatten().map(|group| group.published.len()).sum();
             let receives = all.iter().any(|op| matches!(op, Op::Receive(_)));
-            let multis = all.len() + if receives { 3 * buffers } else { 0 };
+            let times = 3 * all.iter().filter(|op| op.runs_out()).count();
+            let multis = all.len() + times + if receives { 3 * buffers } else { 0 };
             let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
-            let alone = ring.outstanding() == 1 && !ring.unordered && !receives;
+            let alone = ring.outstanding() == 1 && !ring.unordered && !receives && times == 0;
             multis == 0 || alone || (!ring.cq.overflows() && room > ring.outstanding() + multis)
         })
     }
@@ -214,8 +219,17 @@ impl Lockstep<'_> {
         // And when a worker is done with what is silent does not show.
         let by_worker = |entry: &Entry| {
             let reads = entry.op.reads();
-            entry.flags & ASYNC != 0 || (reads && !pipe_nowait)
+            entry.flags & ASYNC != 0 || (reads && !pipe_nowait) || {
+                entry.op.runs_out() && !entry.op.cancels()
+            }
         };
+        // One that is made to run out comes to that while nothing else looks for it.
+        let made = |entry: &&Entry| entry.op.runs_out() && entry.op.cancels();
+        let hurries = ring.sq.entries().filter(made).count();
+        let others = ring.sq.entries().filter(|entry| entry.op.cancels()).count() - hurries;
+        if hurries > 1 || hurries > 0 && (others > 0 || ring.waiting.len() != 1) {
+            return false;
+        }
         let workers = open.is_some() || ring.sq.entries().any(by_worker);
         if workers
             && !workers_show
@@ -257,7 +271,7 @@ impl Lockstep<'_> {
             return false;
         }
         let ring = self.model.ring(r);
-        let own_time = drains || workers;
+        let own_time = drains || workers || hurries > 0;
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
     }

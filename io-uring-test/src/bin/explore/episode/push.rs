@@ -31,6 +31,8 @@ impl Lockstep<'_> {
                         | Op::ReadFixed { .. }
                         | Op::ReadSlot { .. }
                         | Op::Poll { .. }
+                        | Op::LinkTimeout { .. }
+                        | Op::TimeoutUpdate { .. }
                         | Op::Receive(_)
                 )
             {

@@ -95,6 +95,7 @@ impl Lockstep<'_> {
             let model = if left == 0 { Ok(()) } else { Err(errno) };
             same("quiesce", &(result, in_flight), &(model, left))?;
         }
+        real.iter_mut().for_each(|cqe| self.whichever_came_first(r, cqe));
         self.same_ends(r, &counted, &real, &expected)?;
         // What is silent may post when it is cancelled, and nobody has waited for that.
         for _ in 0..2 + 2 * silent.len() {
@@ -155,7 +156,11 @@ impl Lockstep<'_> {
         // What has happened and what is cancelled meet: either may come first.
         let woken = ring.waiting.iter().any(|waiting| waiting.woken);
         let workers = ring.workers || ring.drain_active || at_work || open;
-        if ring.disabled || woken || cancels || messages || full || workers {
+        // Where a time runs out, either may come first; and what watches does not count as its chain does.
+        let times = all().any(|entry| entry.op.runs_out())
+            || all().any(|entry| matches!(entry.op, Op::LinkTimeout { .. }))
+                && all().any(|it| it.is_silent());
+        if ring.disabled || woken || cancels || messages || full || workers || times {
             return None;
         }
         let (mut counted, mut silent) = (Vec::new(), Vec::new());

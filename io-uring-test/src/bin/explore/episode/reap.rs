@@ -3,6 +3,7 @@
 use super::{Lockstep, Same, same};
 use crate::model::buffers::F_BUFFER;
 use crate::model::cqueue::{Cqe, F_MORE, F_SOCK_NONEMPTY, Size};
+use crate::model::errno::{EALREADY, ECANCELED, ENOENT, ETIME};
 use crate::op;
 use crate::step::Reap;
 
@@ -41,6 +42,7 @@ impl Lockstep<'_> {
         // Whether a socket has more is a hint.
         for cqe in taken.iter_mut().chain(&mut peeked) {
             cqe.flags &= !F_SOCK_NONEMPTY;
+            self.whichever_came_first(r, cqe);
         }
         if self.model.ring(r).cq.size == Size::Big && self.model.kernel.known.has("stale_big") {
             for cqe in taken.iter_mut().chain(&mut peeked) {
@@ -90,6 +92,14 @@ impl Lockstep<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A time may have run out just before what was watched has ended, or not.
+    pub(super) fn whichever_came_first(&mut self, r: usize, cqe: &mut Cqe) {
+        let either = [-ETIME, -ENOENT, -EALREADY].contains(&cqe.result);
+        if either && self.model.ring(r).too_late.contains(&cqe.user_data) {
+            cqe.result = -ECANCELED;
+        }
     }
 
     /// What an operation has written is what the model says.

@@ -25,7 +25,13 @@ impl Model {
             Op::PollRemove { user_data } => self.remove_poll(r, user_data),
             Op::TimeoutRemove { user_data } => {
                 let by = Criteria { user_data: Some(user_data), pipe: None, all: false };
-                self.cancel_by(r, by, |op| matches!(op, Op::Timeout))
+                self.cancel_by(r, by, |op| matches!(op, Op::Timeout { .. }))
+            }
+            Op::PollUpdate { user_data, input, new_user_data } => {
+                self.update_poll(r, user_data, input, new_user_data)
+            }
+            Op::TimeoutUpdate { user_data, time, linked } => {
+                self.update_timeout(r, user_data, time, linked)
             }
             _ => unreachable!("no cancellation"),
         }
@@ -55,6 +61,46 @@ impl Model {
         0
     }
 
+    /// Lets a poll wait for something else, and begin anew: what is there already counts again.
+    fn update_poll(
+        &mut self,
+        r: usize,
+        user_data: u64,
+        new_input: Option<bool>,
+        new_user_data: Option<u64>,
+    ) -> i32 {
+        let ring = self.ring(r);
+        let is_it =
+            |entry: &Entry| entry.user_data == user_data && matches!(entry.op, Op::Poll { .. });
+        let Some(i) = ring.waiting.iter().position(|waiting| is_it(&waiting.chain[0])) else {
+            return -ENOENT;
+        };
+        if ring.waiting[i].woken {
+            ring.waiting[i].mask = 0;
+            return -EALREADY;
+        }
+        let mut waiting = ring.waiting.remove(i);
+        let entry = &mut waiting.chain[0];
+        entry.user_data = new_user_data.unwrap_or(user_data);
+        let Op::Poll { pipe, multi, input } = &mut entry.op else { return -ENOENT };
+        *input = new_input.unwrap_or(*input);
+        let (pipe, multi, input) = (*pipe, *multi, *input);
+        let ready = self.readiness(pipe, input);
+        let ring = self.ring(r);
+        if ready != 0 && !multi {
+            let (chain, result) = (waiting.chain, ready);
+            let work = Work::Complete { chain, result, flags: 0, big: None, failed: false };
+            ring.work.push_back(work);
+            return 0;
+        }
+        if ready != 0 {
+            waiting.woken = true;
+            ring.work.push_back(Work::Look(waiting.id));
+        }
+        ring.waiting.push(waiting);
+        0
+    }
+
     /// Cancels what matches: how many there were if all were asked for, else 0 or -ENOENT.
     pub(crate) fn cancel_by(&mut self, r: usize, by: Criteria, kind: impl Fn(&Op) -> bool) -> i32 {
         let several = by.all;
@@ -72,7 +118,7 @@ impl Model {
                 continue;
             }
             found += 1;
-            if let Op::Timeout = entry.op {
+            if let Op::Timeout { .. } = entry.op {
                 // It is taken off its list, and not found again.
                 let chain = ring.waiting.remove(i).chain;
                 let work =

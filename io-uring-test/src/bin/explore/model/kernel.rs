@@ -28,6 +28,16 @@ pub(crate) struct Kernel {
     pub(crate) poll_multi: bool,
     /// A poll that is removed completes with the removal, and not by the work of its task.
     pub(crate) poll_removed_at_once: bool,
+    pub(crate) poll_update: bool,
+    /// A timeout may run out several times.
+    pub(crate) timeout_multi: bool,
+    /// A timeout may say that to run out is no failure.
+    pub(crate) timeout_success: bool,
+    /// A timeout may be by another clock than the monotonic one.
+    pub(crate) timeout_clocks: bool,
+    pub(crate) timeout_update: bool,
+    /// The time of what watches a request can be changed.
+    pub(crate) link_timeout_update: bool,
     pub(crate) cancel_any: bool,
     /// What is refused completes in order, and not before what was submitted with it.
     pub(crate) refusals_in_order: bool,

@@ -25,6 +25,7 @@ pub(crate) mod setup;
 pub(crate) mod squeue;
 mod state;
 mod submit;
+mod time;
 
 pub(crate) use kernel::Kernel;
 pub(crate) use state::{MESSAGES, Model, PIPES, SOURCES, STREAM};

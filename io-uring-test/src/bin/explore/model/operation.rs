@@ -33,6 +33,22 @@ pub(crate) struct Receive {
     pub(crate) tells_length: bool,
 }
 
+/// When a timeout runs out: at once, or never while anybody looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time {
+    pub(crate) is_soon: bool,
+    /// A point on the clock, and not a duration.
+    pub(crate) is_absolute: bool,
+    pub(crate) clock: Clock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Monotonic,
+    Boot,
+    Real,
+}
+
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -48,10 +64,11 @@ pub(crate) enum Op {
     Ioprio,
     /// Reads a descriptor that is not open.
     ReadNothing,
-    /// Waits until a pipe can be read.
+    /// Waits until a pipe can be read; or, if not for input, until its other end is closed.
     Poll {
         pipe: usize,
         multi: bool,
+        input: bool,
     },
     /// Reads a pipe.
     Read {
@@ -70,8 +87,24 @@ pub(crate) enum Op {
     },
     /// Receives into provided buffers.
     Receive(Receive),
-    /// Runs out in an hour.
-    Timeout,
+    Timeout {
+        time: Time,
+        /// How often it runs out, where that may be more than once.
+        repeats: Option<u8>,
+        /// To run out is no failure.
+        success: bool,
+    },
+    /// Watches the request that it is linked behind.
+    LinkTimeout {
+        time: Time,
+    },
+    /// Gives a timeout another time.
+    TimeoutUpdate {
+        user_data: u64,
+        time: Time,
+        /// One that watches a request.
+        linked: bool,
+    },
     /// Cancels one request by its user data.
     Cancel {
         user_data: u64,
@@ -82,6 +115,12 @@ pub(crate) enum Op {
     },
     PollRemove {
         user_data: u64,
+    },
+    /// Changes what a poll waits for, or what it is called.
+    PollUpdate {
+        user_data: u64,
+        input: Option<bool>,
+        new_user_data: Option<u64>,
     },
     TimeoutRemove {
         user_data: u64,
@@ -127,7 +166,8 @@ impl Op {
                 | Self::ReadSlot { .. }
                 | Self::ReadFixed { .. }
                 | Self::Receive(_)
-                | Self::Timeout
+                | Self::Timeout { .. }
+                | Self::LinkTimeout { .. }
                 | Self::CancelAny { .. }
         )
     }
@@ -157,8 +197,29 @@ impl Op {
     }
 
     pub(crate) fn cancels(&self) -> bool {
-        use Op::{Cancel, CancelAny, PollRemove, TimeoutRemove};
+        use Op::{Cancel, CancelAny, PollRemove, PollUpdate, TimeoutRemove, TimeoutUpdate};
         matches!(self, Cancel { .. } | CancelAny { .. } | PollRemove { .. } | TimeoutRemove { .. })
+            || matches!(self, PollUpdate { .. } | TimeoutUpdate { .. })
+    }
+
+    /// Whether it may complete several times.
+    pub(crate) fn is_multi(&self) -> bool {
+        match self {
+            Self::Poll { multi, .. } => *multi,
+            Self::Receive(what) => what.multi,
+            Self::Timeout { repeats, .. } => repeats.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a time runs out when it is started.
+    pub(crate) fn runs_out(&self) -> bool {
+        use Op::{LinkTimeout, Timeout, TimeoutUpdate};
+        matches!(
+            self,
+            Timeout { time, .. } | LinkTimeout { time } | TimeoutUpdate { time, .. }
+                if time.is_soon
+        )
     }
 }
 

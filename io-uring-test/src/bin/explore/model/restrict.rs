@@ -36,6 +36,7 @@ pub(crate) mod opcode {
     pub(crate) const TIMEOUT: u8 = 11;
     pub(crate) const TIMEOUT_REMOVE: u8 = 12;
     pub(crate) const ASYNC_CANCEL: u8 = 14;
+    pub(crate) const LINK_TIMEOUT: u8 = 15;
     pub(crate) const CLOSE: u8 = 19;
     pub(crate) const READ: u8 = 22;
     pub(crate) const RECV: u8 = 27;
@@ -67,7 +68,8 @@ impl Restrictions {
             list.operations.push(ASYNC_CANCEL);
         }
         if raw & 2 != 0 {
-            list.operations.extend([POLL_REMOVE, TIMEOUT, TIMEOUT_REMOVE, CLOSE, MSG_RING]);
+            list.operations.extend([POLL_REMOVE, TIMEOUT, TIMEOUT_REMOVE, LINK_TIMEOUT]);
+            list.operations.extend([CLOSE, MSG_RING]);
         }
         if raw & 4 != 0 {
             list.calls.push(SYNC_CANCEL);
@@ -103,10 +105,11 @@ impl Op {
             Self::Receive(Receive { by: By::Read, .. }) => READ,
             Self::Receive(_) => RECV,
             Self::ReadFixed { .. } => READ_FIXED,
-            Self::Timeout => TIMEOUT,
+            Self::Timeout { .. } => TIMEOUT,
+            Self::LinkTimeout { .. } => LINK_TIMEOUT,
             Self::Cancel { .. } | Self::CancelAny { .. } => ASYNC_CANCEL,
-            Self::PollRemove { .. } => POLL_REMOVE,
-            Self::TimeoutRemove { .. } => TIMEOUT_REMOVE,
+            Self::PollRemove { .. } | Self::PollUpdate { .. } => POLL_REMOVE,
+            Self::TimeoutRemove { .. } | Self::TimeoutUpdate { .. } => TIMEOUT_REMOVE,
             Self::Message { .. } => MSG_RING,
             Self::CloseSlot { .. } => CLOSE,
         }

@@ -125,6 +125,8 @@ pub(crate) struct Ring {
     pub(crate) workers: bool,
     /// Whether it is, is for the kernel to say.
     pub(crate) taskrun_is_open: bool,
+    /// What watched a request that ended by itself when its time ran out: the result says which came first.
+    pub(crate) too_late: Vec<u64>,
     /// A resize was only half done: the kernel has left the memory in which the program looks.
     pub(crate) lost: bool,
     /// What it may do once it is enabled, if that was said.
@@ -158,6 +160,7 @@ impl Ring {
             taskrun_for_nothing: false,
             taskrun_is_open: false,
             workers: false,
+            too_late: Vec::new(),
             lost: false,
             restrictions: None,
             slots: None,

@@ -5,13 +5,15 @@
 //!   asks for events.
 //! - Behind a request that succeeds, the next of its chain starts, by such work.
 //! - Behind one that fails, all others of its chain end with -ECANCELED, unless the link is hard.
+//! - A timeout that is linked behind a request (`LINK_TIMEOUT`) is no part of the chain: what is behind
+//!   it follows the request.
 //! - A silent request (`CQE_SKIP_SUCCESS`) posts nothing if it succeeds. If it fails it does post, and
 //!   **all that is behind it is silent**, whatever their own flags say; behind one that is not silent,
 //!   all post.
 
 use super::cqueue::{Cqe, F_32, F_MORE, Size};
 use super::errno::*;
-use super::operation::{ASYNC, HARDLINK, Op, SKIP};
+use super::operation::{ASYNC, Entry, HARDLINK, Op, SKIP};
 use super::ring::{Chain, Done, Outcome, Ring, Waiting, Work};
 use super::state::Model;
 
@@ -57,6 +59,10 @@ impl Model {
                 let id = ring.next_id;
                 ring.next_id += 1;
                 let woken = matches!(outcome, Outcome::WaitsWoken);
+                if matches!(chain.get(1), Some(next) if matches!(next.op, Op::LinkTimeout { time } if time.is_soon))
+                {
+                    ring.in_its_own_time();
+                }
                 ring.waiting.push(Waiting { id, chain, woken, mask: 0, cancelled: false });
                 if woken {
                     ring.work.push_back(Work::Look(id));
@@ -75,7 +81,7 @@ impl Model {
             Op::NoSuchOpcode => unreachable!("was refused"),
             Op::Ioprio => Outcome::done(0),
             Op::ReadNothing => Outcome::done(-EBADF),
-            Op::Poll { pipe, multi } => match self.readiness(pipe) {
+            Op::Poll { pipe, multi, input } => match self.readiness(pipe, input) {
                 0 => Outcome::Waits,
                 _ if multi => Outcome::WaitsWoken,
                 mask => Outcome::done(mask),
@@ -98,10 +104,18 @@ impl Model {
                     None => Outcome::done(-EBADF),
                 }
             }
-            Op::Timeout => Outcome::Waits,
+            Op::Timeout { time, .. } => {
+                if time.is_soon {
+                    self.ring(r).in_its_own_time();
+                }
+                Outcome::Waits
+            }
+            Op::LinkTimeout { .. } => unreachable!("goes with what it watches"),
             Op::Cancel { .. }
             | Op::CancelAny { .. }
             | Op::PollRemove { .. }
+            | Op::PollUpdate { .. }
+            | Op::TimeoutUpdate { .. }
             | Op::TimeoutRemove { .. } => Outcome::done(self.cancel(r, &entry.op)),
             Op::Message { ring, user_data, result, flags, skip } => self.message(
                 r,
@@ -120,9 +134,9 @@ impl Model {
         }
     }
 
-    fn readiness(&self, pipe: usize) -> i32 {
+    pub(super) fn readiness(&self, pipe: usize, input: bool) -> i32 {
         let pipe = &self.pipes[pipe];
-        let readable = if pipe.bytes.is_empty() { 0 } else { IN };
+        let readable = if pipe.bytes.is_empty() || !input { 0 } else { IN };
         readable | if pipe.hung_up { HUP } else { 0 }
     }
 
@@ -214,6 +228,19 @@ impl Model {
             let silent = entry.is_silent() && !failed;
             if !silent {
                 post(ring, entry.user_data, result, flags, big);
+            }
+            // What watches it has nothing to watch any more, whichever way it has ended.
+            let watches =
+                |next: &Entry| matches!(next.op, Op::LinkTimeout { .. }) && next.failed.is_none();
+            if chain.front().is_some_and(watches) {
+                let chain: Chain = chain.pop_front().into_iter().collect();
+                if chain[0].op.runs_out() {
+                    // Its time may have run out meanwhile, and it finds nothing to cancel.
+                    ring.too_late.push(chain[0].user_data);
+                    ring.in_its_own_time();
+                }
+                let result = -ECANCELED;
+                next.push(Work::Complete { chain, result, flags: 0, big: None, failed: false });
             }
             if chain.is_empty() {
                 continue;
@@ -329,7 +356,7 @@ impl Model {
                 Op::Poll { multi: false, .. } if ring.waiting[i].mask != 0 => {
                     Outcome::done(ring.waiting[i].mask)
                 }
-                Op::Poll { pipe, multi } => match self.readiness(pipe) {
+                Op::Poll { pipe, multi, input } => match self.readiness(pipe, input) {
                     0 => Outcome::Waits,
                     mask if multi => self.one_of_several(r, entry.user_data, mask),
                     mask => Outcome::done(mask),
@@ -389,7 +416,9 @@ impl Model {
         for ring in self.rings.iter_mut().flatten() {
             let before = ring.work.len();
             for waiting in &mut ring.waiting {
+                let for_input = !matches!(waiting.chain[0].op, Op::Poll { input: false, .. });
                 if waiting.chain[0].op.source() == Some(pipe)
+                    && (for_input || !bytes)
                     && !waiting.woken
                     && !waiting.cancelled
                 {

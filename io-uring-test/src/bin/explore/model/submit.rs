@@ -178,6 +178,15 @@ impl Model {
             Op::Ioprio if nop.3 => Some(EINVAL),
             // It could not say which completion is the last.
             Op::Poll { multi: true, .. } if entry.is_silent() => Some(EINVAL),
+            // A point on the clock comes once.
+            Op::Timeout { time, repeats, .. } => {
+                (repeats.is_some() && time.is_absolute).then_some(EINVAL)
+            }
+            // There must be something to watch, and only one may.
+            Op::LinkTimeout { .. } => match chain.and_then(|chain| chain.back()) {
+                Some(Entry { op: Op::LinkTimeout { .. }, .. }) | None => Some(EINVAL),
+                Some(_) => None,
+            },
             Op::ReadNothing if !linked_file => Some(EBADF),
             Op::ReadSlot { slot, .. } if !linked_file => {
                 let there = ring.slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);

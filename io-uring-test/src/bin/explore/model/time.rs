@@ -1,0 +1,61 @@
+//! Timeouts.
+//!
+//! - When its time runs out, a timeout ends with -ETIME, which is a failure unless it says that it is
+//!   none. One that may run out several times does not end before the last.
+//! - One that is linked behind a request cancels that, and ends with -ETIME itself. If the request ends
+//!   before, so does the timeout, with -ECANCELED. That is no failure: a silent one says nothing.
+//! - Another time can be given to one that waits; if it watches a request, only by saying so.
+
+use super::errno::*;
+use super::operation::{Criteria, Op, Time};
+use super::ring::{Chain, Work};
+use super::state::Model;
+
+impl Model {
+    /// What runs out at once has run out.
+    pub(crate) fn time_passes(&mut self, r: usize) {
+        let soon =
+            |op: &Op| matches!(op, Op::Timeout { .. } | Op::LinkTimeout { .. }) && op.runs_out();
+        while let Some(i) =
+            self.ring(r).waiting.iter().position(|waiting| soon(&waiting.chain[0].op))
+        {
+            let chain = self.ring(r).waiting.remove(i).chain;
+            let Op::Timeout { repeats, success, .. } = chain[0].op else { continue };
+            for _ in 1..repeats.unwrap_or(1) {
+                if !self.post_one_of_several(r, chain[0].user_data, -ETIME, 0) {
+                    break;
+                }
+            }
+            let (result, failed) = (-ETIME, !success);
+            let work = Work::Complete { chain, result, flags: 0, big: None, failed };
+            self.ring(r).work.push_back(work);
+        }
+        let watches = |chain: &Chain| chain.get(1).is_some_and(|next| soon(&next.op));
+        while let Some(i) = self.ring(r).waiting.iter().position(|it| watches(&it.chain)) {
+            let waiting = &mut self.ring(r).waiting[i];
+            let user_data = Some(waiting.chain[0].user_data);
+            let chain = waiting.chain.remove(1).into_iter().collect();
+            self.cancel_by(r, Criteria { user_data, pipe: None, all: false }, |_| true);
+            let work = Work::Complete { chain, result: -ETIME, flags: 0, big: None, failed: false };
+            self.ring(r).work.push_back(work);
+        }
+    }
+
+    pub(super) fn update_timeout(&mut self, r: usize, wanted: u64, new: Time, linked: bool) -> i32 {
+        let at = usize::from(linked);
+        let ring = self.ring(r);
+        let there = ring.waiting.iter_mut().filter_map(|waiting| waiting.chain.get_mut(at));
+        for entry in there.filter(|entry| entry.user_data == wanted) {
+            match &mut entry.op {
+                Op::Timeout { time, .. } if !linked => *time = new,
+                Op::LinkTimeout { time } if linked => *time = new,
+                _ => continue,
+            }
+            if new.is_soon {
+                ring.in_its_own_time();
+            }
+            return 0;
+        }
+        -ENOENT
+    }
+}

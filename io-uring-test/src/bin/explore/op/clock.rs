@@ -1,0 +1,144 @@
+//! Timeouts: drawn from a few bytes, as entries of the library, and as Rust.
+
+use rustix_uring::opcode::{LinkTimeout, Timeout, TimeoutUpdate};
+use rustix_uring::squeue::Entry;
+use rustix_uring::types::{TimeoutFlags, Timespec};
+
+use crate::model::operation::{ASYNC, Clock, Op, Time};
+use crate::model::{Kernel, Model};
+
+static HOUR: Timespec = Timespec::new().sec(3600);
+/// Soon, and as a point on any clock in the past.
+static SOON: Timespec = Timespec::new().nsec(1);
+/// As a point on any clock, in the future.
+static FUTURE: Timespec = Timespec::new().sec(1 << 33);
+
+fn time(kernel: &Kernel, arg: u8, is_soon: bool) -> Time {
+    let clock = match arg & 7 {
+        0 if kernel.timeout_clocks => Clock::Boot,
+        1 if kernel.timeout_clocks => Clock::Real,
+        _ => Clock::Monotonic,
+    };
+    Time { is_soon, is_absolute: arg & 0x18 == 0x18, clock }
+}
+
+/// One that does not come.
+pub(super) fn late(kernel: &Kernel, arg: u8) -> Time {
+    time(kernel, arg, false)
+}
+
+/// Behind an entry that is linked, what watches it; else a timeout.
+pub(super) fn draw(model: &Model, ring: usize, arg: u8, is_soon: bool) -> Op {
+    let kernel = &model.kernel;
+    let before = model.rings[ring].as_ref().and_then(|ring| ring.sq.entries().last());
+    match before {
+        Some(before) if before.is_linked() => {
+            // What may end by itself at the same time is watched for ever.
+            let races = before.flags & ASYNC != 0 || before.op.runs_out() || before.op.is_multi();
+            Op::LinkTimeout { time: time(kernel, arg, is_soon && !races) }
+        }
+        _ if arg & 3 == 3 && watching(model, ring).is_some() => update(model, ring, arg, 0),
+        // There is nothing to watch.
+        _ if arg >= 252 => Op::LinkTimeout { time: time(kernel, arg, true) },
+        _ if is_soon => {
+            let several = kernel.timeout_multi && arg & 0x60 == 0x60;
+            let repeats = several.then_some(1 + (arg & 3));
+            let success = kernel.timeout_success && arg & 0x80 != 0;
+            Op::Timeout { time: time(kernel, arg, true), repeats, success }
+        }
+        _ => Op::NOP,
+    }
+}
+
+/// The user data of something that watches a request.
+fn watching(model: &Model, ring: usize) -> Option<u64> {
+    let waiting = model.rings[ring].iter().flat_map(|ring| &ring.waiting);
+    let mut behind = waiting.filter_map(|waiting| waiting.chain.get(1));
+    behind.find(|next| matches!(next.op, Op::LinkTimeout { .. })).map(|next| next.user_data)
+}
+
+pub(super) fn update(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
+    let kernel = &model.kernel;
+    let before = model.rings[ring].as_ref().and_then(|ring| ring.sq.entries().last());
+    let alone = !before.is_some_and(|before| before.is_linked());
+    let new = Time { clock: Clock::Monotonic, ..time(kernel, arg, alone && arg & 0x80 != 0) };
+    match watching(model, ring) {
+        _ if !kernel.timeout_update => Op::NOP,
+        // Most of them of one that watches.
+        Some(user_data) if kernel.link_timeout_update && arg & 0x60 != 0 => {
+            Op::TimeoutUpdate { user_data, time: new, linked: true }
+        }
+        _ => {
+            let linked = kernel.link_timeout_update && arg & 0x60 == 0x60;
+            Op::TimeoutUpdate { user_data, time: new, linked }
+        }
+    }
+}
+
+/// The time, its expression, and flags.
+fn parts(time: Time) -> (&'static Timespec, &'static str, TimeoutFlags) {
+    let (clock, absolute) = match (time.is_soon, time.is_absolute) {
+        (true, absolute) => ((&SOON, "&SOON"), absolute),
+        (false, false) => ((&HOUR, "&HOUR"), false),
+        (false, true) => ((&FUTURE, "&FUTURE"), true),
+    };
+    let mut flags = match time.clock {
+        Clock::Monotonic => TimeoutFlags::empty(),
+        Clock::Boot => TimeoutFlags::BOOTTIME,
+        Clock::Real => TimeoutFlags::REALTIME,
+    };
+    flags.set(TimeoutFlags::ABS, absolute);
+    (clock.0, clock.1, flags)
+}
+
+fn flags_of(op: Op) -> TimeoutFlags {
+    let (time, more) = match op {
+        Op::Timeout { time, repeats, success } => {
+            let mut more = TimeoutFlags::empty();
+            more.set(TimeoutFlags::MULTISHOT, repeats.is_some());
+            more.set(TimeoutFlags::ETIME_SUCCESS, success);
+            (time, more)
+        }
+        Op::TimeoutUpdate { time, linked: true, .. } => (time, TimeoutFlags::LINK_TIMEOUT_UPDATE),
+        Op::TimeoutUpdate { time, .. } | Op::LinkTimeout { time } => (time, TimeoutFlags::empty()),
+        _ => return TimeoutFlags::empty(),
+    };
+    parts(time).2 | more
+}
+
+/// The entry of the library.
+pub(super) fn entry(op: Op) -> Entry {
+    let flags = flags_of(op);
+    match op {
+        Op::Timeout { time, repeats, .. } => {
+            let timeout = Timeout::new(parts(time).0).flags(flags);
+            match repeats {
+                Some(repeats) => timeout.count(repeats.into()).build(),
+                None => timeout.build(),
+            }
+        }
+        Op::LinkTimeout { time } => LinkTimeout::new(parts(time).0).flags(flags).build(),
+        Op::TimeoutUpdate { user_data, time, .. } => {
+            TimeoutUpdate::new(user_data, parts(time).0).flags(flags).build()
+        }
+        _ => unreachable!("no timeout"),
+    }
+}
+
+/// The expression that makes it.
+pub(super) fn code(op: Op) -> String {
+    let flags = format!(".flags(TimeoutFlags::from_bits_retain({:#x}))", flags_of(op).bits());
+    match op {
+        Op::Timeout { time, repeats, .. } => {
+            let count = repeats.map_or(String::new(), |repeats| format!(".count({repeats})"));
+            format!("opcode::Timeout::new({}){count}{flags}.build()", parts(time).1)
+        }
+        Op::LinkTimeout { time } => {
+            format!("opcode::LinkTimeout::new({}){flags}.build()", parts(time).1)
+        }
+        Op::TimeoutUpdate { user_data, time, .. } => {
+            format!("opcode::TimeoutUpdate::new({user_data}, {}){flags}.build()", parts(time).1)
+        }
+        _ => unreachable!("no timeout"),
+    }
+}
