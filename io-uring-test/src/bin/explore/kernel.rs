@@ -103,6 +103,18 @@ fn listable() -> Restrictions {
     all
 }
 
+/// Whether an entry is measured by the restrictions before it is by what its operation can do.
+fn restricts_first() -> Result<bool> {
+    let mut ring = <IoUring>::builder().setup_r_disabled().build(1)?;
+    ring.submitter().register_restrictions(&[Restriction::sqe_op(opcode::Nop::CODE)])?;
+    ring.submitter().register_enable_rings()?;
+    let nop = opcode::Nop::new().build().flags(Flags::BUFFER_SELECT);
+    // SAFETY: a NOP uses no memory.
+    unsafe { ring.submission().push(&nop) }?;
+    ring.submit_and_wait(1)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == -crate::model::errno::EACCES))
+}
+
 /// Whether a message to a ring that defers waits until its task asks for events.
 fn messages_deferred() -> Result<bool> {
     let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
@@ -251,6 +263,10 @@ pub(crate) fn ask() -> Result<Kernel> {
         resize = ring.resize(8, None).is_ok();
         resize_shows_taskrun = ring.submission().taskrun();
     }
+    let restrictions = {
+        let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
+        ring.submitter().register_restrictions(&[Restriction::sqe_op(0)]).is_ok()
+    };
     let nop = opcode::Nop::new;
     let deferred_in_reverse = defers && newest_first(true)?;
     // By numbers, so that a fault of the library does not pass for the kernel's.
@@ -327,10 +343,8 @@ pub(crate) fn ask() -> Result<Kernel> {
         sends_by_call: rustix_uring::send_msg_ring(&IoUring::new(1)?, 1, 1, None).is_ok(),
         tells_rest: tells_rest()?,
         counts_what_was_read: counts_what_was_read()?,
-        restrictions: {
-            let ring = <IoUring>::builder().setup_r_disabled().build(1)?;
-            ring.submitter().register_restrictions(&[Restriction::sqe_op(0)]).is_ok()
-        },
+        restrictions,
+        restricts_first: restrictions && restricts_first()?,
         injected: false,
         known: Known::here(),
     })

@@ -36,7 +36,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         name: "register_waits",
         from: (5, 1),
         until: Some((5, 18)),
-        model: "rings are enabled only while nothing is in flight",
+        model: "rings are restricted and enabled only while nothing is in flight",
         reproduction: "submit a read of an empty pipe, then call register_enable_rings, or register \
                        anything but personalities, a probe, and updates of the table of files: the \
                        kernel waits for the end of everything that is in flight",

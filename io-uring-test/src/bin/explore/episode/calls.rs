@@ -54,11 +54,10 @@ impl Lockstep<'_> {
                 if let (Some(list), true) = (list, self.model.ring(r).disabled) {
                     self.restrict(r, Restrictions::of(list))?;
                 }
-                let waits = self.model.kernel.known.has("register_waits");
-                let ring = self.model.ring(r);
-                if waits && (ring.outstanding() > 0 || ring.cq.overflows()) {
+                if self.would_wait(r) {
                     return Ok(());
                 }
+                let ring = self.model.ring(r);
                 let may = ring.may_call(call::ENABLE_RINGS);
                 let expected = may.and(if ring.disabled { Ok(()) } else { Err(EBADFD) });
                 ring.disabled &= expected.is_err();
@@ -166,8 +165,15 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
+    /// Whether the kernel would wait in a register call for what is in flight.
+    fn would_wait(&mut self, r: usize) -> bool {
+        let waits = self.model.kernel.known.has("register_waits");
+        let ring = self.model.ring(r);
+        waits && (ring.outstanding() > 0 || ring.cq.overflows())
+    }
+
     fn restrict(&mut self, r: usize, mut list: Restrictions) -> Same {
-        if !self.model.kernel.restrictions {
+        if !self.model.kernel.restrictions || self.would_wait(r) {
             return Ok(());
         }
         // A kernel that does not know what is listed refuses the list.
@@ -313,13 +319,11 @@ impl Lockstep<'_> {
             Step::RegisterFd { .. } => {
                 let expected = if !built.local || built.registered && !lost {
                     Ok(())
-                } else if may_name.is_err() {
-                    may_name
-                } else if ring_fds {
-                    built.registered = true;
-                    Ok(())
-                } else {
+                } else if !ring_fds && !lost {
+                    // A number that the kernel does not know comes before what the ring may do.
                     Err(EINVAL)
+                } else {
+                    may_name.inspect(|()| built.registered = true)
                 };
                 same("register_ring_fd", &raw(real.register_ring_fd()), &expected)
             }

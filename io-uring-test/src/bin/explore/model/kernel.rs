@@ -63,6 +63,8 @@ pub(crate) struct Kernel {
     pub(crate) resize_shows_taskrun: bool,
     pub(crate) ring_fds: bool,
     pub(crate) restrictions: bool,
+    /// They hold before it is looked at whether an operation can do what the flags ask for.
+    pub(crate) restricts_first: bool,
     /// Rings of provided buffers, and bundles.
     pub(crate) provided: bool,
     pub(crate) incremental: bool,

@@ -134,6 +134,7 @@ impl Model {
     /// With what the kernel refuses an entry, if it does.
     fn refusal(&mut self, r: usize, entry: &mut Entry, chain: Option<&Chain>) -> Option<i32> {
         let (linked_file, cqe_skip) = (self.kernel.linked_file, self.kernel.cqe_skip);
+        let restricts_first = self.kernel.restricts_first;
         let nop = (
             self.kernel.nop_result,
             self.kernel.nop_task_work,
@@ -146,6 +147,9 @@ impl Model {
         }
         if entry.flags & UNKNOWN != 0 || (entry.flags & SKIP != 0 && !cqe_skip) {
             return Some(EINVAL);
+        }
+        if restricts_first && !ring.may_run(entry) {
+            return Some(EACCES);
         }
         if entry.flags & BUFFER_SELECT != 0
             && !matches!(
