@@ -126,7 +126,7 @@ operations! {
         cmd_op(SOCKET_URING_OP_GETSOCKNAME)
     )
     {
-        /// Whether to return the address of the peer, like `getpeername(2)`.
+        /// Sets whether to return the address of the peer, like `getpeername(2)`.
         peer: bool => getsockname_peer,
     }
 
@@ -223,7 +223,7 @@ mod tests {
     use crate::squeue::Sqe;
     use crate::types::{Fd, Fixed};
 
-    /// The first of two 32-bit numbers in a word; [`pair`] sets both.
+    /// Returns a word whose first 32-bit number is set; [`pair`] sets both.
     const fn first(word: u64) -> u64 {
         if cfg!(target_endian = "little") { word } else { word << 32 }
     }
