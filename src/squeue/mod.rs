@@ -198,8 +198,8 @@ impl<'a, S: Kind> SubmissionQueue<'a, S> {
     /// Returns the number of slots in use: those of pushed entries, published or not, that the
     /// kernel had not consumed at the last [`sync`](Self::sync).
     ///
-    /// After a failed submit, call `sync`: then this is the number of slots that are left. To see
-    /// the entries, use [`as_slices`](Self::as_slices).
+    /// After a failed submit, call `sync`: this then returns the number of slots that the kernel
+    /// has not consumed. To see the entries, use [`as_slices`](Self::as_slices).
     #[inline]
     pub fn len(&self) -> usize {
         // Whatever the kernel's position is, slices must lie inside the queue.
