@@ -384,7 +384,7 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// The area is valid, and the kernel may write to it, until this ring and each ring that has
     /// [imported](Self::import_ifq) the queue are closed and have ended (see
-    /// [`IoUring`](crate::IoUring), "Dropping it"). You may read the part that a completion names
+    /// [`IoUring`](crate::IoUring#dropping)). You may read the part that a completion names
     /// until you refill it. This also holds after the error EOVERFLOW, because the kernel has the
     /// area by then.
     pub unsafe fn register_ifq(&self, config: &IfqConfig<'_>) -> io::Result<Ifq> {

@@ -349,7 +349,7 @@ fn cancellations_find_the_matching_operations() {
         (CancelBuilder::op(read).and_user_data(3), 0, vec![3]),
         (CancelBuilder::op(poll).and_user_data(3), -2, vec![]),
     ];
-    for (by, result, cancelled) in cases {
+    for (by, result, targets) in cases {
         let mut ring = ring(|it| match it.user_data() {
             4 => Answer::pending().uncancellable(),
             1..4 => Answer::pending(),
@@ -366,7 +366,7 @@ fn cancellations_find_the_matching_operations() {
         ring.submit().unwrap();
         push(&mut ring, opcode::AsyncCancel2::new(by).build());
         ring.submit().unwrap();
-        let canceled = cancelled.into_iter().map(|it| (it, -Errno::CANCELED.raw_os_error()));
+        let canceled = targets.into_iter().map(|it| (it, -Errno::CANCELED.raw_os_error()));
         let expected: Vec<_> = canceled.chain([(0, result)]).collect();
         assert_eq!(reap(&mut ring), expected, "{by:?}");
     }

@@ -39,7 +39,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// - the `BufRing` was dropped, and then [`unregister_buf_ring`](Self::unregister_buf_ring) has
     ///   returned `Ok` for this group;
     /// - the `BufRing` was dropped, and this ring has ended: it was dropped, and all of its
-    ///   operations have completed (see [`IoUring`](crate::IoUring), "Dropping it").
+    ///   operations have completed (see [`IoUring`](crate::IoUring#dropping)).
     ///
     /// The memory need not be initialized. If the call fails, this holds only for the duration of
     /// the call.
