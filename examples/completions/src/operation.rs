@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use rustix_uring::squeue::{Entry, Flags};
-use rustix_uring::types::{MsgFlags, SocketAddrBuf, SocketFlags, iovec};
+use rustix_uring::types::{
+    FsyncFlags, MsgFlags, SocketAddrAny, SocketAddrBuf, SocketFlags, SocketType, iovec,
+};
 use rustix_uring::{Errno, cqueue, opcode};
 
 use crate::executor::lock;
@@ -176,6 +178,52 @@ where
     };
     // SAFETY: the descriptor is held, and the room for the address.
     unsafe { Operation::new((listener, SocketAddrBuf::new()), entry, done) }
+}
+
+/// Makes a socket that can [connect] to an address. Needs Linux 5.19.
+pub fn socket<'a>(address: SocketAddr) -> Operation<'a, io::Result<TcpStream>> {
+    let family = SocketAddrAny::from(address).address_family();
+    let socket = opcode::Socket::new(family, SocketType::STREAM, None);
+    let entry = socket.flags(SocketFlags::CLOEXEC).build();
+    let done = |(), result: io::Result<cqueue::Entry>| {
+        // SAFETY: this makes a descriptor, and it is the only look at its completion.
+        Ok(TcpStream::from(unsafe { result?.to_fd() }?))
+    };
+    // SAFETY: it points to nothing.
+    unsafe { Operation::new((), move |()| entry, done) }
+}
+
+/// Connects a socket to an address, and gives it back.
+pub fn connect<'a, F>(socket: F, address: SocketAddr) -> Operation<'a, (io::Result<()>, F)>
+where
+    F: AsFd + Send + 'a,
+{
+    let entry = |(socket, address): &mut (F, SocketAddrAny)| {
+        opcode::Connect::new(socket.as_fd(), address.as_ptr(), address.addr_len()).build()
+    };
+    let held = (socket, SocketAddrAny::from(address));
+    // SAFETY: descriptor and address are held.
+    unsafe { Operation::new(held, entry, |(socket, _), result| (result.map(drop), socket)) }
+}
+
+/// Writes data and metadata of a file to the device. It waits for no write that is in flight: link it
+/// behind the writes, or wait for them.
+pub fn fsync<'a, F: AsFd + Send + 'a>(file: F) -> Operation<'a, io::Result<()>> {
+    sync(file, FsyncFlags::empty())
+}
+
+/// The same, without the metadata that a read does not need.
+pub fn fdatasync<'a, F: AsFd + Send + 'a>(file: F) -> Operation<'a, io::Result<()>> {
+    sync(file, FsyncFlags::DATASYNC)
+}
+
+fn sync<'a, F>(file: F, flags: FsyncFlags) -> Operation<'a, io::Result<()>>
+where
+    F: AsFd + Send + 'a,
+{
+    let entry = move |file: &mut F| opcode::Fsync::new(file.as_fd()).flags(flags).build();
+    // SAFETY: the descriptor is held.
+    unsafe { Operation::new(file, entry, |_, result| result.map(drop)) }
 }
 
 /// The kernel does at most 2 GiB at a time.

@@ -5,20 +5,20 @@
 //! thread. That submits all there is in one call, waits in the same call, and hands out what has
 //! completed.
 
+mod driver;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{self, AssertUnwindSafe};
-use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix_uring::squeue::{Entry, Flags};
+use rustix_uring::squeue::Entry;
 use rustix_uring::{Errno, IoUring, cqueue, opcode};
 
+use self::driver::{Bell, Driver};
 use crate::executor::{Gate, lock};
 use crate::operation::Kept;
 
@@ -43,9 +43,7 @@ struct Shared {
     book: Mutex<Book>,
     /// Operations have ended, and all of a scope's, maybe.
     ended: Condvar,
-    /// A ring whose only use is to post a completion on the other one, which ends its wait.
-    bell: Mutex<IoUring>,
-    fd: OwnedFd,
+    bell: Bell,
 }
 
 struct Book {
@@ -66,6 +64,9 @@ struct Book {
     over: bool,
     #[cfg(test)]
     overflowed: bool,
+    /// How often the ring's thread has entered the kernel.
+    #[cfg(test)]
+    turns: usize,
 }
 
 struct InFlight {
@@ -78,36 +79,89 @@ struct InFlight {
 #[derive(Default)]
 pub(crate) struct Count(AtomicUsize);
 
+/// What kind of ring it is to be: an ordinary one, unless you say otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    sq_poll: Option<Duration>,
+    io_poll: bool,
+}
+
+impl Options {
+    /// Has a thread of the kernel take what is submitted. It sleeps after it has found nothing for so
+    /// long, and keeps a processor busy until then: it is for machines that have processors to spare.
+    pub fn sq_poll(mut self, idle: Duration) -> Self {
+        self.sq_poll = Some(idle);
+        self
+    }
+
+    /// Has the ring's thread poll devices for completions, in place of their interrupts. It keeps a
+    /// processor busy while there are operations in flight.
+    ///
+    /// Such a ring reads and writes files that are open for direct I/O, on devices that can be polled.
+    /// Everything else fails with EOPNOTSUPP or EINVAL, and operations cannot be cancelled.
+    pub fn io_poll(mut self) -> Self {
+        self.io_poll = true;
+        self
+    }
+
+    /// Makes a ring for so many operations at a time, like [`Ring::new`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, where it has no such ring.
+    pub fn build(self, operations: u32) -> io::Result<Ring> {
+        let room = operations.saturating_mul(2);
+        let mut builder = IoUring::builder();
+        // With a refused entry, the rest of its chain is to be refused.
+        builder.setup_cqsize(room.saturating_add(WAKES)).setup_submit_all();
+        if let Some(idle) = self.sq_poll {
+            builder.setup_sqpoll(u32::try_from(idle.as_millis()).unwrap_or(u32::MAX));
+        }
+        if self.io_poll {
+            builder.setup_iopoll();
+        }
+        Ring::start_driver(builder.build(operations)?, self, operations as usize)
+    }
+}
+
 impl Ring {
     /// A ring for so many operations at a time. Who starts one more is held back until one has ended:
     /// where operations wait for one another, there must be room for all of them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, where it has no such ring.
     pub fn new(operations: u32) -> io::Result<Self> {
-        let room = operations.saturating_mul(2);
-        // With a refused entry, the rest of its chain is to be refused.
-        let ring = IoUring::builder()
-            .setup_cqsize(room.saturating_add(WAKES))
-            .setup_submit_all()
-            .build(operations)?;
+        Options::default().build(operations)
+    }
+
+    /// A ring of another kind.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    fn start_driver(ring: IoUring, options: Options, operations: usize) -> io::Result<Self> {
         let book = Book {
             unsent: VecDeque::new(),
             in_flight: HashMap::new(),
             next: 0,
-            room: room as usize,
+            room: 2 * operations,
             held_back: VecDeque::new(),
             asleep: false,
             over: false,
             #[cfg(test)]
             overflowed: false,
+            #[cfg(test)]
+            turns: 0,
         };
         let shared = Arc::new(Shared {
             book: Mutex::new(book),
             ended: Condvar::new(),
-            bell: Mutex::new(IoUring::new(1)?),
-            fd: ring.as_fd().try_clone_to_owned()?,
+            bell: Bell::new(&ring, options)?,
         });
-        let driver = Driver { ring, shared: shared.clone() };
+        let driver = Driver { ring, options, shared: shared.clone() };
         let thread = thread::Builder::new().name("ring".into()).spawn(|| driver.drive())?;
-        Ok(Self { shared, thread: Some(thread), operations: operations as usize })
+        Ok(Self { shared, thread: Some(thread), operations })
     }
 
     /// Starts operations, one right behind the other, and returns the number of the first. Waits
@@ -178,6 +232,11 @@ impl Ring {
     }
 
     #[cfg(test)]
+    pub(crate) fn turns(&self) -> usize {
+        lock(&self.shared.book).turns
+    }
+
+    #[cfg(test)]
     pub(crate) fn overflowed(&self) -> bool {
         lock(&self.shared.book).overflowed
     }
@@ -204,19 +263,7 @@ impl Shared {
             return;
         }
         book.asleep = false;
-        let ring = opcode::MsgRingData::new(&self.fd, 0, WAKE, None);
-        let ring = ring.build().flags(Flags::SKIP_SUCCESS);
-        let mut bell = lock(&self.bell);
-        // SAFETY: it points to nothing, and the descriptor is open while there is a `Shared`.
-        let pushed = unsafe { bell.submission().push(&ring) };
-        while let Err(errno) = bell.submit() {
-            if !passes(errno) {
-                abort("the ring's thread cannot be woken");
-            }
-        }
-        if pushed.is_err() || bell.completion().next().is_some() {
-            abort("the ring's thread cannot be woken");
-        }
+        self.bell.ring();
     }
 }
 
@@ -259,102 +306,5 @@ impl Book {
             gate.open();
             self.held_back.pop_front();
         }
-    }
-}
-
-/// What the ring's thread has.
-struct Driver {
-    ring: IoUring,
-    shared: Arc<Shared>,
-}
-
-impl Driver {
-    fn drive(mut self) {
-        let unwinding = Abort;
-        while let Some(want) = self.push() {
-            match self.ring.submit_and_wait(want) {
-                Err(errno) if !passes(errno) => abort("the ring fails"),
-                _ => {}
-            }
-            self.reap();
-        }
-        mem::forget(unwinding);
-    }
-
-    /// Pushes what is there to be pushed. Returns how many completions are to be waited for; `None`
-    /// at the end.
-    fn push(&mut self) -> Option<usize> {
-        let mut book = lock(&self.shared.book);
-        if book.over && book.in_flight.is_empty() {
-            return None;
-        }
-        let mut queue = self.ring.submission();
-        loop {
-            // A chain goes in one piece.
-            let entries = book.unsent.make_contiguous();
-            let links = Flags::IO_LINK | Flags::IO_HARDLINK;
-            let last = entries.iter().position(|entry| !entry.get_flags().intersects(links));
-            let Some(last) = last else { break };
-            // SAFETY: who makes an operation vouches for its entry as long as it is kept, which it is
-            // until its completion; a cancellation uses nothing.
-            if unsafe { queue.push_multiple(&entries[..=last]) }.is_err() {
-                break;
-            }
-            book.unsent.drain(..=last);
-        }
-        book.asleep = book.unsent.is_empty();
-        Some(usize::from(book.asleep))
-    }
-
-    /// Hands out what has completed.
-    fn reap(&mut self) {
-        #[cfg(test)]
-        let overflowed = self.ring.submission().cq_overflow();
-        let completed: Vec<cqueue::Entry> = self.ring.completion().collect();
-        let mut ended = Vec::new();
-        {
-            let mut book = lock(&self.shared.book);
-            book.asleep = false;
-            #[cfg(test)]
-            {
-                book.overflowed |= overflowed;
-            }
-            for cqe in completed {
-                ended.extend(book.completed(cqe).map(|operation| (operation, cqe)));
-            }
-            book.let_in();
-        }
-        // What goes now may be anything of anybody's, and do anything: nothing is locked.
-        let complete = |(operation, cqe): (InFlight, cqueue::Entry)| {
-            let result = cqe.to_result().map(|_| cqe).map_err(io::Error::from);
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| operation.kept.complete(result)));
-            operation.scope
-        };
-        let scopes: Vec<Arc<Count>> = ended.into_iter().map(complete).collect();
-        // Only then may a scope end: with it goes what its operations have used.
-        let _book = lock(&self.shared.book);
-        for scope in scopes {
-            scope.0.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.shared.ended.notify_all();
-    }
-}
-
-/// Errors after which the next attempt may do.
-fn passes(errno: Errno) -> bool {
-    matches!(errno, Errno::INTR | Errno::AGAIN | Errno::BUSY)
-}
-
-/// Nothing may be freed any more, and no scope may end: there is no other way out.
-fn abort(why: &str) -> ! {
-    eprintln!("{why}");
-    process::abort()
-}
-
-struct Abort;
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        abort("the ring's thread panics");
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Programs, and the error that each of them has. The first has none.
-const PROGRAMS: [(&str, &str, Option<&str>); 8] = [
+const PROGRAMS: [(&str, &str, Option<&str>); 9] = [
     (
         "compiles",
         "let mut buf = [0; 8];
@@ -44,6 +44,14 @@ const PROGRAMS: [(&str, &str, Option<&str>); 8] = [
         Some("E0597"),
     ),
     (
+        "buffer_of_a_future",
+        "ring.scope(|scope| block_on(async {
+            let mut buf = [0; 8];
+            scope.read_at(&file, &mut buf, 0).await.0.unwrap();
+        }));",
+        Some("E0597"),
+    ),
+    (
         "buffer_is_not_mutable",
         "let buf = [0; 8];
         ring.scope(|scope| scope.start(read_at(&file, &mut buf, 0)).wait().0.unwrap());",
@@ -76,7 +84,7 @@ const PROGRAMS: [(&str, &str, Option<&str>); 8] = [
 fn program(body: &str) -> String {
     format!(
         "#![allow(unused)]
-use completions::{{Ring, read_at, write_at}};
+use completions::{{Ring, block_on, read_at, write_at}};
 
 static DATA: [u8; 8] = *b\"constant\";
 

@@ -1,0 +1,43 @@
+//! rio's echo server: async, one connection after the other.
+//!
+//! A future can be forgotten at any `await`, so no operation borrows a local of one: buffer and stream
+//! go into the operation, and the buffer comes back. What is there before the scope can be borrowed.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+use completions::{Part, Ring, Scope, block_on};
+
+async fn proxy<'scope>(
+    ring: &'scope Scope<'scope, '_>,
+    a: &Arc<TcpStream>,
+    b: &Arc<TcpStream>,
+) -> io::Result<()> {
+    let mut buf = vec![0_u8; 512];
+    loop {
+        let (read, back) = ring.recv(a.clone(), buf).await;
+        let read = read?;
+        if read == 0 {
+            return Ok(());
+        }
+        let (sent, part) = ring.send(b.clone(), Part::new(back, 0..read)).await;
+        sent?;
+        buf = part.whole;
+    }
+}
+
+fn main() -> io::Result<()> {
+    let ring = Ring::new(16)?;
+    let acceptor = TcpListener::bind("127.0.0.1:6666")?;
+
+    ring.scope(|ring| {
+        block_on(async {
+            loop {
+                let (stream, _) = ring.accept(&acceptor).await?;
+                let stream = Arc::new(stream);
+                let _ = dbg!(proxy(ring, &stream, &stream).await);
+            }
+        })
+    })
+}

@@ -1,0 +1,26 @@
+//! rio's program that reads from a file, by a thread that waits and by a future.
+
+use std::fs::File;
+use std::io;
+
+use completions::{Ring, block_on};
+
+fn main() -> io::Result<()> {
+    let ring = Ring::new(16)?;
+    let file = File::open("file").expect("openat");
+    let data: &mut [u8] = &mut [0; 66];
+    let at = 0;
+
+    ring.scope(|ring| {
+        let completion = ring.read_at(&file, data, at);
+
+        // if using threads
+        let (read, data) = completion.wait();
+        let first = read?;
+
+        // if using async
+        let (read, data) = block_on(ring.read_at(&file, data, at));
+        println!("{first} bytes, {} bytes: {:?}", read?, String::from_utf8_lossy(&data[..first]));
+        Ok(())
+    })
+}
