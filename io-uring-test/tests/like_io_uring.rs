@@ -246,10 +246,12 @@ const BY_CALL: &[&str] = &[
 /// What a builder is given: by `new`, in order, and by its setters.
 type Shape = (Vec<String>, Vec<String>);
 
-/// One of `io-uring`'s sources.
+/// Returns a source file of `io-uring` 0.7. An example depends on a crate that uses 0.6.
 fn source(file: &str) -> Result<String> {
     let metadata = MetadataCommand::new().exec()?;
-    let is_it = |package: &&cargo_metadata::Package| *package.name == "io-uring";
+    let is_it = |package: &&cargo_metadata::Package| {
+        *package.name == "io-uring" && package.version.minor == 7
+    };
     let package = metadata.packages.iter().find(is_it).context("io-uring is no dependency")?;
     let manifest = package.manifest_path.parent().context("a manifest lies in a folder")?;
     Ok(fs::read_to_string(manifest.join("src").join(file))?)
