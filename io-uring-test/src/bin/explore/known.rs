@@ -33,6 +33,16 @@ pub(crate) static FAULTS: &[Fault] = &[
                        posted, waits for ever",
     },
     Fault {
+        name: "counted_refusal",
+        // Seen on 6.1 and 6.12, and not on 6.16.
+        from: (5, 1),
+        until: Some((6, 16)),
+        model: "nothing that the kernel refuses is submitted with or behind a drain",
+        reproduction: "submit a timeout and a NOP with IO_DRAIN, and then an entry with an unknown opcode: \
+                       its completion is counted as that of the timeout, and the drain runs while that \
+                       still waits; with two such entries, it never does, whatever becomes of the timeout",
+    },
+    Fault {
         name: "register_waits",
         from: (5, 1),
         until: Some((5, 18)),

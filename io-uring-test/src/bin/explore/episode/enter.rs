@@ -200,6 +200,7 @@ impl Lockstep<'_> {
         let pipe_nowait = self.model.kernel.pipe_nowait;
         let workers_show = self.model.kernel.workers_show;
         let overtaken = self.model.kernel.known.has("overtaken_drain");
+        let counted = self.model.kernel.known.has("counted_refusal");
         let ring = self.model.ring(r);
         if ring.defers && ring.cq.overflows() && ring.outstanding() > 3 {
             // Whether all has run would not show.
@@ -248,6 +249,10 @@ impl Lockstep<'_> {
         if drains && overtaken && !ring.sq.entries().all(plain) {
             return false;
         }
+        if drains && counted && self.model.refuses_any(r) {
+            return false;
+        }
+        let ring = self.model.ring(r);
         // What they do at the same time, a cancellation may find or not.
         let linked = || {
             let waiting = ring.waiting.iter().flat_map(|waiting| waiting.chain.iter().skip(1));

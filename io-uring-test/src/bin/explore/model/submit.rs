@@ -131,6 +131,18 @@ impl Model {
         taken
     }
 
+    /// Whether the kernel is going to refuse something of what is queued.
+    pub(crate) fn refuses_any(&self, r: usize) -> bool {
+        let mut model = self.clone();
+        let queued: Vec<Entry> = model.ring(r).sq.entries().cloned().collect();
+        let mut chain = None;
+        queued.into_iter().any(|mut entry| {
+            let refused = model.refusal(r, &mut entry, chain.as_ref()).is_some();
+            chain = entry.is_linked().then(|| Chain::from([entry]));
+            refused
+        })
+    }
+
     /// With what the kernel refuses an entry, if it does.
     fn refusal(&mut self, r: usize, entry: &mut Entry, chain: Option<&Chain>) -> Option<i32> {
         let (linked_file, cqe_skip) = (self.kernel.linked_file, self.kernel.cqe_skip);
