@@ -58,7 +58,7 @@ pub(crate) struct KernelU32(NonNull<AtomicU32>);
 
 // SAFETY: the word is only accessed atomically, so handles to it may be used from any thread.
 unsafe impl Send for KernelU32 {}
-// SAFETY: as above.
+// SAFETY: same as for `Send`.
 unsafe impl Sync for KernelU32 {}
 
 impl KernelU32 {
@@ -123,9 +123,9 @@ impl KernelU32 {
 #[derive(Clone, Copy)]
 pub(crate) struct KernelU16(NonNull<AtomicU16>);
 
-// SAFETY: as for `KernelU32`.
+// SAFETY: same as for `KernelU32`.
 unsafe impl Send for KernelU16 {}
-// SAFETY: as for `KernelU32`.
+// SAFETY: same as for `KernelU32`.
 unsafe impl Sync for KernelU16 {}
 
 impl KernelU16 {
@@ -142,7 +142,7 @@ impl KernelU16 {
 
     #[inline(always)]
     fn word(&self) -> &AtomicU16 {
-        // SAFETY: as for `KernelU32`.
+        // SAFETY: same as for `KernelU32`.
         unsafe { self.0.as_ref() }
     }
 

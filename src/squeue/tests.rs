@@ -204,14 +204,14 @@ fn remaining_entries_are_visible_and_removable() {
         // SAFETY: the mock kernel reads the queue only when this test calls it.
         unsafe { queue.truncate(9) };
         assert_eq!(queue.len(), 4);
-        // SAFETY: same as above.
+        // SAFETY: the mock kernel reads the queue only when this test calls it.
         unsafe { queue.truncate(1) };
         assert_eq!((seen(&queue), kernel.published()), (std::vec![2], 1));
         push(&mut queue, numbered(7)).unwrap();
         queue.sync();
         assert_eq!([(); 3].map(|()| take(&mut kernel)), [Some(2), Some(7), None]);
         push(&mut queue, numbered(8)).unwrap();
-        // SAFETY: same as above.
+        // SAFETY: the mock kernel reads the queue only when this test calls it.
         unsafe { queue.clear() };
         assert_eq!((queue.len(), kernel.published()), (0, 0));
     }
