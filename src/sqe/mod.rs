@@ -133,7 +133,7 @@ bitflags! {
         /// Posts no completion if the operation succeeds. If it fails, the kernel posts one, and
         /// the rest of the chain posts none, [even without this
         /// flag](crate::guide::linking#silent-entries). Memory that the entry points to [may have
-        /// to stay valid forever](super#silent-entries). The first entry with this flag disables
+        /// to stay valid forever](crate::squeue#silent-entries). The first entry with this flag disables
         /// [`IO_DRAIN`](Self::IO_DRAIN) on this ring. Since Linux 5.17.
         const SKIP_SUCCESS = iosqe(IOSQE_CQE_SKIP_SUCCESS_BIT);
 

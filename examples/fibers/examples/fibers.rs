@@ -132,9 +132,9 @@ fn echo_until_ctrl_c(address: &str) -> Result<()> {
 
     let served = fiber::scope(|scope| {
         let server = scope.spawn(|| serve(&listener));
-        let signalled = File::from(OwnedFd::from(ctrl_c)).read_exact(&mut [0]);
+        let signaled = File::from(OwnedFd::from(ctrl_c)).read_exact(&mut [0]);
         server.cancel();
-        signalled.map(|()| server.join().expect("the server does not panic"))
+        signaled.map(|()| server.join().expect("the server does not panic"))
     })?;
     served.say();
     Ok(())

@@ -11,7 +11,7 @@ use crate::fiber::{scope, sleep, yield_now};
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
 
-/// Bytes of which no two neighbouring KiB are alike.
+/// Bytes of which no two neighboring KiB are alike.
 fn bytes(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     fastrand::Rng::with_seed(len as u64).fill(&mut bytes);
@@ -126,7 +126,7 @@ fn both_families_and_strangers() {
 }
 
 #[test]
-fn shutdown_ends_anothers_read() {
+fn shutdown_ends_another_read() {
     run(|| {
         let (near, _far) = pair();
         scope(|scope| {
