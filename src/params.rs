@@ -110,6 +110,35 @@ fn newest(flags: u32, since: &[(u32, &'static str)]) -> Option<&'static str> {
     release.filter(|_| unnamed == 0)
 }
 
+bitflags! {
+    /// The `IORING_ENTER_*` flags of a raw [`enter`](Submitter::enter).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[repr(transparent)]
+    pub struct EnterFlags: u32 {
+        /// Wait for completions. The kernel also does the work that is left to waiters: it runs
+        /// deferred task work, polls for I/O, and posts completions that had found the queue full.
+        const GETEVENTS = sys::IORING_ENTER_GETEVENTS;
+        /// Wake the SQPOLL thread.
+        const SQ_WAKEUP = sys::IORING_ENTER_SQ_WAKEUP;
+        /// Wait until the SQPOLL thread has freed slots of the submission queue. Since Linux 5.10.
+        const SQ_WAIT = sys::IORING_ENTER_SQ_WAIT;
+        /// The call has an extended argument. This crate sets the flag. Since Linux 5.11.
+        const EXT_ARG = sys::IORING_ENTER_EXT_ARG;
+        /// The call names the ring by its registered index. This crate sets the flag where it is
+        /// needed, and rejects it if you set it: the kernel would read the ring's descriptor as an
+        /// index, which names another ring. Since Linux 5.18.
+        const REGISTERED_RING = sys::IORING_ENTER_REGISTERED_RING;
+        /// The timeout is an absolute time on the ring's clock. Since Linux 6.12.
+        const ABS_TIMER = sys::IORING_ENTER_ABS_TIMER;
+        /// The extended argument is in a registered region. Since Linux 6.13.
+        const EXT_ARG_REG = sys::IORING_ENTER_EXT_ARG_REG;
+        /// The wait does not count as waiting for I/O. Since Linux 6.15.
+        const NO_IOWAIT = sys::IORING_ENTER_NO_IOWAIT;
+
+        const _ = !0;
+    }
+}
+
 /// Declares the features of a kernel from one list of flag, method, and kernel release.
 macro_rules! features {
     ($($(#[doc = $doc:literal])+ $FLAG:ident = $value:ident, $method:ident, $since:literal;)*) => {
@@ -153,35 +182,6 @@ macro_rules! features {
                 }
             )*
         }
-
-        bitflags! {
-    /// The `IORING_ENTER_*` flags of a raw [`enter`](Submitter::enter).
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    #[repr(transparent)]
-    pub struct EnterFlags: u32 {
-        /// Wait for completions. The kernel also does the work that is left to waiters: it runs
-        /// deferred task work, polls for I/O, and posts completions that had found the queue full.
-        const GETEVENTS = sys::IORING_ENTER_GETEVENTS;
-        /// Wake the SQPOLL thread.
-        const SQ_WAKEUP = sys::IORING_ENTER_SQ_WAKEUP;
-        /// Wait until the SQPOLL thread has freed slots of the submission queue. Since Linux 5.10.
-        const SQ_WAIT = sys::IORING_ENTER_SQ_WAIT;
-        /// The call has an extended argument. This crate sets the flag. Since Linux 5.11.
-        const EXT_ARG = sys::IORING_ENTER_EXT_ARG;
-        /// The call names the ring by its registered index. This crate sets the flag where it is
-        /// needed, and rejects it if you set it: the kernel would read the ring's descriptor as an
-        /// index, which names another ring. Since Linux 5.18.
-        const REGISTERED_RING = sys::IORING_ENTER_REGISTERED_RING;
-        /// The timeout is an absolute time on the ring's clock. Since Linux 6.12.
-        const ABS_TIMER = sys::IORING_ENTER_ABS_TIMER;
-        /// The extended argument is in a registered region. Since Linux 6.13.
-        const EXT_ARG_REG = sys::IORING_ENTER_EXT_ARG_REG;
-        /// The wait does not count as waiting for I/O. Since Linux 6.15.
-        const NO_IOWAIT = sys::IORING_ENTER_NO_IOWAIT;
-
-        const _ = !0;
-    }
-}
 
 #[cfg(test)]
         const FEATURES: &[(Features, fn(&Parameters) -> bool)] =

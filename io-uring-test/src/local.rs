@@ -70,7 +70,7 @@ fn enters_by_its_index() -> Result {
     works(&mut ring, 20)
 }
 
-/// USERS.md D4: an index that is lost with a short-lived handle is gone at the 17th call.
+/// A dropped ring releases its index: a task has only 16, and would run out of them at the 17th ring.
 fn gives_its_index_back() -> Result {
     for _ in 0..5 * INDICES {
         let mut ring = registered()?;

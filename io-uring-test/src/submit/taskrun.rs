@@ -34,7 +34,7 @@ fn completes_elsewhere(ring: &mut dyn Ring, waiting: &mut Waiting) -> Result {
     thread::scope(|scope| scope.spawn(|| waiting.release()).join().expect("it panicked"))
 }
 
-/// USERS.md D5: a loop that only ever submits sees its completions.
+/// A loop that only submits, and never waits, sees its completions.
 fn submit_surfaces(ring: &mut dyn Ring) -> Result {
     let mut waiting = Waiting::new()?;
     completes_elsewhere(ring, &mut waiting)?;
