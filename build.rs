@@ -1,20 +1,20 @@
-//! Declares the crate's own cfgs and refuses systems without io_uring.
+//! Declares the crate's own cfgs and rejects target systems without io_uring.
 
 use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // Swaps the words shared with the kernel for a model checker's. Not plain `loom`: programs set
-    // that for tests of their own, and it reaches every crate that they build.
+    // Replaces the atomics shared with the kernel by those of the loom model checker. The cfg is not
+    // simply `loom`: programs set that for their own tests, and it applies to every crate in the build.
     println!("cargo::rustc-check-cfg=cfg(rustix_uring_loom)");
-    // As cargo-fuzz sets it: the parsers are there to be fed, in `fuzz`.
+    // cargo-fuzz sets this cfg. It exposes the parsers in the module `fuzz`.
     println!("cargo::rustc-check-cfg=cfg(fuzzing)");
 
     let system = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     if system != "linux" {
         println!(
-            "cargo::error=rustix-uring drives io_uring, which only Linux has: \
-             the target system is `{system}`; build for a `*-linux-*` target."
+            "cargo::error=rustix-uring requires io_uring, which only Linux has, but the target \
+             system is `{system}`; build for a `*-linux-*` target."
         );
     }
 }
