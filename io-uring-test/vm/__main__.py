@@ -19,37 +19,41 @@ def arguments():
         prog="io-uring-test/matrix", allow_abbrev=False,
         usage="%(prog)s [options] [-- CASE...]",
         description="Runs the unit tests and the live tests on many kernels and architectures, in QEMU's "
-        "software emulation. Needs Debian 12 or newer on x86_64; what is missing is fetched.",
-        epilog="Kernels and toolchains are kept in RUSTIX_URING_CACHE, or ~/.cache/rustix-uring.",
+        "software emulation. Requires Debian 12 or newer on x86_64; missing packages, kernels and toolchains "
+        "are downloaded.",
+        epilog="Kernels and toolchains are cached in the folder that RUSTIX_URING_CACHE names, by default "
+        "~/.cache/rustix-uring.",
     )
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--fast", action="store_true", help="only " + " ".join(matrix.FAST))
+    chosen.add_argument("--fast", action="store_true", help="run only on " + " ".join(matrix.FAST))
     chosen.add_argument(
-        "--kernels", metavar="LIST", help="only these, VERSION or ARCH:VERSION; all are " + " ".join(matrix.FULL)
+        "--kernels", metavar="LIST", help="run only on these, each VERSION or ARCH:VERSION; by default on "
+        + " ".join(matrix.FULL)
     )
     chosen.add_argument(
-        "--targets", action="store_true", help="only compile the crate, for every Linux target that the compiler knows"
+        "--targets", action="store_true",
+        help="run no tests; check that the crate compiles for every Linux target that the compiler knows"
     )
-    parser.add_argument("--pid1", action="store_true", help="only the freestanding program, as the only process of "
-                        + " ".join(pid1.USUAL) + ", or of --kernels")
-    parser.add_argument("--explore", type=int, metavar="STEPS", help="in place of the tests, so many steps of random "
-                        "programs beside the model, optimized")
-    parser.add_argument("--seed", type=int, default=1, help="where those begin (1)")
-    parser.add_argument("--write", action="store_true", help="write SUPPORT.md and the README's part of it")
-    parser.add_argument("--jobs", type=int, default=2, help="machines at a time (2)")
-    parser.add_argument("--timeout", type=int, default=900, help="seconds for each machine (900)")
-    parser.add_argument("--refresh", action="store_true", help="look for newer kernels than those in the cache")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="only live tests whose names contain one of these")
+    parser.add_argument("--pid1", action="store_true", help="run only the freestanding program, as the only process, on "
+                        + " ".join(pid1.USUAL) + ", or on the kernels of --kernels")
+    parser.add_argument("--explore", type=int, metavar="STEPS", help="instead of the tests, run this many steps of "
+                        "random programs and compare them with the model (release build)")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of --explore (1)")
+    parser.add_argument("--write", action="store_true", help="update SUPPORT.md and the support table of README.md")
+    parser.add_argument("--jobs", type=int, default=2, help="number of virtual machines at a time (2)")
+    parser.add_argument("--timeout", type=int, default=900, help="time limit for each virtual machine, in seconds (900)")
+    parser.add_argument("--refresh", action="store_true", help="look for kernels newer than those in the cache")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="run only live tests whose names contain one of these")
     args = parser.parse_args()
     args.all = not (args.fast or args.kernels or args.targets or args.cases or args.pid1 or args.explore)
     if args.write and not args.all:
-        parser.error("--write wants all kernels and all cases")
+        parser.error("--write requires a run of all kernels and all cases")
     return args
 
 
 def main():
     args = arguments()
-    # So that a termination, too, ends the emulators and the scratch folders.
+    # SIGTERM then unwinds, so that the emulators are stopped and the scratch folders removed.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chosen = matrix.FAST if args.fast else args.kernels.replace(",", " ").split() if args.kernels else matrix.FULL
     logs = toolchain.target_folder() / "logs"
@@ -76,13 +80,13 @@ def main():
         complaints += support.gaps(results)
     if args.write:
         support.write(results, compiled)
-        say("SUPPORT.md and README.md are written")
+        say("SUPPORT.md and README.md updated")
     for complaint in complaints:
         print(complaint)
     bad = [str(r.entry) for r in results if not r.passed() and not r.unavailable]
     if results:
         print("%d of %d passed%s" % (
-            sum(r.passed() for r in results), len(results), "; not " + ", ".join(bad) if bad else ""))
+            sum(r.passed() for r in results), len(results), "; failed: " + ", ".join(bad) if bad else ""))
     return 1 if bad or complaints else 0
 
 

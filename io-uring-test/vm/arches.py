@@ -1,4 +1,4 @@
-"""The machines that can be emulated, and what Debian and Rust call them."""
+"""The machines that QEMU can emulate, and their names in Debian and Rust."""
 
 from dataclasses import dataclass
 
@@ -9,32 +9,32 @@ class Arch:
     triple: str
     deb: str
     qemu: str
-    packages: tuple  # sets of Debian packages that hold the emulator: the first to be had wins
+    packages: tuple  # sets of Debian packages that contain the emulator: the first available set is used
     machine: tuple
     console: str
-    flavors: tuple  # of Debian's kernels, best first
-    gnu: str = ""  # prefix of the cross tools; none where the system's own do
+    flavors: tuple  # flavors of Debian's kernels, best first
+    gnu: str = ""  # prefix of the cross tools; empty if the system's own tools suffice
     bus: str = "pci"  # suffix of virtio devices
-    filesystem: str = "ext4"  # of the disk that the tests work on
-    append: str = ""  # to the kernel's command line
+    filesystem: str = "ext4"  # file system of the disk that the tests use
+    append: str = ""  # appended to the kernel's command line
     accel: str = "tcg"
     memory: int = 1024  # MiB
-    suites: tuple = ()  # those with kernels for it, where not all have
+    suites: tuple = ()  # suites with kernels for this architecture; empty for all suites
     native_until: tuple = ()  # the last series with kernels of its own; later ones run on `compat`
     compat: str = ""
-    rustup: bool = False  # Debian has no such std; rustup may
+    rustup: bool = False  # rustup provides the standard library, because Debian does not
 
 
 X86 = dict(
     packages=("qemu-system-x86",),
-    # QEMU 7.2 now and then returns from CMPXCHG16B with flags that it has made up, and the kernel
-    # ends in a double fault (seen in __kmalloc on 6.12).
+    # QEMU 7.2 occasionally returns from CMPXCHG16B with wrong flags, and the kernel dies of a double
+    # fault (seen in __kmalloc on 6.12).
     machine=("-M", "pc", "-cpu", "max,-cx16"),
     console="ttyS0",
-    # A busy host delivers ticks too late for the kernel's liking.
+    # A busy host delivers ticks late, and the kernel would conclude that the timer does not work.
     append="no_timer_check",
-    # With a thread for each processor, QEMU 7.2 now and then runs a breakpoint that the kernel has
-    # patched away meanwhile, and the kernel ends in "Oops: int3" (seen in io_submit_sqes on 7.2).
+    # With one thread per processor, QEMU 7.2 occasionally executes a breakpoint that the kernel has
+    # already patched away, and the kernel dies with "Oops: int3" (seen in io_submit_sqes on 7.2).
     accel="tcg,thread=single",
 )
 PC = dict(X86, deb="amd64", qemu="qemu-system-x86_64", flavors=("cloud-amd64", "amd64"))
@@ -48,9 +48,9 @@ ARCHES = {
             name="i686", triple="i686-unknown-linux-gnu", gnu="i686-linux-gnu",
             deb="i386", qemu="qemu-system-i386", flavors=("686-pae", "686"),
             suites=("bookworm", "bullseye"), native_until=(6, 1), compat="x86_64", **X86,
-            # Not so much that there is memory without an address of the kernel's: 6.1 registers rings of
-            # provided buffers there, and ends in an oops at their first use (page_address() of such
-            # a page is NULL, and io_buffer_select() reads its tail).
+            # Few enough for the guest to have no high memory. 6.1 accepts rings of provided buffers in
+            # high memory and dies with an oops at their first use: page_address() of such a page is NULL,
+            # and io_buffer_select() reads its tail.
             memory=768,
         ),
         Arch(
@@ -82,12 +82,12 @@ ARCHES = {
             name="s390x", triple="s390x-unknown-linux-gnu", gnu="s390x-linux-gnu",
             deb="s390x", qemu="qemu-system-s390x",
             packages=("qemu-system-s390x", "qemu-system-misc"),
-            # QEMU 7.2 has vector instructions, but gets the checksums of TCP wrong that the kernel
-            # makes by them: no connection is ever refused.
+            # QEMU 7.2 has vector instructions, but the TCP checksums that the kernel computes with them
+            # are wrong: no connection is ever refused.
             machine=("-M", "s390-ccw-virtio", "-cpu", "max,vx=off"), console="ttysclp0", bus="ccw",
             flavors=("s390x", "cloud-s390x"),
-            # Kernels from 7.2 on end in an oops there, in ext4_mb_new_blocks: ext4 is a module, and
-            # the address that it gets for its per-processor data (AG %R1,952 of the lowcore) is none.
+            # Since 7.2, ext4 dies with an oops in ext4_mb_new_blocks here: ext4 is a module, and the
+            # address that it reads for its per-CPU data (AG %R1,952 of the lowcore) is invalid.
             filesystem="tmpfs",
         ),
     )

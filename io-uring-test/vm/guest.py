@@ -1,4 +1,4 @@
-"""The guest's files: an initramfs with busybox, the programs, and the modules that it needs."""
+"""The files of the guest: an initramfs with busybox, the programs, and the modules that it needs."""
 
 import shlex
 import stat
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Cpio:
-    """Writes the format of an initramfs (newc). All of it is root's."""
+    """Writes an initramfs in the newc format. Root owns every entry."""
 
     def __init__(self, out):
         self.out, self.count, self.folders = out, 0, set()
@@ -47,7 +47,7 @@ def modules(arch):
 
 
 def write_initramfs(path, arch, kernel, busybox, programs, commands):
-    """Programs are paths by their names in /vm/bin; commands are lists of words by name."""
+    """Writes the initramfs. `programs` maps names in /vm/bin to paths, `commands` names to argument lists."""
     loaded = kernel.modules(modules(arch))
     with open(path, "wb") as out:
         cpio = Cpio(out)

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The first and only process of the guest. What the programs print, how they end, and the report go
-# out by a port each; the console is the kernel's alone.
+# Init of the guest. The output of the programs, their exit statuses and the report each go to the host
+# through a virtio port of their own. Only the kernel and this script write to the console.
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 /bin/busybox mkdir -p /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s /bin
@@ -18,10 +18,11 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
 mount -t hugetlbfs hugetlbfs /dev/hugepages 2>/dev/null
 
 while read -r module; do
-    insmod "/vm/modules/$module.ko" || echo "init: $module is not loaded"
+    insmod "/vm/modules/$module.ko" || echo "init: cannot load module $module"
 done </vm/modules/order
 
-# await SECONDS COMMAND...: devices appear a while after their drivers.
+# await SECONDS COMMAND...: retries the command until it succeeds or the time is up. Devices appear some
+# time after their drivers are loaded.
 await() {
     n=$(($1 * 20))
     shift
@@ -40,7 +41,7 @@ port() {
 ports() {
     output=$(port output) && status=$(port status) && report=$(port report)
 }
-await 30 ports || { echo "init: no ports"; poweroff -f; }
+await 30 ports || { echo "init: the virtio ports did not appear"; poweroff -f; }
 exec 5>"$output" 6>"$status" 7>"$report"
 fatal() {
     echo "fatal $*" >&6
@@ -51,17 +52,17 @@ fatal() {
 ip link set lo up || ifconfig lo 127.0.0.1 up
 hostname vm
 [ ! -e /proc/sys/kernel/io_uring_disabled ] || echo 0 >/proc/sys/kernel/io_uring_disabled
-await 10 [ -b /dev/vda ] || fatal "no /dev/vda"
-mount -t "$(cat /vm/filesystem)" /dev/vda /mnt/disk || fatal "the disk cannot be mounted"
+await 10 [ -b /dev/vda ] || fatal "/dev/vda did not appear"
+mount -t "$(cat /vm/filesystem)" /dev/vda /mnt/disk || fatal "cannot mount the disk"
 ulimit -H -n 524288
 ulimit -S -n 1024
 export HOME=/root USER=root TMPDIR=/mnt/disk TERM=dumb
-# Fuzzing takes its time where a processor is emulated.
+# Property tests are slow on an emulated processor.
 export PROPTEST_CASES=8
-cd /mnt/disk || fatal "no folder"
+cd /mnt/disk || fatal "cannot enter /mnt/disk"
 echo "boot $(uname -r) $(cut -d' ' -f1 /proc/uptime)" >&6
 
-# run NAME PROGRAM ARGUMENTS...
+# run NAME PROGRAM ARGUMENTS...: runs a program and reports its exit status under this name.
 run() {
     name=$1
     shift

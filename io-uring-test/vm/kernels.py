@@ -1,4 +1,4 @@
-"""Debian's kernels: found, fetched, and kept in the cache."""
+"""Finds and downloads Debian's kernels, and keeps them in the cache."""
 
 import gzip
 import json
@@ -16,29 +16,29 @@ from packages import Apt, Failure, Lock, cache, program, say
 SUITES = (
     "trixie-backports", "sid", "experimental", "trixie", "bookworm-backports", "bookworm", "bullseye",
 )
-# Where to look first.
+# The suite to search first for each series.
 USUAL = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie"}
 
 
 def matches(wanted, version):
-    """Whether a version is the wanted one or of the wanted series."""
+    """Whether a version equals `wanted` or belongs to that series."""
     return re.match(re.escape(wanted) + r"(?!\d)", version) is not None
 
 
 def order(version):
-    """Sorts as versions of Debian and of the kernel do."""
+    """A sort key that orders versions as Debian and the kernel do."""
     parts = re.findall(r"\d+|~|-rc|[^\d~]+", version)
     weight = {"~": -2, "-rc": -2}
     return [(0, int(p), "") if p.isdigit() else (weight.get(p, -1), 0, p) for p in parts] + [(-1, 0, "")]
 
 
 def upstream(version):
-    """6.1.176-1 is 6.1.176, and 7.3~rc7-1~exp1 is 7.3-rc7."""
+    """The upstream version: 6.1.176 for 6.1.176-1, and 7.3-rc7 for 7.3~rc7-1~exp1."""
     return re.sub(r"-[^-]*$", "", version).replace("~", "-")
 
 
 class Kernel:
-    """One in the cache."""
+    """A kernel in the cache."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -47,8 +47,8 @@ class Kernel:
         self.image = folder / "vmlinuz"
 
     def modules(self, wanted):
-        """Name and content of modules, and of what they depend on, which comes first. Those that
-        are built in are left out."""
+        """Names and contents of modules and their dependencies, in load order. Built-in modules are
+        omitted."""
         tree = self.folder / "modules"
         index = {}
         for base, _, files in os.walk(tree):
@@ -69,7 +69,7 @@ class Kernel:
             data = content(index[name])
             for group in re.findall(rb"(?:^|\0)softdep=pre: ?([^\0]*)", data):
                 for dep in group.decode().split("post:")[0].split():
-                    # crypto-crc32c, for one, is what several modules provide.
+                    # An alias such as crypto-crc32c may be provided by several modules.
                     dep = dep.removeprefix("crypto-")
                     visit(dep, False)
                     visit(dep + "_generic", False)
@@ -86,8 +86,8 @@ class Kernel:
         try:
             lines = (self.folder / "modules" / "modules.builtin").read_text().split()
         except FileNotFoundError:
-            # The archive keeps only the image of some kernels (6.19 to 7.1). These are built into
-            # all of that age.
+            # For some kernels (6.19 to 7.1) the archive has only the image. All of these have the
+            # following built in.
             return name in ("virtio_pci", "virtio_console", "nvme", "ext4")
         return any(Path(line).stem.replace("-", "_") == name for line in lines)
 
@@ -104,8 +104,8 @@ def content(path):
 
 
 def find(arch, wanted, refresh=False):
-    """The newest kernel of a series: the one in the cache, else Debian's."""
-    # A series stays the kernel that it once was, until a refresh.
+    """The newest kernel of a series: from the cache if present, otherwise from Debian."""
+    # The choice for a series is recorded, and stays until a run with --refresh.
     chosen = cache("kernels", arch.deb, "series-" + re.sub(r"[^\w.+-]", "_", wanted))
     with Lock("kernel-%s-%s" % (arch.deb, wanted)):
         if chosen.exists() and not refresh:
@@ -125,15 +125,15 @@ def find(arch, wanted, refresh=False):
                 kernel = fetch(arch, apt, *best)
                 chosen.write_text(kernel.release + "\n")
                 return kernel
-        raise Failure("\n".join(["no suite of Debian has %s for %s" % (wanted, arch.name), *problems]))
+        raise Failure("\n".join(["no Debian suite has Linux %s for %s" % (wanted, arch.name), *problems]))
 
 
 def newest(arch, apt, wanted):
-    """Version, release and packages of the newest kernel of a series in an apt root."""
+    """Version, release and packages of the newest kernel of a series that an apt root offers."""
     found = []
     for rank, flavor in enumerate(arch.flavors):
-        # Up to 6.18, linux-image has all. Then the kernel moved to linux-binary, and the rest to
-        # linux-modules and linux-base.
+        # Up to 6.18, linux-image contains everything. Later, linux-binary has the kernel, and
+        # linux-modules and linux-base have the rest.
         pattern = r"^linux-(image|binary|binary-unsigned|modules|base)-(\d[^-]*(?:-\d+|-rc\d+)?)-%s$"
         pattern %= re.escape(flavor)
         parts = {}
@@ -163,7 +163,7 @@ def fetch(arch, apt, version, release, names):
         images = [*tree.glob("boot/vmlinu[xz]-*")]
         images += [image for lib in libs for image in lib.glob("*/vmlinu[xz]*")]
         if not images:
-            raise Failure("no kernel in " + " ".join(names))
+            raise Failure("these packages contain no kernel image: " + " ".join(names))
         (out / "modules").mkdir(parents=True)
         shutil.move(images[0], out / "vmlinuz")
         for folder in (folder for lib in libs for folder in lib.iterdir() if folder.is_dir()):
@@ -178,7 +178,7 @@ def fetch(arch, apt, version, release, names):
     return Kernel(target)
 
 
-# Drivers of what no machine here has.
+# Drivers for devices that no emulated machine has.
 UNUSED = """
     drivers/accel drivers/ata drivers/bluetooth drivers/comedi drivers/gpu drivers/hwmon drivers/iio
     drivers/infiniband drivers/input drivers/isdn drivers/leds drivers/media drivers/mfd drivers/mtd
@@ -188,12 +188,12 @@ UNUSED = """
 
 
 def busybox(arch):
-    """A static busybox for the guest."""
+    """The path of a static busybox for the guest."""
     target = cache("busybox", arch.deb)
     with Lock("busybox-" + arch.deb):
         if target.exists():
             return target
-        # The older release has no riscv64.
+        # bookworm has no riscv64.
         suite = "trixie" if arch.suites and "bookworm" not in arch.suites else "bookworm"
         apt = Apt(arch.deb, suite)
         apt.update()
@@ -208,7 +208,7 @@ def busybox(arch):
 
 
 def machine(arch, wanted):
-    """The architecture whose kernel runs the programs of this one."""
+    """The architecture whose kernel runs the programs of `arch`."""
     series = tuple(int(n) for n in re.findall(r"\d+", wanted)[:2])
     if arch.native_until and series > arch.native_until:
         return ARCHES[arch.compat]

@@ -1,4 +1,4 @@
-"""The same tests on every kernel and every architecture."""
+"""Runs the same tests on every kernel and every architecture."""
 
 import os
 import queue
@@ -35,13 +35,13 @@ class Entry:
         arch, _, kernel = text.rpartition(":")
         arch = arch or "x86_64"
         if arch not in ARCHES:
-            raise Failure("no such architecture: %s (there are %s)" % (arch, " ".join(ARCHES)))
+            raise Failure("unknown architecture %s; known are %s" % (arch, " ".join(ARCHES)))
         return Entry(arch, kernel)
 
 
 @dataclass
 class Row:
-    """A line of the report of the live tests."""
+    """A line of the report that the live tests write."""
 
     state: str
     reason: str
@@ -51,11 +51,11 @@ class Row:
 class Result:
     entry: Entry
     version: str = "?"
-    machine: str = ""  # whose kernel it was
+    machine: str = ""  # the architecture of the kernel
     statuses: dict = field(default_factory=dict)
     rows: dict = field(default_factory=dict)  # by group and name
-    problem: str = ""  # why there is no verdict on all of the tests
-    unavailable: str = ""  # no toolchain: nothing was tried
+    problem: str = ""  # why some tests have no verdict
+    unavailable: str = ""  # why there is no toolchain, in which case nothing was run
     warning: str = ""
     seconds: float = 0
     log: Path = None
@@ -68,7 +68,7 @@ class Result:
 
 
 def run(entries, tests, logs, jobs, timeout, refresh):
-    """The results, in the order of the entries."""
+    """Runs the tests on all entries, and returns the results in the order of the entries."""
     waiting, results = queue.Queue(), {}
     for entry in entries:
         waiting.put(entry)
@@ -86,7 +86,7 @@ def run(entries, tests, logs, jobs, timeout, refresh):
                 result.unavailable = str(e)
             except Failure as e:
                 result.problem = str(e)
-            except Exception as e:  # a thread's end is not to be taken for success
+            except Exception as e:  # otherwise the thread would end silently, and look like a success
                 result.problem = repr(e)
             say("%s: %s" % (entry, outcome(result)))
 
@@ -101,13 +101,13 @@ def run(entries, tests, logs, jobs, timeout, refresh):
 
 @dataclass(frozen=True)
 class Cases:
-    """The unit tests and the live tests, or of the latter those whose names contain one of these."""
+    """The unit tests and the live tests. With filters: only live tests whose names contain one of them."""
 
     filters: list
 
     def programs(self, arch):
         programs = dict(toolchain.build(arch))
-        # Whoever chooses cases does not mean the unit tests.
+        # The filters name live tests.
         if self.filters:
             del programs["unit"]
         return programs
@@ -115,14 +115,14 @@ class Cases:
     def commands(self):
         return {
             "unit": ["/vm/bin/unit", "--quiet", "--test-threads=2"],
-            # Emulation may be a hundred times slower than the machine that a case is timed for.
+            # Emulation may be a hundred times slower than a real machine, for which the default is chosen.
             "live": ["/vm/bin/live", "--report", "/tmp/report", "--timeout", "300", *self.filters],
         }
 
 
 @dataclass(frozen=True)
 class Explorer:
-    """Random programs, beside the model."""
+    """Random programs, compared with the model."""
 
     seed: int
     steps: int
@@ -166,20 +166,20 @@ def run_one(result, tests, logs, timeout, refresh):
         group, name, state, reason = line.split("\t")
         result.rows[group, name] = Row(state, reason)
     if not result.problem and set(result.statuses) != set(commands):
-        result.problem = "not all tests have run"
+        result.problem = "some tests did not run"
     if not result.problem and "live" in commands and not result.rows:
-        result.problem = "the live tests have not reported"
+        result.problem = "the live tests wrote no report"
 
 
 def outcome(result):
-    """A result in words."""
+    """Describes a result in words."""
     if result.unavailable:
         return "no toolchain: " + result.unavailable
     if result.problem:
         return "FAILED: " + result.problem
     if "explore" in result.statuses:
         said = result.log.read_text(errors="replace").strip().splitlines()
-        return ("FAILED: " if result.statuses["explore"] else "") + (said[-1] if said else "not a word")
+        return ("FAILED: " if result.statuses["explore"] else "") + (said[-1] if said else "no output")
     words = []
     if "unit" in result.statuses:
         words.append("unit tests " + ("FAILED" if result.statuses["unit"] else "pass"))
@@ -191,41 +191,41 @@ def outcome(result):
 
 
 def failures(result):
-    """What the tests printed of failures, of cases that never ended too."""
+    """The lines in which the tests reported failures, including cases that timed out."""
     text = result.log.read_text(errors="replace") if result.log else ""
     return re.findall(r"^(?:FAIL .*|test .* FAILED)$", text, re.M)
 
 
 def summary(results):
-    """A line for each result, and for each case that failed."""
+    """One line for each result and each failed case."""
     lines = []
     for result in results:
         lines.append("%-16s %-10s %5.0f s  %s" % (result.entry, result.version, result.seconds, outcome(result)))
         lines += ["    " + line for line in failures(result)]
         if result.warning:
-            lines.append("    the kernel says: " + result.warning)
+            lines.append("    kernel warning: " + result.warning)
         if not result.passed() and result.log:
             lines.append("    see %s" % os.path.relpath(result.log))
     return "\n".join(lines)
 
 
-# Of what stable kernels have been given later, an older series may have it and a newer one not yet.
-BACKPORTED = {"buf_ring::min_left": "came with 7.1; 6.12.107 has it, 6.18.15 is older than that"}
+# Cases for changes that were backported: an older series may have the change before a newer one does.
+BACKPORTED = {"buf_ring::min_left": "new in 7.1; backported to 6.12.107, which is newer than 6.18.15"}
 
 
 def regressions(results):
-    """What passes on one kernel and not on a newer one: nothing may."""
+    """Cases that pass on one kernel and not on a newer one. Any such case is a fault."""
     found = []
     for arch in ARCHES:
-        # A machine's kernels are alike in what they are configured for.
+        # Kernels of one architecture have similar configurations, so they are compared only with each other.
         mine = [r for r in results if r.machine == r.entry.arch == arch and r.passed()]
         mine.sort(key=lambda r: kernels.order(r.version))
         for i, newer in enumerate(mine):
             for key, row in newer.rows.items():
                 before = [r for r in mine[:i] if key in r.rows and r.rows[key].state == "passed"]
-                # The case has found it, and stands by what it expects then.
+                # The case detected a known kernel bug, and was skipped because of it.
                 known = row.state == "skipped" and row.reason.startswith("a bug of this kernel: ")
                 if row.state != "passed" and before and not known and key[1] not in BACKPORTED:
-                    found.append("%s passes on %s, and on %s it does not: %s, %s" % (
+                    found.append("%s passes on %s but not on %s: %s, %s" % (
                         key[1], before[-1].entry, newer.entry, row.state, row.reason))
     return found

@@ -1,5 +1,5 @@
-"""Builds the library and the live tests with the oldest Rust that is supported, which is that of
-Debian 13: compiler and cargo are unpacked in the cache and run from there."""
+"""Builds the library and the live tests with the oldest supported Rust, which is that of Debian 13. The
+compiler and cargo are unpacked in the cache and run from there."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import toolchain
 from arches import ARCHES
 from packages import Apt, Failure, Lock, cache, run, say
 
-# The live tests have every feature of the library.
+# The live tests enable every feature of the library.
 BUILDS = (
     ["-p", "rustix-uring", "-p", "io-uring-test"],
     ["-p", "rustix-uring", "--no-default-features"],
@@ -42,8 +42,8 @@ def main():
         env = dict(os.environ, RUSTC=str(rustc), RUSTDOC=str(rustc.with_name("rustdoc")))
         version = run([rustc, "--version"]).split()[1]
         if not re.match(re.escape(promised) + r"(?!\d)", version):
-            raise Failure("Rust %s is promised, and Debian's is %s" % (promised, version))
-        # What the older one is to build, the system's fetches.
+            raise Failure("Cargo.toml promises Rust %s, but Debian has %s" % (promised, version))
+        # The system's cargo downloads the dependencies; the older one builds offline.
         for manifest in ("Cargo.toml", "examples/freestanding/Cargo.toml"):
             run(["cargo", "fetch", "--locked", "--manifest-path", manifest], cwd=toolchain.ROOT)
         say("building with Rust " + version)
@@ -54,7 +54,7 @@ def main():
     except Failure as e:
         sys.exit(str(e))
     except subprocess.CalledProcessError as e:
-        sys.exit("FAILED: it does not build with Rust %s" % version)
+        sys.exit("FAILED: the build fails with Rust %s" % version)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Debian packages without touching the system: apt roots of our own in the cache.
+"""Downloads Debian packages without touching the system, with separate apt roots in the cache.
 
-Their archive and key are those of the system's own sources, read at run time.
+The archive and its key are taken from the apt sources of the system.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ STARTED = time.monotonic()
 
 
 class Failure(Exception):
-    """Something that the person at the keyboard should read."""
+    """An error whose text is shown to the user."""
 
 
 def say(text):
@@ -24,7 +24,7 @@ def say(text):
 
 
 def cache(*parts):
-    """A path in the cache; its folder is made."""
+    """A path in the cache. Creates its parent folder."""
     base = os.environ.get("RUSTIX_URING_CACHE")
     if not base:
         base = os.path.join(
@@ -36,7 +36,7 @@ def cache(*parts):
 
 
 class Lock:
-    """Holds for threads and for other runs that share the cache."""
+    """A lock among threads, and among processes that share the cache."""
 
     def __init__(self, name):
         self.path = cache("locks", name)
@@ -50,7 +50,7 @@ class Lock:
 
 
 def run(argv, **options):
-    """What a command printed. If it fails, the end of that is what the failure says."""
+    """Runs a command and returns its output. If it fails, the failure contains the end of the output."""
     done = subprocess.run(
         [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace", **options,
@@ -66,7 +66,7 @@ SUITE = re.compile(r"^(bullseye|bookworm|trixie|forky|sid|stable|testing|unstabl
 
 
 def archive():
-    """The address and the keyring of the Debian archive that the system is set up with."""
+    """The address and the keyring of the Debian archive that the system uses."""
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
     if os.environ.get("RUSTIX_URING_DEBIAN"):
         return os.environ["RUSTIX_URING_DEBIAN"], keyring
@@ -84,11 +84,11 @@ def archive():
         for uri, suite in re.findall(r"^deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s.*\bmain\b", text, re.M):
             if SUITE.match(suite):
                 return uri, keyring
-    raise Failure("no Debian archive under /etc/apt; name one: RUSTIX_URING_DEBIAN=ADDRESS")
+    raise Failure("found no Debian archive in /etc/apt; set RUSTIX_URING_DEBIAN to the address of one")
 
 
 class Apt:
-    """The packages of some suites, the last one preferred, for one architecture."""
+    """The packages of some suites for one architecture. The last suite is preferred."""
 
     def __init__(self, deb, *suites):
         self.deb, self.suites = deb, suites
@@ -112,20 +112,20 @@ class Apt:
             "Dir::Etc::preferencesparts": "/nonexistent",
             "Acquire::Languages": "none",
             "Acquire::GzipIndexes": "true",
-            # Retired suites remain of use.
+            # Archived suites are no longer updated, but still useful.
             "Acquire::Check-Valid-Until": "false",
             "Acquire::Retries": "3",
-            # The lock is ours, on the whole root.
+            # We lock the whole root ourselves.
             "Debug::NoLocking": "true",
         }
         flags = [f for name, value in settings.items() for f in ("-o", "%s=%s" % (name, value))]
-        # Read after the system's own configuration: empties what that may have listed.
+        # apt reads this file after the system's configuration. It clears the lists set there.
         env = dict(os.environ, APT_CONFIG=str(root / "apt.conf"), LC_ALL="C")
         with Lock("apt-" + root.name):
             return run([program, *flags, *args], env=env, **options)
 
     def update(self, again=False):
-        """Reads the package lists, once."""
+        """Downloads the package lists, unless that was done before."""
         stamp = self.root / "updated"
         with Lock("update-" + self.root.name):
             if stamp.exists() and not again:
@@ -139,7 +139,7 @@ class Apt:
             )
             (self.root / "status").touch()
             (self.root / "apt.conf").write_text("#clear APT::Architectures;\n#clear APT::Update;\n")
-            say("reading the package lists of %s for %s" % (" and ".join(self.suites), self.deb))
+            say("downloading the package lists of %s for %s" % (" and ".join(self.suites), self.deb))
             self._call("apt-get", "update", "-q", "--error-on=any")
             stamp.touch()
 
@@ -148,12 +148,12 @@ class Apt:
         return sorted(name for name in names if re.search(pattern, name))
 
     def show(self, name):
-        """The fields of a package that fit on a line."""
+        """The single-line fields of a package."""
         text = self._call("apt-cache", "show", "--no-all-versions", name)
         return dict(re.findall(r"^([A-Za-z-]+): (.*)$", text, re.M))
 
     def closure(self, *names):
-        """What installing these on an empty system would install."""
+        """The packages that apt would install on an empty system for these."""
         text = self._call("apt-get", "-s", "-q", "install", *names)
         return sorted(set(re.findall(r"^Inst (\S+)", text, re.M)))
 
@@ -162,12 +162,12 @@ class Apt:
         names = sorted(set(names))
         about = self._call("apt-cache", "show", "--no-all-versions", *names)
         size = sum(int(size) for size in re.findall(r"^Size: (\d+)$", about, re.M))
-        say("fetching %s: %.0f MB" % (what, size / 1e6))
+        say("downloading %s: %.0f MB" % (what, size / 1e6))
         debs = into.parent / (into.name + ".debs")
         debs.mkdir(parents=True, exist_ok=True)
         try:
             self._call("apt-get", "-q", "download", *names, cwd=debs)
-            # Some 40 MB that apt makes again when it is asked.
+            # About 40 MB, which apt recreates on demand.
             (self.root / "cache" / "pkgcache.bin").unlink(missing_ok=True)
             into.mkdir(parents=True, exist_ok=True)
             for deb in sorted(debs.glob("*.deb")):
@@ -177,7 +177,7 @@ class Apt:
 
 
 def program(name, *package_sets):
-    """The path of a system program; if it is missing, the first of the sets that works is installed."""
+    """The path of a system program. If it is missing, installs the first package set that works."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     with Lock("system"):
         found = shutil.which(name, path=path)

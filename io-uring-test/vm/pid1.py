@@ -1,5 +1,5 @@
-"""The freestanding program as the only process of a machine: it prints a file on the console, and
-what the kernel says when it ends is its status."""
+"""Runs the freestanding program as the only process of a virtual machine. It prints a file on the
+console. When it exits, the kernel panics, and the panic message contains the exit status."""
 
 import re
 import subprocess
@@ -16,15 +16,15 @@ from packages import Failure, program, say
 
 USUAL = "5.10 6.12 7.2 aarch64:7.3".split()
 MANIFEST = toolchain.ROOT / "examples" / "freestanding" / "Cargo.toml"
-# More than a block of the program's, and less than its chain of blocks.
+# Larger than a block of the program, and smaller than its chain of blocks.
 TEXT = "".join("line %5d of what is printed\n" % n for n in range(2000)).encode()
-# What is printed, and with which status, for each file.
+# For each file: the expected exit status and output.
 RUNS = (("", 0, TEXT), ("/empty", 0, b""), ("/missing", 1, b"/missing: cannot find out its size: errno 2\n"))
 TIMEOUT = 300
 
 
 def run(entries, refresh):
-    """What went wrong, if anything."""
+    """Runs the program on each entry, and returns a list of complaints."""
     complaints = []
     for entry in entries:
         try:
@@ -35,7 +35,7 @@ def run(entries, refresh):
             binary = build(arch)
             for path, status, text in RUNS:
                 check(machine, kernel, binary, path, status, text)
-            say("%s: Linux %s, as its only process: all is well, %.0f s" % (
+            say("%s: Linux %s, as its only process: passed, %.0f s" % (
                 entry, kernel.version, time.monotonic() - started))
         except Failure as e:
             say("%s: FAILED: %s" % (entry, e))
@@ -45,7 +45,7 @@ def run(entries, refresh):
 
 def build(arch):
     env = toolchain.environment(arch)
-    # It links in a way of its own.
+    # The program's build script sets its own link arguments.
     env.pop("CARGO_TARGET_%s_RUSTFLAGS" % arch.triple.upper().replace("-", "_"))
     return toolchain.executable(arch, env, "build", "--release", "--locked", "--manifest-path", MANIFEST)
 
@@ -56,15 +56,15 @@ def check(machine, kernel, binary, path, status, text):
     ended = re.search(r"Attempted to kill init! exitcode=0x([0-9a-f]+)", console)
     what = path or "without a file"
     if not ended:
-        raise Failure("%s: no word of its end:\n%s" % (what, console[-1000:]))
+        raise Failure("%s: the console does not report an exit of the program:\n%s" % (what, console[-1000:]))
     if int(ended[1], 16) != status << 8:
-        raise Failure("%s: exitcode=0x%s, not %d << 8:\n%s" % (what, ended[1], status, console[-1000:]))
+        raise Failure("%s: exitcode=0x%s, expected %d << 8:\n%s" % (what, ended[1], status, console[-1000:]))
     if text.decode() not in console:
-        raise Failure("%s: what it printed is not what it should:\n%s" % (what, console[-1000:]))
+        raise Failure("%s: the expected output is missing from the console:\n%s" % (what, console[-1000:]))
 
 
 def boot(machine, kernel, binary, path, work):
-    """What stood on the console of a machine that has nothing but the program and its files."""
+    """Boots a machine with only the program and its files, and returns the console output."""
     with open(work / "initramfs", "wb") as out:
         cpio = guest.Cpio(out)
         cpio.device("dev/console", 5, 1)
@@ -83,5 +83,5 @@ def boot(machine, kernel, binary, path, work):
     try:
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        pass  # what is missing on the console says it
+        pass  # the caller reports what is missing from the console
     return console.read_text(errors="replace").replace("\r", "") if console.exists() else ""

@@ -1,4 +1,4 @@
-"""One run of a guest, from its start to a verdict. QEMU emulates; KVM is not needed."""
+"""Runs a guest from start to verdict. QEMU emulates the processor; KVM is not needed."""
 
 import re
 import subprocess
@@ -10,19 +10,19 @@ from packages import Failure, program, run
 PROCESSORS, HUGE_PAGES = 2, 16
 DISK, SCRATCH, NVME = 256 << 20, 64 << 20, 64 << 20
 
-# Every oops is made a panic.
+# oops=panic turns every oops into a panic.
 PANIC = re.compile(r"Kernel panic - not syncing.*")
 WARNING = re.compile(r"(?:WARNING: |BUG: |INFO: task |INFO: rcu|UBSAN: |refcount_t: ).*")
 
 
 @dataclass
 class Verdict:
-    """How a guest ended."""
+    """The outcome of a guest's run."""
 
     problem: str = ""
-    statuses: dict = field(default_factory=dict)  # of the programs, by name
+    statuses: dict = field(default_factory=dict)  # exit statuses of the programs, by name
     seconds: float = 0
-    warning: str = ""  # what the kernel complained of meanwhile
+    warning: str = ""  # the first warning that the kernel printed during the tests
 
 
 def sparse(path, size):
@@ -32,8 +32,8 @@ def sparse(path, size):
 
 
 def boot(arch, kernel, work, logs, timeout, progress):
-    """Starts the guest whose initramfs is in `work`. `logs` is where the logs go, without an ending;
-    `progress` is called now and then."""
+    """Runs the guest whose initramfs is in `work`. `logs` is the path of the logs without extension.
+    Calls `progress` periodically."""
     output, console, report = (logs.with_name(logs.name + end) for end in (".log", ".console", ".tsv"))
     status, said = work / "status", work / "qemu"
     ports = {"output": output, "status": status, "report": report}
@@ -52,7 +52,7 @@ def boot(arch, kernel, work, logs, timeout, progress):
         % (arch.console, HUGE_PAGES, arch.append)
     )
     argv = [
-        # The emulator is not to outlive us.
+        # Kills the emulator when this process dies.
         "setpriv", "--pdeathsig", "KILL", program(arch.qemu, *arch.packages),
         *arch.machine, "-accel", arch.accel, "-m", str(arch.memory), "-smp", str(PROCESSORS),
         "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
@@ -77,7 +77,7 @@ def boot(arch, kernel, work, logs, timeout, progress):
         seconds = elapsed()
         ended = process.poll() is not None
         if not ended and seconds < timeout:
-            # Switching off takes no time.
+            # The guest is powering off.
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
@@ -90,7 +90,7 @@ def boot(arch, kernel, work, logs, timeout, progress):
     words = [line.split(" ") for line in status.read_text().splitlines()]
     verdict.statuses = {word[1]: int(word[2]) for word in words if word[0] == "ended"}
     log = console.read_text(errors="replace").replace("\r", "")
-    # What an emulated processor makes a kernel complain of at boot means nothing.
+    # Ignores warnings during boot: the emulated processor causes some.
     ran = log.partition("starts\n")[2].partition("init: all has run")[0]
     if warning := WARNING.search(ran):
         verdict.warning = warning[0]
@@ -100,10 +100,10 @@ def boot(arch, kernel, work, logs, timeout, progress):
         verdict.problem = fatal[0]
     elif ["end"] not in words:
         booted = any(word[0] == "boot" for word in words)
-        where = "its tests" if booted else "its boot"
+        where = "the tests" if booted else "boot"
         if ended:
-            why = said.read_text(errors="replace").strip()[-500:] or "no word from QEMU"
-            verdict.problem = "the guest ended in %s: %s" % (where, why)
+            why = said.read_text(errors="replace").strip()[-500:] or "QEMU printed no message"
+            verdict.problem = "the guest stopped during %s: %s" % (where, why)
         else:
-            verdict.problem = "no end of %s after %d s" % (where, timeout)
+            verdict.problem = "%s did not finish within %d s" % (where, timeout)
     return verdict

@@ -1,4 +1,4 @@
-"""The table of what passes on which kernel, made of what the live tests have reported."""
+"""Builds the table of what passes on which kernel from the reports of the live tests."""
 
 import re
 
@@ -13,7 +13,7 @@ WORDS = {"passed": "yes", "absent": "–"}
 
 
 def columns(results):
-    """The results that the table is of: this machine's kernels."""
+    """The results that form the columns of the table: those of x86_64."""
     return [r for r in results if r.entry.arch == "x86_64"]
 
 
@@ -27,7 +27,7 @@ def cell(result, group, name):
 
 
 def gaps(results):
-    """What the table does not answer, or no kernel has shown to work."""
+    """Operations for which the table has no answer, or that work on no kernel."""
     found = []
     mine = columns(results)
     for group in GROUPS:
@@ -47,7 +47,7 @@ def table(head, rows):
 
 
 def support(results, compiled):
-    """The whole text of the table's file."""
+    """The whole text of SUPPORT.md."""
     mine = columns(results)
     series = [r.entry.kernel for r in mine]
     parts = [PREFACE]
@@ -62,24 +62,26 @@ def support(results, compiled):
         "–" if said == "skipped" else said for said in (cell(r, "case", kind) for r in mine)
     )] for kind in kinds]
     parts += [table(["Submissions x completions", *series], rows)]
-    parts += ["\n## Targets\n\nThe crate compiles, without its features, for all Linux targets that rustix does:\n\n"]
+    parts += ["\n## Targets\n\nWithout its features, the crate compiles for every Linux target that rustix supports:\n\n"]
     parts += ["- `%s`\n" % triple for triple, crate in compiled.items() if crate is None]
-    parts += ["\nIt does not where one of its dependencies does not:\n\n"]
+    parts += ["\nFor the following targets, one of its dependencies does not compile:\n\n"]
     parts += ["- `%s`: %s\n" % item for item in compiled.items() if item[1]]
     return "".join(parts)
 
 
 PREFACE = """# What works on which kernel
 
-`io-uring-test/matrix --write` has written this file from what the live tests reported. *yes*: a case
-that needs the operation passes on that kernel. *–*: the kernel itself says that it has no such
-operation: the probe, for opcodes; for register operations a restricted ring, which answers EINVAL
-where it would answer EACCES; for kinds of ring, EINVAL from the setup.
+`io-uring-test/matrix --write` generates this file from the reports of the live tests.
+
+- *yes*: a test case that needs the operation passes on that kernel.
+- *–*: the kernel itself reports that it lacks the operation. For opcodes, the probe reports it. For
+  register operations, a restricted ring reports it: it answers EINVAL to an unknown operation, and
+  EACCES to a known one. For kinds of ring, the setup fails with EINVAL.
 """
 
 
 def readme(results):
-    """What the README says of it."""
+    """The support tables of README.md."""
     mine = columns(results)
     rows = []
     for group, title in GROUPS.items():
@@ -92,10 +94,10 @@ def readme(results):
     others = [r for r in results if r.entry.arch != "x86_64"]
     rows = []
     for r in others:
-        kernel = "%s, %s" % (r.entry.kernel, "its own" if r.machine == r.entry.arch else "of " + r.machine)
+        kernel = "%s, %s" % (r.entry.kernel, "native" if r.machine == r.entry.arch else r.machine + " kernel")
         if ARCHES[r.entry.arch].rustup:
             kernel = r.entry.kernel
-        said = "pass" if r.passed() else "not tried" if r.unavailable else "fail"
+        said = "pass" if r.passed() else "not tested" if r.unavailable else "fail"
         rows.append(["`%s`" % ARCHES[r.entry.arch].triple, kernel, said])
     return text + "\n" + table(["Target", "Linux", "Unit tests and live tests"], rows)
 
@@ -105,12 +107,12 @@ def write(results, compiled):
     before, begin, rest = README.read_text().partition(BEGIN)
     old, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit("README.md has no place for the table: %s%s" % (BEGIN, END))
+        raise SystemExit("README.md lacks the markers of the support table: %s%s" % (BEGIN, END))
     README.write_text(before + BEGIN + "\n" + readme(results) + "\n" + END + after)
 
 
 def lost(results):
-    """What the table in the repository says that works, and now does not."""
+    """Operations that work according to the table in the repository, but do not work now."""
     if not TABLE.exists():
         return []
     found, series = [], []
@@ -127,6 +129,6 @@ def lost(results):
                 name = "kind::" + cells[0] if group == "case" else cells[0]
                 row = r.rows.get((group, name))
                 if said.get(r.entry.kernel) == "yes" and row and row.state != "passed":
-                    found.append("%s on %s: %s says yes, and now it is %s, %s" % (
+                    found.append("%s on %s: %s says yes, but now it is %s: %s" % (
                         cells[0], r.entry, TABLE.name, row.state, row.reason))
     return found

@@ -1,4 +1,4 @@
-"""Every Linux target that the compiler knows: does the crate compile for it?"""
+"""Checks that the crate compiles for every Linux target that the compiler knows."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from toolchain import ROOT, target_folder
 
 
 def linux():
-    """The targets whose system is Linux, as the compiler says."""
+    """The targets whose operating system is Linux according to the compiler."""
     found = []
     for triple in output("rustc", "--print", "target-list").split():
         if "linux" in triple and 'target_os="linux"' in output("rustc", "--print", "cfg", "--target", triple):
@@ -24,7 +24,7 @@ def output(*argv):
 
 
 def core_source():
-    """Few targets have a precompiled core, and the source of core has it for all."""
+    """Ensures that the source of core is present: few targets have a precompiled core."""
     library = os.path.join(output("rustc", "--print", "sysroot").strip(), "lib/rustlib/src/rust/library")
     if os.path.isdir(library):
         return
@@ -32,21 +32,20 @@ def core_source():
         done = subprocess.run(["rustup", "component", "add", "rust-src"], cwd=ROOT,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except OSError as e:
-        raise Failure("there is neither the source of core nor rustup: %s" % e)
+        raise Failure("the source of core is missing, and rustup does not run: %s" % e)
     if done.returncode != 0:
-        raise Failure("no source of core: " + done.stdout.strip()[-300:])
+        raise Failure("cannot install the source of core: " + done.stdout.strip()[-300:])
 
 
 def check(jobs):
-    """What became of each target: `None` where the crate compiles, else which crate does not."""
+    """The outcome for each target: `None` if the crate compiles, otherwise the crate that does not."""
     core_source()
     waiting, found = linux(), {}
     total = len(waiting)
     say("cargo check for %d targets" % total)
 
     def work(number):
-        # A core for each target is no stable option, nor is one without machine code, of which a
-        # check has no use.
+        # -Zbuild-std and -Zno-codegen are unstable. A check needs no machine code.
         env = dict(os.environ, RUSTC_BOOTSTRAP="1", RUSTFLAGS="-Zno-codegen")
         while waiting:
             try:
@@ -65,7 +64,7 @@ def check(jobs):
                 crate = re.search(r"could not (?:compile|document) `([^`]*)`", done.stdout)
                 found[triple] = crate[1] if crate else done.stdout.strip()[-300:]
             if len(found) % 10 == 0:
-                say("%d of %d targets" % (len(found), total))
+                say("checked %d of %d targets" % (len(found), total))
 
     workers = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(jobs)]
     for worker in workers:
@@ -79,12 +78,12 @@ def check(jobs):
 def summary(found):
     good = [triple for triple, crate in found.items() if crate is None]
     lines = ["%d of %d Linux targets compile" % (len(good), len(found))]
-    lines += ["    %s: %s does not" % (triple, crate) for triple, crate in found.items() if crate]
+    lines += ["    %s: %s does not compile" % (triple, crate) for triple, crate in found.items() if crate]
     return "\n".join(lines)
 
 
 def complaints(found):
-    """Those that fail by the crate itself. What its dependencies do not support, it cannot."""
+    """Targets where this crate itself fails to compile. It cannot support more than its dependencies do."""
     return ["%s: %s does not compile" % item for item in found.items() if item[1] not in (None, *DEPENDENCIES)]
 
 

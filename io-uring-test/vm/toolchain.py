@@ -1,8 +1,8 @@
-"""Static programs for every architecture.
+"""Builds static programs for every architecture.
 
-The system's Rust builds for the system's own. For others, Debian has a Rust whose standard library
-is there for all of its architectures, in the oldest version that this project supports, and the
-linkers. Both are unpacked in the cache and run from there.
+The system's Rust builds for the system's own architecture. For the others, this module uses the Rust of
+Debian 13, which has a standard library for each of Debian's architectures and is the oldest version that
+this project supports, and Debian's cross linkers. Both are unpacked in the cache and run from there.
 """
 
 import glob
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Unavailable(Failure):
-    """There is no toolchain for it here, which is nobody's fault."""
+    """This machine has no toolchain for the architecture. That does not count as a failure."""
 
 
 def script(path, text):
@@ -30,7 +30,7 @@ def script(path, text):
 
 
 def rust(arch):
-    """The folder of Debian's `rustc` and `rustdoc`, which can build for this architecture."""
+    """The folder of a `rustc` and a `rustdoc` from Debian that can build for this architecture."""
     base = cache("toolchain", "rust")
     host, target = Apt("amd64", RUST), Apt(arch.deb, RUST)
     with Lock("toolchain-rust"):
@@ -40,14 +40,14 @@ def rust(arch):
             names = ["rustc", "libstd-rust-dev", *host.closure("libstd-rust-" + series)]
             host.unpack(names, base / "root", "rustc %s" % series)
             for name in ("rustc", "rustdoc"):
-                # With the loader of its own release: its C library is newer than the system's may be.
+                # Uses the loader of its own release: its C library may be newer than the system's.
                 script(base / name, RUN_RUST.format(program=name))
         if not (done := base / ("std-" + arch.deb)).exists():
             target.update()
             host.update()
             build = [re.sub(r"\+b\d+$", "", apt.show("libstd-rust-dev")["Version"]) for apt in (host, target)]
             if build[0] != build[1]:
-                raise Unavailable("Debian's Rust is %s, and %s for %s" % (*build, arch.name))
+                raise Unavailable("Debian has Rust %s for the host, but %s for %s" % (*build, arch.name))
             target.unpack(["libstd-rust-dev"], base / "root", "the standard library for " + arch.name)
             done.touch()
     return base
@@ -63,7 +63,7 @@ exec "$loader" --argv0 {program} --library-path "$root/usr/lib/x86_64-linux-gnu"
 
 
 def linker(arch):
-    """The folder of `cc` and `ar` for this architecture."""
+    """The folder of a `cc` and an `ar` for this architecture."""
     base = cache("toolchain", "gcc-" + arch.name)
     with Lock("toolchain-gcc-" + arch.name):
         if (base / "cc").exists():
@@ -79,7 +79,7 @@ def linker(arch):
         for pattern in NOT_FOR_LINKING:
             for path in glob.glob(str(usr / pattern)):
                 os.unlink(path)
-        # With --sysroot, ld finds here what libc.so names by absolute path.
+        # libc.so names files by absolute path. With --sysroot, ld finds them in the cache.
         script(base / "ar", RUN_TOOL + 'exec "$usr/bin/%s-ar" "$@"\n' % arch.gnu)
         script(base / "cc", RUN_TOOL + 'exec "$usr/bin/%s-%s" --sysroot="${usr%%/usr}" "$@"\n' % (arch.gnu, gcc))
     return base
@@ -88,7 +88,7 @@ def linker(arch):
 RUN_TOOL = r"""usr=$(dirname "$(readlink -f "$0")")/root/usr
 export LD_LIBRARY_PATH="$usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 """
-# The system has these: it is a Debian too.
+# The system, which is also Debian, has these.
 NOT_FOR_LINKER = re.compile(
     r"^(libc6|libcrypt1|libgcc-s1|libstdc\+\+6|gcc-12-base|debconf|dpkg|tar|perl.*|libtinfo6)$"
 )
@@ -99,15 +99,15 @@ NOT_FOR_LINKING = (
 
 
 def rustup(triple):
-    """Makes sure that the system's Rust has the standard library of a target."""
+    """Ensures that the system's Rust has the standard library of a target."""
     rustc = os.environ.get("RUSTC", "rustc")
     libdir = [rustc, "--print", "target-libdir", "--target", triple]
     found = subprocess.run(libdir, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
     if found.returncode == 0 and Path(found.stdout.strip()).is_dir():
         return
     if not shutil.which("rustup"):
-        raise Unavailable("the toolchain has no %s, and there is no rustup" % triple)
-    say("fetching the standard library for " + triple)
+        raise Unavailable("the toolchain lacks the target %s, and rustup is not installed" % triple)
+    say("downloading the standard library for " + triple)
     added = subprocess.run(
         ["rustup", "target", "add", triple], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, cwd=ROOT,
@@ -117,11 +117,11 @@ def rustup(triple):
 
 
 def environment(arch):
-    """What cargo needs to know to build static programs for an architecture."""
+    """The environment in which cargo builds static programs for an architecture."""
     env = dict(os.environ)
     own = "CARGO_TARGET_%s_" % arch.triple.upper().replace("-", "_")
     flags = [*env.pop("RUSTFLAGS", "").split(), "-C", "target-feature=+crt-static"]
-    # Names and line numbers of panics do not need it, and every guest unpacks the programs.
+    # Panic messages do not need debug information, and every guest must unpack the programs.
     env.update({own + "RUSTFLAGS": " ".join(flags), "CARGO_PROFILE_DEV_DEBUG": "false"})
     program("cc", "gcc libc6-dev")
     if arch.rustup:
@@ -147,7 +147,7 @@ BUILT = {}
 
 
 def build(arch):
-    """Builds the unit tests and the live tests; each is built once."""
+    """Builds the unit tests and the live tests, once per architecture."""
     env = environment(arch)
     with CARGO:
         if arch.name not in BUILT:
@@ -157,8 +157,8 @@ def build(arch):
 
 
 def explorer(arch):
-    """Builds the program that looks for differences from the model; optimized, for it is to make millions of
-    steps."""
+    """Builds the explorer, which looks for differences from the model. The build is optimized because it runs
+    millions of steps."""
     env = environment(arch)
     with CARGO:
         say("building the explorer for %s" % arch.triple)
@@ -166,7 +166,7 @@ def explorer(arch):
 
 
 def compile_tests(arch, env):
-    # What the live tests need to test themselves is not there for every architecture.
+    # Builds the binary, not its tests: their dependencies do not support every architecture.
     unit = executable(arch, env, "test", "--no-run", "--lib", "-p", "rustix-uring")
     live = executable(arch, env, "build", "--bin", "io-uring-test", "-p", "io-uring-test")
     return {"unit": unit, "live": live}
@@ -181,6 +181,6 @@ def executable(arch, env, *command):
                            stderr=subprocess.PIPE, text=True)
     if cargo.returncode != 0:
         problems = [line for line in cargo.stderr.splitlines() if not line.startswith("   Compiling")]
-        raise Failure("cargo, for %s:\n%s" % (arch.triple, "\n".join(problems)[:3000]))
+        raise Failure("cargo failed for %s:\n%s" % (arch.triple, "\n".join(problems)[:3000]))
     messages = map(json.loads, cargo.stdout.splitlines())
     return Path([m["executable"] for m in messages if m.get("executable")][-1])
