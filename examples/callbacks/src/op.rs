@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::ffi::CStr;
+use std::mem::{self, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
@@ -135,132 +136,204 @@ pub enum OpResult {
     MsgRing(Result<(), Errno>),
 }
 
-/// What the kernel needs for an operation beside what the operation owns. It is large, and it stays
-/// in the task, so that moving an operation does not move it.
+/// What an operation owns and does not give back, and what else the kernel needs. Some of it is large,
+/// and all of it stays in the task.
 #[derive(Debug)]
-pub(crate) enum Scratch {
+pub(crate) enum Rest {
     Unused,
+    Time(Timespec),
+    Path(Path),
+    Close(OwnedFd),
     Connect(SocketAddrAny),
     Accept(SocketAddrBuf),
+    Mailbox(Mailbox),
+}
+
+/// In the place of a result until there is one.
+const PENDING: Errno = Errno::INPROGRESS;
+
+/// Puts what the callback gets into its place in the task, and borrows what is in it.
+macro_rules! keep {
+    ($over:ident, $Kind:ident($($owned:ident),*)) => {{
+        let over = $over.write(OpResult::$Kind(Err(PENDING), $($owned),*));
+        let OpResult::$Kind(_, $($owned),*) = over else { unreachable!("it was just written") };
+        ($($owned),*)
+    }};
+}
+
+/// The same for the rest.
+macro_rules! lay_aside {
+    ($rest:ident, $Kind:ident($owned:ident)) => {{
+        *$rest = Rest::$Kind($owned);
+        let Rest::$Kind($owned) = $rest else { unreachable!("it was just set") };
+        $owned
+    }};
 }
 
 impl Op {
-    /// The entry that asks the kernel for it. It points to what the operation owns and to the
-    /// scratch: both must stay in place and untouched until the completion.
+    /// Puts what it owns into the task: what its callback gets, and the rest. Returns the entry for the
+    /// kernel. That points into both, so they must stay in place and untouched until the completion.
     #[inline]
-    pub(crate) fn entry(&mut self, scratch: &mut Scratch) -> Entry {
+    pub(crate) fn entry(self, over: &mut MaybeUninit<OpResult>, rest: &mut Rest) -> Entry {
         match self {
-            Self::Noop => opcode::Nop::new().build(),
-            Self::Timer(time) => opcode::Timeout::new(time).build(),
-            Self::TimerAt(time) => opcode::Timeout::new(time).flags(TimeoutFlags::ABS).build(),
+            Self::Noop => {
+                over.write(OpResult::Noop(Err(PENDING)));
+                opcode::Nop::new().build()
+            }
+            Self::Timer(time) => {
+                over.write(OpResult::Timer(Err(PENDING)));
+                let time = lay_aside!(rest, Time(time));
+                opcode::Timeout::new(time).build()
+            }
+            Self::TimerAt(time) => {
+                over.write(OpResult::Timer(Err(PENDING)));
+                let time = lay_aside!(rest, Time(time));
+                opcode::Timeout::new(time).flags(TimeoutFlags::ABS).build()
+            }
             Self::Read(file, buffer, offset) => {
+                let (file, buffer) = keep!(over, Read(file, buffer));
                 let (buf, len) = buffer.parts();
                 opcode::Read::new(file.as_fd(), buf, len).offset(offset.bits()).build()
             }
             Self::Write(file, buffer, offset) => {
+                let (file, buffer) = keep!(over, Write(file, buffer));
                 let (buf, len) = buffer.parts();
                 opcode::Write::new(file.as_fd(), buf, len).offset(offset.bits()).build()
             }
             Self::Readv(file, vectored, offset) => {
+                let (file, vectored) = keep!(over, Readv(file, vectored));
                 let (iovecs, len) = vectored.parts();
                 opcode::Readv::new(file.as_fd(), iovecs, len).offset(offset.bits()).build()
             }
             Self::Writev(file, vectored, offset) => {
+                let (file, vectored) = keep!(over, Writev(file, vectored));
                 let (iovecs, len) = vectored.parts();
                 opcode::Writev::new(file.as_fd(), iovecs, len).offset(offset.bits()).build()
             }
             Self::Open(path, flags, mode) => {
-                let flags = flags.union(OFlags::CLOEXEC);
-                opcode::OpenAt::new(Fd::CWD, path.as_ptr()).flags(flags).mode(*mode).build()
+                over.write(OpResult::Open(Err(PENDING)));
+                let (path, flags) = (lay_aside!(rest, Path(path)), flags.union(OFlags::CLOEXEC));
+                opcode::OpenAt::new(Fd::CWD, path.as_ptr()).flags(flags).mode(mode).build()
             }
-            Self::Close(fd) => opcode::Close::new(fd.as_fd()).build(),
-            Self::Fsync(file, flags) => opcode::Fsync::new(file.as_fd()).flags(*flags).build(),
-            Self::Stat(path, statx) => stat(path, statx, AtFlags::empty()),
-            Self::Lstat(path, statx) => stat(path, statx, AtFlags::SYMLINK_NOFOLLOW),
+            Self::Close(fd) => {
+                over.write(OpResult::Close(Err(PENDING)));
+                opcode::Close::new(lay_aside!(rest, Close(fd)).as_fd()).build()
+            }
+            Self::Fsync(file, flags) => {
+                let file = keep!(over, Fsync(file));
+                opcode::Fsync::new(file.as_fd()).flags(flags).build()
+            }
+            Self::Stat(path, statx) => {
+                let statx = keep!(over, Stat(statx));
+                stat(lay_aside!(rest, Path(path)), statx, AtFlags::empty())
+            }
+            Self::Lstat(path, statx) => {
+                let statx = keep!(over, Stat(statx));
+                stat(lay_aside!(rest, Path(path)), statx, AtFlags::SYMLINK_NOFOLLOW)
+            }
             Self::Socket(domain, socket_type) => {
-                opcode::Socket::new(*domain, *socket_type, None).flags(SocketFlags::CLOEXEC).build()
+                over.write(OpResult::Socket(Err(PENDING)));
+                opcode::Socket::new(domain, socket_type, None).flags(SocketFlags::CLOEXEC).build()
             }
             Self::Connect(file, to) => {
-                *scratch = Scratch::Connect((*to).into());
-                let Scratch::Connect(to) = scratch else { unreachable!("it was just set") };
+                let file = keep!(over, Connect(file));
+                let to = SocketAddrAny::from(to);
+                let to = lay_aside!(rest, Connect(to));
                 opcode::Connect::new(file.as_fd(), to.as_ptr(), to.addr_len()).build()
             }
             Self::Accept(file) => {
-                *scratch = Scratch::Accept(SocketAddrBuf::new());
-                let Scratch::Accept(peer) = scratch else { unreachable!("it was just set") };
-                let (addr, addrlen) = peer.as_mut_ptrs();
+                let file = keep!(over, Accept(file));
+                let peer = SocketAddrBuf::new();
+                let (addr, addrlen) = lay_aside!(rest, Accept(peer)).as_mut_ptrs();
                 let accept = opcode::Accept::new(file.as_fd(), addr, addrlen);
                 accept.flags(SocketFlags::CLOEXEC).build()
             }
             Self::Recv(file, buffer) => {
+                let (file, buffer) = keep!(over, Recv(file, buffer));
                 let (buf, len) = buffer.parts();
                 opcode::Recv::new(file.as_fd(), buf, len).build()
             }
             Self::Send(file, buffer) => {
+                let (file, buffer) = keep!(over, Send(file, buffer));
                 let (buf, len) = buffer.parts();
                 opcode::Send::new(file.as_fd(), buf, len).build()
             }
-            Self::Poll(file, flags) => opcode::PollAdd::new(file.as_fd(), *flags).build(),
+            Self::Poll(file, flags) => {
+                let file = keep!(over, Poll(file));
+                opcode::PollAdd::new(file.as_fd(), flags).build()
+            }
             Self::Splice(from, to, len) => {
-                let splice = opcode::Splice::new(from.as_fd(), -1, to.as_fd(), -1, *len);
+                let (from, to) = keep!(over, Splice(from, to));
+                let splice = opcode::Splice::new(from.as_fd(), -1, to.as_fd(), -1, len);
                 splice.flags(SpliceFlags::MOVE).build()
             }
-            Self::Cancel(task) => opcode::AsyncCancel::new(task.0).build(),
-            Self::CancelAll => opcode::AsyncCancel2::new(CancelBuilder::any().all()).build(),
+            Self::Cancel(task) => {
+                // The kernel says 0 if it has found the one.
+                over.write(OpResult::Cancel(Ok(1)));
+                opcode::AsyncCancel::new(task.0).build()
+            }
+            Self::CancelAll => {
+                over.write(OpResult::Cancel(Ok(0)));
+                opcode::AsyncCancel2::new(CancelBuilder::any().all()).build()
+            }
             Self::MsgRing(to, message) => {
+                over.write(OpResult::MsgRing(Err(PENDING)));
+                let to = lay_aside!(rest, Mailbox(to));
                 opcode::MsgRingData::new(&*to.0, message.value, message.user_data(), None).build()
             }
         }
     }
+}
 
-    /// What came of it.
+impl OpResult {
+    /// Sets what came of the operation, which is over now. The rest of what it owned can go then.
     ///
     /// # Safety
     ///
     /// The completion is this operation's, its last, and nobody else looks at it.
     #[inline]
-    pub(crate) unsafe fn finish(self, scratch: &Scratch, cqe: &cqueue::Entry) -> OpResult {
+    pub(crate) unsafe fn set(&mut self, rest: &mut Rest, cqe: &cqueue::Entry) {
         let result = cqe.to_result();
-        let (done, count) = (result.map(drop), result.map(|count| count as usize));
         // SAFETY: used below where the operation makes a descriptor; our caller promises the rest.
         let fd = || unsafe { cqe.to_fd() };
         match self {
-            Self::Noop => OpResult::Noop(done),
-            Self::Timer(_) | Self::TimerAt(_) => {
-                OpResult::Timer(if result == Err(Errno::TIME) { Ok(()) } else { done })
-            }
-            Self::Read(file, buffer, _) => OpResult::Read(count, file, buffer),
-            Self::Write(file, buffer, _) => OpResult::Write(count, file, buffer),
-            Self::Readv(file, vectored, _) => OpResult::Readv(count, file, vectored),
-            Self::Writev(file, vectored, _) => OpResult::Writev(count, file, vectored),
-            Self::Open(..) => OpResult::Open(fd()),
-            Self::Close(fd) => {
-                // The kernel did not get to closing it, so dropping it does.
-                if done != Err(Errno::CANCELED) {
-                    let _ = fd.into_raw_fd();
+            Self::Read(count, ..)
+            | Self::Write(count, ..)
+            | Self::Readv(count, ..)
+            | Self::Writev(count, ..)
+            | Self::Recv(count, ..)
+            | Self::Send(count, ..)
+            | Self::Splice(count, ..) => *count = result.map(|count| count as usize),
+            Self::Noop(done)
+            | Self::Fsync(done, _)
+            | Self::Stat(done, _)
+            | Self::Connect(done, _)
+            | Self::MsgRing(done) => *done = result.map(drop),
+            Self::Timer(done) => *done = result.map(drop).or_else(time_is_up),
+            Self::Open(made) | Self::Socket(made) => *made = fd(),
+            Self::Close(done) => {
+                *done = result.map(drop);
+                match mem::replace(rest, Rest::Unused) {
+                    // Otherwise the kernel did not get to closing it, so dropping it does.
+                    Rest::Close(fd) if *done != Err(Errno::CANCELED) => drop(fd.into_raw_fd()),
+                    _ => {}
                 }
-                OpResult::Close(done)
             }
-            Self::Fsync(file, _) => OpResult::Fsync(done, file),
-            Self::Stat(_, statx) | Self::Lstat(_, statx) => OpResult::Stat(done, statx),
-            Self::Socket(..) => OpResult::Socket(fd()),
-            Self::Connect(file, _) => OpResult::Connect(done, file),
-            Self::Accept(file) => {
-                let peer = match scratch {
-                    Scratch::Accept(peer) => peer.to_socket_addr(),
-                    _ => None,
-                };
-                OpResult::Accept(fd().map(|fd| (fd, peer)), file)
+            Self::Accept(made, _) => {
+                let Rest::Accept(peer) = rest else { unreachable!("an accept has one") };
+                *made = fd().map(|fd| (fd, peer.to_socket_addr()));
             }
-            Self::Recv(file, buffer) => OpResult::Recv(count, file, buffer),
-            Self::Send(file, buffer) => OpResult::Send(count, file, buffer),
-            Self::Poll(file, _) => OpResult::Poll(cqe.to_poll_flags(), file),
-            Self::Splice(from, to, _) => OpResult::Splice(count, from, to),
-            Self::Cancel(_) => OpResult::Cancel(done.map(|()| 1)),
-            Self::CancelAll => OpResult::Cancel(count),
-            Self::MsgRing(..) => OpResult::MsgRing(done),
+            Self::Poll(ready, _) => *ready = cqe.to_poll_flags(),
+            Self::Cancel(found) => {
+                let one = found.unwrap_or(0);
+                *found = result.map(|count| count as usize + one);
+            }
         }
     }
+}
+
+fn time_is_up(errno: Errno) -> Result<(), Errno> {
+    if errno == Errno::TIME { Ok(()) } else { Err(errno) }
 }
 
 fn stat(path: &CStr, statx: &mut StatBuffer, flags: AtFlags) -> Entry {

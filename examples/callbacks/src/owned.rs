@@ -14,6 +14,7 @@ use rustix_uring::{Errno, IoUring, cqueue};
 
 /// A file or socket, of one operation or of several.
 #[derive(Debug)]
+#[repr(align(16))] // So that it moves in one piece: a processor stalls if it reads across two stores.
 pub enum File {
     /// One operation at a time has it.
     Own(OwnedFd),
@@ -62,6 +63,7 @@ impl From<Rc<OwnedFd>> for File {
 
 /// Memory to read into or to write from.
 #[derive(Debug)]
+#[repr(align(16))] // As for a file.
 pub struct Buffer {
     /// The memory.
     pub bytes: Box<[u8]>,

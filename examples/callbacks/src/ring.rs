@@ -193,7 +193,7 @@ impl<U, H: Handle> Ring<U, H> {
     #[allow(clippy::result_large_err, reason = "what is given back is what was given")]
     #[inline]
     pub fn start(&mut self, op: Op, context: Context<U, H>) -> Result<TaskId, Refused<U, H>> {
-        self.pool.queue((op, context))
+        self.pool.queue(op, context)
     }
 
     /// Calls this function for each message from now on.
@@ -246,7 +246,7 @@ impl<U, H: Handle> Ring<U, H> {
             let Some(entry) = self.pool.start() else { break };
             // SAFETY: the task owns what the entry points to, and leaves it alone until `finish` gets
             // the completion. The pool outlives that: see `drop`.
-            unsafe { queue.push(&entry) }.expect("it is not full");
+            unsafe { queue.push(entry) }.expect("it is not full");
         }
     }
 
@@ -260,10 +260,11 @@ impl<U, H: Handle> Ring<U, H> {
         if let Some(message) = Message::of(cqe) {
             return self.receive(message);
         }
-        // SAFETY: this ring gets no other entries than the pool's.
-        let Some((result, context)) = (unsafe { self.pool.finish(cqe) }) else { return Ok(()) };
-        let Context { cb, msg, userdata } = context;
-        cb(self, Task { result, msg, userdata })
+        let Some(task) = self.pool.find(cqe) else { return Ok(()) };
+        let cb = self.pool.callback(&task);
+        // SAFETY: this ring gets no other entries than the pool's, and each completes once.
+        let task = unsafe { self.pool.finish(task, cqe) };
+        cb(self, task)
     }
 
     fn receive(&mut self, message: Message) -> Result<(), RingError> {
@@ -282,14 +283,15 @@ impl<U, H: Handle> Ring<U, H> {
     /// ETIME if something is still under way after a minute, and the kernel's errors. What is still
     /// under way keeps its task.
     pub fn end(&mut self) -> Result<(), RingError> {
-        while self.pool.take_back().is_some() {}
+        while self.pool.drop_next() {}
         let user_data = self.pool.user_data();
         let Self { uring, pool, .. } = self;
         uring
             .quiesce_with(&mut pool.in_flight(), END, &user_data, |cqe| {
+                let task = pool.find(&cqe);
                 // SAFETY: as in `complete`.
-                let finished = unsafe { pool.finish(&cqe) };
-                finished.is_some()
+                let over = task.map(|task| drop(unsafe { pool.finish(task, &cqe) }));
+                over.is_some()
             })
             .map_err(|error| RingError::Errno(error.errno()))
     }
