@@ -13,7 +13,7 @@ use rustix_uring::types::Timespec;
 use rustix_uring::{Errno, opcode};
 
 use crate::ring::operate;
-use crate::scheduler::{self, Key, Main, suspend, with};
+use crate::scheduler::{self, Key, Main, suspend, suspend_after, with};
 use crate::stacks::{Pool, Stack};
 
 /// Calls `root`, waits until all fibers that it has spawned have ended, and returns its result.
@@ -306,8 +306,7 @@ impl<T> JoinHandle<T> {
     /// it is cancelled as well, and ends.
     pub fn join(self) -> thread::Result<T> {
         while !self.is_finished() {
-            with(|it| it.fibers[self.key].joiner = Some(it.running));
-            suspend();
+            suspend_after(|it| it.fibers[self.key].joiner = Some(it.running));
         }
         let outcome = Rc::into_inner(self.outcome).and_then(OnceCell::into_inner);
         let outcome = outcome.expect("a finished fiber has set it, and the handle is the only one");
@@ -344,9 +343,9 @@ pub fn is_cancellation(error: &io::Error) -> bool {
 }
 
 /// Runs the other fibers that are ready.
+#[inline]
 pub fn yield_now() {
-    with(|it| it.ready.push_back(it.running));
-    suspend();
+    suspend_after(|it| it.ready.push_back(it.running));
 }
 
 /// Suspends the fiber for this long.

@@ -82,6 +82,15 @@ impl Scheduler {
         }
     }
 
+    /// Pushes the cancellations, and the pauses between them.
+    pub(crate) fn push_later(&mut self) {
+        for entry in mem::take(&mut self.later) {
+            // A ring that has failed has nothing left to cancel.
+            // SAFETY: the entry points only to static memory.
+            let _ = unsafe { self.push(entry) };
+        }
+    }
+
     /// Pushes an entry. If the queue is full, submits it first.
     ///
     /// # Safety

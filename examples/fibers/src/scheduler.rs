@@ -70,7 +70,8 @@ pub(crate) struct Fiber {
     pub(crate) family: usize,
     /// The family of the fibers that it has spawned without a scope.
     pub(crate) own: Option<Rc<Family>>,
-    state: State,
+    /// What it is to do, until it starts. A stack, if it has one already.
+    main: Option<(Main, Option<Stack>)>,
     /// Lies at the bottom of its stack. `None` before it has started, and for the root.
     yielder: Option<NonNull<Yielder<(), ()>>>,
     /// Whether the kernel has an operation of it that can be cancelled. There is at most one
@@ -83,18 +84,21 @@ pub(crate) struct Fiber {
     pub(crate) joiner: Option<Key>,
 }
 
-enum State {
-    /// It has no stack yet.
-    New(Main),
-    Suspended(Coroutine),
-    /// It runs, or it is the root.
-    Running,
+/// What a thread has.
+struct Thread {
+    scheduler: RefCell<Option<Scheduler>>,
+    /// By the numbers of their fibers. Only the root uses them, so they need not move to be resumed.
+    coroutines: RefCell<Vec<Option<Coroutine>>>,
 }
 
 thread_local! {
     /// Never dropped: a thread that exits from within a fiber must not unwind the other fibers.
-    static SCHEDULER: ManuallyDrop<RefCell<Option<Scheduler>>> =
-        const { ManuallyDrop::new(RefCell::new(None)) };
+    static THREAD: ManuallyDrop<Thread> = const {
+        ManuallyDrop::new(Thread {
+            scheduler: RefCell::new(None),
+            coroutines: RefCell::new(Vec::new()),
+        })
+    };
     /// Dropped when the thread ends.
     static THREAD_END: ThreadEnd = const { ThreadEnd };
 }
@@ -117,29 +121,36 @@ impl Drop for ThreadEnd {
 /// # Panics
 ///
 /// If the thread has no scheduler, and none can be made.
+#[inline]
 pub(crate) fn with<T>(f: impl FnOnce(&mut Scheduler) -> T) -> T {
-    SCHEDULER.with(|it| {
-        let mut it = it.borrow_mut();
-        match &mut *it {
-            Some(scheduler) => f(scheduler),
-            none => f(none.insert(new_implicit())),
+    THREAD.with(|thread| thread.with(f))
+}
+
+impl Thread {
+    #[inline]
+    fn with<T>(&self, f: impl FnOnce(&mut Scheduler) -> T) -> T {
+        let mut it = self.scheduler.borrow_mut();
+        if it.is_none() {
+            begin_implicitly(&mut it);
         }
-    })
+        f(it.as_mut().expect("it was made"))
+    }
 }
 
 /// Makes the scheduler of a thread that uses fibers without [`run`](crate::run).
 #[cold]
-fn new_implicit() -> Scheduler {
-    let mut scheduler = Scheduler::new(Pool::default()).expect("cannot make a ring for fibers");
-    scheduler.implicit = true;
+fn begin_implicitly(none: &mut Option<Scheduler>) {
+    let scheduler = Scheduler::new(Pool::default()).expect("cannot make a ring for fibers");
+    none.insert(scheduler).implicit = true;
     // Registers the destructor. If the thread is already ending, nobody waits for its fibers.
     let _ = THREAD_END.try_with(|_| ());
-    scheduler
 }
 
 /// Whether the caller is the root of a thread that uses fibers without [`run`](crate::run).
 fn implicit_root() -> bool {
-    SCHEDULER.with(|it| it.borrow().as_ref().is_some_and(|it| it.implicit && it.running == ROOT))
+    THREAD.with(|it| {
+        it.scheduler.borrow().as_ref().is_some_and(|it| it.implicit && it.running == ROOT)
+    })
 }
 
 /// Makes the thread's scheduler. The caller waits for all fibers and calls [`end`].
@@ -151,21 +162,31 @@ pub(crate) fn begin(stacks: Pool) -> io::Result<()> {
     if implicit_root() && with(|it| it.fibers.len() == 1) {
         end();
     }
-    assert!(SCHEDULER.with(|it| it.borrow().is_none()), "`run` on a thread that has fibers");
+    assert!(THREAD.with(|it| it.scheduler.borrow().is_none()), "`run` on a thread that has fibers");
     let scheduler = Scheduler::new(stacks)?;
-    SCHEDULER.with(|it| *it.borrow_mut() = Some(scheduler));
+    THREAD.with(|it| *it.scheduler.borrow_mut() = Some(scheduler));
     Ok(())
 }
 
 /// Drops the thread's scheduler, whose fibers have all ended.
 pub(crate) fn end() {
-    let scheduler = SCHEDULER.with(|it| it.borrow_mut().take());
+    let scheduler = THREAD.with(|it| it.scheduler.borrow_mut().take());
     debug_assert!(scheduler.is_some_and(|it| it.fibers.len() == 1), "only the root is left");
 }
 
 /// Suspends the running fiber until somebody makes it ready.
 pub(crate) fn suspend() {
-    let Some(yielder) = with(|it| it.running().yielder) else {
+    suspend_after(|_| ());
+}
+
+/// Suspends the running fiber, and calls `f` before.
+#[inline]
+pub(crate) fn suspend_after(f: impl FnOnce(&mut Scheduler)) {
+    let yielder = with(|it| {
+        f(it);
+        it.running().yielder
+    });
+    let Some(yielder) = yielder else {
         return drive();
     };
     let unwinding = Abort("a fiber was dropped while it was suspended");
@@ -177,14 +198,27 @@ pub(crate) fn suspend() {
 /// Runs the other fibers until the root is ready.
 fn drive() {
     let unwinding = Abort("the scheduler panicked, and fibers cannot continue without it");
-    let mut next = with(Scheduler::next);
-    while let Some(mut coroutine) = next {
-        let result = coroutine.resume(());
-        next = with(|it| {
-            it.suspended(coroutine, result);
-            it.next()
-        });
-    }
+    THREAD.with(|thread| {
+        let coroutines = &mut *thread.coroutines.borrow_mut();
+        loop {
+            let key = thread.with(Scheduler::next);
+            if key == ROOT {
+                break;
+            }
+            let running = match coroutines.get_mut(key) {
+                Some(Some(coroutine)) => coroutine,
+                _ => {
+                    let Some((main, stack)) = thread.with(Scheduler::start) else { continue };
+                    coroutines.resize_with(coroutines.len().max(key + 1), || None);
+                    coroutines[key].insert(coroutine(stack, main))
+                }
+            };
+            if let CoroutineResult::Return(()) = running.resume(()) {
+                let ended = coroutines[key].take().expect("it has just run");
+                thread.with(|it| it.ended(ended.into_stack()));
+            }
+        }
+    });
     mem::forget(unwinding);
 }
 
@@ -194,7 +228,7 @@ impl Scheduler {
         // the thread would have to enter to find out.
         let ring = <IoUring>::builder().setup_taskrun_flag().build_local(ENTRIES)?;
         let mut fibers = Slab::new();
-        let root = fibers.insert(Fiber::new(0, State::Running));
+        let root = fibers.insert(Fiber::new(0, None));
         debug_assert_eq!(root, ROOT);
         Ok(Self {
             ring,
@@ -222,11 +256,7 @@ impl Scheduler {
         main: Main,
         stack: Option<Stack>,
     ) -> Key {
-        let state = match stack {
-            Some(stack) => State::Suspended(coroutine(stack, main)),
-            None => State::New(main),
-        };
-        let mut fiber = Fiber::new(family, state);
+        let mut fiber = Fiber::new(family, Some((main, stack)));
         fiber.cancelled = self.fibers[parent].cancelled;
         let key = self.fibers.insert(fiber);
         self.link(parent, key);
@@ -235,43 +265,42 @@ impl Scheduler {
         key
     }
 
-    /// Returns the next fiber that is ready, to be resumed, or `None` for the root.
-    fn next(&mut self) -> Option<Coroutine> {
-        loop {
-            if self.turn == 0 {
-                self.enter_for_turn();
-            }
-            self.turn -= 1;
-            let key = self.ready.pop_front().expect("a turn counts the ready fibers");
-            self.running = key;
-            match mem::replace(&mut self.fibers[key].state, State::Running) {
-                State::Running => return None,
-                State::Suspended(coroutine) => return Some(coroutine),
-                State::New(main) => match self.stacks.take() {
-                    Ok(stack) => return Some(coroutine(stack, main)),
-                    Err(_) => {
-                        self.fibers[key].state = State::New(main);
-                        self.starved.push_back(key);
-                    }
-                },
+    /// Returns the next fiber that is ready. From now on, it is the running one.
+    #[inline]
+    fn next(&mut self) -> Key {
+        if self.turn == 0 {
+            self.enter_for_turn();
+        }
+        self.turn -= 1;
+        self.running = self.ready.pop_front().expect("a turn counts the ready fibers");
+        self.running
+    }
+
+    /// Returns what the running fiber is to do, and its stack.
+    ///
+    /// If there is no memory for a stack, the fiber starts after another one has ended.
+    fn start(&mut self) -> Option<(Main, Stack)> {
+        let (main, stack) = self.running().main.take().expect("it has not started");
+        match stack.map_or_else(|| self.stacks.take(), Ok) {
+            Ok(stack) => Some((main, stack)),
+            Err(_) => {
+                self.running().main = Some((main, None));
+                self.starved.push_back(self.running);
+                None
             }
         }
     }
 
-    /// The fiber that has run until now has suspended itself, or has ended.
-    fn suspended(&mut self, coroutine: Coroutine, result: CoroutineResult<(), ()>) {
-        match result {
-            CoroutineResult::Yield(()) => self.running().state = State::Suspended(coroutine),
-            CoroutineResult::Return(()) => {
-                self.stacks.give(coroutine.into_stack());
-                self.ready.extend(self.starved.pop_front());
-                self.unlink(self.running);
-                let ended = self.fibers.remove(self.running);
-                self.ready.extend(ended.joiner);
-            }
-        }
+    /// The running fiber has ended.
+    fn ended(&mut self, stack: Stack) {
+        self.stacks.give(stack);
+        self.ready.extend(self.starved.pop_front());
+        self.unlink(self.running);
+        let ended = self.fibers.remove(self.running);
+        self.ready.extend(ended.joiner);
     }
 
+    #[inline]
     pub(crate) fn running(&mut self) -> &mut Fiber {
         &mut self.fibers[self.running]
     }
@@ -279,10 +308,8 @@ impl Scheduler {
     /// Enters the kernel, if there is a reason, until a fiber is ready.
     fn enter_for_turn(&mut self) {
         loop {
-            for entry in mem::take(&mut self.later) {
-                // A ring that has failed has nothing left to cancel.
-                // SAFETY: the entry points only to static memory.
-                let _ = unsafe { self.push(entry) };
+            if !self.later.is_empty() {
+                self.push_later();
             }
             if self.in_flight > 0 {
                 self.enter(usize::from(self.ready.is_empty()));
@@ -298,12 +325,12 @@ impl Scheduler {
 }
 
 impl Fiber {
-    fn new(family: usize, state: State) -> Self {
+    fn new(family: usize, main: Option<(Main, Option<Stack>)>) -> Self {
         Self {
             links: Links::default(),
             family,
             own: None,
-            state,
+            main,
             yielder: None,
             cancellable: false,
             completion: None,

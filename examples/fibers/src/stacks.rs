@@ -17,7 +17,7 @@ const UNIT: usize = 64 << 10;
 const GUARD: usize = UNIT;
 /// Not in the libc crate yet. Since Linux 6.13.
 const MADV_GUARD_INSTALL: i32 = 102;
-/// How many stacks to cut from a mapping.
+/// How many stacks to cut from a mapping, at most. The first mappings are for fewer.
 const CUT: usize = 64;
 /// How many idle stacks keep the pages that were touched.
 const IDLE: usize = 16 << 10;
@@ -25,7 +25,7 @@ const IDLE: usize = 16 << 10;
 pub(crate) struct Pool {
     size: usize,
     idle: Vec<Stack>,
-    /// The mapping that new stacks are cut from, and how many were.
+    /// The mapping that new stacks are cut from, and where the next one is in it.
     mapping: Option<(Rc<Mapping>, usize)>,
     /// How many stacks there are.
     pub(crate) mapped: usize,
@@ -65,15 +65,15 @@ impl Pool {
     /// Makes a new stack.
     #[cold]
     fn cut(&mut self) -> io::Result<Stack> {
-        let (mapping, used) = match self.mapping.take() {
-            Some((mapping, used)) if used < CUT => (mapping, used),
-            _ => (Rc::new(Mapping::new(CUT * (GUARD + self.size))?), 0),
+        let len = GUARD + self.size;
+        let (mapping, guard) = match self.mapping.take() {
+            Some((mapping, next)) if next < mapping.len => (mapping, next),
+            _ => (Rc::new(Mapping::new(self.mapped.clamp(1, CUT) * len)?), 0),
         };
-        let guard = used * (GUARD + self.size);
         mapping.protect(guard, GUARD)?;
         let limit = mapping.address + guard;
-        let stack = Stack { limit, base: limit + GUARD + self.size, _mapping: mapping.clone() };
-        self.mapping = Some((mapping, used + 1));
+        let stack = Stack { limit, base: limit + len, _mapping: mapping.clone() };
+        self.mapping = Some((mapping, guard + len));
         self.mapped += 1;
         Ok(stack)
     }
