@@ -46,7 +46,7 @@ impl Builder {
     /// Sets the size of a fiber's stack in bytes. The default is 256 KiB.
     ///
     /// The kernel allocates only the pages that a fiber touches. If a fiber runs over the end of its
-    /// stack, the process ends with SIGSEGV. The size is rounded up to multiples of 64 KiB.
+    /// stack, the process ends with SIGSEGV. The size is rounded up to whole pages.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self

@@ -6,15 +6,11 @@
 use std::rc::Rc;
 use std::{io, ptr};
 
-use corosensei::stack::{Stack as StackMemory, StackPointer};
+use corosensei::stack::{MIN_STACK_SIZE, Stack as StackMemory, StackPointer};
 
 /// The size of a stack in bytes, unless [`Builder::stack_size`](crate::Builder::stack_size) says
 /// otherwise.
 const SIZE: usize = 256 << 10;
-/// A multiple of every page size. Stacks and their guards are multiples of it.
-const UNIT: usize = 64 << 10;
-/// Below each stack. Whoever runs over the end of the stack gets SIGSEGV.
-const GUARD: usize = UNIT;
 /// Not in the libc crate yet. Since Linux 6.13.
 const MADV_GUARD_INSTALL: i32 = 102;
 /// How many stacks to cut from a mapping, at most. The first mappings are for fewer.
@@ -23,7 +19,10 @@ const CUT: usize = 64;
 const IDLE: usize = 16 << 10;
 
 pub(crate) struct Pool {
+    /// The size of a stack, and that of the guard below it: one page, as the compiler expects. A
+    /// fiber that runs over the end of its stack gets SIGSEGV.
     size: usize,
+    guard: usize,
     idle: Vec<Stack>,
     /// The mapping that new stacks are cut from, and where the next one is in it.
     mapping: Option<(Rc<Mapping>, usize)>,
@@ -40,8 +39,11 @@ impl Default for Pool {
 impl Pool {
     /// An empty pool for stacks of at least `size` bytes.
     pub(crate) fn new(size: usize) -> Self {
-        let size = size.max(UNIT).checked_next_multiple_of(UNIT).expect("a stack fits into memory");
-        Self { size, idle: Vec::new(), mapping: None, mapped: 0 }
+        // SAFETY: a question, which has an answer everywhere.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let size = size.max(MIN_STACK_SIZE).checked_next_multiple_of(page);
+        let size = size.expect("a stack fits into memory");
+        Self { size, guard: page, idle: Vec::new(), mapping: None, mapped: 0 }
     }
 
     pub(crate) fn take(&mut self) -> io::Result<Stack> {
@@ -57,7 +59,7 @@ impl Pool {
         #[cfg(test)]
         pattern::fill(&stack);
         if self.idle.len() >= IDLE {
-            stack.release_pages();
+            stack.release_pages(self.guard);
         }
         self.idle.push(stack);
     }
@@ -65,12 +67,12 @@ impl Pool {
     /// Makes a new stack.
     #[cold]
     fn cut(&mut self) -> io::Result<Stack> {
-        let len = GUARD + self.size;
+        let len = self.guard.saturating_add(self.size);
         let (mapping, guard) = match self.mapping.take() {
             Some((mapping, next)) if next < mapping.len => (mapping, next),
-            _ => (Rc::new(Mapping::new(self.mapped.clamp(1, CUT) * len)?), 0),
+            _ => (Rc::new(Mapping::new(len.saturating_mul(self.mapped.clamp(1, CUT)))?), 0),
         };
-        mapping.protect(guard, GUARD)?;
+        mapping.protect(guard, self.guard)?;
         let limit = mapping.address + guard;
         let stack = Stack { limit, base: limit + len, _mapping: mapping.clone() };
         self.mapping = Some((mapping, guard + len));
@@ -89,8 +91,8 @@ pub(crate) struct Stack {
     _mapping: Rc<Mapping>,
 }
 
-// SAFETY: `cut` has protected the lowest `GUARD` bytes, and no two stacks overlap. At least `UNIT`
-// bytes are left, which is more than a stack must have. The stack keeps its mapping.
+// SAFETY: `cut` has protected the lowest page, and no two stacks overlap. The pool leaves at least
+// `MIN_STACK_SIZE` bytes above it. The stack keeps its mapping.
 unsafe impl StackMemory for Stack {
     fn base(&self) -> StackPointer {
         StackPointer::new(self.base).expect("a mapping is not at 0")
@@ -103,8 +105,8 @@ unsafe impl StackMemory for Stack {
 
 impl Stack {
     /// Returns the pages to the kernel. The guard stays.
-    fn release_pages(&self) {
-        let lowest = self.limit + GUARD;
+    fn release_pages(&self, guard: usize) {
+        let lowest = self.limit + guard;
         // SAFETY: the range is that of the stack above its guard, and nobody runs on it. Whoever runs
         // on it next does not read what is there.
         unsafe {

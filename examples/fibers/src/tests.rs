@@ -1,9 +1,11 @@
 //! The tests; [`memory`] has those of buffers that the kernel must not lose.
 
+mod apart;
 mod cancel;
 mod files;
 mod memory;
 mod scopes;
+mod spawning;
 
 use std::io::{self, Read};
 use std::net::SocketAddr;

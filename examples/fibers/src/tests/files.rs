@@ -6,10 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::{env, fs};
 
-use super::{MOMENT, pair, run};
+use rustix_uring::Errno;
+
+use super::{MOMENT, loopback, pair, run};
 use crate::fiber::{scope, sleep, yield_now};
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
+use crate::scheduler::with;
 
 /// Bytes of which no two neighboring KiB are alike.
 fn bytes(len: usize) -> Vec<u8> {
@@ -154,6 +157,71 @@ fn files_are_read_from_their_position_and_from_any() {
         assert!(rest == expected[100..]);
         assert_eq!(file.read_at(&mut start, expected.len() as u64).unwrap(), 0);
         assert!(!file.read_at(&mut start, u64::MAX).is_ok_and(|len| len > 0));
+    });
+}
+
+#[test]
+fn files_are_written_at_their_position_and_at_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("written");
+    run(|| {
+        let mut file = File::create(&path).unwrap();
+        file.write_all(&bytes(100_000)).unwrap();
+        assert_eq!(file.write_at(b"in the middle", 500).unwrap(), 13);
+        file.sync_all().unwrap();
+        let reading = file.read(&mut [0]).unwrap_err();
+        assert_eq!(reading.raw_os_error(), Some(Errno::BADF.raw_os_error()));
+        drop(file);
+        let end = File::append(&path).unwrap();
+        (&end).write_all(b"the end").unwrap();
+        assert!(end.write_at(b"nowhere", u64::MAX).is_err());
+
+        let mut expected = bytes(100_000);
+        expected[500..513].copy_from_slice(b"in the middle");
+        expected.extend(b"the end");
+        let mut back = Vec::new();
+        File::open(&path).unwrap().read_to_end(&mut back).unwrap();
+        assert!(back == expected);
+        File::create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+        assert_eq!(File::create(folder.path()).err().unwrap().kind(), ErrorKind::IsADirectory);
+    });
+}
+
+#[test]
+fn addresses_are_what_std_takes() {
+    run(|| {
+        let nobody: net::SocketAddr = ([203, 0, 113, 1], 0).into();
+        let listener = TcpListener::bind(&[nobody, loopback()][..]).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = listener.local_addr().unwrap();
+        assert_eq!(TcpListener::bind(taken).err().unwrap().kind(), ErrorKind::AddrInUse);
+        for client in [
+            TcpStream::connect(("127.0.0.1", port)),
+            TcpStream::connect(format!("127.0.0.1:{port}")),
+            // Nobody listens at the first.
+            TcpStream::connect(&[([127, 0, 0, 1], 1).into(), taken][..]),
+        ] {
+            let client = client.unwrap();
+            let (accepted, peer) = listener.incoming().next().unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+            assert_eq!(peer, accepted.peer_addr().unwrap());
+        }
+        let none: [net::SocketAddr; 0] = [];
+        assert_eq!(TcpStream::connect(&none[..]).err().unwrap().kind(), ErrorKind::InvalidInput);
+        assert!(TcpListener::bind("no port").is_err());
+    });
+}
+
+#[test]
+fn without_the_operations_std_binds_and_listens() {
+    run(|| {
+        with(|it| it.listens = Some(false));
+        let (mut near, mut far) = pair();
+        near.write_all(b"old").unwrap();
+        let mut buf = [0; 3];
+        far.read_exact(&mut buf).unwrap();
+        assert_eq!(&buf, b"old");
     });
 }
 

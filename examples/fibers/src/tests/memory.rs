@@ -4,11 +4,13 @@
 //! Freed memory and the stacks of ended fibers hold a pattern, which is looked at when the kernel
 //! has had both the reason and the time to write.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::Duration;
 use std::{env, fs, mem};
 
@@ -17,7 +19,7 @@ use rustix_uring::squeue::Flags;
 use rustix_uring::types::OFlags;
 
 use super::{HOUR, freed, loopback, pair, panic_on_purpose, run};
-use crate::fiber::{is_cancellation, scope, sleep, yield_now};
+use crate::fiber::{is_cancellation, scope, sleep, spawn, yield_now};
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
 use crate::ring::operate;
@@ -92,6 +94,30 @@ const WAITS: &[(&str, Wait)] = &[
     ("a copy", |world| {
         let (mut reader, _) = world.near.split();
         io::copy(&mut reader, &mut io::sink()).map(drop)
+    }),
+    ("a write that finds no room", |world| {
+        File::from(OwnedFd::from(world.pipe.0.try_clone()?)).write_all(&LONG)
+    }),
+    ("a write of a file from the heap", |_| {
+        // A file without a name, which needs no cleaning up.
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).custom_flags(OFlags::TMPFILE.bits() as i32);
+        let file = File::from(OwnedFd::from(file.open(env::temp_dir())?));
+        (&file).write_all(&vec![0x55; 1 << 16])?;
+        file.sync_all()
+    }),
+    ("a connection", |world| {
+        let near = TcpStream::connect(world.listener.local_addr()?)?;
+        (&near).read(&mut [0; 64]).map(drop)
+    }),
+    ("a child without a scope", |world| {
+        let mut ours = File::from(OwnedFd::from(world.pipe.0.try_clone()?));
+        spawn(move || {
+            let mut buf = vec![0; 512];
+            ours.read(&mut buf).map(drop)
+        })
+        .join()
+        .unwrap()
     }),
     ("a child, and in two scopes", |world| {
         let mut buf = [0; 512];
@@ -168,6 +194,50 @@ fn end(world: &World, wait: Wait, end: End, yields: usize) {
     });
 }
 
+/// Same as [`end`], without a scope: what is a scope there is a fiber here.
+fn end_without_scope(world: &Rc<World>, wait: Wait, end: End, yields: usize) {
+    let (world, over) = (world.clone(), Rc::new(Cell::new(false)));
+    let is_over = over.clone();
+    let parent = spawn(move || {
+        let theirs = world.clone();
+        let fiber = spawn(move || {
+            let result = wait(&theirs);
+            assert!(result.as_ref().err().is_none_or(is_cancellation), "{result:?}");
+            if matches!(end, End::FiberPanics) {
+                panic_on_purpose();
+            }
+        });
+        (0..yields).for_each(|_| yield_now());
+        match end {
+            End::Cancel | End::FiberPanics => fiber.cancel(),
+            End::CancelTwice => {
+                fiber.cancel();
+                yield_now();
+                fiber.cancel();
+            }
+            End::DropHandle => drop(fiber),
+            End::ForgetHandle => mem::forget(fiber),
+            End::ScopePanics => panic_on_purpose(),
+            End::Race => {
+                world.feed();
+                fiber.cancel();
+            }
+            End::RaceBackwards => {
+                fiber.cancel();
+                world.feed();
+            }
+        }
+        over.set(true);
+    });
+    while !is_over.get() && !parent.is_finished() {
+        yield_now();
+    }
+    parent.cancel();
+    if let Err(panic) = parent.join() {
+        panic::resume_unwind(panic);
+    }
+}
+
 /// Gives the kernel time for what it has no reason to do; cancellations are allowed some.
 fn nothing_is_in_flight() -> bool {
     (0..1000).any(|_| {
@@ -179,12 +249,15 @@ fn nothing_is_in_flight() -> bool {
 #[test]
 fn every_wait_is_ended_in_every_way_at_every_point() {
     for (name, wait) in WAITS {
-        for way in ENDS {
-            for yields in YIELDS {
+        for (way, yields) in ENDS.into_iter().flat_map(|way| YIELDS.map(|yields| (way, yields))) {
+            for scoped in [true, false] {
                 let watch = freed::Watch::begin();
                 run(|| {
-                    let world = World::new();
-                    let ended = catch_unwind(AssertUnwindSafe(|| end(&world, *wait, way, yields)));
+                    let world = Rc::new(World::new());
+                    let ended = catch_unwind(AssertUnwindSafe(|| match scoped {
+                        true => end(&world, *wait, way, yields),
+                        false => end_without_scope(&world, *wait, way, yields),
+                    }));
                     let panics = matches!(way, End::ScopePanics | End::FiberPanics);
                     assert_eq!(ended.is_err(), panics, "{name}, {way:?} after {yields}");
                     // An operation that still waits writes to its memory now.
@@ -203,14 +276,18 @@ fn many_are_ended_at_random() {
         let watch = freed::Watch::begin();
         let mut random = fastrand::Rng::with_seed(seed);
         run(|| {
-            let worlds: Vec<_> = (0..20).map(|_| World::new()).collect();
+            let worlds: Vec<_> = (0..20).map(|_| Rc::new(World::new())).collect();
             let ended = catch_unwind(AssertUnwindSafe(|| {
                 scope(|scope| {
                     for world in &worlds {
                         let (_, wait) = WAITS[random.usize(..WAITS.len())];
                         let way = ENDS[random.usize(..ENDS.len())];
                         let yields = random.usize(..10);
-                        scope.spawn(move || end(world, wait, way, yields));
+                        let scoped = random.bool();
+                        scope.spawn(move || match scoped {
+                            true => end(world, wait, way, yields),
+                            false => end_without_scope(world, wait, way, yields),
+                        });
                         (0..random.usize(..3)).for_each(|_| yield_now());
                     }
                     if random.bool() {
@@ -219,7 +296,7 @@ fn many_are_ended_at_random() {
                 });
             }));
             drop(ended);
-            worlds.iter().for_each(World::feed);
+            worlds.iter().for_each(|world| world.feed());
             assert!(nothing_is_in_flight(), "seed {seed}");
         });
         watch.check();

@@ -1,18 +1,18 @@
 //! Scopes, results, panics, and the program's end.
 
 use std::cell::{Cell, RefCell};
-use std::env;
 use std::io::Write;
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, ExitStatus, exit};
+use std::process::exit;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGSEGV;
 
+use super::apart::apart;
 use super::{HOUR, MOMENT, pair, panic_on_purpose, run};
 use crate::fiber::{self, JoinHandle, scope, sleep, yield_now};
 
@@ -263,16 +263,6 @@ fn those_who_only_yield_do_not_keep_the_kernel_waiting() {
     });
 }
 
-/// Runs one of the ignored tests, in a process of its own.
-fn apart(test: &str) -> (ExitStatus, String) {
-    let test = format!("tests::scopes::{test}");
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", &test, "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    (output.status, String::from_utf8(output.stderr).unwrap())
-}
-
 #[test]
 #[ignore = "run by another, in a process of its own"]
 fn exits() {
@@ -296,7 +286,7 @@ fn exits() {
 
 #[test]
 fn an_exit_unwinds_no_fiber() {
-    let (status, stderr) = apart("exits");
+    let (status, stderr) = apart("scopes::exits");
     assert_eq!(status.code(), Some(7));
     assert!(!stderr.contains("unwound"), "{stderr}");
 }
@@ -313,7 +303,7 @@ fn overflows() {
 
 #[test]
 fn a_stack_that_overflows_meets_its_guard_page() {
-    let (status, _) = apart("overflows");
+    let (status, _) = apart("scopes::overflows");
     assert_eq!(status.signal(), Some(SIGSEGV));
 }
 
@@ -335,6 +325,6 @@ fn joins_itself() {
 
 #[test]
 fn waiting_without_end_is_seen() {
-    let (status, stderr) = apart("joins_itself");
+    let (status, stderr) = apart("scopes::joins_itself");
     assert!(!status.success() && stderr.contains("all fibers wait"), "{status}: {stderr}");
 }
