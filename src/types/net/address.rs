@@ -11,12 +11,13 @@ use rustix::net::addr::{SocketAddrLen, SocketAddrStorage};
 /// ```
 /// use rustix_uring::{opcode, types};
 ///
-/// # let listener = types::Fd(3);
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
 /// let mut peer = types::SocketAddrBuf::new();
 /// let (addr, addrlen) = peer.as_mut_ptrs();
-/// let accept_e = opcode::Accept::new(listener, addr, addrlen).build();
+/// let accept_e = opcode::Accept::new(&listener, addr, addrlen).build();
 /// // once it has completed:
 /// let peer: Option<std::net::SocketAddr> = peer.to_socket_addr();
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
