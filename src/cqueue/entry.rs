@@ -47,14 +47,14 @@ pub struct Entry32 {
 pub struct Mixed(pub(crate) Entry32);
 
 impl Entry {
-    /// Returns the user data of the submission.
+    /// Returns the user data, which is that of the submission.
     #[inline]
     pub const fn user_data(&self) -> u64 {
         self.user_data
     }
 
-    /// Replaces the user data of the submission. Use this in a layer that submits with user data of
-    /// its own.
+    /// Replaces the user data in this completion. Use this in a layer that submits with user data
+    /// of its own.
     #[inline]
     pub const fn set_user_data(&mut self, user_data: u64) {
         self.user_data = user_data;

@@ -70,10 +70,10 @@ use sealed::Sealed;
     label = "expected `cqueue::Entry`, `Entry32` or `Mixed`"
 )]
 pub trait Kind: Sealed + Copy + Debug + Into<Entry> + 'static {
-    /// Returns the user data of the submission.
+    /// Returns the user data, which is that of the submission.
     fn user_data(&self) -> u64;
 
-    /// Replaces the user data of the submission.
+    /// Replaces the user data in this completion.
     fn set_user_data(&mut self, user_data: u64);
 }
 

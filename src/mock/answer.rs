@@ -309,7 +309,8 @@ impl Answer {
         self
     }
 
-    /// Hides the operation from cancellations, like direct I/O.
+    /// Makes cancellations miss the operation: they do not find it, and it completes as the script
+    /// says. The kernel treats direct I/O in this way.
     pub fn uncancellable(mut self) -> Self {
         self.uncancellable = true;
         self

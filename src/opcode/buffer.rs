@@ -25,7 +25,7 @@ operations! {
     /// Removes buffers from a group.
     ///
     /// - **Result:** the number of buffers removed; if there is no such group, -ENOENT, or 0 on
-    ///   some kernels; -EINVAL for 65,536 on kernels that cannot provide that many
+    ///   some kernels; -EINVAL if `nbufs` is 65,536 and the kernel accepts at most 65,535
     RemoveBuffers = "IORING_OP_REMOVE_BUFFERS" since "5.7",
     new(nbufs: u32 => nr_buffers, bgid: u16 => buf_group)
 }

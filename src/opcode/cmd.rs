@@ -16,7 +16,7 @@ operations! {
     UringCmd16 = "IORING_OP_URING_CMD" since "5.19",
     new(fd: impl Target => fd, cmd_op: u32 => cmd_op)
     {
-        /// Sets the arguments.
+        /// Sets the 16 bytes of arguments, whose layout the command defines.
         cmd: [u8; 16] => cmd,
         /// Sets the registered buffer that the command uses. Since Linux 6.1.
         buf_index: Option<u16> => cmd_buffer,
@@ -167,7 +167,7 @@ macro_rules! big_commands {
                 Self(narrow, [0; 64])
             }
 
-            /// Sets the arguments.
+            /// Sets the 80 bytes of arguments, whose layout the command defines.
             #[inline]
             pub fn cmd(mut self, cmd: [u8; 80]) -> Self {
                 let (first, rest) = (cmd.first_chunk(), cmd.last_chunk());

@@ -81,8 +81,8 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// Same errors as [`register_buffers`](Self::register_buffers); ENXIO if the ring has no slots;
-    /// EINVAL if the range exceeds the table (EOVERFLOW if the sum has more than 32 bits), if a tag
-    /// belongs to an emptied slot, or if there are tags but not one for each buffer.
+    /// EINVAL if the range exceeds the table, if a tag belongs to an emptied slot, or if there are
+    /// tags but not one for each buffer; EOVERFLOW if the end of the range exceeds 32 bits.
     ///
     /// # Safety
     ///

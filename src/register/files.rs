@@ -67,8 +67,8 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// ENXIO if the ring has no slots; EINVAL if `fds` is empty or exceeds the table (EOVERFLOW if
-    /// the sum has more than 32 bits); EBADF if the first file is a ring.
+    /// ENXIO if the ring has no slots; EINVAL if `fds` is empty or exceeds the table; EOVERFLOW if
+    /// the end of the range exceeds 32 bits; EBADF if the first file is a ring.
     pub fn register_files_update(&self, offset: u32, fds: &[FileSlot<'_>]) -> io::Result<usize> {
         let mut arg = io_uring_files_update { offset, resv: 0, fds: address(fds) };
         // SAFETY: the kernel reads the struct and, through it, as many descriptors as `nr_args`
@@ -117,7 +117,7 @@ impl<H: Handle> Submitter<'_, H> {
     /// # Errors
     ///
     /// EINVAL if the range exceeds the table, if the ring has no slots, or on older kernels;
-    /// EOVERFLOW if the sum has more than 32 bits.
+    /// EOVERFLOW if the end of the range exceeds 32 bits.
     pub fn register_file_alloc_range(&self, offset: u32, len: u32) -> io::Result<()> {
         let mut arg = io_uring_file_index_range { off: offset, len, resv: 0 };
         // SAFETY: the kernel reads the struct, which contains no addresses.

@@ -29,7 +29,8 @@ impl<H: Handle> Submitter<'_, H> {
 
     /// Stops busy polling (`IORING_UNREGISTER_NAPI`). Since Linux 6.9.
     ///
-    /// On return, `napi` has the previous times, but not the previous tracking.
+    /// On return, `napi` has the previous busy poll time and preference. Its tracking is not the
+    /// previous one.
     ///
     /// # Errors
     ///

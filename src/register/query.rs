@@ -185,7 +185,7 @@ impl QueryScq {
 }
 
 impl QueryZcrxEvent {
-    /// Returns the flags that an event descriptor can have, as bits.
+    /// Returns the bits that [`zcrx_event_desc::flags`](crate::sys::zcrx_event_desc) can have.
     pub const fn event_flags(&self) -> u32 {
         self.0.event_flags
     }

@@ -74,10 +74,10 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Safety
     ///
-    /// The kernel pins the pages and keeps them until the ring has ended. Until then, or until you
-    /// unmap it, the memory stays valid for reads and writes, and every access to it takes into
-    /// account that BPF programs which the kernel runs for the ring access it too. You may unmap
-    /// the memory at any time.
+    /// The memory stays valid for reads and writes until the ring has ended or you unmap it. BPF
+    /// programs that the kernel runs for the ring may read and write the memory at any time, so
+    /// access it as you access [`MemRegion::memory`]. You may unmap the memory at any time: the
+    /// kernel pins the pages and keeps them until the ring has ended.
     pub unsafe fn register_mem_region_in_memory(&self, memory: NonNull<[u8]>) -> io::Result<()> {
         // SAFETY: the caller vouches for the memory.
         unsafe { self.register_region(memory, 0) }

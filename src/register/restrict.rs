@@ -137,9 +137,10 @@ impl<H: Handle> Submitter<'_, H> {
     /// with EACCES. For example, you can hand less trusted code a ring that can only read and write
     /// registered files.
     ///
-    /// **Since Linux 7.0**, a list without any register operation allows all register operations,
-    /// and a list of register operations only allows all entries. Earlier kernels deny them. To
-    /// restrict both, name at least one of each. An empty list denies everything.
+    /// There are two kinds of restrictions: for register operations, and for entries. If the list
+    /// contains nothing of one kind, Linux 7.0 and newer allow everything of that kind, and older
+    /// kernels deny everything. So name at least one of each kind. An empty list denies everything
+    /// of both kinds.
     ///
     /// ```
     /// use rustix_uring::{IoUring, Restriction, opcode, squeue::Entry};

@@ -29,13 +29,15 @@ const _: () = assert!(size_of::<Slot>() == 128);
 /// Memory shared with the kernel that holds the arguments of waits, so that a wait need not copy
 /// them.
 ///
+/// The region is an array of slots. Each slot holds the arguments of one kind of wait, which
+/// [`set`](Self::set) stores there. A wait names its slot.
+///
 /// A ring has at most one region. Create it before you enable the ring, with
 /// [`register_wait_region`](Submitter::register_wait_region), or with
 /// [`register_wait_region_in_memory`](Submitter::register_wait_region_in_memory) for your own
 /// memory. Then wait with [`submit_and_wait_reg`](Submitter::submit_and_wait_reg).
 ///
-/// A slot that was never [set](Self::set) holds [`SubmitArgs::new`], which is a wait without a
-/// limit.
+/// At first, each slot holds [`SubmitArgs::new`], which is a wait without a time limit.
 pub struct WaitRegion {
     ring: RingId,
     start: NonNull<Slot>,

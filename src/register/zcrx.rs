@@ -51,8 +51,8 @@ bitflags! {
 }
 
 bitflags! {
-    /// The events that an event descriptor requests, one bit for each `ZCRX_EVENT_*`. Since Linux
-    /// 7.2.
+    /// The events that an interface queue reports on request ([`IfqConfig::events`]), one bit for
+    /// each `ZCRX_EVENT_*`. Since Linux 7.2.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct Events: u32 {
@@ -520,13 +520,13 @@ impl<H: Handle> Submitter<'_, H> {
             .map(drop)
     }
 
-    /// Adds another area, and returns its token in the refill ring (`ZCRX_CTRL_ADD_AREA`). Since
-    /// Linux 7.3.
+    /// Adds another area to the queue (`ZCRX_CTRL_ADD_AREA`). Returns the token of the area, which
+    /// [`Ifq::refill_area`] takes. Since Linux 7.3.
     ///
     /// # Errors
     ///
-    /// Same errors as for the first area; EINVAL if the queue belongs to another ring; EOPNOTSUPP
-    /// on older kernels.
+    /// Same errors as [`register_ifq`](Self::register_ifq) for its area; EINVAL if the queue
+    /// belongs to another ring; EOPNOTSUPP on older kernels.
     ///
     /// # Safety
     ///

@@ -96,8 +96,9 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
         self.set(SetupFlags::IOPOLL)
     }
 
-    /// Sleeps for a while before polling (`IORING_SETUP_HYBRID_IOPOLL`), which saves most of the
-    /// CPU time. Requires [`setup_iopoll`](Self::setup_iopoll). Since Linux 6.13.
+    /// Makes a wait sleep for part of the expected time before it polls
+    /// (`IORING_SETUP_HYBRID_IOPOLL`), which saves CPU time. Requires
+    /// [`setup_iopoll`](Self::setup_iopoll). Since Linux 6.13.
     pub fn setup_hybrid_iopoll(&mut self) -> &mut Self {
         self.set(SetupFlags::HYBRID_IOPOLL)
     }
@@ -252,8 +253,9 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     }
 
     /// Makes the pads of a [`Mixed`](squeue::Mixed) submission queue post completions like other
-    /// entries, with the user data [`squeue::PAD_USER_DATA`]. Use this with
-    /// [`IO_DRAIN`](squeue::Flags::IO_DRAIN): a silent pad disables it.
+    /// entries, with the user data [`squeue::PAD_USER_DATA`]. Use this if your entries use
+    /// [`IO_DRAIN`](squeue::Flags::IO_DRAIN): after a silent pad, the kernel rejects entries with
+    /// that flag.
     pub fn post_pad_cqes(&mut self) -> &mut Self {
         self.settings.post_pad_cqes = true;
         self

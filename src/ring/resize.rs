@@ -74,8 +74,9 @@ impl<S: squeue::Kind, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     ///
     /// # Safety
     ///
-    /// The new memory is as [`build_in_memory`](crate::Builder::build_in_memory) requires, from now
-    /// on and even if this call fails. The old memory stays so until this call has succeeded.
+    /// The new memory meets the requirements of
+    /// [`build_in_memory`](crate::Builder::build_in_memory) from now on, even if this call fails.
+    /// The old memory meets them until this call has succeeded.
     pub unsafe fn resize_in_memory(
         &mut self,
         entries: u32,

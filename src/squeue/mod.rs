@@ -36,15 +36,17 @@
 //! ## Silent entries
 //!
 //! An entry with [`SKIP_SUCCESS`](Flags::SKIP_SUCCESS) posts no completion if it succeeds. If it
-//! fails, the entries behind it in its chain post none. The memory of these entries stays valid
+//! fails, the entries behind it in its chain post none. The memory of these entries stays valid as
+//! follows.
 //!
-//! - for a silent entry: until you have reaped its own completion, which reports a failure, or a
-//!   completion of an entry behind it in its chain, other than a
-//!   [`LinkTimeout`](crate::opcode::LinkTimeout). If neither arrives, it stays valid **forever**.
-//! - for an entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK): until you have
-//!   reaped its own completion, or that of a silent entry before it in its chain. Behind
-//!   [`IO_HARDLINK`](Flags::IO_HARDLINK), only its own completion ends the obligation, and
-//!   that completion may never arrive.
+//! - **A silent entry**: until you have reaped its own completion, which reports a failure. A
+//!   completion of an entry behind it in its chain also ends the obligation, unless that entry is a
+//!   [`LinkTimeout`](crate::opcode::LinkTimeout). If neither arrives, the memory stays valid
+//!   forever.
+//! - **An entry behind a silent one, linked with [`IO_LINK`](Flags::IO_LINK)**: until you have
+//!   reaped its own completion, or that of a silent entry before it in its chain.
+//! - **An entry behind a silent one, linked with [`IO_HARDLINK`](Flags::IO_HARDLINK)**: until you
+//!   have reaped its own completion, which may never arrive.
 //!
 //! # Which thread owns an operation
 //!

@@ -215,7 +215,7 @@ structs! {
     zcrx_ifq_reg: 96 {
         /// The index of the network interface.
         if_idx: u32,
-        /// The index of its receive queue.
+        /// The index of the receive queue of that interface.
         if_rxq: u32,
         /// The number of slots of the refill ring.
         rq_entries: u32,
@@ -295,7 +295,7 @@ structs! {
 
     /// The answer to `IO_URING_QUERY_ZCRX_EVENT`. Since Linux 7.2.
     io_uring_query_zcrx_event: 48 {
-        /// The flags that an event descriptor can have.
+        /// The flags that a `zcrx_event_desc` can have.
         event_flags: u32,
         /// The size of the statistics.
         stats_size: u32,

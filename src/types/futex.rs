@@ -34,7 +34,8 @@ bitflags! {
     }
 }
 
-/// One of the futexes of [`FutexWaitV`](crate::opcode::FutexWaitV): the `struct futex_waitv` of
+/// One futex in the array that the operation
+/// [`opcode::FutexWaitV`](crate::opcode::FutexWaitV) waits on: the `struct futex_waitv` of
 /// [`futex(2)`].
 ///
 /// [`futex(2)`]: https://man7.org/linux/man-pages/man2/futex.2.html

@@ -325,8 +325,8 @@ bitflags! {
 }
 
 bitflags! {
-    /// Actions of a [`Nop`](crate::opcode::Nop), for tests: the `IORING_NOP_*` flags. Its setters
-    /// set them.
+    /// What a [`Nop`](crate::opcode::Nop) does besides completing, for tests: the `IORING_NOP_*`
+    /// flags. The methods of `Nop` set most of them.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct NopFlags: u32 {

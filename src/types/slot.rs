@@ -49,7 +49,7 @@ impl<'fd> FileSlot<'fd> {
     /// it fails with EBADF. Since Linux 5.12.
     pub const KEEP: Self = Self { fd: SKIP_FILE, file: PhantomData };
 
-    /// Creates the content from an open file.
+    /// Puts this open file into the slot.
     pub fn new(fd: &'fd impl AsFd) -> Self {
         fd.as_fd().into()
     }
@@ -103,7 +103,10 @@ impl DestinationSlot {
     }
 }
 
-/// The error for a slot that does not exist, because the kernel gives its number another meaning.
+/// The error for a number that cannot be a slot.
+///
+/// [`DestinationSlot::try_from_slot_target`] returns it for the two highest numbers, to which the
+/// kernel gives other meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationSlotError {
     slot: u32,

@@ -77,9 +77,9 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// `entries` is a power of two up to 32768.
     ///
-    /// The memory is anonymous memory of this process, which works on every ring and for every
-    /// group. A forked child gets a copy that the kernel does not read, or no copy with
-    /// [`dontfork`](crate::Builder::dontfork). The child may only drop its `BufRing`.
+    /// The memory is anonymous memory of this process. A forked child gets a copy that the kernel
+    /// does not read, or no copy with [`dontfork`](crate::Builder::dontfork). The child may only
+    /// drop its `BufRing`.
     ///
     /// ```
     /// use rustix_uring::{BufRingFlags, Errno, IoUring};
@@ -94,13 +94,13 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL if `entries` is not such a number, for flags and options that the kernel does not
-    /// know, or on older kernels; EEXIST if the group exists already; ENOMEM if memory is short, or
-    /// above `RLIMIT_MEMLOCK`. After an error, nothing is registered.
+    /// EINVAL if `entries` is not a power of two or exceeds 32768, for flags and options that the
+    /// kernel does not know, or on older kernels; EEXIST if the group exists already; ENOMEM if
+    /// memory is short, or above `RLIMIT_MEMLOCK`. After an error, nothing is registered.
     ///
-    /// On a 32-bit kernel of version 6.1, taking a buffer causes a kernel oops if the ring is in
+    /// A 32-bit kernel of version 6.1 crashes (with an oops) when it takes a buffer from a ring in
     /// high memory. There, use [`register_buf_ring`](Self::register_buf_ring) with memory of your
-    /// own that is not.
+    /// own that is in low memory.
     pub fn register_buf_ring_owned(
         &self,
         entries: u16,

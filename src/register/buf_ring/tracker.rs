@@ -111,10 +111,10 @@ impl BufTracker {
     /// Returns the segments of an operation that takes one buffer, and updates the tracker. There
     /// are no segments if the operation has taken no buffer.
     ///
-    /// `len` returns the length with which a buffer was added.
+    /// `len` gets a buffer ID, and returns the length with which you added that buffer.
     ///
-    /// The result may exceed the buffer: with `MSG_TRUNC`, it is the length of the message. The one
-    /// segment then ends at the end of the buffer.
+    /// With `MSG_TRUNC`, the result of the completion is the length of the message, which may
+    /// exceed the buffer. There is then one segment, up to the end of the buffer.
     #[must_use = "you may add the buffers of these segments again"]
     pub fn segments<L: Fn(u16) -> u32>(
         &mut self,
@@ -140,7 +140,7 @@ impl BufTracker {
     /// the buffers that were added behind the first one. There are no segments if the operation has
     /// taken no buffer.
     ///
-    /// `len` returns the length with which a buffer was added.
+    /// `len` gets a buffer ID, and returns the length with which you added that buffer.
     ///
     /// Two kinds of completions do not tell which buffers were used: receives with `MSG_TRUNC`, and
     /// sends that failed or were short. For these, use [`taken_segments`](Self::taken_segments).
@@ -160,9 +160,9 @@ impl BufTracker {
     /// Returns the segments of any operation, as determined by the position of the kernel in the
     /// ring, and updates the tracker. There are no segments if the operation has taken no buffer.
     ///
-    /// `len` returns the length with which a buffer was added. `available` is the value of
-    /// [`BufRing::available`] after this operation completed, and before another operation took a
-    /// buffer of the group.
+    /// `len` gets a buffer ID, and returns the length with which you added that buffer. `available`
+    /// is the value of [`BufRing::available`] after this operation completed, and before another
+    /// operation took a buffer of the group.
     ///
     /// A [`SendBundle`](crate::opcode::SendBundle) consumes every buffer that it has taken, sent or
     /// not. If you do not know whether it sent everything, use this method for its last completion.
@@ -318,7 +318,10 @@ impl<L: Fn(u16) -> u32> BufSegments<L> {
         Some(BufSegment { bid, offset, len, done: stays.is_none() })
     }
 
-    /// Returns an iterator over the remaining segments, for use without adding buffers in between.
+    /// Returns an iterator over the remaining segments.
+    ///
+    /// The iterator borrows `ring`. To add each buffer again inside the loop, call
+    /// [`next`](Self::next) instead.
     #[must_use = "you may add the buffers of these segments again"]
     pub fn iter(mut self, ring: &BufRing) -> impl Iterator<Item = BufSegment> {
         iter::from_fn(move || self.next(ring))

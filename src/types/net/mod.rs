@@ -96,8 +96,8 @@ bitflags! {
 }
 
 bitflags! {
-    /// Options for accepts of a ring: the `IORING_ACCEPT_*` flags, which are in the `ioprio` field
-    /// of the entry.
+    /// Options of [`Accept`](crate::opcode::Accept) that `accept4(2)` does not have: the
+    /// `IORING_ACCEPT_*` flags, which are in the `ioprio` field of the entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct AcceptFlags: u16 {

@@ -7,7 +7,7 @@ use core::ops::Range;
 use super::{ControlMessages, MsgFlags, MsgHdr, decode_socket_addr};
 
 /// A message in a provided buffer that [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) has filled: a
-/// header, the sender's name, control messages, and the payload.
+/// header, the sender's address, control messages, and the payload.
 ///
 /// ```
 /// use rustix_uring::types::{MsgHdr, RecvMsgOut};
@@ -57,9 +57,10 @@ impl Header {
     }
 }
 
-/// The error for a buffer that ends before the payload. Either
-/// [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) has not filled the buffer, or it used another
-/// [`MsgHdr`].
+/// The error for a buffer that ends before its payload would start.
+///
+/// Either no [`RecvMsgMulti`](crate::opcode::RecvMsgMulti) has filled the buffer, or the request
+/// had a different [`MsgHdr`] from the one that you passed to the parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RecvMsgError;
@@ -95,25 +96,25 @@ impl<'buf> RecvMsgOut<'buf> {
         Ok(Self { buffer, header, name, name_room: msghdr.msg_namelen as usize, control, payload })
     }
 
-    /// Returns the length of the sender's name, even if the name was truncated.
+    /// Returns the length of the sender's address, even if the address was truncated.
     #[inline]
     pub const fn incoming_name_len(&self) -> u32 {
         self.header.namelen
     }
 
-    /// Returns whether the sender's name was truncated.
+    /// Returns whether the sender's address was truncated.
     #[inline]
     pub const fn is_name_data_truncated(&self) -> bool {
         self.header.namelen as usize > self.name_room
     }
 
-    /// Returns the sender's name, which is a `struct sockaddr`.
+    /// Returns the sender's address, which is a `struct sockaddr`.
     #[inline]
     pub fn name_data(&self) -> &'buf [u8] {
         &self.buffer[self.name.clone()]
     }
 
-    /// Returns the sender's name if it is an internet address.
+    /// Returns the sender's address if it is an internet address.
     #[inline]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         decode_socket_addr(self.name_data())
