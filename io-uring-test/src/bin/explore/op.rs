@@ -23,6 +23,12 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
     let arg = usize::from(raw.arg);
     let pipe = arg % PIPES;
     let op = match raw.op {
+        op if op & 1 == 0 && clock::may_be_watched(model, ring) => {
+            clock::draw(model, ring, raw.arg, op & 2 == 0)
+        }
+        op if op % 8 == 1 && clock::watching(model, ring).is_some() => {
+            clock::update(model, ring, raw.arg, NOBODY)
+        }
         0..48 => Op::NOP,
         48..66 => clock::draw(model, ring, raw.arg, raw.op < 57),
         66..90 if kernel.provided => receive(kernel, model, ring, raw.arg),

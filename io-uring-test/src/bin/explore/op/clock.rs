@@ -50,8 +50,14 @@ pub(super) fn draw(model: &Model, ring: usize, arg: u8, is_soon: bool) -> Op {
     }
 }
 
+/// Whether what is pushed next can watch something that may wait.
+pub(super) fn may_be_watched(model: &Model, ring: usize) -> bool {
+    let before = model.rings[ring].as_ref().and_then(|ring| ring.sq.entries().last());
+    before.is_some_and(|before| before.is_linked() && before.op.may_wait())
+}
+
 /// The user data of something that watches a request.
-fn watching(model: &Model, ring: usize) -> Option<u64> {
+pub(super) fn watching(model: &Model, ring: usize) -> Option<u64> {
     let waiting = model.rings[ring].iter().flat_map(|ring| &ring.waiting);
     let mut behind = waiting.filter_map(|waiting| waiting.chain.get(1));
     behind.find(|next| matches!(next.op, Op::LinkTimeout { .. })).map(|next| next.user_data)
