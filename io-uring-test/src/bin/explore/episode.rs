@@ -9,6 +9,7 @@ macro_rules! say {
 mod buffers;
 mod calls;
 mod enter;
+mod files;
 mod groups;
 mod lost;
 mod push;
@@ -73,6 +74,8 @@ pub(crate) struct Lockstep<'w> {
     silent: BTreeMap<u64, bool>,
     /// The groups of provided buffers.
     groups: [[Option<groups::Group>; GROUPS]; 2],
+    /// What makes a descriptor, by its user data: of which slot, and whether it stays open on `exec`.
+    installs: BTreeMap<u64, (u32, bool)>,
     /// What receives into them, by its user data.
     receives: BTreeMap<u64, Receive>,
     /// No shared memory can be mapped any more.
@@ -123,6 +126,7 @@ impl<'w> Lockstep<'w> {
             next: 1,
             silent: BTreeMap::new(),
             groups: Default::default(),
+            installs: BTreeMap::new(),
             receives: BTreeMap::new(),
             maps_nothing: false,
             seen: Seen::default(),
@@ -191,6 +195,7 @@ impl Lockstep<'_> {
     }
 
     fn drop_ring(&mut self, r: usize) {
+        self.close_all_installed(r);
         if self.rings[r].take().is_none() {
             return;
         }
@@ -298,6 +303,8 @@ impl Lockstep<'_> {
             | Step::Buffers { ring, .. }
             | Step::BufferUpdate { ring, .. }
             | Step::BuffersGone { ring }
+            | Step::Clone { ring, .. }
+            | Step::FileRange { ring, .. }
             | Step::Send { ring, .. }
             | Step::Resize { ring, .. }
             | Step::SyncCancel { ring, .. }

@@ -11,7 +11,7 @@ use rustix_uring::{BufRingFlags, Features, IoUring, Restriction, cqueue, opcode}
 
 use crate::known::Known;
 use crate::model::Kernel;
-use crate::model::errno::{ENOENT, ETIME};
+use crate::model::errno::{EBADF, ENOENT, ETIME};
 use crate::model::restrict::Restrictions;
 use crate::model::setup::flag;
 
@@ -340,6 +340,13 @@ pub(crate) fn ask() -> Result<Kernel> {
         incremental: has(Features::RECVSEND_BUNDLE)
             && ring.submitter().register_buf_ring_mmap(1, 0, BufRingFlags::INC).is_ok(),
         buffers: looks_buffers_up_late()?,
+        // By then, some of the buffers can be taken over as well.
+        clones: looks_buffers_up_late()?,
+        installs: {
+            let nop = nop().build().into_raw();
+            let install = squeue::Sqe { opcode: 54, flags: 1, fd: 9, ..nop };
+            looks_buffers_up_late()? && run(Entry::from_raw(install))? == -EBADF
+        },
         sends_by_call: rustix_uring::send_msg_ring(&IoUring::new(1)?, 1, 1, None).is_ok(),
         tells_rest: tells_rest()?,
         counts_what_was_read: counts_what_was_read()?,

@@ -7,9 +7,12 @@ use std::ptr::NonNull;
 
 use rustix_uring::opcode::*;
 use rustix_uring::squeue::{Entry, Entry128, Flags};
-use rustix_uring::types::{CancelBuilder, Fd, Fixed, MsgFlags, MsgRingFlags, PollFlags};
+use rustix_uring::types::{
+    CancelBuilder, DestinationSlot, Fd, Fixed, FixedFdFlags, MsgFlags, MsgRingFlags, PollFlags,
+};
 
 use crate::model::cqueue::{F_32, F_SKIP, Size};
+use crate::model::files::File;
 use crate::model::operation::{self as flag, By, Criteria, Op, Receive};
 use crate::model::{Kernel, MESSAGES, Model, PIPES, STREAM};
 use crate::step::Raw;
@@ -29,6 +32,9 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         op if op % 8 == 1 && clock::watching(model, ring).is_some() => {
             clock::update(model, ring, raw.arg, NOBODY)
         }
+        // What is registered is used.
+        0..16 if has_files(model, ring) => move_file(model, ring, raw.arg, user_data),
+        16..32 if has_buffers(model, ring) => read_fixed(model, ring, raw.arg),
         0..48 => Op::NOP,
         48..66 => clock::draw(model, ring, raw.arg, raw.op < 57),
         66..90 if kernel.provided => receive(kernel, model, ring, raw.arg),
@@ -49,15 +55,18 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         188..194 => Op::PollRemove { user_data: target(model, ring, arg) },
         194..200 => Op::TimeoutRemove { user_data: target(model, ring, arg) },
         200..232 if kernel.messages => message(kernel, model, ring, raw.arg, user_data),
-        232..238 => Op::CloseSlot { slot: slot(raw.arg) },
+        232..235 => Op::CloseSlot { slot: slot(raw.arg) },
+        235..238 => move_file(model, ring, raw.arg, user_data),
         238..241 => {
             let slot = slot(raw.arg);
-            let at = model.rings[ring]
-                .as_ref()
-                .and_then(|it| it.slots.as_ref()?.get(slot as usize).copied()?);
-            // One reader at a time, as below.
+            let at = model.rings[ring].as_ref().and_then(|it| it.slots.as_ref()?.get(slot));
+            // One reader at a time, as below; and one that would hold what is given up.
             match at {
-                Some(pipe) if is_read(model, pipe) || is_polled(model, pipe) => Op::NOP,
+                Some(File { tag: 1.., .. }) => Op::NOP,
+                Some(File { pipe, .. }) if is_read(model, pipe) || is_polled(model, pipe) => {
+                    Op::NOP
+                }
+                _ if is_given_a_file(model, ring) => Op::NOP,
                 _ => Op::ReadSlot { slot, len: 5 },
             }
         }
@@ -83,10 +92,14 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         252.. if matches!(op, Op::Nop { .. }) => flag::ASYNC,
         _ => 0,
     };
-    // Memory is not for silent entries: nobody would know when it is free.
+    // Memory is not for silent entries: nobody would know when it is free; nor are descriptors.
     let uses_memory = matches!(
         op,
-        Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing | Op::ReadFixed { .. }
+        Op::Read { .. }
+            | Op::ReadSlot { .. }
+            | Op::ReadNothing
+            | Op::ReadFixed { .. }
+            | Op::Install { .. }
     );
     // A drain would wait for it for ever.
     let uncounted = op == Op::NoSuchOpcode && kernel.known.has("uncounted");
@@ -135,6 +148,14 @@ fn read(model: &Model, pipe: usize, len: u32) -> Op {
         true => Op::NOP,
         false => Op::Read { pipe, len },
     }
+}
+
+fn has_files(model: &Model, ring: usize) -> bool {
+    model.rings[ring].as_ref().is_some_and(|ring| ring.slots.is_some())
+}
+
+fn has_buffers(model: &Model, ring: usize) -> bool {
+    model.kernel.buffers && model.rings[ring].as_ref().is_some_and(|ring| ring.buffers.is_some())
 }
 
 /// Most of them into what is in the slot now.
@@ -208,9 +229,7 @@ fn is_read(model: &Model, pipe: usize) -> bool {
             Op::Read { .. } | Op::Receive(_) | Op::ReadFixed { .. } => op.source() == Some(pipe),
             Op::ReadSlot { slot, .. } => {
                 let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
-                slots.is_none_or(|slots| {
-                    slots.get(slot as usize).is_some_and(|at| *at == Some(pipe))
-                })
+                slots.is_none_or(|slots| slots.get(slot).is_some_and(|at| at.pipe == pipe))
             }
             _ => false,
         },
@@ -232,7 +251,38 @@ pub(crate) fn is_to_read(model: &Model, ring: usize, slot: u32) -> bool {
 pub(crate) fn is_sent_to(model: &Model, ring: usize) -> bool {
     (0..2)
         .flat_map(|from| operations(model, from))
-        .any(|(_, op)| matches!(op, Op::Message { ring: to, .. } if to == ring))
+        .any(|(_, op)| matches!(op, Op::Message { ring: to, .. } | Op::SendFile { ring: to, .. } if to == ring))
+}
+
+/// Whether something is to put a file into a slot of this ring.
+fn is_given_a_file(model: &Model, ring: usize) -> bool {
+    (0..2)
+        .flat_map(|from| operations(model, from))
+        .any(|(_, op)| matches!(op, Op::SendFile { ring: to, .. } if to == ring))
+}
+
+/// Whether something of a ring's is to read what is in a slot.
+pub(crate) fn reads_slots(model: &Model, ring: usize) -> bool {
+    all(model, ring).any(|op| matches!(op, Op::ReadSlot { .. }))
+}
+
+/// A descriptor of what is in a slot, or something to be put into one of the other ring's.
+fn move_file(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
+    let to = if arg & 0xf0 == 0xf0 { ring } else { 1 - ring };
+    let there = model.rings[to].as_ref();
+    let there = there.is_some_and(|to| to.built.descriptor && !to.built.local && !to.defers);
+    let slot = u32::from(arg) % 6;
+    match arg & 3 {
+        0 if model.kernel.installs => Op::Install { slot, keeps_on_exec: arg & 4 != 0 },
+        1.. if there && model.kernel.clones && !reads_slots(model, to) => Op::SendFile {
+            ring: to,
+            slot,
+            to: (arg & 3 == 3).then_some(u32::from(arg >> 2) % 7),
+            user_data: user_data | 1 << 32,
+            skip: arg & 0x30 == 0x30,
+        },
+        _ => Op::NOP,
+    }
 }
 
 /// The user data of something that may be in flight, or of nothing.
@@ -394,6 +444,18 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
             }
         }
         Op::CloseSlot { slot } => Close::new(Fixed(slot)).build(),
+        Op::Install { slot, keeps_on_exec } => {
+            let mut flags = FixedFdFlags::empty();
+            flags.set(FixedFdFlags::NO_CLOEXEC, keeps_on_exec);
+            FixedFdInstall::new(Fixed(slot), flags).build()
+        }
+        Op::SendFile { ring, slot, to, user_data, skip } => {
+            let to = to.map_or(DestinationSlot::auto_target(), |to| {
+                DestinationSlot::try_from_slot_target(to).expect("a small number")
+            });
+            let send = MsgRingSendFd::new(Fd(things.ring(ring)), Fixed(slot), to, user_data);
+            if skip { send.opcode_flags(MsgRingFlags::CQE_SKIP).build() } else { send.build() }
+        }
     };
     let flags = entry.get_flags() | Flags::from_bits_retain(flags);
     entry.flags(flags).user_data(user_data)
@@ -511,6 +573,20 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
             )
         }
         Op::CloseSlot { slot } => format!("opcode::Close::new(Fixed({slot})).build()"),
+        Op::Install { slot, keeps_on_exec } => {
+            let flags = if keeps_on_exec { "NO_CLOEXEC" } else { "empty()" };
+            format!("opcode::FixedFdInstall::new(Fixed({slot}), FixedFdFlags::{flags}).build()")
+        }
+        Op::SendFile { ring, slot, to, user_data, skip } => {
+            let to = to.map_or("auto_target()".into(), |to| {
+                format!("try_from_slot_target({to}).unwrap()")
+            });
+            let skip = if skip { ".opcode_flags(MsgRingFlags::CQE_SKIP)" } else { "" };
+            format!(
+                "opcode::MsgRingSendFd::new(Fd({}_fd), Fixed({slot}), DestinationSlot::{to}, {user_data}){skip}.build()",
+                name(ring)
+            )
+        }
     };
     if flags != 0 {
         // Beside those that the builder sets.

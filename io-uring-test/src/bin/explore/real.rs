@@ -12,7 +12,7 @@ use rustix_uring::{Builder, Errno, IoUring, Local, Parameters, SubmissionQueue};
 use crate::completions::{CKind, Completed};
 use crate::model::cqueue::Cqe;
 use crate::queue::{Kind, Slot};
-use crate::registers::Registers;
+use crate::registers::{AnySubmitter, Registers};
 use crate::step::{Push, Reap};
 use crate::watch;
 
@@ -90,6 +90,8 @@ pub(crate) trait Ring {
     fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
     /// Calls that do not depend on how the ring is held.
     fn with_submitter(&mut self, call: &mut dyn FnMut(&dyn Registers));
+    /// Calls of another ring that name this one.
+    fn with_handle(&mut self, call: &mut dyn FnMut(AnySubmitter<'_>));
 
     fn into_local(self: Box<Self>) -> Box<dyn Ring>;
     fn into_shared(self: Box<Self>) -> (bool, Box<dyn Ring>);
@@ -337,6 +339,13 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
 
     fn with_submitter(&mut self, call: &mut dyn FnMut(&dyn Registers)) {
         on!(self, ring => call(&ring.submitter()))
+    }
+
+    fn with_handle(&mut self, call: &mut dyn FnMut(AnySubmitter<'_>)) {
+        match self {
+            Held::Shared(ring) => call(AnySubmitter::Shared(ring.submitter())),
+            Held::Local(ring) => call(AnySubmitter::Local(ring.submitter())),
+        }
     }
 
     fn into_local(self: Box<Self>) -> Box<dyn Ring> {

@@ -1,10 +1,19 @@
 //! One face for the register calls of rings of all kinds.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::io_uring::iovec;
-use rustix_uring::{BufRing, BufRingFlags, Errno, Handle, Restriction, Submitter, UnregisterError};
+use rustix_uring::types::{CloneBuffersFlags, FileSlot};
+use rustix_uring::{
+    BufRing, BufRingFlags, Errno, Handle, Local, Restriction, Submitter, UnregisterError,
+};
+
+/// The submitter of a ring, however that is held.
+pub(crate) enum AnySubmitter<'a> {
+    Shared(Submitter<'a, OwnedFd>),
+    Local(Submitter<'a, Local>),
+}
 
 /// Register calls.
 pub(crate) trait Registers {
@@ -34,7 +43,23 @@ pub(crate) trait Registers {
     fn available(&self, bufs: &BufRing) -> Result<u16, Errno>;
     fn restrict(&self, list: &[Restriction]) -> Result<(), Errno>;
     fn files_sparse(&self, n: u32) -> Result<(), Errno>;
-    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno>;
+    fn files(&self, all: &[FileSlot<'_>], tags: &[u64]) -> Result<(), Errno>;
+    fn file_range(&self, first: u32, len: u32) -> Result<(), Errno>;
+    fn clone_buffers(
+        &self,
+        source: &AnySubmitter<'_>,
+        from: u32,
+        to: u32,
+        n: u32,
+        flags: CloneBuffersFlags,
+    ) -> Result<(), Errno>;
+    /// With a tag, by the call that takes one.
+    fn files_update(
+        &self,
+        slot: u32,
+        file: Option<BorrowedFd<'_>>,
+        tag: Option<u64>,
+    ) -> Result<usize, Errno>;
     fn unregister_files(&self) -> Result<(), Errno>;
     fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno>;
 }
@@ -84,13 +109,50 @@ impl<H: Handle> Registers for Submitter<'_, H> {
         self.register_restrictions(list)
     }
 
+    fn files(&self, all: &[FileSlot<'_>], tags: &[u64]) -> Result<(), Errno> {
+        self.register_files_tags(all, tags)
+    }
+
+    fn file_range(&self, first: u32, len: u32) -> Result<(), Errno> {
+        self.register_file_alloc_range(first, len)
+    }
+
+    fn clone_buffers(
+        &self,
+        source: &AnySubmitter<'_>,
+        from: u32,
+        to: u32,
+        n: u32,
+        flags: CloneBuffersFlags,
+    ) -> Result<(), Errno> {
+        let all = from + to + n == 0 && flags.is_empty();
+        match source {
+            AnySubmitter::Shared(source) if all => self.register_buffers_clone(source),
+            AnySubmitter::Local(source) if all => self.register_buffers_clone(source),
+            AnySubmitter::Shared(source) => {
+                self.register_buffers_clone_offset(source, from, to, n, flags)
+            }
+            AnySubmitter::Local(source) => {
+                self.register_buffers_clone_offset(source, from, to, n, flags)
+            }
+        }
+    }
+
     fn files_sparse(&self, n: u32) -> Result<(), Errno> {
         self.register_files_sparse(n)
     }
 
-    fn files_update(&self, slot: u32, file: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
-        let slot_of = file.map_or(rustix_uring::types::FileSlot::EMPTY, Into::into);
-        self.register_files_update(slot, &[slot_of])
+    fn files_update(
+        &self,
+        slot: u32,
+        file: Option<BorrowedFd<'_>>,
+        tag: Option<u64>,
+    ) -> Result<usize, Errno> {
+        let slot_of = file.map_or(FileSlot::EMPTY, Into::into);
+        match tag {
+            Some(tag) => self.register_files_update_tag(slot, &[slot_of], &[tag]),
+            None => self.register_files_update(slot, &[slot_of]),
+        }
     }
 
     fn unregister_files(&self) -> Result<(), Errno> {

@@ -168,14 +168,30 @@ pub(crate) enum Step {
         ring: usize,
         by: u8,
     },
+    /// Takes registered buffers over from the other ring.
+    Clone {
+        ring: usize,
+        replaces: bool,
+        from: usize,
+        to: usize,
+        n: usize,
+    },
     Files {
         ring: usize,
         n: u32,
+        tags: bool,
+    },
+    /// Says in which slots the kernel may choose.
+    FileRange {
+        ring: usize,
+        first: u32,
+        len: u32,
     },
     FileUpdate {
         ring: usize,
         slot: u32,
         pipe: Option<usize>,
+        tag: bool,
     },
     FilesGone {
         ring: usize,
@@ -244,13 +260,15 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (20, Kind::Provide),
     (3, Kind::GroupGone),
     (4, Kind::Available),
-    (10, Kind::Buffers),
+    (16, Kind::Buffers),
     (8, Kind::BufferUpdate),
     (3, Kind::BuffersGone),
     (6, Kind::Send),
     (12, Kind::SyncCancel),
-    (8, Kind::Files),
-    (12, Kind::FileUpdate),
+    (12, Kind::Clone),
+    (16, Kind::Files),
+    (8, Kind::FileRange),
+    (20, Kind::FileUpdate),
     (3, Kind::FilesGone),
     (5, Kind::IntoLocal),
     (4, Kind::IntoShared),
@@ -262,7 +280,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (4, Kind::Eventfd),
     (10, Kind::Quiesce),
     (2, Kind::Drop),
-    (10, Kind::Make),
+    (20, Kind::Make),
 ];
 
 /// The kinds of step, as they are counted.
@@ -293,7 +311,9 @@ pub(crate) enum Kind {
     BuffersGone,
     Send,
     SyncCancel,
+    Clone,
     Files,
+    FileRange,
     FileUpdate,
     FilesGone,
     IntoLocal,
@@ -430,11 +450,21 @@ impl Step {
             Kind::Send => Self::Send { ring, arg: b & 0x7f },
             Kind::Available => Self::Available { ring, group: usize::from(b & 1) },
             Kind::SyncCancel => Self::SyncCancel { ring, by: b },
-            Kind::Files => Self::Files { ring, n: u32::from(b % 6) },
+            Kind::Clone => {
+                let some = d & 3 == 3;
+                let [from, to, n] =
+                    [b, b >> 2, c].map(|byte| usize::from(some) * usize::from(byte % 4));
+                Self::Clone { ring, replaces: c & 0x40 != 0, from, to, n }
+            }
+            Kind::Files => Self::Files { ring, n: u32::from(b % 6), tags: c & 3 == 3 },
+            Kind::FileRange => {
+                Self::FileRange { ring, first: u32::from(b % 4), len: u32::from(c % 5) }
+            }
             Kind::FileUpdate => Self::FileUpdate {
                 ring,
                 slot: u32::from(b % 6),
                 pipe: (c & 3 != 3).then_some(usize::from(c / 4)),
+                tag: d & 1 != 0,
             },
             Kind::FilesGone => Self::FilesGone { ring },
             Kind::IntoLocal => Self::IntoLocal { ring },

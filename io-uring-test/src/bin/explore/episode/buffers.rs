@@ -1,5 +1,6 @@
 //! Registered buffers, and messages that no ring sends.
 
+use rustix_uring::types::CloneBuffersFlags;
 use rustix_uring::{Errno, send_msg_ring};
 
 use super::{Lockstep, Same, raw, same};
@@ -10,7 +11,7 @@ use crate::op;
 
 impl Lockstep<'_> {
     /// A tag, which is told from the user data of entries as messages are.
-    fn tag(&mut self, wanted: bool) -> u64 {
+    pub(super) fn tag(&mut self, wanted: bool) -> u64 {
         self.next += u64::from(wanted);
         if wanted { (self.next - 1) | (1 << 32) } else { 0 }
     }
@@ -65,6 +66,43 @@ impl Lockstep<'_> {
         }
         let expected = self.model.ring(r).unregister_buffers();
         self.register(r, "unregister_buffers()", expected, &mut |it| it.buffers_gone())
+    }
+
+    /// Takes registered buffers over from the other ring.
+    pub(super) fn clone_buffers(
+        &mut self,
+        r: usize,
+        replaces: bool,
+        from: usize,
+        to: usize,
+        n: usize,
+    ) -> Same {
+        let there = self.model.rings[1 - r].as_ref().is_some_and(|ring| !ring.lost);
+        if !self.model.kernel.clones || !there || self.may_be_held(r) {
+            return Ok(());
+        }
+        let source = self.model.ring(1 - r).buffers.clone();
+        let ring = self.model.ring(r);
+        let expected = ring.clone_buffers(source.as_deref(), from, to, n, replaces);
+        self.model.system_call();
+        let (name, other) = (op::name(r), op::name(1 - r));
+        say!(
+            self,
+            "println!(\"{{:?}}\", {name}.submitter().register_buffers_clone_offset(&{other}.submitter(), {from}, {to}, {n}, CloneBuffersFlags::from_bits_retain({}))); // {expected:?}",
+            u32::from(replaces)
+        );
+        let flags =
+            if replaces { CloneBuffersFlags::DST_REPLACE } else { CloneBuffersFlags::empty() };
+        let [first, second] = &mut self.rings;
+        let (ring, other) = if r == 0 { (first, second) } else { (second, first) };
+        let (Some(ring), Some(other)) = (ring, other) else { return Ok(()) };
+        let mut real = Ok(());
+        other.with_handle(&mut |source| {
+            ring.with_submitter(&mut |it| {
+                real = raw(it.clone_buffers(&source, from as u32, to as u32, n as u32, flags));
+            });
+        });
+        same("register_buffers_clone", &real, &expected)
     }
 
     /// Posts a completion on a ring by a call without a ring.

@@ -66,32 +66,33 @@ impl Lockstep<'_> {
             Step::Restrict { list, .. } => self.restrict(r, Restrictions::of(list)),
             Step::Resize { entries, cq_entries, .. } => self.resize(r, entries, cq_entries),
             Step::SyncCancel { by, .. } => self.sync_cancel(r, by),
+            Step::Clone { replaces, from, to, n, .. } => {
+                self.clone_buffers(r, replaces, from, to, n)
+            }
+            Step::FileRange { first, len, .. } => {
+                if !self.model.kernel.clones {
+                    return Ok(());
+                }
+                let expected = self.model.ring(r).limit_files(first, len);
+                let code = format!("register_file_alloc_range({first}, {len})");
+                self.register(r, &code, expected, &mut |it| it.file_range(first, len))
+            }
+            Step::Files { n, tags: true, .. } => self.files_with_tags(r, n),
             Step::Files { n, .. } => {
                 if !self.model.kernel.sparse_files {
                     return Ok(());
                 }
-                let ring = self.model.ring(r);
-                let expected = match (ring.may_call(call::FILES2), &ring.slots, n) {
-                    (Err(errno), ..) => Err(errno),
-                    (_, _, 0) => Err(EINVAL),
-                    (_, Some(_), _) => Err(EBUSY),
-                    (_, None, n) => {
-                        ring.slots = Some(vec![None; n as usize]);
-                        Ok(())
-                    }
-                };
+                let expected = self.model.ring(r).register_files(vec![None; n as usize]);
                 self.register(r, &format!("register_files_sparse({n})"), expected, &mut |it| {
                     it.files_sparse(n)
                 })
             }
-            Step::FileUpdate { slot, pipe, .. } => {
-                self.file_update(r, slot, pipe.map(|pipe| pipe % PIPES))
+            Step::FileUpdate { slot, pipe, tag, .. } => {
+                self.file_update(r, slot, pipe.map(|pipe| pipe % PIPES), tag)
             }
             Step::FilesGone { .. } => {
                 // Requests that wait hold their files by themselves.
-                let ring = self.model.ring(r);
-                let may = ring.may_call(call::UNREGISTER_FILES);
-                let expected = may.and_then(|()| ring.slots.take().map(drop).ok_or(ENXIO));
+                let expected = self.model.ring(r).unregister_files();
                 self.register(r, "unregister_files()", expected, &mut |it| it.unregister_files())
             }
             Step::IntoLocal { .. }
@@ -239,41 +240,6 @@ impl Lockstep<'_> {
         let begins = ring.work.iter().flat_map(|work| work.chain());
         kernel.register_runs_work
             && looks.map(|waiting| &waiting.chain[0]).chain(begins).any(by_worker)
-    }
-
-    fn file_update(&mut self, r: usize, slot: u32, pipe: Option<usize>) -> Same {
-        if op::is_to_read(&self.model, r, slot) {
-            // Which could make it the second reader of a pipe.
-            return Ok(());
-        }
-        let ring = self.model.ring(r);
-        let expected = match (ring.may_call(call::FILES_UPDATE), &mut ring.slots) {
-            (Err(errno), _) => Err(errno),
-            (_, None) => Err(ENXIO),
-            (_, Some(slots)) => match slots.get_mut(slot as usize) {
-                None => Err(EINVAL),
-                Some(slot) => {
-                    *slot = pipe;
-                    Ok(1)
-                }
-            },
-        };
-        self.model.register_call(r);
-        say!(
-            self,
-            "println!(\"{{:?}}\", {}.submitter().register_files_update({slot}, &[{}])); // {expected:?}",
-            op::name(r),
-            pipe.map_or("FileSlot::EMPTY".into(), |pipe| format!(
-                "FileSlot::new(&pipes[{pipe}].0)"
-            ))
-        );
-        let file = pipe.map(|pipe| self.world.reader(pipe));
-        let mut real = Ok(0);
-        if let Some(ring) = &mut self.rings[r] {
-            ring.with_submitter(&mut |it| real = raw(it.files_update(slot, file)));
-        }
-        same("register_files_update", &real, &expected)?;
-        self.rest(r)
     }
 
     /// How the ring is held, and named.

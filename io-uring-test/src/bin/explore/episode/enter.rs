@@ -275,7 +275,13 @@ impl Lockstep<'_> {
         if !self.has_room_for_big(r, drains) {
             return false;
         }
+        // So is where a completion of 32 bytes finds room, and what is filled before it.
         let ring = self.model.ring(r);
+        let big = |entry: &Entry| matches!(entry.op, Op::Nop { big: Some(_), .. });
+        let mixed = ring.cq.size == Size::Mixed;
+        if mixed && (drains || workers || ring.workers) && ring.sq.entries().any(big) {
+            return false;
+        }
         let own_time = drains || workers || hurries > 0;
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)

@@ -54,6 +54,9 @@ impl Lockstep<'_> {
                 (true, false) => Sized::Wide(op::wide_nop(entry.op, entry.flags, user_data)),
                 _ => Sized::Narrow(narrow),
             });
+            if let Op::Install { slot, keeps_on_exec } = entry.op {
+                self.installs.insert(user_data, (slot, keeps_on_exec));
+            }
             if let Op::Receive(what) = entry.op {
                 self.receives.insert(user_data, what);
             }
@@ -104,7 +107,7 @@ impl Lockstep<'_> {
             // While there is a view of the queue, its ring is borrowed.
             let mut code = String::new();
             for to in [0, 1] {
-                let to_it = |entry: &Entry| matches!(entry.op, Op::Message { ring, .. } if ring == to);
+                let to_it = |entry: &Entry| matches!(entry.op, Op::Message { ring, .. } | Op::SendFile { ring, .. } if ring == to);
                 if entries.iter().any(to_it) {
                     code += &format!("let {0}_fd = {0}.as_raw_fd();\n", op::name(to));
                 }

@@ -96,6 +96,9 @@ impl Lockstep<'_> {
             same("quiesce", &(result, in_flight), &(model, left))?;
         }
         real.iter_mut().for_each(|cqe| self.whichever_came_first(r, cqe));
+        for cqe in &mut real {
+            self.close_installed(cqe)?;
+        }
         self.same_ends(r, &counted, &real, &expected)?;
         // What is silent may post when it is cancelled, and nobody has waited for that.
         for _ in 0..2 + 2 * silent.len() {
@@ -141,7 +144,8 @@ impl Lockstep<'_> {
         let all = || chains.iter().flatten();
         let links = all().any(|entry| entry.is_linked());
         let message = |user_data: u64| user_data >> 32 == 1;
-        let messages = all().any(|entry| matches!(entry.op, Op::Message { .. }))
+        let messages = all()
+            .any(|entry| matches!(entry.op, Op::Message { .. } | Op::SendFile { .. }))
             || ring.work.iter().any(|work| matches!(work, Work::Message(_)))
             || ring.cq.all().any(|cqe| message(cqe.user_data));
         let full = ring.cq.size == Size::Mixed
@@ -160,7 +164,14 @@ impl Lockstep<'_> {
         let times = all().any(|entry| entry.op.runs_out())
             || all().any(|entry| matches!(entry.op, Op::LinkTimeout { .. }))
                 && all().any(|it| it.is_silent());
-        if ring.disabled || woken || cancels || messages || full || workers || times {
+        // One that receives again and again may be cancelled before its next turn: what it leaves is open.
+        let pipes = &self.model.pipes;
+        let turns = ring.defers
+            && all().any(|entry| match entry.op {
+                Op::Receive(what) => what.multi && !pipes[what.source].is_empty(),
+                _ => false,
+            });
+        if turns || ring.disabled || woken || cancels || messages || full || workers || times {
             return None;
         }
         let (mut counted, mut silent) = (Vec::new(), Vec::new());

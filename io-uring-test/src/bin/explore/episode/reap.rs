@@ -39,6 +39,11 @@ impl Lockstep<'_> {
         );
         let all = how == Reap::All;
         let mut peeked = peeked;
+        // What was made is looked at, and closed, once it is not seen again.
+        let mut made = taken.clone();
+        for cqe in taken.iter_mut().chain(&mut peeked) {
+            self.name_installed(cqe);
+        }
         // Whether a socket has more is a hint.
         for cqe in taken.iter_mut().chain(&mut peeked) {
             cqe.flags &= !F_SOCK_NONEMPTY;
@@ -89,6 +94,9 @@ impl Lockstep<'_> {
         if how != Reap::Forget || at_the_end {
             for cqe in &taken {
                 self.check_memory(r, cqe)?;
+            }
+            for cqe in &mut made {
+                self.close_installed(cqe)?;
             }
         }
         Ok(())

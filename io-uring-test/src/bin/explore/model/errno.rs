@@ -10,6 +10,7 @@ pub(crate) const EFAULT: i32 = 14;
 pub(crate) const EBUSY: i32 = 16;
 pub(crate) const EEXIST: i32 = 17;
 pub(crate) const EINVAL: i32 = 22;
+pub(crate) const ENFILE: i32 = 23;
 pub(crate) const ETIME: i32 = 62;
 pub(crate) const EOVERFLOW: i32 = 75;
 pub(crate) const EBADFD: i32 = 77;

@@ -74,6 +74,10 @@ pub(crate) struct Kernel {
     pub(crate) counts_what_was_read: bool,
     /// Registered buffers are looked up when an operation is issued, and tags are posted at once.
     pub(crate) buffers: bool,
+    /// Registered buffers can be taken over from another ring, some of them and in addition to others.
+    pub(crate) clones: bool,
+    /// A descriptor can be made of what is in a slot.
+    pub(crate) installs: bool,
     /// Messages by a call without a ring.
     pub(crate) sends_by_call: bool,
     pub(crate) reg_reg_ring: bool,

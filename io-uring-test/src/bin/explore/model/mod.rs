@@ -11,6 +11,7 @@ pub(crate) mod buffers;
 pub(crate) mod cancel;
 pub(crate) mod cqueue;
 pub(crate) mod errno;
+pub(crate) mod files;
 mod fixed;
 mod kernel;
 pub(crate) mod operation;

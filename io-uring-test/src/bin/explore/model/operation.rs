@@ -33,6 +33,9 @@ pub(crate) struct Receive {
     pub(crate) tells_length: bool,
 }
 
+/// The result of what makes a descriptor: the kernel chooses the number.
+pub(crate) const DESCRIPTOR: i32 = i32::MAX;
+
 /// When a timeout runs out: at once, or never while anybody looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time {
@@ -136,6 +139,20 @@ pub(crate) enum Op {
     /// Closes the descriptor that nobody has, or a slot of the table of registered files.
     CloseSlot {
         slot: u32,
+    },
+    /// Makes a descriptor of what is in a slot.
+    Install {
+        slot: u32,
+        keeps_on_exec: bool,
+    },
+    /// Gives what is in a slot to another ring, and posts a completion there.
+    SendFile {
+        ring: usize,
+        slot: u32,
+        /// Where to; if not given, the kernel chooses.
+        to: Option<u32>,
+        user_data: u64,
+        skip: bool,
     },
     /// Reads the pipe in a slot.
     ReadSlot {

@@ -18,12 +18,15 @@ pub(crate) mod call {
     pub(crate) const RESTRICTIONS: u8 = 11;
     pub(crate) const ENABLE_RINGS: u8 = 12;
     pub(crate) const FILES2: u8 = 13;
+    pub(crate) const FILES_UPDATE2: u8 = 14;
     pub(crate) const RING_FDS: u8 = 20;
     pub(crate) const UNREGISTER_RING_FDS: u8 = 21;
     pub(crate) const PBUF_RING: u8 = 22;
     pub(crate) const UNREGISTER_PBUF_RING: u8 = 23;
     pub(crate) const SYNC_CANCEL: u8 = 24;
+    pub(crate) const FILE_ALLOC_RANGE: u8 = 25;
     pub(crate) const PBUF_STATUS: u8 = 26;
+    pub(crate) const CLONE_BUFFERS: u8 = 30;
     pub(crate) const RESIZE_RINGS: u8 = 33;
 }
 
@@ -42,6 +45,7 @@ pub(crate) mod opcode {
     pub(crate) const RECV: u8 = 27;
     pub(crate) const MSG_RING: u8 = 40;
     pub(crate) const READ_MULTISHOT: u8 = 49;
+    pub(crate) const FIXED_FD_INSTALL: u8 = 54;
     pub(crate) const NOP128: u8 = 63;
 }
 
@@ -69,13 +73,14 @@ impl Restrictions {
         }
         if raw & 2 != 0 {
             list.operations.extend([POLL_REMOVE, TIMEOUT, TIMEOUT_REMOVE, LINK_TIMEOUT]);
-            list.operations.extend([CLOSE, MSG_RING]);
+            list.operations.extend([CLOSE, MSG_RING, FIXED_FD_INSTALL]);
         }
         if raw & 4 != 0 {
             list.calls.push(SYNC_CANCEL);
         }
         if raw & 8 != 0 {
             list.calls.extend([UNREGISTER_FILES, FILES_UPDATE, FILES2]);
+            list.calls.extend([FILES_UPDATE2, FILE_ALLOC_RANGE, CLONE_BUFFERS]);
             list.calls.extend([UNREGISTER_BUFFERS, BUFFERS_UPDATE, BUFFERS2]);
         }
         if raw & 0x10 != 0 {
@@ -110,7 +115,8 @@ impl Op {
             Self::Cancel { .. } | Self::CancelAny { .. } => ASYNC_CANCEL,
             Self::PollRemove { .. } | Self::PollUpdate { .. } => POLL_REMOVE,
             Self::TimeoutRemove { .. } | Self::TimeoutUpdate { .. } => TIMEOUT_REMOVE,
-            Self::Message { .. } => MSG_RING,
+            Self::Message { .. } | Self::SendFile { .. } => MSG_RING,
+            Self::Install { .. } => FIXED_FD_INSTALL,
             Self::CloseSlot { .. } => CLOSE,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::buffers::{GROUPS, Group};
 use super::cqueue::{Cq, Cqe};
 use super::errno::{EACCES, ENOTRECOVERABLE};
+use super::files::Files;
 use super::operation::{Entry, FIXED_FILE, Op};
 use super::registered::Registered;
 use super::restrict::Restrictions;
@@ -131,8 +132,8 @@ pub(crate) struct Ring {
     pub(crate) lost: bool,
     /// What it may do once it is enabled, if that was said.
     pub(crate) restrictions: Option<Restrictions>,
-    /// How many slots for registered files there are, and the pipes in them.
-    pub(crate) slots: Option<Vec<Option<usize>>>,
+    /// The slots for registered files.
+    pub(crate) slots: Option<Files>,
     pub(crate) groups: [Option<Group>; GROUPS],
     /// The slots for registered buffers.
     pub(crate) buffers: Option<Vec<Option<Registered>>>,
@@ -206,7 +207,7 @@ impl Ring {
     pub(crate) fn may_run(&self, entry: &Entry) -> bool {
         // Where all entries are wide, none has an operation of its own for that.
         let wide = entry.wide && self.built.mixed_sq;
-        let slot = matches!(entry.op, Op::ReadSlot { .. });
+        let slot = matches!(entry.op, Op::ReadSlot { .. } | Op::Install { .. });
         self.may_do(entry.op.opcode(wide), entry.flags | if slot { FIXED_FILE } else { 0 })
     }
 

@@ -13,7 +13,8 @@
 
 use super::cqueue::{Cqe, F_32, F_MORE, Size};
 use super::errno::*;
-use super::operation::{ASYNC, Entry, HARDLINK, Op, SKIP};
+use super::files::File;
+use super::operation::{ASYNC, DESCRIPTOR, Entry, HARDLINK, Op, SKIP};
 use super::ring::{Chain, Done, Outcome, Ring, Waiting, Work};
 use super::state::Model;
 
@@ -33,7 +34,8 @@ impl Model {
             // What this makes work for, or posts at once, overtakes what is done in the same round;
             // unless the task has to make room for another: then it posts in the middle.
             let on = match chain[0].op {
-                Op::Message { ring, .. } => Some(ring),
+                Op::Message { ring, .. } | Op::SendFile { ring, .. } => Some(ring),
+                Op::CloseSlot { .. } => Some(r),
                 Op::Poll { multi: true, .. } | Op::Nop { task_work: true, .. } => Some(r),
                 Op::Receive(what) if what.multi => Some(r),
                 op => op.cancels().then_some(r),
@@ -94,10 +96,8 @@ impl Model {
             }
             Op::ReadFixed { .. } => self.read_fixed(r, &mut chain[0].op),
             Op::ReadSlot { slot, len } => {
-                let pipe =
-                    self.ring(r).slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
-                match pipe {
-                    Some(pipe) => {
+                match self.ring(r).slots.as_ref().and_then(|slots| slots.get(slot)) {
+                    Some(File { pipe, .. }) => {
                         chain[0].op = Op::Read { pipe, len };
                         self.read_pipe(r, pipe, len, entry.user_data)
                     }
@@ -126,10 +126,19 @@ impl Model {
             Op::CloseSlot { slot } => {
                 let ring = self.ring(r);
                 let Some(slots) = &mut ring.slots else { return Outcome::done(-ENXIO) };
-                match slots.get_mut(slot as usize) {
-                    None => Outcome::done(-EINVAL),
-                    Some(slot) => Outcome::done(slot.take().map_or(-EBADF, |_| 0)),
+                if !slots.has(slot) {
+                    return Outcome::done(-EINVAL);
                 }
+                let given_up = slots.put(slot, None);
+                ring.post_tag(given_up.map_or(0, |file| file.tag));
+                Outcome::done(given_up.map_or(-EBADF, |_| 0))
+            }
+            Op::Install { slot, .. } => {
+                let there = self.ring(r).slots.as_ref().and_then(|slots| slots.get(slot));
+                Outcome::done(there.map_or(-EBADF, |_| DESCRIPTOR))
+            }
+            Op::SendFile { ring, slot, to, user_data, skip } => {
+                self.send_file(r, ring, slot, to, (!skip).then_some(user_data))
             }
         }
     }
@@ -199,6 +208,46 @@ impl Model {
             ring.cq.post(cqe);
         }
         Outcome::done(0)
+    }
+
+    /// A file goes to another ring. (One that defers is left out.)
+    fn send_file(
+        &mut self,
+        from: usize,
+        to: usize,
+        slot: u32,
+        target: Option<u32>,
+        user_data: Option<u64>,
+    ) -> Outcome {
+        if from == to {
+            return Outcome::done(-EINVAL);
+        }
+        let no_order = self.ring(from).workers || self.ring(from).unordered;
+        let file = self.ring(from).slots.as_ref().and_then(|slots| slots.get(slot));
+        let Some(ring) = &mut self.rings[to] else { return Outcome::done(-EBADFD) };
+        if ring.disabled {
+            return Outcome::done(-EBADFD);
+        }
+        let Some(File { pipe, .. }) = file else { return Outcome::done(-EBADF) };
+        let Some(slots) = &mut ring.slots else {
+            return Outcome::done(if target.is_some() { -ENXIO } else { -ENFILE });
+        };
+        let Some(at) = target.or_else(|| slots.choose()) else { return Outcome::done(-ENFILE) };
+        if !slots.has(at) {
+            return Outcome::done(-EINVAL);
+        }
+        // The tag stays behind.
+        let given_up = slots.put(at, Some(File { pipe, tag: 0 }));
+        ring.post_tag(given_up.map_or(0, |file| file.tag));
+        let result = if target.is_some() { 0 } else { at as i32 };
+        if no_order {
+            ring.in_its_own_time();
+        }
+        if let Some(user_data) = user_data {
+            let big = (ring.cq.size == Size::Big).then_some([0; 2]);
+            ring.cq.post(Cqe { user_data, result, flags: 0, big });
+        }
+        Outcome::done(result)
     }
 
     /// The first of a chain was refused, or one behind it: none of them runs.

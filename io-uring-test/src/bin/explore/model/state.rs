@@ -33,7 +33,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.messages.is_empty()
     }
 

@@ -205,7 +205,7 @@ impl Model {
             },
             Op::ReadNothing if !linked_file => Some(EBADF),
             Op::ReadSlot { slot, .. } if !linked_file => {
-                let there = ring.slots.as_ref().and_then(|slots| *slots.get(slot as usize)?);
+                let there = ring.slots.as_ref().and_then(|slots| slots.get(slot));
                 there.is_none().then_some(EBADF)
             }
             Op::Nop { result, big, task_work } => {

@@ -44,7 +44,13 @@ impl Model {
     pub(super) fn update_timeout(&mut self, r: usize, wanted: u64, new: Time, linked: bool) -> i32 {
         let at = usize::from(linked);
         let ring = self.ring(r);
-        let there = ring.waiting.iter_mut().filter_map(|waiting| waiting.chain.get_mut(at));
+        // What watches does so until what it watches has ended.
+        let ending = ring.work.iter_mut().filter_map(|work| match work {
+            Work::Complete { chain, .. } if linked => Some(chain),
+            _ => None,
+        });
+        let waiting = ring.waiting.iter_mut().map(|waiting| &mut waiting.chain);
+        let there = waiting.chain(ending).filter_map(|chain| chain.get_mut(at));
         for entry in there.filter(|entry| entry.user_data == wanted) {
             match &mut entry.op {
                 Op::Timeout { time, .. } if !linked => *time = new,

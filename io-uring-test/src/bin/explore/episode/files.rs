@@ -1,0 +1,117 @@
+//! Registered files: tags, where the kernel chooses a slot, and descriptors that are made of them.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::io::FdFlags;
+use rustix_uring::types::FileSlot;
+
+use super::{Lockstep, Same, raw, same};
+use crate::model::PIPES;
+use crate::model::cqueue::Cqe;
+use crate::model::files::File;
+use crate::model::operation::DESCRIPTOR;
+use crate::op;
+use crate::step::Reap;
+
+impl Lockstep<'_> {
+    pub(super) fn files_with_tags(&mut self, r: usize, n: u32) -> Same {
+        if !self.model.kernel.clones || op::reads_slots(&self.model, r) {
+            return Ok(());
+        }
+        let mut files = Vec::new();
+        for i in 0..n as usize {
+            let tag = self.tag(i % 2 == 0);
+            files.push((i % 4 < PIPES).then_some(File { pipe: i % 4, tag }));
+        }
+        let expected = self.model.ring(r).register_files(files.clone());
+        self.model.register_call(r);
+        say!(self, "// Registers files with {}: {files:?}: {expected:?}", op::name(r));
+        let (world, mut real) = (&self.world, Ok(()));
+        let slot = |file: &Option<File>| {
+            file.map_or(FileSlot::EMPTY, |file| world.reader(file.pipe).into())
+        };
+        let slots: Vec<_> = files.iter().map(slot).collect();
+        let tags: Vec<_> = files.iter().map(|file| file.map_or(0, |file| file.tag)).collect();
+        if let Some(ring) = &mut self.rings[r] {
+            ring.with_submitter(&mut |it| real = raw(it.files(&slots, &tags)));
+        }
+        same("register_files_tags", &real, &expected)?;
+        self.rest(r)
+    }
+
+    pub(super) fn file_update(
+        &mut self,
+        r: usize,
+        slot: u32,
+        pipe: Option<usize>,
+        tags: bool,
+    ) -> Same {
+        if op::is_to_read(&self.model, r, slot) {
+            // Which could make it the second reader of a pipe, or hold what is given up.
+            return Ok(());
+        }
+        let tags = tags && self.model.kernel.clones;
+        let new = pipe.map(|pipe| File { pipe, tag: self.tag(tags) });
+        let expected = self.model.ring(r).update_file(slot, new, tags);
+        self.model.register_call(r);
+        let tag = new.map_or(0, |new| new.tag);
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.submitter().register_files_update{}({slot}, &[{}]{})); // {expected:?}",
+            op::name(r),
+            if tags { "_tag" } else { "" },
+            pipe.map_or("FileSlot::EMPTY".into(), |pipe| format!(
+                "FileSlot::new(&pipes[{pipe}].0)"
+            )),
+            if tags { format!(", &[{tag}]") } else { String::new() }
+        );
+        let file = pipe.map(|pipe| self.world.reader(pipe));
+        let mut real = Ok(0);
+        if let Some(ring) = &mut self.rings[r] {
+            let tag = tags.then_some(tag);
+            ring.with_submitter(&mut |it| real = raw(it.files_update(slot, file, tag)));
+        }
+        same("register_files_update", &real, &expected)?;
+        self.rest(r)
+    }
+
+    /// Whichever number a descriptor has that was made.
+    pub(super) fn name_installed(&self, cqe: &mut Cqe) {
+        if cqe.result >= 0 && self.installs.contains_key(&cqe.user_data) {
+            cqe.result = DESCRIPTOR;
+        }
+    }
+
+    /// It is as it was asked for, and is closed.
+    pub(super) fn close_installed(&mut self, cqe: &mut Cqe) -> Same {
+        let Some((_, keeps_on_exec)) = self.installs.remove(&cqe.user_data) else { return Ok(()) };
+        if cqe.result < 0 {
+            return Ok(());
+        }
+        // SAFETY: the kernel has made it for us, and nobody else knows it.
+        let made = unsafe { OwnedFd::from_raw_fd(cqe.result) };
+        cqe.result = DESCRIPTOR;
+        let flags = rustix::io::fcntl_getfd(&made).map_err(|e| format!("{made:?}: {e}"))?;
+        same("stays open on exec", &!flags.contains(FdFlags::CLOEXEC), &keeps_on_exec)?;
+        let of = |file: i32| std::fs::read_link(format!("/proc/self/fd/{file}")).ok();
+        let pipes = (0..PIPES).map(|pipe| of(self.world.reader(pipe).as_raw_fd()));
+        let known = pipes.into_iter().any(|pipe| pipe == of(made.as_raw_fd()));
+        same("a descriptor of one of the pipes", &known, &true)
+    }
+
+    /// Before a ring goes: what it has made, and nobody has seen.
+    pub(super) fn close_all_installed(&mut self, r: usize) {
+        let Some(ring) = &self.model.rings[r] else { return };
+        let mut left = ring.cq.all().filter(|cqe| cqe.result == DESCRIPTOR).count();
+        for _ in 0..self.watch.patience() {
+            let Some(real) = self.rings[r].as_mut().filter(|_| left > 0) else { break };
+            let mut all = Vec::new();
+            real.reap(Reap::All, 0, &mut all);
+            let _ = real.get_events();
+            for mut cqe in all {
+                left -= usize::from(cqe.result >= 0 && self.installs.contains_key(&cqe.user_data));
+                let _ = self.close_installed(&mut cqe);
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Registered files: descriptors that operations name by a slot.
+//!
+//! - Where a file goes may be left to the kernel. It takes the first empty slot of a range from the one on
+//!   that it has touched last, and begins anew at the end of the range, once.
+//! - When a slot is given up that has a tag, a completion with that as its user data is posted.
+
+/// What is in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct File {
+    pub(crate) pipe: usize,
+    /// 0 is none.
+    pub(crate) tag: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    slots: Vec<Option<File>>,
+    /// The range in which the kernel may choose, and where it looks first.
+    first: usize,
+    end: usize,
+    hint: usize,
+}
+
+impl Files {
+    pub(crate) fn new(slots: Vec<Option<File>>) -> Self {
+        Self { first: 0, end: slots.len(), hint: 0, slots }
+    }
+
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        (slot as usize) < self.slots.len()
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<File> {
+        *self.slots.get(slot as usize)?
+    }
+
+    /// Fills a slot that there is, or empties it, and says what was in there.
+    pub(crate) fn put(&mut self, slot: u32, new: Option<File>) -> Option<File> {
+        let at = slot as usize;
+        let old = std::mem::replace(&mut self.slots[at], new);
+        if old.is_some() {
+            self.hint = at;
+        }
+        if new.is_some() {
+            self.hint = at + 1;
+        }
+        old
+    }
+
+    /// Which one the kernel chooses.
+    pub(crate) fn choose(&mut self) -> Option<u32> {
+        let empty = |from: usize, to: usize| {
+            (from..to).find(|at| self.slots.get(*at).is_some_and(|slot| slot.is_none()))
+        };
+        let found = empty(self.hint, self.end).or_else(|| {
+            let again = empty(self.first, self.hint);
+            again.filter(|_| self.hint != self.first)
+        });
+        if found.is_none() || found.is_some_and(|at| at < self.hint) {
+            self.hint = self.first;
+        }
+        found.map(|at| at as u32)
+    }
+
+    /// Where the kernel may choose from now on. Returns whether that is in the table.
+    pub(crate) fn limit(&mut self, first: u32, len: u32) -> bool {
+        let (first, end) = (first as usize, first as usize + len as usize);
+        let fits = end <= self.slots.len();
+        if fits {
+            (self.first, self.end, self.hint) = (first, end, first);
+        }
+        fits
+    }
+
+    pub(crate) fn all(self) -> Vec<Option<File>> {
+        self.slots
+    }
+}
