@@ -70,6 +70,9 @@ impl Lockstep<'_> {
             }
         }
         if workers && shows {
+            if !workers_rest() {
+                return Err("a worker thread does not come to rest".into());
+            }
             // A worker sets the flag behind the work that it makes, which may be done by then.
             let ring = self.model.ring(r);
             (ring.workers, ring.taskrun_is_open) = (false, true);
