@@ -57,7 +57,7 @@ setup_flags! {
     CQE32 = IORING_SETUP_CQE32, "5.19";
     /// Only one task submits.
     SINGLE_ISSUER = IORING_SETUP_SINGLE_ISSUER, "6.0";
-    /// The kernel posts completions only when that task asks for events.
+    /// The kernel posts completions only when the task that submits asks for events.
     DEFER_TASKRUN = IORING_SETUP_DEFER_TASKRUN, "6.1";
     /// The program provides the memory of the ring.
     NO_MMAP = IORING_SETUP_NO_MMAP, "6.5";

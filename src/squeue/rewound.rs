@@ -37,8 +37,8 @@ impl<S: Kind> SubmissionQueue<'_, S> {
 
 /// Submitting the entries of a rewound queue.
 impl<S: Kind> SubmissionQueue<'_, Rewind<S>> {
-    /// Submits the pushed entries, as [`Submitter::submit`] does for other queues. Entries that the
-    /// kernel does not consume move to the front and stay queued.
+    /// Submits the entries of this [rewound](Rewind) queue, as [`Submitter::submit`] does for other
+    /// queues. Entries that the kernel does not consume move to the front and stay queued.
     ///
     /// # Errors
     ///
@@ -48,8 +48,8 @@ impl<S: Kind> SubmissionQueue<'_, Rewind<S>> {
         self.submit_rewound(submitter, 0, None)
     }
 
-    /// Submits the pushed entries and waits, as [`Submitter::submit_and_wait`] does for other
-    /// queues.
+    /// Submits the entries of this [rewound](Rewind) queue and waits, as
+    /// [`Submitter::submit_and_wait`] does for other queues.
     ///
     /// # Errors
     ///
@@ -63,8 +63,8 @@ impl<S: Kind> SubmissionQueue<'_, Rewind<S>> {
         self.submit_rewound(submitter, want, None)
     }
 
-    /// Submits the pushed entries and waits, as [`Submitter::submit_with_args`] does for other
-    /// queues.
+    /// Submits the entries of this [rewound](Rewind) queue and waits, as
+    /// [`Submitter::submit_with_args`] does for other queues.
     ///
     /// # Errors
     ///
