@@ -11,8 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use completions::{
-    Part, Ring, Scope, accept, read_at, read_vectored_at, recv, run_all, send, write_at,
-    write_vectored_at,
+    Part, Ring, Scope, accept, read_at, read_vectored_at, recv, send, write_at, write_vectored_at,
 };
 use rustix_uring::types::{CURRENT_POSITION, OFlags};
 
@@ -163,7 +162,7 @@ fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<(File, bool)> {
 fn echo(ring: &Ring, listener: &TcpListener, connections: usize, for_ever: bool) {
     let mut buffers = vec![[0; 4096]; connections];
     ring.scope(|scope| {
-        run_all(buffers.iter_mut().map(async |mut buf| {
+        scope.run_all(buffers.iter_mut().map(async |mut buf| {
             loop {
                 let served;
                 (served, buf) = serve(scope, listener, buf).await;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use completions::{Part, Ring, Scope, block_on};
+use completions::{Part, Ring, Scope};
 
 async fn proxy<'scope>(
     ring: &'scope Scope<'scope, '_>,
@@ -32,7 +32,7 @@ fn main() -> io::Result<()> {
     let acceptor = TcpListener::bind("127.0.0.1:6666")?;
 
     ring.scope(|ring| {
-        block_on(async {
+        ring.block_on(async {
             loop {
                 let (stream, _) = ring.accept(&acceptor).await?;
                 let stream = Arc::new(stream);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use completions::{Ring, block_on};
+use completions::Ring;
 
 fn main() -> io::Result<()> {
     let ring = Ring::new(16)?;
@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
         let first = read?;
 
         // if using async
-        let (read, data) = block_on(ring.read_at(&file, data, at));
+        let (read, data) = ring.block_on(ring.read_at(&file, data, at));
         println!("{first} bytes, {} bytes: {:?}", read?, String::from_utf8_lossy(&data[..first]));
         Ok(())
     })

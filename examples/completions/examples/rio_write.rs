@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use completions::{Ring, block_on};
+use completions::Ring;
 
 fn main() -> io::Result<()> {
     let ring = Ring::new(16)?;
@@ -18,7 +18,7 @@ fn main() -> io::Result<()> {
         let first = completion.wait().0?;
 
         // if using async
-        let second = block_on(ring.write_at(&file, to_write, at + 66)).0?;
+        let second = ring.block_on(ring.write_at(&file, to_write, at + 66)).0?;
         ring.fsync(&file).wait()?;
         println!("{first} bytes, {second} bytes");
         Ok(())

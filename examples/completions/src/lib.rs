@@ -27,7 +27,8 @@
 //!   that submits, or with devices that are polled.
 //! - [`Scope`] starts operations, alone or in chains; functions such as [`read_at`] make them.
 //! - [`Completion`] is what comes of one, to wait for or to `await`.
-//! - [`block_on`] and [`run_all`] run futures. Any other executor does as well.
+//! - [`Scope::block_on`] and [`Scope::run_all`] run futures, as [`block_on`] and [`run_all`] do outside of
+//!   a scope. Any other executor does as well.
 //!
 //! # Beside rio
 //!
@@ -49,7 +50,7 @@
 //!
 //! 1. `scope.rs`: why a scope, and what it promises.
 //! 2. `operation.rs`: what an operation uses, and what becomes of it; `shorthand.rs` has no more to say.
-//! 3. `ring.rs`: the ring that is shared; `ring/driver.rs`: the thread that it belongs to.
+//! 3. `ring.rs`: the ring that is shared, and who drives it; `ring/driver.rs`: what that is.
 //! 4. `executor.rs`: a few lines that run futures; `part.rs`: a part of a buffer.
 //! 5. `tests.rs` and its folder: completions that are dropped, forgotten and cancelled at every point;
 //!    and `tests/compile_fail.rs`: what must not compile.

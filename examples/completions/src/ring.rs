@@ -1,29 +1,35 @@
-//! The ring, and the thread that it belongs to.
+//! The ring that is shared, and who enters the kernel for it.
 //!
-//! The kernel cancels what a thread has submitted when that thread ends. So those who share the ring
-//! do not submit: they queue entries, and when one of them begins to wait, it wakes the ring's own
-//! thread. That submits all there is in one call, waits in the same call, and hands out what has
-//! completed.
+//! The kernel cancels what a thread has submitted when that thread ends. So not everybody can submit.
+//! There are two who can, and they take turns at the [`Driver`]:
+//!
+//! - the thread that runs a scope, for the operations of that scope: it is there until they have ended.
+//!   It does so while it waits for one of them, and then nobody has to be woken.
+//! - the ring's own thread, for all others. It begins when somebody waits who cannot drive, and goes on
+//!   until nothing is in flight any more.
+//!
+//! Either submits all there is in one call, waits in the same call, and hands out what has completed.
 
 mod driver;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use rustix_uring::squeue::Entry;
 use rustix_uring::{Errno, IoUring, cqueue, opcode};
 
-use self::driver::{Bell, Driver};
+use self::driver::{Abort, Bell, Driver};
 use crate::executor::{Gate, lock};
 use crate::operation::Kept;
 
-/// The user data of what wakes the ring's thread. There are two at most: one that was late, and one
-/// for when the thread sleeps again.
+/// The user data of what wakes who drives. There are two at most: one that was late, and one for when
+/// somebody sleeps again.
 const WAKE: u64 = u64::MAX;
 const WAKES: u32 = 2;
 /// In the user data of a cancellation, beside the number of what is cancelled.
@@ -39,18 +45,26 @@ pub struct Ring {
     operations: usize,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     book: Mutex<Book>,
     /// Operations have ended, and all of a scope's, maybe.
     ended: Condvar,
+    /// Who has this drives. It is locked before the book.
+    driver: Mutex<Driver>,
+    /// There is work for the ring's thread.
+    work: Condvar,
     bell: Bell,
 }
 
 struct Book {
     /// Entries that were not pushed yet.
     unsent: VecDeque<Entry>,
+    /// The thread that runs the scopes that they are of, if it is one.
+    unsent_of: Option<ThreadId>,
     /// What entries use, by their user data, until the completion is reaped.
-    in_flight: HashMap<u64, InFlight>,
+    in_flight: HashMap<u64, InFlight, BuildHasherDefault<Number>>,
+    /// How many cancellations were not reaped.
+    cancelling: usize,
     /// The user data of the next operation. None is given twice, so that a cancellation cannot come
     /// upon another operation.
     next: u64,
@@ -59,14 +73,38 @@ struct Book {
     room: usize,
     /// Who waits for how many slots: first come, first served.
     held_back: VecDeque<(usize, Arc<Gate>)>,
-    /// The ring's thread has seen all of this, and waits.
+    /// How many threads wait for the end of a scope.
+    ending: usize,
+    /// The ring's thread drives, or is about to.
+    thread_drives: bool,
+    /// The thread that runs tasks, and drives whenever none is ready.
+    attended: Option<ThreadId>,
+    /// Who drives has seen all of this, and waits in the kernel.
     asleep: bool,
     over: bool,
     #[cfg(test)]
     overflowed: bool,
-    /// How often the ring's thread has entered the kernel.
+    /// How often somebody has entered the kernel.
     #[cfg(test)]
     turns: usize,
+}
+
+/// Numbers are their own hash, but for their order: the map expects the differences in all bits.
+#[derive(Default)]
+struct Number(u64);
+
+impl Hasher for Number {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("it is a number");
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15); // odd, and of no pattern
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 struct InFlight {
@@ -75,9 +113,19 @@ struct InFlight {
     cancelling: bool,
 }
 
-/// How many operations of a scope have not ended. It changes under the book's lock.
-#[derive(Default)]
-pub(crate) struct Count(AtomicUsize);
+/// How many operations of a scope have not ended, and who runs the scope. The number changes under the
+/// book's lock.
+pub(crate) struct Count {
+    number: AtomicUsize,
+    pub(crate) owner: ThreadId,
+}
+
+impl Count {
+    /// Of a scope that this thread runs.
+    pub(crate) fn new() -> Self {
+        Self { number: AtomicUsize::new(0), owner: thread::current().id() }
+    }
+}
 
 /// What kind of ring it is to be: an ordinary one, unless you say otherwise.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,7 +168,7 @@ impl Options {
         if self.io_poll {
             builder.setup_iopoll();
         }
-        Ring::start_driver(builder.build(operations)?, self, operations as usize)
+        Ring::share(builder.build(operations)?, self, operations as usize)
     }
 }
 
@@ -140,13 +188,18 @@ impl Ring {
         Options::default()
     }
 
-    fn start_driver(ring: IoUring, options: Options, operations: usize) -> io::Result<Self> {
+    fn share(ring: IoUring, options: Options, operations: usize) -> io::Result<Self> {
         let book = Book {
             unsent: VecDeque::new(),
-            in_flight: HashMap::new(),
+            unsent_of: None,
+            in_flight: HashMap::default(),
+            cancelling: 0,
             next: 0,
             room: 2 * operations,
             held_back: VecDeque::new(),
+            ending: 0,
+            thread_drives: false,
+            attended: None,
             asleep: false,
             over: false,
             #[cfg(test)]
@@ -158,9 +211,11 @@ impl Ring {
             book: Mutex::new(book),
             ended: Condvar::new(),
             bell: Bell::new(&ring, options)?,
+            driver: Mutex::new(Driver::new(ring, options)),
+            work: Condvar::new(),
         });
-        let driver = Driver { ring, options, shared: shared.clone() };
-        let thread = thread::Builder::new().name("ring".into()).spawn(|| driver.drive())?;
+        let serves = shared.clone();
+        let thread = thread::Builder::new().name("ring".into()).spawn(move || serves.serve())?;
         Ok(Self { shared, thread: Some(thread), operations })
     }
 
@@ -182,16 +237,21 @@ impl Ring {
         } else {
             let gate = Arc::new(Gate::default());
             book.held_back.push_back((slots, gate.clone()));
-            self.shared.wake(&mut book);
+            self.shared.call(&mut book);
             drop(book);
             gate.pass();
             book = lock(&self.shared.book);
         }
         let first = book.next;
+        if book.unsent.is_empty() {
+            book.unsent_of = Some(scope.owner);
+        } else if book.unsent_of != Some(scope.owner) {
+            book.unsent_of = None;
+        }
         for (entry, kept) in operations {
             let number = book.next;
             book.next += 1;
-            scope.0.fetch_add(1, Ordering::Relaxed);
+            scope.number.fetch_add(1, Ordering::Relaxed);
             let scope = scope.clone();
             book.in_flight.insert(number, InFlight { kept, scope, cancelling: false });
             book.unsent.push_back(entry.user_data(number));
@@ -199,29 +259,71 @@ impl Ring {
         Some(first)
     }
 
-    /// Has everything submitted, now that somebody waits.
+    /// Has everything submitted, now that somebody waits: by this thread, if it is the one that runs
+    /// tasks, when none is ready; by the ring's thread otherwise.
     pub(crate) fn submit(&self) {
-        self.shared.wake(&mut lock(&self.shared.book));
+        let mut book = lock(&self.shared.book);
+        if book.thread_drives || book.attended != Some(thread::current().id()) {
+            self.shared.call(&mut book);
+        }
+    }
+
+    /// Has everything submitted by another thread, now that this one is going to block.
+    pub(crate) fn call(&self) {
+        self.shared.call(&mut lock(&self.shared.book));
+    }
+
+    /// Drives on this thread, which runs a scope, until something has come. Returns whether it has: if
+    /// not, somebody else drives, or has to.
+    pub(crate) fn attend(&self, mut has_come: impl FnMut() -> bool) -> bool {
+        let Ok(mut driver) = self.shared.driver.try_lock() else { return false };
+        let unwinding = Abort;
+        let me = thread::current().id();
+        let came = loop {
+            if has_come() {
+                break true;
+            }
+            let Some(want) = self.shared.push(&mut driver, Some(me)) else { break false };
+            // Once more: who wakes a task rings only if somebody sleeps already.
+            driver.enter(if has_come() { 0 } else { want });
+            self.shared.reap(&mut driver);
+        };
+        mem::forget(unwinding);
+        came
+    }
+
+    /// Lets this thread drive whenever none of its tasks is ready, if no other does that.
+    pub(crate) fn attended(&self) -> Attended<'_> {
+        let (mut book, me) = (lock(&self.shared.book), thread::current().id());
+        let begins = book.attended.is_none();
+        book.attended = book.attended.or(Some(me));
+        Attended { ring: self, begins }
+    }
+
+    /// For wakers of tasks.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Cancels an operation, unless it has ended. It still has to end.
     pub(crate) fn cancel(&self, number: u64) {
         let mut book = lock(&self.shared.book);
         book.cancel(number);
-        self.shared.wake(&mut book);
+        self.shared.call(&mut book);
     }
 
     /// Waits until no operation of a scope is in flight, after cancelling them or not.
     pub(crate) fn end(&self, scope: &Arc<Count>, cancel: bool) {
         let mut book = lock(&self.shared.book);
-        while scope.0.load(Ordering::Relaxed) > 0 {
+        book.ending += 1;
+        while scope.number.load(Ordering::Relaxed) > 0 {
             if cancel {
                 let all = book.in_flight.iter();
                 let ours = all.filter(|(_, operation)| Arc::ptr_eq(&operation.scope, scope));
                 let ours: Vec<u64> = ours.map(|(number, _)| *number).collect();
                 ours.into_iter().for_each(|number| book.cancel(number));
             }
-            self.shared.wake(&mut book);
+            self.shared.call(&mut book);
             let ended = &self.shared.ended;
             book = if cancel {
                 ended.wait_timeout(book, ONCE_MORE).unwrap_or_else(PoisonError::into_inner).0
@@ -229,6 +331,7 @@ impl Ring {
                 ended.wait(book).unwrap_or_else(PoisonError::into_inner)
             };
         }
+        book.ending -= 1;
     }
 
     #[cfg(test)]
@@ -245,34 +348,69 @@ impl Ring {
 impl Drop for Ring {
     /// Scopes borrow the ring, so that nothing is in flight.
     fn drop(&mut self) {
-        {
-            let mut book = lock(&self.shared.book);
-            book.over = true;
-            self.shared.wake(&mut book);
-        }
+        lock(&self.shared.book).over = true;
+        self.shared.work.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // it does not panic, it aborts
         }
     }
 }
 
-impl Shared {
-    /// Wakes the ring's thread, if it sleeps over something that it has not seen.
-    fn wake(&self, book: &mut Book) {
-        if !book.asleep || book.unsent.is_empty() && !book.over {
-            return;
+/// While this is there, a thread runs tasks and drives.
+pub(crate) struct Attended<'a> {
+    ring: &'a Ring,
+    begins: bool,
+}
+
+impl Drop for Attended<'_> {
+    fn drop(&mut self) {
+        if self.begins {
+            lock(&self.ring.shared.book).attended = None;
         }
-        book.asleep = false;
-        self.bell.ring();
+    }
+}
+
+impl Shared {
+    /// Has the ring's thread drive, if there is anything to do, and whoever drives see what is new.
+    fn call(&self, book: &mut Book) {
+        let takes_over = !book.thread_drives && !book.is_idle();
+        if takes_over {
+            book.thread_drives = true;
+            self.work.notify_one();
+        }
+        if takes_over || !book.unsent.is_empty() {
+            self.rouse(book);
+        }
+    }
+
+    /// Wakes who drives, if it sleeps.
+    fn rouse(&self, book: &mut Book) {
+        if mem::replace(&mut book.asleep, false) {
+            self.bell.ring();
+        }
+    }
+
+    /// A task was woken, and has to run: if its thread sleeps in the kernel, that ends.
+    pub(crate) fn task_woken(&self) {
+        let mut book = lock(&self.book);
+        if book.attended.is_some() && !book.thread_drives {
+            self.rouse(&mut book);
+        }
     }
 }
 
 impl Book {
+    /// Nothing is to be done, and no completion is to come.
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.unsent.is_empty() && self.cancelling == 0
+    }
+
     fn cancel(&mut self, number: u64) {
         if let Some(operation) = self.in_flight.get_mut(&number) {
             if !mem::replace(&mut operation.cancelling, true) {
                 let cancel = opcode::AsyncCancel::new(number).build();
                 self.unsent.push_back(cancel.user_data(CANCEL | number));
+                self.cancelling += 1;
             }
         }
     }
@@ -288,6 +426,7 @@ impl Book {
             self.room += if operation.cancelling { 1 } else { 2 };
             return Some(operation);
         }
+        self.cancelling -= 1;
         match self.in_flight.get_mut(&number) {
             // Its place is there for the next cancellation.
             Some(operation) => operation.cancelling = false,

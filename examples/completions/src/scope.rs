@@ -13,10 +13,11 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::{self, ThreadId};
 
 use rustix_uring::squeue::Flags;
 
-use crate::executor::block_on;
+use crate::executor::{self, Gate, block_on};
 use crate::operation::{Operation, Outcome};
 use crate::ring::{Count, Ring};
 
@@ -36,7 +37,7 @@ impl Ring {
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
     {
-        let in_flight = Arc::new(Count::default());
+        let in_flight = Arc::new(Count::new());
         let mut end = End { ring: self, in_flight: in_flight.clone(), cancel: true };
         let scope = Scope { ring: self, in_flight, scope: PhantomData, env: PhantomData };
         let returned = f(&scope);
@@ -66,7 +67,7 @@ impl<'scope> Scope<'scope, '_> {
         // ends.
         let kept = unsafe { operation.outcome.clone().keep() };
         let first = self.ring.start(&self.in_flight, [(operation.entry, kept)].into_iter());
-        Completion { ring: self.ring, number: first, outcome: operation.outcome }
+        self.completion(first, operation.outcome)
     }
 
     /// Starts two operations, the second when the first has ended. Unless that did all that it was to
@@ -80,10 +81,9 @@ impl<'scope> Scope<'scope, '_> {
         let kept = unsafe { [first.outcome.clone().keep(), second.outcome.clone().keep()] };
         let entries = [first.entry.flags(Flags::IO_LINK), second.entry].into_iter();
         let number = self.ring.start(&self.in_flight, entries.zip(kept));
-        let ring = self.ring;
         (
-            Completion { ring, number, outcome: first.outcome },
-            Completion { ring, number: number.map(|number| number + 1), outcome: second.outcome },
+            self.completion(number, first.outcome),
+            self.completion(number.map(|number| number + 1), second.outcome),
         )
     }
 
@@ -100,12 +100,46 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY: as in `start`.
         let kept = |it: &Operation<'scope, T>| unsafe { (it.entry, it.outcome.clone().keep()) };
         let first = self.ring.start(&self.in_flight, operations.iter().map(kept));
-        let completion = |(number, operation): (u64, Operation<'scope, T>)| Completion {
-            ring: self.ring,
-            number: first.map(|first| first + number),
-            outcome: operation.outcome,
+        let completion = |(number, operation): (u64, Operation<'scope, T>)| {
+            self.completion(first.map(|first| first + number), operation.outcome)
         };
         (0..).zip(operations).map(completion).collect()
+    }
+
+    fn completion<T>(
+        &'scope self,
+        number: Option<u64>,
+        outcome: Arc<dyn Outcome<T> + 'scope>,
+    ) -> Completion<'scope, T> {
+        Completion { ring: self.ring, owner: self.in_flight.owner, number, outcome }
+    }
+
+    /// Runs tasks on this thread until all are done, as [`run_all`](crate::run_all) does. On the thread
+    /// that runs the scope it is faster: that one enters the kernel itself whenever no task is ready.
+    pub fn run_all<F: Future<Output = ()>>(&self, tasks: impl IntoIterator<Item = F>) {
+        if thread::current().id() != self.in_flight.owner {
+            return executor::run_all(tasks);
+        }
+        let _attended = self.ring.attended();
+        executor::run_with(tasks, Some(self.ring.shared()), |next| {
+            let mut number = None;
+            self.ring.attend(|| {
+                number = number.or_else(|| next.try_recv().ok());
+                number.is_some()
+            });
+            number.unwrap_or_else(|| {
+                self.ring.call();
+                next.recv().expect("we have a sender ourselves")
+            })
+        });
+    }
+
+    /// Blocks until a future is done, as [`block_on`](crate::block_on) does, and is faster where
+    /// [`run_all`](Self::run_all) is.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut output = None;
+        self.run_all([async { output = Some(future.await) }]);
+        output.expect("it is done")
     }
 }
 
@@ -115,6 +149,8 @@ impl<'scope> Scope<'scope, '_> {
 #[must_use = "it says what came of the operation"]
 pub struct Completion<'scope, T> {
     ring: &'scope Ring,
+    /// The thread that runs the scope.
+    owner: ThreadId,
     /// `None` if it was refused.
     number: Option<u64>,
     outcome: Arc<dyn Outcome<T> + 'scope>,
@@ -123,7 +159,20 @@ pub struct Completion<'scope, T> {
 impl<T> Completion<'_, T> {
     /// Blocks until the operation has ended.
     pub fn wait(self) -> T {
-        block_on(self)
+        if thread::current().id() != self.owner {
+            return block_on(self);
+        }
+        let gate = Arc::new(Gate::default());
+        let waker = gate.clone().into();
+        loop {
+            if let Poll::Ready(output) = self.outcome.poll(&mut Context::from_waker(&waker)) {
+                return output;
+            }
+            if !self.ring.attend(|| gate.is_open()) {
+                self.ring.call();
+                gate.pass();
+            }
+        }
     }
 
     /// Asks the kernel to end the operation early: with ECANCELED, if it still can. Either way it has

@@ -4,6 +4,8 @@
 //! affects them all. A contender has a process of its own in every round: none inherits the
 //! memory or the threads of another. The table has the medians of the rounds.
 
+pub mod load;
+
 use std::process::{Command, exit};
 use std::time::Instant;
 use std::{env, fs, thread};
@@ -23,6 +25,7 @@ pub type Contender = (&'static str, fn() -> Result<Vec<f64>>);
 ///
 /// If a contender fails, or prints something else than its figures.
 pub fn compare(rows: &[&str], contenders: &[Contender]) -> Result<()> {
+    load::clients()?;
     if let Ok(name) = env::var(CONTENDER) {
         let contender = contenders.iter().find(|it| it.0 == name).context("no such contender")?;
         let figures = (contender.1)()?;

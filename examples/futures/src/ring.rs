@@ -14,6 +14,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem;
 use std::pin::Pin;
@@ -54,7 +55,7 @@ struct Driver {
     /// Entries that were not pushed yet.
     unsent: VecDeque<Entry>,
     /// What entries use, by their user data, until their completion is reaped.
-    in_flight: HashMap<u64, Rc<dyn Complete>>,
+    in_flight: HashMap<u64, Rc<dyn Complete>, BuildHasherDefault<Number>>,
     /// The user data of the next operation. None is given twice, so that a cancellation cannot come
     /// upon another operation.
     next: u64,
@@ -62,6 +63,24 @@ struct Driver {
     outstanding: usize,
     /// Nothing is started any more.
     over: bool,
+}
+
+/// Numbers are their own hash, but for their order: the map expects the differences in all bits.
+#[derive(Default)]
+struct Number(u64);
+
+impl Hasher for Number {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("it is a number");
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15); // odd, and of no pattern
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Ring {
@@ -73,7 +92,7 @@ impl Ring {
         let driver = Driver {
             ring,
             unsent: VecDeque::new(),
-            in_flight: HashMap::new(),
+            in_flight: HashMap::default(),
             next: 0,
             outstanding: 0,
             over: false,

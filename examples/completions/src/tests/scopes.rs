@@ -1,15 +1,17 @@
 //! Scopes, and who can start operations and wait for them.
 
 use std::io::{self, Write as _};
+use std::mem;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{A_WHILE, file_of, poll_once, ring};
-use crate::executor::run_all;
 use crate::operation::*;
 use crate::part::Part;
 use crate::scope::Scope;
@@ -70,6 +72,112 @@ fn other_executors_do() {
         });
     });
     assert_eq!(&buf, b"four");
+}
+
+/// The thread that runs the scope waits in the kernel, which a waker does not know.
+#[test]
+fn a_task_is_woken_from_elsewhere() {
+    #[derive(Default)]
+    struct Woken(Mutex<(bool, Option<Waker>)>);
+    let (ring, woken) = (ring(8), Arc::new(Woken::default()));
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    for _ in 0..20 {
+        let from_elsewhere = woken.clone();
+        let late = theirs.try_clone().unwrap();
+        let begin = Instant::now();
+        let done = Arc::new(AtomicBool::new(false));
+        thread::scope(|threads| {
+            let ended = done.clone();
+            threads.spawn(move || {
+                // So that it fails, and does not hang.
+                while !ended.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(5) {
+                    thread::sleep(A_WHILE);
+                }
+                if !ended.load(Ordering::Relaxed) {
+                    (&late).write_all(b"late").unwrap();
+                }
+            });
+            threads.spawn(move || {
+                thread::sleep(A_WHILE);
+                let mut state = from_elsewhere.0.lock().unwrap();
+                state.0 = true;
+                state.1.take().into_iter().for_each(Waker::wake);
+            });
+            ring.scope(|scope| {
+                let wait = std::future::poll_fn(|cx| {
+                    let mut state = woken.0.lock().unwrap();
+                    state.1 = Some(cx.waker().clone());
+                    if mem::take(&mut state.0) { Poll::Ready(()) } else { Poll::Pending }
+                });
+                let one: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {
+                    wait.await;
+                    theirs.write_all(b"four").unwrap();
+                });
+                let other = Box::pin(async {
+                    assert_eq!(scope.recv(&ours, [0; 4]).await.0.unwrap(), 4);
+                });
+                scope.run_all([one, other]);
+            });
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(begin.elapsed() < Duration::from_secs(4));
+    }
+}
+
+/// The thread of one scope does not submit what is of another: the kernel would cancel that when the
+/// thread ends.
+#[test]
+fn a_thread_drives_its_own_scopes() {
+    let (ring, file) = (ring(8), file_of(b"text"));
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    for _ in 0..20 {
+        ring.scope(|scope| {
+            let reading = scope.start(recv(&ours, [0; 4]));
+            thread::scope(|threads| {
+                let other = || ring.scope(|scope| scope.read_at(&file, [0; 4], 0).wait().0);
+                assert_eq!(threads.spawn(other).join().unwrap().unwrap(), 4);
+            });
+            thread::sleep(A_WHILE);
+            theirs.write_all(b"four").unwrap();
+            assert_eq!(reading.wait().0.unwrap(), 4);
+        });
+    }
+}
+
+/// Nor does it keep others waiting while it waits itself.
+#[test]
+fn threads_run_scopes_at_once() {
+    let (ring, file) = (ring(64), file_of(b"text"));
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ring.scope(|scope| {
+        thread::scope(|threads| {
+            let (ring, file) = (&ring, &file);
+            threads.spawn(move || {
+                for _ in 0..8 {
+                    thread::sleep(Duration::from_millis(2));
+                    let others: Vec<_> = (0..4)
+                        .map(|_| {
+                            threads.spawn(move || {
+                                for _ in 0..50 {
+                                    let read = |_| {
+                                        ring.scope(|scope| {
+                                            scope.read_at(file, [0; 4], 0).wait().0.unwrap()
+                                        })
+                                    };
+                                    assert_eq!((0..4).map(read).sum::<usize>(), 16);
+                                }
+                            })
+                        })
+                        .collect();
+                    others.into_iter().for_each(|other| other.join().unwrap());
+                    theirs.write_all(b"f").unwrap();
+                }
+            });
+            for _ in 0..8 {
+                assert_eq!(scope.recv(&ours, [0; 1]).wait().0.unwrap(), 1);
+            }
+        });
+    });
 }
 
 #[test]
@@ -150,7 +258,9 @@ fn echo_loses_nothing() {
         threads.spawn(|| {
             let ring = ring(256);
             ring.scope(|scope| {
-                run_all((0..CONNECTIONS).map(async |_| echo_one(scope, &listener).await.unwrap()));
+                scope.run_all(
+                    (0..CONNECTIONS).map(async |_| echo_one(scope, &listener).await.unwrap()),
+                );
             });
             assert!(!ring.overflowed());
         });

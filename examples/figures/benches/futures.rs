@@ -1,0 +1,117 @@
+//! The CPU time that futures take, beside those of the published tokio-uring.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::rc::Rc;
+
+use anyhow::Result;
+use figures::compare;
+use figures::load::{MESSAGE, cpu_of, echo};
+use futures::buf::Part;
+use tempfile::TempPath;
+use tokio_uring::buf::BoundedBuf as _;
+
+const ROWS: &[&str] = &[
+    "read 4 KiB, one at a time",
+    "read 4 KiB, 32 at a time",
+    "read 4 KiB, 128 at a time",
+    "echo 1 KiB, one connection",
+    "echo 1 KiB, 50 connections",
+    "echo 1 KiB, 200 connections",
+];
+const AT_A_TIME: [u32; 3] = [1, 32, 128];
+const CONNECTIONS: [u32; 3] = [1, 50, 200];
+const READS: u32 = 64_000;
+const MESSAGES: u32 = 20_000;
+const BLOCK: u64 = 4096;
+const BLOCKS: u32 = 256;
+
+fn main() -> Result<()> {
+    compare(ROWS, &[("futures", ours), ("tokio-uring 0.5", theirs)])
+}
+
+/// A file that is in memory.
+fn file() -> Result<TempPath> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&vec![7; BLOCK as usize * BLOCKS as usize])?;
+    Ok(file.into_temp_path())
+}
+
+/// The rows of one of the crates: they have the same shape, but for how a part of a buffer is written
+/// and how a socket of the standard library is taken over.
+macro_rules! rows {
+    ($krate:ident, $adopt:ident, $part:expr, $whole:expr) => {{
+        let path = &file()?;
+        let read = |tasks: u32| {
+            cpu_of(READS, || {
+                $krate::start(async {
+                    let file = Rc::new($krate::fs::File::open(path).await?);
+                    let task = |first: u32| {
+                        let file = file.clone();
+                        $krate::spawn(async move {
+                            let mut buf = vec![0; BLOCK as usize];
+                            for n in (first..READS).step_by(tasks as usize) {
+                                let at = u64::from(n % BLOCKS) * BLOCK;
+                                let (read, back) = file.read_at(buf, at).await;
+                                assert_eq!(read.expect("it is there"), BLOCK as usize);
+                                buf = back;
+                            }
+                        })
+                    };
+                    let all: Vec<_> = (0..tasks).map(task).collect();
+                    for task in all {
+                        task.await?;
+                    }
+                    Ok(())
+                })
+            })
+        };
+        let serve = |listener: TcpListener, connections: usize| {
+            $krate::start(async {
+                let listener = $krate::net::TcpListener::$adopt(listener);
+                let mut all = Vec::with_capacity(connections);
+                for _ in 0..connections {
+                    let (stream, _) = listener.accept().await?;
+                    all.push($krate::spawn(async move {
+                        let mut buf = vec![0; MESSAGE];
+                        loop {
+                            let (read, back) = stream.read(buf).await;
+                            let read = read.expect("the client is there");
+                            if read == 0 {
+                                break;
+                            }
+                            let (sent, part) = stream.write_all($part(back, read)).await;
+                            sent.expect("the client is there");
+                            buf = $whole(part);
+                        }
+                    }));
+                }
+                for task in all {
+                    task.await?;
+                }
+                Ok(())
+            })
+        };
+        let mut rows = Vec::new();
+        for tasks in AT_A_TIME {
+            rows.push(read(tasks)?);
+        }
+        for connections in CONNECTIONS {
+            rows.push(echo(connections, MESSAGES, serve)?);
+        }
+        Ok(rows)
+    }};
+}
+
+fn ours() -> Result<Vec<f64>> {
+    rows!(futures, new, |buf, len| Part::new(buf, 0..len), |part: Part<_>| part.whole)
+}
+
+fn theirs() -> Result<Vec<f64>> {
+    rows!(
+        tokio_uring,
+        from_std,
+        |buf: Vec<u8>, len| buf.slice(..len),
+        |part: tokio_uring::buf::Slice<_>| part.into_inner()
+    )
+}

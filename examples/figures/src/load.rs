@@ -1,0 +1,64 @@
+//! Load for servers, in a process of its own; and the CPU time of this one.
+
+use std::env;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, exit};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Bytes of a message.
+pub const MESSAGE: usize = 1024;
+
+/// Tells a process which clients it is.
+const CLIENTS: &str = "FIGURES_CLIENTS";
+
+/// Returns the nanoseconds of CPU time that this process takes for one of `count`, if `measured` does
+/// all of them: that of all threads, in the kernel as well.
+pub fn cpu_of(count: u32, measured: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let cpu =
+        || -> Result<Duration> { Ok(Duration::try_from(clock_gettime(ClockId::ProcessCPUTime))?) };
+    let start = cpu()?;
+    measured()?;
+    Ok((cpu()? - start).as_nanos() as f64 / f64::from(count))
+}
+
+/// Returns the CPU time that an echo server takes for a message. `serve` serves so many connections,
+/// each until it ends.
+pub fn echo(
+    connections: u32,
+    messages: u32,
+    serve: impl FnOnce(TcpListener, usize) -> Result<()>,
+) -> Result<f64> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let rounds = messages / connections;
+    let told = format!("{} {connections} {rounds}", listener.local_addr()?);
+    let mut clients: Child = Command::new(env::current_exe()?).env(CLIENTS, told).spawn()?;
+    let cpu = cpu_of(rounds * connections, || serve(listener, connections as usize))?;
+    ensure!(clients.wait()?.success(), "the clients fail");
+    Ok(cpu)
+}
+
+/// Is the clients, if this process is to be that.
+pub(crate) fn clients() -> Result<()> {
+    let Ok(told) = env::var(CLIENTS) else { return Ok(()) };
+    let words: Vec<_> = told.split(' ').collect();
+    let (address, rounds): (SocketAddr, u32) = (words[0].parse()?, words[2].parse()?);
+    let streams = (0..words[1].parse()?).map(|_| Ok(TcpStream::connect(address)?));
+    let mut streams = streams.collect::<Result<Vec<_>>>()?;
+    let mut message = [7; MESSAGE];
+    for round in 0..rounds {
+        message[..4].copy_from_slice(&round.to_le_bytes());
+        for stream in &mut streams {
+            stream.write_all(&message)?;
+        }
+        for stream in &mut streams {
+            let mut back = [0; MESSAGE];
+            stream.read_exact(&mut back)?;
+            ensure!(back == message, "something else came back");
+        }
+    }
+    exit(0);
+}
