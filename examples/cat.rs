@@ -163,7 +163,7 @@ impl Cat {
     /// What they point to, and their descriptors, are valid until this returns.
     unsafe fn run(&mut self, entries: &[Entry]) -> Result<Vec<Result<u32, Errno>>> {
         let numbered = |index: usize| entries[index].user_data(index as u64);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.ring.submission().push_each(entries.len(), numbered) }?;
         let mut results = vec![Err(Errno::CANCELED); entries.len()];
         let mut outstanding = entries.len();

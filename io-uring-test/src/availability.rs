@@ -1,4 +1,4 @@
-//! Whether there is io_uring at all.
+//! Whether io_uring is available at all.
 
 use std::thread;
 
@@ -23,7 +23,7 @@ fn available() -> Result {
     Ok(())
 }
 
-/// In a thread whose kernel answers the set-up with this errno, as containers' kernels do.
+/// Runs in a thread where a filter makes the setup fail with this errno, as containers do.
 fn filtered(errno: i32, expected: Availability) -> Result {
     let inside = move || -> Result {
         seccomp::answer(libc::SYS_io_uring_setup, errno)?;
@@ -32,13 +32,13 @@ fn filtered(errno: i32, expected: Availability) -> Result {
         assert_eq!(refused, Some(errno));
         Ok(())
     };
-    thread::spawn(inside).join().expect("it panicked")?;
-    // Others are none the wiser.
+    thread::spawn(inside).join().expect("the thread panicked")?;
+    // Other threads are not affected.
     available()
 }
 
-/// Rings count as locked memory, of which the unprivileged may have little: before Linux 5.12, and on
-/// some kernels again. Where they do, it can be told.
+/// On kernels before 5.12, and on some later ones, rings count as locked memory, of which an
+/// unprivileged process may have little. If the limit is the reason, `availability` reports it.
 fn memlock() -> Result {
     let unprivileged = || -> Result<(Availability, Option<Errno>)> {
         let mut sets = capabilities(None)?;
@@ -47,7 +47,7 @@ fn memlock() -> Result {
         Ok((availability(), IoUring::new(1).err()))
     };
     let joined = limited(Resource::Memlock, 0, || thread::spawn(unprivileged).join())?;
-    let (there, refusal) = joined.expect("it panicked")?;
+    let (there, refusal) = joined.expect("the thread panicked")?;
     match there {
         Availability::OutOfMemory => assert_eq!(refusal, Some(Errno::NOMEM)),
         _ => {
@@ -55,8 +55,8 @@ fn memlock() -> Result {
             assert!(IoUring::new(1)?.params().is_feature_native_workers());
         }
     }
-    // With the usual limit, a small one is free.
-    let usual = thread::spawn(unprivileged).join().expect("it panicked")?;
+    // Under the usual limit, there is room for a small ring.
+    let usual = thread::spawn(unprivileged).join().expect("the thread panicked")?;
     assert_eq!(usual, (Availability::Available, None));
     Ok(())
 }

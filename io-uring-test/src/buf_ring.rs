@@ -1,4 +1,5 @@
-//! Rings of provided buffers: buffers go in, data comes out, and the account of it is right.
+//! Rings of provided buffers: the kernel fills buffers, and the tracker reports the correct
+//! segments.
 
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -24,7 +25,7 @@ pub(crate) mod taken;
 const RECV: Need = Opcode(IORING_OP_RECV as u8);
 const BUNDLES: Need = Feature(Features::RECVSEND_BUNDLE);
 const INCREMENTAL: Need = Trial {
-    what: "provided buffers that are used up bit by bit",
+    what: "incremental use of provided buffers",
     refusal: Errno::INVAL,
     call: || {
         let ring = IoUring::new(1)?;
@@ -32,10 +33,12 @@ const INCREMENTAL: Need = Trial {
     },
 };
 
-const SOUND: Need =
-    Sound { bug: "buffers are kept without IORING_CQE_F_BUF_MORE", look: keeps_silently };
+const SOUND: Need = Sound {
+    bug: "IORING_CQE_F_BUF_MORE is missing for buffers that stay in use",
+    look: keeps_silently,
+};
 const MIN_LEFT: Need = Trial {
-    what: "provided buffers whose rest is left",
+    what: "provided buffers with a minimum rest",
     refusal: Errno::INVAL,
     call: || {
         let ring = IoUring::new(1)?;
@@ -75,7 +78,7 @@ const BUNDLE: u16 = IORING_RECVSEND_BUNDLE as u16;
 const MULTISHOT: u16 = IORING_RECV_MULTISHOT as u16;
 const GROUP: u16 = 5;
 
-/// A group of buffers of one size, and the memory of both.
+/// A group of buffers of equal size, with the memory of the ring and of the buffers.
 struct Group {
     bufs: BufRing,
     _pages: Pages,
@@ -84,7 +87,7 @@ struct Group {
 }
 
 impl Group {
-    /// `entries` buffers, of which none is added yet.
+    /// Creates a group of `entries` buffers, none of which is added yet.
     fn new(
         ring: &dyn Ring,
         entries: u16,
@@ -92,14 +95,14 @@ impl Group {
         options: impl Into<BufRingOptions>,
     ) -> Result<Self> {
         let pages = Pages::new(BufRing::memory_size(entries))?;
-        // SAFETY: the pages are unmapped after the ring has ended, or was unregistered.
+        // SAFETY: the pages are unmapped after the ring was dropped or the group unregistered.
         let bufs =
             unsafe { ring.submitter().register_buf_ring(pages.all(), entries, GROUP, options) }?;
         let memory = vec![b'.'; usize::from(entries) * size];
         Ok(Self { bufs, _pages: pages, memory, size })
     }
 
-    /// Adds these, and publishes them.
+    /// Adds these buffers and publishes them.
     fn add(&mut self, bids: impl IntoIterator<Item = u16>) {
         for bid in bids {
             self.add_part(bid, self.size as u32);
@@ -109,7 +112,8 @@ impl Group {
 
     fn add_part(&mut self, bid: u16, len: u32) {
         let start = self.memory[usize::from(bid) * self.size..][..len as usize].as_mut_ptr();
-        // SAFETY: the memory stays while the ring is there, and is read where it was given back.
+        // SAFETY: the memory stays allocated as long as the ring. A buffer is read only after it
+        // was released.
         unsafe { self.bufs.add(start, len, bid) };
     }
 
@@ -125,7 +129,7 @@ fn read(fd: BorrowedFd<'_>, len: u32) -> Entry {
     read.build().flags(Flags::BUFFER_SELECT)
 }
 
-/// A receive into a buffer of the group, or several.
+/// A receive into one or several buffers of the group.
 fn recv(fd: BorrowedFd<'_>, len: u32, ioprio: u16) -> Entry {
     Entry::from_raw(Sqe {
         opcode: IORING_OP_RECV as u8,
@@ -138,8 +142,8 @@ fn recv(fd: BorrowedFd<'_>, len: u32, ioprio: u16) -> Entry {
     })
 }
 
-/// Buffers are taken in the order in which they were added, around the end of the ring, and their
-/// ids are what they were added under.
+/// The kernel takes buffers in the order in which they were added, across the end of the ring, and
+/// reports the IDs under which they were added.
 fn read_in_order(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 4, 8, NONE)?;
@@ -149,7 +153,8 @@ fn read_in_order(ring: &mut dyn Ring) -> Result {
         group.add([round % 2 * 2]);
         expected.push(round % 2 * 2);
         write(&writer, &[b'a' + round as u8; 3])?;
-        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        // SAFETY: the buffers stay allocated, and the read completes before they are accessed
+        // again.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
         assert_eq!((done.to_result(), done.buffer_select()), (Ok(3), Some(expected[0])));
         let bid = usize::from(expected.remove(0));
@@ -166,7 +171,8 @@ fn run_dry(ring: &mut dyn Ring) -> Result {
     for add in [&[][..], &[2], &[], &[0, 1]] {
         group.add(add.iter().copied());
         for bid in add {
-            // SAFETY: the buffers stay, and the read ends before the next look at them.
+            // SAFETY: the buffers stay allocated, and the read completes before they are accessed
+            // again.
             let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
             assert_eq!((done.to_result(), done.buffer_select()), (Ok(1), Some(*bid)));
         }
@@ -192,26 +198,28 @@ fn owned_memory() -> Result {
     around_and_around(&mut ring, bufs)
 }
 
-/// Two slots, many times.
+/// Uses a ring of two slots many times.
 fn around_and_around(ring: &mut IoUring, mut bufs: BufRing) -> Result {
     let (reader, writer) = pipe()?;
     let mut bytes = [[0; 4]; 2];
     for n in 0..200_u8 {
-        // SAFETY: the buffers outlive the reads, which end before the next look at them.
+        // SAFETY: the buffers outlive the reads, which complete before the buffers are accessed
+        // again.
         unsafe { bufs.add(bytes[usize::from(n) % 2].as_mut_ptr(), 4, u16::from(n % 2)) };
         bufs.publish();
         write(&writer, &[n; 4])?;
         // SAFETY: as above.
         unsafe { ring.submission().push(&read(reader.as_fd(), 4)) }?;
         ring.submit_and_wait(1)?;
-        let done = ring.completion().next().context("no completion")?;
+        let done = ring.completion().next().context("there is no completion")?;
         assert_eq!((done.to_result(), done.buffer_select()), (Ok(4), Some(u16::from(n % 2))));
         assert_eq!(bytes[usize::from(n) % 2], [n; 4]);
     }
     Ok(bufs.unregister(&ring.submitter())?)
 }
 
-/// Both sides at once: what was gone past in the completion queue, and what was added.
+/// Publishes both sides at once: the completions that were consumed, and the buffers that were
+/// added.
 fn publish_with_cq() -> Result {
     let mut ring = IoUring::new(4)?;
     let mut bufs = ring.submitter().register_buf_ring_mmap(4, GROUP, NONE)?;
@@ -236,7 +244,7 @@ fn publish_with_cq() -> Result {
     Ok(())
 }
 
-/// What is unregistered is not written to any more, and the group's number is free.
+/// After unregistering, the kernel no longer writes to the buffers, and the group ID is free.
 fn unregister_gives_back(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     write(&writer, b"ab")?;
@@ -244,14 +252,14 @@ fn unregister_gives_back(ring: &mut dyn Ring) -> Result {
     group.add([0, 1]);
     let Group { bufs, _pages: pages, memory, .. } = group;
     bufs.unregister(&ring.submitter())?;
-    // SAFETY: no buffer is there to be written to.
+    // SAFETY: the group has no buffer that the kernel could fill.
     let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
     assert_eq!(done.to_result(), Err(Errno::NOBUFS));
     drop(pages);
     assert_eq!(memory, b"..");
     let mut group = Group::new(ring, 2, 1, NONE)?;
     group.add([1]);
-    // SAFETY: the buffers stay, and the read ends before the next look at them.
+    // SAFETY: the buffers stay allocated, and the read completes before they are accessed again.
     assert_eq!(unsafe { ring.run(read(reader.as_fd(), 1)) }?.to_result(), Ok(1));
     assert_eq!(group.memory, b".a");
     Ok(())
@@ -265,13 +273,13 @@ fn dropped_in_any_order() -> Result {
         let register = |group| ring.submitter().register_buf_ring_mmap(8, group, NONE);
         let (first, mut second) = (register(1)?, register(2)?);
         drop(first);
-        // It is the kernel's still.
+        // The kernel still has the group.
         assert_eq!(register(1).err(), Some(Errno::EXIST));
         // SAFETY: the handle is dropped.
         unsafe { ring.submitter().unregister_buf_ring(1) }?;
         let kept = ring_first.then_some(ring);
         drop(kept);
-        // SAFETY: the byte outlives the ring of buffers, into which nobody looks.
+        // SAFETY: the byte outlives the buffer ring, and nothing reads it.
         unsafe { second.add(&mut byte, 1, 0) };
         second.publish();
         drop(second);
@@ -286,13 +294,13 @@ fn tuple(segment: BufSegment) -> Tuple {
     (segment.bid, segment.offset, segment.len, segment.done)
 }
 
-/// The segments of an operation that takes one buffer, as tuples.
+/// The segments of an operation that uses one buffer, as tuples.
 fn segments(tracker: &mut BufTracker, group: &Group, cqe: &cqueue::Entry) -> Vec<Tuple> {
     let len = |_| group.size as u32;
     tracker.segments(&group.bufs, cqe, len).iter(&group.bufs).map(tuple).collect()
 }
 
-/// A buffer is filled on, and given back when it is full.
+/// The kernel fills a buffer incrementally, and releases it when it is full.
 fn incremental(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 8, INC)?;
@@ -306,7 +314,8 @@ fn incremental(ring: &mut dyn Ring) -> Result {
     ];
     for (n, more, segment) in steps {
         write(&writer, &b"abcdefgh"[..n])?;
-        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        // SAFETY: the buffers stay allocated, and the read completes before they are accessed
+        // again.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
         assert_eq!((done.to_result(), done.buffer_more()), (Ok(n as u32), more));
         assert_eq!(segments(&mut tracker, &group, &done), [segment]);
@@ -316,20 +325,21 @@ fn incremental(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Whether the kernel keeps buffers without saying so: a bug of 6.18.15, of which 6.12.107, 6.18.44
-/// and 7.2 are free. `IORING_CQE_F_BUF_MORE` is missing where the end of the data leaves room in a
+/// Whether the kernel keeps buffers without setting `IORING_CQE_F_BUF_MORE`. This is a bug of
+/// 6.18.15, which 6.12.107, 6.18.44 and 7.2 do not have. The flag is missing if the data ends
+/// before the buffer is full, after reads of a file, and occasionally in bundles.
 /// buffer, where a file was read, and now and then in bundles.
 fn keeps_silently() -> Result<bool> {
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
     let (reader, _) = pipe()?;
     let mut group = Group::new(&*ring, 1, 8, INC)?;
     group.add([0]);
-    // SAFETY: the buffer stays, and the read ends before the next look at it.
+    // SAFETY: the buffer stays allocated, and the read completes before it is accessed again.
     let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
     Ok(group.bufs.available(&ring.submitter())? == 1 && !done.buffer_more())
 }
 
-/// The end of the data fills nothing, and uses nothing up.
+/// The end of the data fills no bytes and consumes no buffer.
 fn incremental_end(ring: &mut dyn Ring) -> Result {
     let silent = keeps_silently()?;
     let (reader, writer) = pipe()?;
@@ -340,7 +350,8 @@ fn incremental_end(ring: &mut dyn Ring) -> Result {
     drop(writer);
     let ends = if silent { [(1, 3, 0, true), (1, 0, 0, true)] } else { [(1, 3, 0, false); 2] };
     for segment in [(1, 0, 3, false), ends[0], ends[1]] {
-        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        // SAFETY: the buffers stay allocated, and the read completes before they are accessed
+        // again.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
         assert_eq!(segments(&mut tracker, &group, &done), [segment]);
         assert_eq!(group.bufs.available(&ring.submitter())?, 2);
@@ -348,8 +359,8 @@ fn incremental_end(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A regular file is always ready, so the kernel uses up what is asked for before it has read: a
-/// short read leaves a gap, of which the account must be told.
+/// A regular file is always ready, so the kernel consumes the requested length before it reads. A
+/// short read therefore leaves a gap, and the tracker must be told of it.
 fn incremental_file(ring: &mut dyn Ring) -> Result {
     let silent = keeps_silently()?;
     let file = file_with(b"abcdefghijk")?;
@@ -359,7 +370,7 @@ fn incremental_file(ring: &mut dyn Ring) -> Result {
     let reads = [
         (0, 3, (1, 0, 3, false), 2),
         (9, 4, (1, 3, 2, false), 2),
-        // Of the buffer, one byte is left.
+        // One byte of the buffer remains.
         (0, 2, (1, 7, 1, true), 1),
         (11, 2, (0, 0, 0, false), 1),
         (0, 6, (0, 2, 6, true), 0),
@@ -367,7 +378,8 @@ fn incremental_file(ring: &mut dyn Ring) -> Result {
     for (offset, len, segment, left) in reads {
         let read = opcode::Read::new(file.as_fd(), std::ptr::null_mut(), len).offset(offset);
         let read = read.buf_group(GROUP).build().flags(Flags::BUFFER_SELECT);
-        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        // SAFETY: the buffers stay allocated, and the read completes before they are accessed
+        // again.
         let done = unsafe { ring.run(read) }?;
         let segment = if silent { (segment.0, 0, segment.2, true) } else { segment };
         assert_eq!(segments(&mut tracker, &group, &done), [segment]);
@@ -378,7 +390,7 @@ fn incremental_file(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A rest that is too small is left, and the buffer given back.
+/// The kernel leaves a rest that is too small, and releases the buffer.
 fn min_left(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 8, INC.min_left(4))?;
@@ -392,7 +404,8 @@ fn min_left(ring: &mut dyn Ring) -> Result {
     ];
     for (n, segment, left) in steps {
         write(&writer, &b"abcdefgh"[..n])?;
-        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        // SAFETY: the buffers stay allocated, and the read completes before they are accessed
+        // again.
         let done = unsafe { ring.run(read(reader.as_fd(), 8)) }?;
         assert_eq!(segments(&mut tracker, &group, &done), [segment]);
         assert_eq!(group.bufs.available(&ring.submitter())?, left);
@@ -400,18 +413,20 @@ fn min_left(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What comes of a buffer too many, as the contract of `add` says: it is filled before it is
-/// published, and again when its turn comes; the one whose slot it has taken is never filled.
+/// The consequence of adding one buffer too many, as the contract of `add` states it: the kernel
+/// fills that buffer before it is published, and again when its turn comes. It never fills the
+/// buffer whose slot was overwritten.
 fn too_many(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 1, NONE)?;
     let mut third = b'.';
     group.add([0, 1]);
-    // SAFETY: the byte outlives the reads. That there are too many is what is tried: the kernel
-    // knows of no memory but that of these three buffers, which nobody looks at meanwhile.
+    // SAFETY: the byte outlives the reads. The test adds too many on purpose: the kernel knows only
+    // the memory of these three buffers, which nothing accesses meanwhile.
     unsafe { group.bufs.add(&raw mut third, 1, 2) };
     let mut read = || {
-        // SAFETY: the buffers stay, and the read ends before the next look at them.
+        // SAFETY: the buffers stay allocated, and the read completes before they are accessed
+        // again.
         let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
         Ok::<_, anyhow::Error>((done.result(), done.buffer_select()))
     };
@@ -423,14 +438,14 @@ fn too_many(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// One completion over several buffers.
+/// One completion reports several buffers.
 fn bundle(ring: &mut dyn Ring) -> Result {
     let (reader, mut writer) = UnixStream::pair()?;
     let mut group = Group::new(ring, 4, 4, NONE)?;
     let mut tracker = BufTracker::new();
     group.add([2, 0, 3]);
     writer.write_all(b"abcdefghij")?;
-    // SAFETY: the buffers stay, and the receive ends before the next look at them.
+    // SAFETY: the buffers stay allocated, and the receive completes before they are accessed again.
     let done = unsafe { ring.run(recv(reader.as_fd(), 16, BUNDLE)) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(10), Some(2)));
     let expected = [(2, 0, 4, true), (0, 0, 4, true), (3, 0, 2, true)];
@@ -441,9 +456,9 @@ fn bundle(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Random data in random pieces into buffers of random lengths, given back in random order: what
-/// the account says is what was sent, byte for byte, and just the buffers that the kernel has left
-/// are those that it does not call done.
+/// Receives random data in random pieces into buffers of random lengths, which are released in
+/// random order. The segments of the tracker must contain what was sent, byte for byte, and the
+/// kernel must still have exactly those buffers that the tracker does not report as done.
 fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
     const ENTRIES: u16 = 8;
     const SIZE: usize = 256;
@@ -475,7 +490,7 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
                 let multishot = ioprio & MULTISHOT != 0;
                 let len =
                     if multishot || random.bool() { 0 } else { random.u32(1..=3 * SIZE as u32) };
-                // SAFETY: the buffers stay, and are looked at where they were given back.
+                // SAFETY: the buffers stay allocated, and are read only after they were released.
                 unsafe { ring.push(&[recv(reader.as_fd(), len, ioprio)]) }?;
                 armed = true;
             }
@@ -484,7 +499,7 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
             for done in ring.reap() {
                 armed = done.more();
                 match done.to_result() {
-                    Ok(n) => ensure!(n > 0, "the end"),
+                    Ok(n) => ensure!(n > 0, "the data ended early"),
                     Err(Errno::NOBUFS) => ensure!(done.buffer_select().is_none(), "{done:?}"),
                     Err(e) => bail!(e),
                 }
@@ -500,7 +515,7 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
                     received.extend_from_slice(group.bytes(segment));
                     if segment.done {
                         ensure!(!free.contains(&segment.bid), "twice: {segment:?} of {done:?}");
-                        // Some come back at once, before the next is looked at.
+                        // Some buffers are added again at once, before the next receive.
                         if random.bool() {
                             lens[usize::from(segment.bid)] = random.u32(1..=SIZE as u32);
                             group.add_part(segment.bid, lens[usize::from(segment.bid)]);
@@ -512,13 +527,20 @@ fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
                 }
                 ensure!(received.len() - before == done.result().max(0) as usize, "{done:?}");
             }
-            ensure!(sent.starts_with(&received), "seed {seed}: wrong after {}", received.len());
+            ensure!(
+                sent.starts_with(&received),
+                "seed {seed}: received wrong data after {} bytes",
+                received.len()
+            );
             let left = group.bufs.available(&ring.submitter())?;
-            ensure!(usize::from(left) + free.len() == 8, "{left} are left, free are {free:?}");
+            ensure!(
+                usize::from(left) + free.len() == 8,
+                "the kernel has {left} buffers, and {free:?} are free"
+            );
         }
         if armed {
             drop(writer);
-            // What is still to come, and the end.
+            // Receives the remaining data up to its end.
             while ring.submit_and_wait(1).is_ok() && ring.reap().last().is_none_or(|cqe| cqe.more())
             {
             }

@@ -1,4 +1,4 @@
-//! Setting up rings: sizes, flags, and what is left when it fails.
+//! Setting up rings: sizes, flags, and what remains after a failure.
 
 use std::fs;
 use std::io;
@@ -66,8 +66,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("thousand_rings_leave_nothing", &[], thousand_rings_leave_nothing),
 ];
 
-/// Memory for the largest ring. The kernel takes the 2 MiB of its entries in one piece, and fails with
-/// ENOMEM while free memory is too fragmented. The question is put without the library.
+/// Memory for the largest ring. The kernel allocates the 2 MiB of its entries in one piece, and
+/// fails with ENOMEM while free memory is too fragmented. The check does not use the library.
 const LARGEST: Need = Trial {
     what: "a ring of 32768 entries, by a bare system call",
     refusal: Errno::NOMEM,
@@ -79,14 +79,14 @@ const LARGEST: Need = Trial {
     },
 };
 
-/// Sets up a ring and, while that fails with ENOMEM, has the kernel compact its memory and tries again.
+/// Sets up a ring. While that fails with ENOMEM, makes the kernel compact its memory and retries.
 fn defragmented<T>(mut set_up: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     for _ in 0..20 {
         match set_up() {
             Err(Errno::NOMEM) => {}
             done => return done,
         }
-        // Only root may ask for it. Others wait until the kernel does it by itself.
+        // Only root may request it. Others wait until the kernel compacts memory by itself.
         let _ = fs::write("/proc/sys/vm/compact_memory", "1");
         thread::sleep(Duration::from_millis(100));
     }
@@ -134,8 +134,8 @@ fn no_such_sizes() -> Result {
     Ok(())
 }
 
-/// Rings are set up without an index array where the kernel can do without, and with one elsewhere;
-/// unless the program insists.
+/// A ring has no index array if the kernel supports that, and has one on other kernels or if the
+/// program requests it.
 fn index_array() -> Result {
     let has_none = |ring: &IoUring| ring.params().setup_flags().contains(SetupFlags::NO_SQARRAY);
     let insisted = match <IoUring>::builder().setup_no_sqarray().build(4) {
@@ -154,7 +154,7 @@ fn index_array() -> Result {
     Ok(())
 }
 
-/// A case that rings of all kinds get these flags, and work with them as far as NOPs can show.
+/// A case: rings of all kinds accept these flags, and work with them as far as NOPs can show.
 const fn granted<const FLAGS: u32>(name: &'static str) -> Case {
     let run = |ring: &mut dyn Ring| {
         let flags = ring.params().setup_flags();
@@ -163,14 +163,14 @@ const fn granted<const FLAGS: u32>(name: &'static str) -> Case {
         if flags.contains(SetupFlags::R_DISABLED) {
             ring.submitter().register_enable_rings()?;
         }
-        // NOPs are not polled for.
+        // An IOPOLL ring cannot run NOPs.
         if flags.contains(SetupFlags::IOPOLL) { Ok(()) } else { ring.works(50) }
     };
     let needs = const { &[RingWith(SetupFlags::from_bits_retain(FLAGS))] };
     Case::kinds(name, needs, run).setup(Setup::USUAL.flags(SetupFlags::from_bits_retain(FLAGS)))
 }
 
-/// Flags that mean nothing without another are refused, also by kernels that know neither.
+/// The builder rejects flags that require another flag, even on kernels that know neither.
 fn flags_apart() -> Result {
     let refused = [
         SetupFlags::SQ_AFF,
@@ -187,11 +187,12 @@ fn flags_apart() -> Result {
     Ok(())
 }
 
-/// The mock refuses what the kernel refuses, of all pairs of flags that the kernel knows, on every
-/// kind of ring that it has; and of all triples on the plain one.
+/// The mock kernel rejects the same setups as the kernel: all pairs of flags that the kernel knows,
+/// on every kind of ring, and all triples on the default kind.
 fn setup_flags_as_the_mock() -> Result {
     type Flags = SetupFlags;
-    // Each with what it needs, so that only a kernel that does not know it refuses.
+    // Each flag comes with the flags that it requires, so that only a kernel that does not know it
+    // rejects it.
     let known = [
         (Flags::IOPOLL, Flags::empty()),
         (Flags::HYBRID_IOPOLL, Flags::IOPOLL),
@@ -225,7 +226,7 @@ fn setup_flags_as_the_mock() -> Result {
                     let flags = first | second | third;
                     let setup = Setup::USUAL.flags(flags);
                     let (kernel, mock) = (kind.build(&setup).err(), kind.mock(&setup).err());
-                    // What the mock cannot imitate, it refuses itself.
+                    // The mock kernel itself rejects what it cannot imitate.
                     let imitates =
                         !flags.intersects(Flags::IOPOLL | Flags::HYBRID_IOPOLL | Flags::R_DISABLED);
                     if imitates || kernel.is_some() {
@@ -236,11 +237,11 @@ fn setup_flags_as_the_mock() -> Result {
             }
         }
     }
-    ensure!(compared > 0, "there is nothing to compare");
+    ensure!(compared > 0, "the kernel and the mock kernel have no setup in common");
     Ok(())
 }
 
-/// How many SQPOLL threads the process has.
+/// The number of SQPOLL threads that the process has.
 fn sqpoll_threads() -> Result<usize> {
     let mut n = 0;
     for task in fs::read_dir("/proc/self/task")? {
@@ -250,7 +251,7 @@ fn sqpoll_threads() -> Result<usize> {
     Ok(n)
 }
 
-/// Waits until there are so many: they begin and end some time after their rings.
+/// Waits until there are `n` SQPOLL threads. They start and end some time after their rings.
 fn await_sqpoll_threads(n: usize) -> Result {
     while sqpoll_threads()? != n {
         thread::sleep(Duration::from_millis(1));
@@ -261,11 +262,11 @@ fn await_sqpoll_threads(n: usize) -> Result {
 fn attach_wq() -> Result {
     await_sqpoll_threads(0)?;
     let mut first = <IoUring>::builder().setup_sqpoll(1000).build(4)?;
-    // Before 5.12, the thread is the kernel's own and does not show.
+    // Before 5.12, the SQPOLL thread is a kernel thread, and does not belong to the process.
     let one = usize::from(first.params().is_feature_native_workers());
     await_sqpoll_threads(one)?;
     let mut builder = <IoUring>::builder();
-    // SAFETY: the other ring is open, and ours to share.
+    // SAFETY: the other ring is open, and belongs to this process.
     unsafe { builder.setup_sqpoll(1000).setup_attach_wq(first.as_raw_fd()) };
     let mut attached = builder.build(4)?;
     assert!(attached.params().setup_flags().contains(SetupFlags::ATTACH_WQ));
@@ -280,13 +281,13 @@ fn attach_wq_refused() -> Result {
     let no_ring = open("/dev/null", OFlags::RDONLY, Mode::empty())?;
     let number = no_ring.as_raw_fd();
     let mut builder = <IoUring>::builder();
-    // SAFETY: the kernel refuses whatever is not a ring, or not open.
+    // SAFETY: the kernel rejects a descriptor that is closed or not a ring.
     unsafe { builder.setup_attach_wq(number) };
     let attach = || builder.build(4).err();
     assert_eq!(attach(), Some(Errno::INVAL));
     drop(no_ring);
-    let refusal = attach().context("attached to a descriptor that is closed")?;
-    // Kernels disagree.
+    let refusal = attach().context("the ring attached to a closed descriptor")?;
+    // The errno depends on the kernel.
     assert!(matches!(refusal, Errno::BADF | Errno::NXIO), "{refusal}");
     Ok(())
 }
@@ -306,26 +307,25 @@ fn forked_child_has_rings() -> Result<bool> {
     };
     let mut child = Command::new("/proc/self/exe");
     child.arg("--list").stdout(Stdio::null());
-    // SAFETY: the child only opens and reads a file, into memory that it has.
+    // SAFETY: the child only opens a file and reads it into memory that it already has.
     unsafe { child.pre_exec(look) };
     match child.status() {
-        Ok(status) => ensure!(status.success(), "the child: {status}"),
+        Ok(status) => ensure!(status.success(), "the child ended with {status}"),
         Err(e) if e.raw_os_error() == Some(HAS) => return Ok(true),
         Err(e) => return Err(e.into()),
     }
     Ok(false)
 }
 
-/// Flags by their numbers: some that change nothing that the crate relies on, and one that no kernel
-/// has.
+/// Setup flags by number: flags on which the crate does not rely, and one that no kernel knows.
 fn setup_flags() -> Result {
     let flags = SetupFlags::SUBMIT_ALL | SetupFlags::CLAMP;
     let mut builder = <IoUring>::builder();
-    // SAFETY: they are those of two methods.
+    // SAFETY: the flags are those of two builder methods.
     let mut ring = unsafe { builder.setup_flags(flags) }.build(4)?;
     assert!(ring.params().setup_flags().contains(flags));
     works(&mut ring, 10)?;
-    // SAFETY: it is refused.
+    // SAFETY: the kernel rejects the flag.
     let refused = unsafe { builder.setup_flags(SetupFlags::from_bits_retain(1 << 31)) }.build(4);
     assert_eq!(refused.err(), Some(Errno::INVAL));
     Ok(())
@@ -341,13 +341,13 @@ fn dontfork() -> Result {
     works(&mut ring, 10)
 }
 
-/// Two rings over one descriptor, taking turns.
+/// Two rings over one descriptor take turns.
 fn from_fd<S: squeue::Kind, C: cqueue::Kind>() -> Result {
     let mut maker = IoUring::<S, C>::builder().build(4)?;
     works(&mut maker, 3)?;
     let params = *maker.params();
     let fd = dup(&maker)?;
-    // SAFETY: the descriptor and the parameters are a ring's, which is not used meanwhile.
+    // SAFETY: the descriptor and the parameters belong to a ring that is not used meanwhile.
     let mut other = unsafe { IoUring::<S, C>::from_fd(fd, params) }?;
     works(&mut other, 10)?;
     drop(other);
@@ -359,8 +359,8 @@ fn from_fd_refused() -> Result {
     let params = *maker.params();
     let in_makers_memory = altered_params(&params, |raw| raw.flags |= SetupFlags::NO_MMAP.bits());
     let no_ring = altered_params(&params, |raw| raw.sq_entries = 0);
-    // Descriptors that are left open make the case fail.
-    // SAFETY: the descriptor is a ring's; the parameters are refused, or the ring is not used.
+    // A descriptor left open makes the case fail.
+    // SAFETY: the descriptor is a ring's. The parameters are rejected, or the ring is not used.
     unsafe {
         let refusal = IoUring::<Entry128>::from_fd(dup(&maker)?, params).err();
         assert_eq!(refusal, Some(Errno::INVAL));
@@ -376,12 +376,12 @@ fn from_fd_refused() -> Result {
     Ok(())
 }
 
-/// However far the set-up gets before it fails, it leaves nothing behind.
+/// A setup that fails leaves nothing behind, whichever step fails.
 fn failures_leave_nothing() -> Result {
     let mut incomplete = <IoUring>::builder();
     incomplete.setup_hybrid_iopoll();
     let mut attached = <IoUring>::builder();
-    // SAFETY: the kernel refuses a number that no descriptor can have.
+    // SAFETY: the kernel rejects a number that no descriptor can have.
     unsafe { attached.setup_attach_wq(RawFd::MAX) };
 
     let before = footprint()?;
@@ -394,7 +394,7 @@ fn failures_leave_nothing() -> Result {
     assert_eq!(refusal, Some(Errno::MFILE));
     assert_eq!(footprint()?, before);
 
-    // The mappings come one after the other: the limit stops each of them once.
+    // The mappings are made one after the other: the limit stops each of them once.
     let address_space = address_space()?;
     let mut refused = 0;
     loop {
@@ -406,7 +406,7 @@ fn failures_leave_nothing() -> Result {
         assert_eq!(footprint()?, before, "with {refused} pages");
         refused += 1;
     }
-    assert!(refused >= 2, "one page was enough");
+    assert!(refused >= 2, "only {refused} setups failed");
     assert_eq!(footprint()?, before);
     Ok(())
 }
@@ -414,7 +414,7 @@ fn failures_leave_nothing() -> Result {
 fn thousand_rings_leave_nothing(ring: &mut dyn Ring) -> Result {
     let kind = ring.kind();
     let before = footprint()?;
-    // A thousand of all kinds together.
+    // A thousand rings of all kinds together.
     for _ in 0..1000_usize.div_ceil(KINDS.len()) {
         drop(kind.build(&Setup::USUAL)?);
     }

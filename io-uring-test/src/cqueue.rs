@@ -1,4 +1,4 @@
-//! The completion queue: what is ready, what is given back, what waits for room.
+//! The completion queue: ready completions, released slots, and completions that wait for a slot.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ use crate::harness::*;
 const CQE32: &[Need] = &[RingWith(SetupFlags::CQE32)];
 const CQE_MIXED: &[Need] = &[RingWith(SetupFlags::CQE_MIXED)];
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
-/// Two completions fit.
+/// A queue with two slots for completions.
 const NARROW: Setup = Setup::new(2).cq_entries(2);
 
 pub(crate) const CASES: &[Case] = &[
@@ -47,8 +47,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("big_on_32", CQE_MIXED, big_on_32),
 ];
 
-/// A view that is forgotten has given nothing back: the next one begins where it began, and nothing
-/// is lost. What was given back before is not seen again.
+/// A forgotten view releases nothing: the next view begins where it began, and no completion is
+/// lost. Completions that were released earlier do not appear again.
 fn forgotten_view(ring: &mut dyn Ring) -> Result {
     let user_data =
         |done: Vec<Completion>| -> Vec<_> { done.iter().map(|cqe| cqe.user_data()).collect() };
@@ -58,24 +58,24 @@ fn forgotten_view(ring: &mut dyn Ring) -> Result {
         let all: Vec<_> = (start..start + 10).collect();
         assert_eq!(user_data(ring.look_and_forget(4)), all[..4]);
         assert_eq!(user_data(ring.look_and_forget(3)), all[..3]);
-        // Its room is not given away either.
+        // Their slots are not reused either.
         ring.push_nops([start + 10], Flags::empty())?;
         ring.submit()?;
-        // One that comes to its end gives everything back, forgotten or not.
+        // A view that reaches the end releases everything, even if it is forgotten.
         assert_eq!(user_data(ring.look_and_forget(100)), [&all[..], &[start + 10]].concat());
         assert_eq!(user_data(ring.reap()), []);
     }
     Ok(())
 }
 
-/// A ring of eight and sixteen slots, of which these have been used.
+/// A ring with 8 and 16 slots, of which `slot` have already been used.
 fn ring_at<C: Kind>(slot: u64) -> Result<IoUring<squeue::Entry, C>> {
     let mut ring = IoUring::builder().build(8)?;
     works(&mut ring, slot)?;
     Ok(ring)
 }
 
-/// Has these NOPs completed.
+/// Makes NOPs with these user data complete.
 fn nops<C: Kind>(ring: &mut IoUring<squeue::Entry, C>, user_data: &[u64]) -> Result {
     let entries: Vec<_> = user_data.iter().map(|n| nop(*n)).collect();
     // SAFETY: NOPs use no memory and no descriptor.
@@ -98,7 +98,7 @@ fn iteration<C: Kind>() -> Result {
             assert_eq!(done.peek().map(|cqe| cqe.user_data()), Some(n));
             assert_eq!(done.next().map(|cqe| cqe.user_data()), Some(n));
         }
-        // One more is not seen before the view is synced.
+        // A further completion is invisible until the view is synced.
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe { queue.push(&nop(6)) }?;
         queue.sync();
@@ -144,7 +144,7 @@ fn as_slices<C: EntryMarker>() -> Result {
         assert_eq!(done.status().ready(), 5);
         done.consume(100);
         assert_eq!(ready(&done), []);
-        // The end was reached: everything is given back.
+        // The iterator reached the end, so all slots are released.
         assert_eq!(done.status().ready(), 0);
     }
     Ok(())
@@ -157,7 +157,7 @@ fn status() -> Result {
     let mut done = ring.completion();
     let status = done.status();
     done.next();
-    // What was gone past counts until it is given back.
+    // Consumed completions count until their slots are released.
     assert_eq!((status.ready(), done.len()), (3, 2));
     done.sync();
     assert_eq!((status.ready(), done.len()), (2, 2));
@@ -176,16 +176,16 @@ fn consumed() -> Result {
     nops(&mut ring, &[1, 2])?;
     let (submitter, _, mut done) = ring.split();
     done.next();
-    // It is there until it is given back.
+    // A completion stays ready until its slot is released.
     assert_eq!(submitter.wait_with_args(2, &args), Ok(()));
     assert_eq!(done.by_ref().count(), 1);
-    // The end was reached, and the view lives on.
+    // The view reached the end, and still exists.
     assert_eq!(submitter.wait_with_args(1, &args), Err(Errno::TIME));
     drop(done);
     Ok(())
 }
 
-/// A flood into a queue that has two slots: every completion arrives once.
+/// Many completions for a queue of two slots: each arrives exactly once.
 fn overflow(ring: &mut dyn Ring) -> Result {
     const FLOOD: u64 = 2000;
     let (mut done, mut flagged) = (Vec::new(), false);
@@ -196,7 +196,7 @@ fn overflow(ring: &mut dyn Ring) -> Result {
         }
         match ring.submit() {
             Ok(_) => {}
-            // Older kernels want to be rid of some first.
+            // Older kernels require that some completions are consumed first.
             Err(Errno::BUSY) => done.extend(ring.reap()),
             Err(e) => return Err(e.into()),
         }
@@ -216,9 +216,9 @@ fn overflow(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A NOP whose completion has 32 bytes, with these words.
+/// A NOP whose completion has 32 bytes, including these words.
 fn big(user_data: u64, words: [u64; 2]) -> squeue::Entry {
-    /// Since Linux 6.18.
+    /// New in Linux 6.18.
     const IORING_NOP_CQE32: u32 = 1 << 5;
     let mut entry = nop(user_data);
     let sqe = entry.as_raw_mut();
@@ -237,7 +237,7 @@ fn words(user_data: u64) -> [u64; 2] {
     [!user_data, user_data << 32]
 }
 
-/// A NOP whose completion is of the one size or the other, and what that is to be.
+/// A NOP with a small or a big completion, and the expected content of the latter.
 fn either(user_data: u64, is_big: bool) -> (squeue::Entry, Option<[u64; 2]>) {
     match is_big {
         true => (big(user_data, words(user_data)), Some(words(user_data))),
@@ -245,7 +245,7 @@ fn either(user_data: u64, is_big: bool) -> (squeue::Entry, Option<[u64; 2]>) {
     }
 }
 
-/// Around the end of the queue in every combination of sizes: the fillers there do not show.
+/// Every combination of sizes at the end of the queue: the filler CQEs there are invisible.
 fn both_sizes() -> Result {
     let mut ring = IoUring::<squeue::Entry, Mixed>::builder().setup_cqsize(8).build(4)?;
     let (mut bits, mut next) = (bits(), 0);
@@ -267,23 +267,23 @@ fn both_sizes() -> Result {
     Ok(())
 }
 
-/// A flood of both sizes into a queue of four slots.
+/// Many completions of both sizes for a queue of four slots.
 ///
-/// Small ones come in pairs, so that a large one never finds just the last slot before the end.
-/// Kernels up to 7.2 at least make a mess of that: a small one behind it takes the place of the
-/// filler, and an old completion shows once more.
+/// Small completions come in pairs, so that a big one never finds only the last slot before the
+/// end. Kernels up to at least 7.2 mishandle that case: a small completion after it overwrites the
+/// filler CQE, and an old completion appears again.
 fn both_sizes_overflow() -> Result {
     let pairs =
         bits().take(1000).flat_map(|is_big| if is_big { vec![true] } else { vec![false; 2] });
     flood(0, pairs)
 }
 
-/// A flood of large ones that finds the last slot before the end.
+/// Big completions that overflow when only the last slot before the end is free.
 fn big_overflow() -> Result {
     flood(3, std::iter::repeat_n(true, 1000))
 }
 
-/// Has a queue of four slots, of which `slot` is next, flooded with large and small completions.
+/// Overflows a queue of four slots with big and small completions. The next free slot is `slot`.
 fn flood(slot: u64, sizes: impl Iterator<Item = bool>) -> Result {
     let mut ring = IoUring::<squeue::Entry, Mixed>::builder().setup_cqsize(4).build(4)?;
     works(&mut ring, slot)?;
@@ -300,7 +300,7 @@ fn flood(slot: u64, sizes: impl Iterator<Item = bool>) -> Result {
         let before = done.len();
         done.extend(ring.completion().map(|cqe| (cqe.user_data(), cqe.big_cqe().copied())));
         ring.submit()?;
-        ensure!(done.len() > before, "{before} completions, and no more");
+        ensure!(done.len() > before, "only {before} completions arrived");
     }
     let wrong = done.iter().zip(&expected).position(|(done, expected)| done != expected);
     assert_eq!(wrong.map(|at| (at, done[at], expected[at])), None);
@@ -318,7 +318,7 @@ fn big_on_32() -> Result {
     Ok(())
 }
 
-/// What a message calls filler is skipped, whether it calls it large or not.
+/// The queue skips CQEs that a message marks as filler, whether or not they are also marked as big.
 fn filler_of_a_message() -> Result {
     let mut from = IoUring::<squeue::Entry>::builder().build(8)?;
     let mut to = IoUring::<squeue::Entry, Mixed>::builder().build(8)?;
@@ -327,13 +327,14 @@ fn filler_of_a_message() -> Result {
         for (n, flags) in [skip | large, 0, skip, large, skip | large].into_iter().enumerate() {
             let message =
                 MsgRingData::new(to.as_fd(), 1, round * 10 + n as u64, Some(flags)).build();
-            // SAFETY: a message points to nothing, and its ring is open.
+            // SAFETY: a message uses no memory, and its ring is open.
             unsafe { from.submission().push(&message) }?;
             from.submit_and_wait(1)?;
             let sent = from.completion().next().map(|cqe| cqe.to_result());
             ensure!(sent == Some(Ok(0)), "{sent:?}");
         }
-        // Two of two entries and one of one are skipped, one of two and one of one come out.
+        // Skipped are two fillers of two slots and one of one slot. Visible are one big and one
+        // small CQE.
         ensure!(to.completion_status().ready() >= 8);
         let sizes = |cqe: Mixed| (cqe.user_data(), cqe.big_cqe().is_some());
         let came: Vec<_> = to.completion().map(sizes).collect();

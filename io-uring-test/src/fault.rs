@@ -1,4 +1,4 @@
-//! What goes wrong around a ring ends in a plain error, and leaves nothing behind.
+//! Faults around a ring end in a plain error and leave nothing behind.
 
 pub(crate) mod heir;
 pub(crate) mod interrupt;

@@ -1,4 +1,4 @@
-//! What every case builds on: what a case is, what it may need, the rings that it runs on.
+//! The foundation of every case: what a case is, what it may need, and the rings that it runs on.
 //!
 //! A file of cases exports one list, `CASES`, which `main` gathers:
 //!
@@ -12,7 +12,7 @@
 //!     let file = file_with(b"hello world")?;
 //!     let mut buf = [0; 5];
 //!     let read = Read::new(file.as_fd(), buf.as_mut_ptr(), 5).offset(6).build();
-//!     // SAFETY: `file` and `buf` outlive the read, for whose end `run` waits.
+//!     // SAFETY: `file` and `buf` outlive the read, for whose completion `run` waits.
 //!     let done = unsafe { ring.run(read) }?;
 //!     assert_eq!(done.to_result(), Ok(5));
 //!     assert_eq!(&buf, b"world");
@@ -20,8 +20,8 @@
 //! }
 //! ```
 //!
-//! A case fails by an error or a panic; also by leaving completions, entries or descriptors behind,
-//! or by needing an operation that it then does not submit.
+//! A case fails if it returns an error or panics. It also fails if it leaves completions, entries
+//! or descriptors behind, or if it needs an operation but does not submit it.
 
 mod case;
 mod child;
@@ -56,5 +56,5 @@ pub(crate) use run::run;
 pub(crate) use setup::{Setup, altered, altered_params, raw, refusal};
 pub(crate) use untouched::{UNTOUCHED, untouched};
 
-/// For calls that want a limit: what takes longer hangs.
+/// The time limit for calls that take one. A call that takes longer hangs.
 pub(crate) const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! The kinds of ring, each a case: entries and completions of every size that it has go through,
-//! around the end of both queues many times.
+//! One case for each kind of ring: entries and completions of every size that the kind has pass
+//! through both queues, which wrap around many times.
 
 use rustix_uring::squeue::{Entry128, Flags};
 use rustix_uring::{SetupFlags, sys};

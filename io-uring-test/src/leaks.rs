@@ -1,4 +1,4 @@
-//! What is registered and given up, ten thousand times over, leaves nothing behind.
+//! Registering and unregistering everything ten thousand times leaves nothing behind.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -21,14 +21,14 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("forks", &[], forks),
 ];
 
-/// Ten thousand; fewer where they take too long, as on kernels that wait for each other processor
-/// at every end of a registration.
+/// Ten thousand rounds, or fewer if they take too long. Some kernels wait for every other CPU
+/// whenever something is unregistered.
 fn rounds() -> impl Iterator<Item = usize> {
     let start = Instant::now();
     (0..10_000).take_while(move |_| start.elapsed() < Duration::from_secs(20))
 }
 
-/// What the process holds that a ring could keep.
+/// Resources that the process holds and a ring could leak.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -46,8 +46,8 @@ fn held() -> Result<Held> {
     })
 }
 
-/// What it holds once the rings of earlier cases have come to their end, and threads that have just
-/// begun have mapped what they need.
+/// The held resources at rest: once the rings of earlier cases are torn down, and threads that just
+/// started have mapped what they need.
 fn held_at_rest() -> Result<Held> {
     let start = Instant::now();
     let mut last = held()?;
@@ -62,7 +62,7 @@ fn held_at_rest() -> Result<Held> {
     }
 }
 
-/// The same as before, once rings have come to their end, which takes the kernel a while.
+/// Waits until the held resources equal `before`. The kernel takes a while to tear down rings.
 fn settles_at(before: &Held) -> Result {
     let start = Instant::now();
     while held()? != *before {
@@ -72,7 +72,7 @@ fn settles_at(before: &Held) -> Result {
     Ok(())
 }
 
-/// Registers a bit of everything.
+/// Registers something of every sort.
 fn register_all(ring: &IoUring, page: iovec, file: &File, eventfd: &OwnedFd) -> Result<u16> {
     let ring = ring.submitter();
     // SAFETY: the page outlives every ring, and no operation uses it.
@@ -101,14 +101,14 @@ fn registrations() -> Result {
     let mut ring = IoUring::new(2)?;
     for round in rounds() {
         let personality = register_all(&ring, a_page(&pages), &file, &eventfd)?;
-        // Every tenth ring ends with everything.
+        // Every tenth ring is dropped with everything registered.
         if round % 10 == 9 {
             ring = IoUring::new(2)?;
         } else {
             unregister_all(&ring, personality)?;
         }
     }
-    ensure!(held()? != before, "a ring is held and does not show");
+    ensure!(held()? != before, "the measurement does not notice a ring that is held");
     drop(ring);
     settles_at(&before)
 }
@@ -120,7 +120,7 @@ fn buf_rings() -> Result {
     let mut ring = IoUring::new(2)?;
     for round in rounds() {
         let submitter = ring.submitter();
-        // SAFETY: the pages outlive every ring, and no operation takes a buffer.
+        // SAFETY: the pages outlive every ring, and no operation uses a buffer.
         let callers = unsafe { submitter.register_buf_ring(pages.all(), 16, 1, none) }?;
         let kernels = submitter.register_buf_ring_mmap(16, 2, none)?;
         let owned = submitter.register_buf_ring_owned(16, 3, none)?;
@@ -146,7 +146,8 @@ fn buf_rings() -> Result {
     settles_at(&before)
 }
 
-/// Children that end with copies of everything take nothing along, and leave nothing.
+/// Children that exit with copies of everything neither take anything away nor leave anything
+/// behind.
 fn forks() -> Result {
     let pages = Pages::new(4096)?;
     let (file, eventfd) = (File::open("/dev/null")?, eventfd(0, EventfdFlags::empty())?);

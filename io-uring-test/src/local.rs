@@ -1,4 +1,4 @@
-//! Rings bound to a task, and named by a registered index there.
+//! Rings that are bound to a task and addressed by their registered index there.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("handed_on", &[Opcode(opcode::Read::CODE)], handed_on),
 ];
 
-/// How many rings a task can register.
+/// The number of rings that a task can register.
 const INDICES: usize = 16;
 
 const REGISTERED: &[Need] =
@@ -45,16 +45,16 @@ fn works_unregistered() -> Result {
     assert_eq!(ring.registered_index(), None);
     works(&mut ring, 20)?;
     assert_eq!(ring.unregister_ring_fd(), Ok(()));
-    let mut ring = ring.into_shared().ok().context("it has a descriptor")?;
+    let mut ring = ring.into_shared().ok().context("the ring has no descriptor")?;
     works(&mut ring, 20)
 }
 
 fn enters_by_its_index() -> Result {
     let mut ring = registered()?;
-    let index = ring.registered_index().context("it is registered")?;
+    let index = ring.registered_index().context("the ring is not registered")?;
     assert!((index as usize) < INDICES);
     works(&mut ring, 20)?;
-    // Again makes no difference.
+    // Registering it again has no effect.
     ring.register_ring_fd()?;
     assert_eq!(ring.registered_index(), Some(index));
     let (submitter, mut queue, mut completions) = ring.split();
@@ -83,7 +83,7 @@ fn gives_its_index_back() -> Result {
         ring.unregister_ring_fd()?;
     }
     for _ in 0..5 * INDICES {
-        let ring = registered()?.into_shared().ok().context("it has a descriptor")?;
+        let ring = registered()?.into_shared().ok().context("the ring has no descriptor")?;
         drop(ring);
     }
     Ok(())
@@ -104,16 +104,16 @@ fn sixteen_and_no_more() -> Result {
     works(&mut one_more, 5)
 }
 
-/// A ring that is used and dropped in another task does nothing to the rings that are registered
+/// A ring that is used and dropped in another task does not affect the rings that are registered
 /// there, whatever index it had before.
 fn moved_rings_leave_others_alone() -> Result {
     let mut moves = registered()?;
     let index = moves.registered_index();
     works(&mut moves, 5)?;
-    let mut moves = moves.into_shared().ok().context("it has a descriptor")?;
+    let mut moves = moves.into_shared().ok().context("the ring has no descriptor")?;
     thread::spawn(move || {
         let mut stays = registered()?;
-        // The same number names another ring here.
+        // In this task, the same index refers to another ring.
         assert_eq!(stays.registered_index(), index);
         works(&mut moves, 5)?;
         works(&mut stays, 5)?;
@@ -129,7 +129,7 @@ fn closed_descriptor() -> Result {
     let mut ring = IoUring::new(8)?;
     let fd = ring.as_raw_fd();
     let open = |fd| {
-        // SAFETY: whatever the number means, it is only asked about.
+        // SAFETY: the number is only queried, whatever it refers to.
         fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).is_ok()
     };
     works(&mut ring, 1)?;
@@ -142,21 +142,22 @@ fn closed_descriptor() -> Result {
     assert!(ring.ring_fd().is_none() && ring.submitter().ring_fd().is_none());
     works(&mut ring, 20)?;
     ring.close_ring_fd()?;
-    // Register calls go by the index as well.
+    // Register calls also use the index.
     ring.submitter().register_probe(&mut rustix_uring::Probe::new())?;
-    // What would lose the ring, or needs the descriptor, is refused, and the ring goes on.
+    // Calls that would lose the ring, or that need the descriptor, fail, and the ring continues to
+    // work.
     assert_eq!(ring.unregister_ring_fd(), Err(Errno::INVAL));
     assert_eq!(ring.resize(16, None), Err(Errno::INVAL));
-    let mut ring = ring.into_shared().err().context("it has no descriptor")?;
+    let mut ring = ring.into_shared().err().context("the ring has a descriptor")?;
     works(&mut ring, 20)
 }
 
-/// In an event loop of another kind: a read that waits makes it ready when it can go on. Rings that
-/// defer their work need an eventfd for this: current kernels tell nobody else of it.
+/// A ring in an epoll set: it becomes readable when a waiting read can continue. Rings with
+/// DEFER_TASKRUN need an eventfd for this, because current kernels notify only the eventfd.
 fn in_an_epoll() -> Result {
     let mut ring = IoUring::new(8)?.into_local();
     let _ = ring.register_ring_fd();
-    let fd = ring.ring_fd().context("it has a descriptor")?.try_clone_to_owned()?;
+    let fd = ring.ring_fd().context("the ring has no descriptor")?.try_clone_to_owned()?;
     becomes_ready(&mut ring, &fd)
 }
 
@@ -176,7 +177,7 @@ fn becomes_ready(ring: &mut IoUring<squeue::Entry, cqueue::Entry, Local>, fd: &O
         let mut events = [none; 2];
         let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
         match epoll::wait(&epoll, &mut events, Some(&time)) {
-            // The kernel's own work for the ring interrupts as a signal does.
+            // The kernel's task work for the ring interrupts the wait as a signal does.
             Err(Errno::INTR) => {}
             n => break Ok::<Vec<_>, Errno>(events[..n?].iter().map(|it| it.data.u64()).collect()),
         }
@@ -184,13 +185,14 @@ fn becomes_ready(ring: &mut IoUring<squeue::Entry, cqueue::Entry, Local>, fd: &O
     let (reader, writer) = rustix::pipe::pipe()?;
     let mut byte = 0;
     let read = opcode::Read::new(Fd(reader.as_raw_fd()), &mut byte, 1).build().user_data(1);
-    // SAFETY: byte and pipe stay until the read is reaped below; a failure ends the process.
+    // SAFETY: the byte and the pipe stay until the read is reaped below. A failure ends the
+    // process.
     unsafe { ring.submission().push(&read) }?;
     ring.submit()?;
     assert_eq!(ready(0)?, [0; 0]);
     rustix::io::write(&writer, b"a")?;
     assert_eq!(ready(10)?, [7]);
-    // Work that was deferred may take more than one go.
+    // Deferred work may need more than one call.
     while ring.completion_status().is_empty() {
         ring.submitter().get_events()?;
     }
@@ -200,9 +202,9 @@ fn becomes_ready(ring: &mut IoUring<squeue::Entry, cqueue::Entry, Local>, fd: &O
 
 fn gets_messages() -> Result {
     let (mut local, mut other) = (<IoUring>::builder().build_local(8)?, IoUring::new(8)?);
-    let fd = local.ring_fd().context("it has a descriptor")?;
+    let fd = local.ring_fd().context("the ring has no descriptor")?;
     let message = opcode::MsgRingData::new(fd, 42, 7, None).build();
-    // SAFETY: the ring is open until the message's completion is there.
+    // SAFETY: the ring is open until the message has completed.
     unsafe { other.submission().push(&message) }?;
     other.submit_and_wait(1)?;
     assert_eq!(other.completion().next().map(|cqe| cqe.result()), Some(0));
@@ -212,19 +214,19 @@ fn gets_messages() -> Result {
     Ok(())
 }
 
-/// A ring outlives its queues' mapping: what is in flight and what is queued are there for whoever
-/// takes its descriptor.
+/// A ring outlives the mapping of its queues: operations in flight and queued entries remain
+/// available to the next owner of the descriptor.
 fn handed_on() -> Result {
     let mut local = IoUring::new(8)?.into_local();
     let _ = local.register_ring_fd();
-    let mut ring = local.into_shared().ok().context("it has a descriptor")?;
+    let mut ring = local.into_shared().ok().context("the ring has no descriptor")?;
     let number = ring.as_raw_fd();
     assert_eq!(ring.ring_fd().map(|fd| fd.as_raw_fd()), Some(number));
     let (reader, writer) = rustix::pipe::pipe()?;
     let mut buf = [0_u8; 4];
     let read = opcode::Read::new(Fd(reader.as_raw_fd()), buf.as_mut_ptr(), 4).build().user_data(1);
-    // SAFETY: buffer and pipe stay until both operations are reaped below; a failure ends the
-    // process.
+    // SAFETY: the buffer and the pipe stay until both operations are reaped below. A failure ends
+    // the process.
     unsafe { ring.submission().push(&read) }?;
     assert_eq!(ring.submit(), Ok(1));
     // SAFETY: a NOP uses no memory and no descriptor.
@@ -232,9 +234,9 @@ fn handed_on() -> Result {
     let (before, params) = (address_space()?, *ring.params());
     let fd = OwnedFd::from(ring);
     assert_eq!(fd.as_raw_fd(), number);
-    assert!(address_space()? < before, "its queues are unmapped");
+    assert!(address_space()? < before, "the queues are still mapped");
     assert_eq!(rustix::io::write(&writer, b"data")?, 4);
-    // SAFETY: the descriptor and the parameters are those of a ring that nobody else uses.
+    // SAFETY: the descriptor and the parameters belong to a ring that nothing else uses.
     let mut ring: IoUring = unsafe { IoUring::from_fd(fd, params) }?;
     let mut done = Vec::new();
     while done.len() < 2 {
@@ -251,7 +253,7 @@ fn build_local() -> Result {
     let mut ring = <IoUring>::builder().build_local(8)?;
     works(&mut ring, 20)?;
     let flags = ring.params().setup_flags();
-    // What it has is what it could have: each step of the ladder was refused before.
+    // The ring has the best flags available: the kernel rejected each earlier fallback.
     let granted = |flags: SetupFlags| {
         let mut builder = <IoUring>::builder();
         builder.sqarray();
@@ -261,7 +263,7 @@ fn build_local() -> Result {
                 SetupFlags::DEFER_TASKRUN => builder.setup_defer_taskrun(),
                 SetupFlags::COOP_TASKRUN => builder.setup_coop_taskrun(),
                 SetupFlags::NO_SQARRAY => builder.setup_no_sqarray(),
-                _ => unreachable!("{flag:?} is none of the ladder's"),
+                _ => unreachable!("{flag:?} is not among the fallbacks"),
             };
         }
         builder.build(8).is_ok()
@@ -275,7 +277,7 @@ fn build_local() -> Result {
     assert_eq!(flags.contains(SetupFlags::COOP_TASKRUN), {
         !granted(defer) && granted(SetupFlags::COOP_TASKRUN)
     });
-    // The flag is there wherever there is something to show, and no reason to fail elsewhere.
+    // The flag is set if the kernel supports it, and its absence causes no error.
     let mut flagged = <IoUring>::builder().setup_taskrun_flag().build_local(8)?;
     works(&mut flagged, 20)?;
     let shows = granted(defer) || granted(SetupFlags::COOP_TASKRUN);
@@ -283,7 +285,7 @@ fn build_local() -> Result {
     assert_eq!(flagged.params().setup_flags(), expected);
     let registers = IoUring::new(1)?.into_local().register_ring_fd().is_ok();
     assert_eq!(ring.registered_index().is_some(), registers);
-    // What is no matter of flags is not tried again.
+    // Errors that do not depend on flags are not retried.
     assert_eq!(<IoUring>::builder().build_local(0).map(drop), Err(Errno::INVAL));
     Ok(())
 }

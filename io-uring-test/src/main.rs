@@ -4,8 +4,8 @@
 //! cargo run -p io-uring-test [FILTER...]
 //! ```
 //!
-//! `cargo test --workspace` runs it too. Nothing but what a case names as its need may skip it, and
-//! the reason is printed. Cases are named after their files.
+//! `cargo test --workspace` runs it too. A case is skipped only if something is missing that the
+//! case declares as a need, and the reason is printed. Cases are named after their files.
 
 mod availability;
 mod buf_ring;
@@ -40,21 +40,21 @@ use rustix_uring::{Availability, availability};
 struct Args {
     /// Run only cases whose names contain one of these.
     filters: Vec<String>,
-    /// Leave out cases whose names contain this.
+    /// Skip cases whose names contain this.
     #[arg(long, value_name = "FILTER")]
     skip: Vec<String>,
-    /// Name the cases, and run none.
+    /// List the names of the cases without running them.
     #[arg(long)]
     list: bool,
-    /// Write what became of every operation and every case to this file, a line each.
+    /// Write a report to this file: one line for the outcome of each operation and each case.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// After how many seconds a case counts as hanging.
+    /// Seconds after which a running case counts as hanging.
     #[arg(long, default_value_t = 60)]
     timeout: u64,
 }
 
-/// Every file of cases, and its name.
+/// Every file of cases, with its name.
 const FILES: &[(&str, &[Case])] = &[
     ("availability", availability::CASES),
     ("kind", kind::CASES),
@@ -127,14 +127,14 @@ const FILES: &[(&str, &[Case])] = &[
     ("leaks", leaks::CASES),
 ];
 
-/// Nothing was tried: no io_uring here, or no such case.
+/// Exit status if nothing was run: there is no io_uring, or no case matches the filters.
 const NOTHING_TRIED: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let unnamed = harness::unnamed(FILES.iter().flat_map(|(_, cases)| cases.iter()));
     if !unnamed.is_empty() {
-        eprintln!("no case has the name of {}", unnamed.join(" "));
+        eprintln!("no case is named after {}", unnamed.join(" "));
         return ExitCode::FAILURE;
     }
     let contains = |name: &str, filters: &[String]| filters.iter().any(|it| name.contains(it));
@@ -148,7 +148,7 @@ fn main() -> ExitCode {
         })
         .filter(|(name, _)| chosen(name));
     if cases.clone().next().is_none() {
-        eprintln!("no case has a name that contains {}", args.filters.join(" or "));
+        eprintln!("no case name contains {}", args.filters.join(" or "));
         return NOTHING_TRIED.into();
     }
     if args.list {
@@ -164,12 +164,12 @@ fn main() -> ExitCode {
     }
     match harness::about() {
         Ok(about) => println!("{about}"),
-        Err(e) => println!("what the kernel has is not known: {e:#}"),
+        Err(e) => println!("cannot find out which features the kernel has: {e:#}"),
     }
     let (totals, coverage) = harness::run(cases, Duration::from_secs(args.timeout));
     match coverage.summary() {
         Ok(summary) => println!("{summary}"),
-        Err(e) => println!("what was not exercised is not known: {e:#}"),
+        Err(e) => println!("cannot find out which operations were not exercised: {e:#}"),
     }
     if let Some(path) = args.report {
         let written = File::create(&path).map_err(Into::into);

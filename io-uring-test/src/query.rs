@@ -1,4 +1,4 @@
-//! What the kernel says it can do, compared with what it does.
+//! Compares the kernel's answers to queries with its actual behavior.
 
 use rustix_uring::sys::IORING_REGISTER_QUERY;
 use rustix_uring::{Errno, IoUring, Probe, Query, SetupFlags};
@@ -16,10 +16,10 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("without_query", &[], without_query),
 ];
 
-/// Numbers and flags are those that the probe, and the ring's own setup, tell.
+/// Numbers and flags equal those that the probe and the ring's own setup report.
 fn opcodes(ring: &mut dyn Ring) -> Result {
     let query = ring.submitter().register_query()?;
-    let opcodes = query.opcodes().expect("the first question");
+    let opcodes = query.opcodes().expect("the kernel does not answer the first query");
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe)?;
     assert_eq!(opcodes.opcodes(), u32::from(probe.last_op()) + 1);
@@ -31,17 +31,17 @@ fn opcodes(ring: &mut dyn Ring) -> Result {
     assert!(opcodes.setup_flags().contains(ring.params().setup_flags()));
     assert!(opcodes.sqe_flags().contains(rustix_uring::squeue::Flags::SKIP_SUCCESS));
     assert!(opcodes.enter_flags().contains(rustix_uring::EnterFlags::EXT_ARG_REG));
-    // As many questions as have an answer.
+    // The number of queries that were answered.
     let answered = [query.zcrx().is_some(), query.scq().is_some(), query.zcrx_event().is_some()];
     let answered = 1 + answered.iter().filter(|it| **it).count() as u32;
     assert_eq!(opcodes.query_opcodes(), answered, "{query:?}");
     Ok(())
 }
 
-/// A ring kind is there if, and only if, its flags are.
+/// The kernel supports a kind of ring exactly if it reports the flags of that kind.
 fn setup_flags() -> Result {
     let known = IoUring::new(1)?.submitter().register_query()?;
-    let known = known.opcodes().expect("the first question").setup_flags();
+    let known = known.opcodes().expect("the kernel does not answer the first query").setup_flags();
     for kind in KINDS {
         let built = kind.build(&Setup::USUAL);
         match (known.contains(kind.flags), built) {
@@ -55,7 +55,7 @@ fn setup_flags() -> Result {
     Ok(())
 }
 
-/// How the rings' memory begins is as the setup of the ring says.
+/// The headers at the start of the ring memory are as the setup of the ring reports.
 fn headers(ring: &mut dyn Ring) -> Result {
     let query = ring.submitter().register_query()?;
     if let Some(scq) = query.scq() {
@@ -81,7 +81,7 @@ fn without_ring() -> Result {
     Ok(())
 }
 
-/// Kernels without the query refuse it.
+/// Kernels without queries reject them.
 fn without_query() -> Result {
     let (asked, alone) = (IoUring::new(1)?.submitter().register_query(), Query::without_ring());
     if QUERY.missing()?.is_none() {

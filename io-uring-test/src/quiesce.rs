@@ -1,4 +1,4 @@
-//! Ending what is in flight.
+//! Quiescing: ending all operations in flight.
 
 pub(crate) mod refused;
 pub(crate) mod silent;
@@ -55,16 +55,16 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("buffered_read", &[DISK], buffered_read),
 ];
 
-/// For what cannot end.
+/// A time limit for operations that cannot end.
 const A_WHILE: Duration = Duration::from_millis(100);
 
-/// A timeout that nobody will live to see.
+/// A timeout that never expires during a test.
 fn hour(user_data: u64) -> Entry {
     static HOUR: Timespec = Timespec::new().sec(3600);
     Timeout::new(&HOUR).build().user_data(user_data)
 }
 
-/// Quiesces, and returns what completed meanwhile, by user data.
+/// Quiesces, and returns the results of completions during that time, by user data.
 fn ends(ring: &mut dyn Ring, in_flight: usize) -> Result<Vec<(u64, Result<u32, Errno>)>> {
     let mut left = in_flight;
     let mut done = Vec::new();
@@ -78,12 +78,12 @@ fn ends(ring: &mut dyn Ring, in_flight: usize) -> Result<Vec<(u64, Result<u32, E
     Ok(done)
 }
 
-/// What an error says.
+/// The parts of an error.
 fn parts(quiesced: Result<(), QuiesceError>) -> Result<(), (Errno, usize)> {
     quiesced.map_err(|error| (error.errno(), error.in_flight()))
 }
 
-/// What waits for ever, what has completed, what is not submitted yet.
+/// Operations that wait forever, have completed, or are not submitted yet.
 fn in_flight(ring: &mut dyn Ring) -> Result {
     let cancelled = Err(Errno::CANCELED);
     let (reader, _writer) = pipe()?;
@@ -108,11 +108,11 @@ fn nothing_in_flight(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// More than fits into the completion queue, and the submission queue full.
+/// More completions than fit in the completion queue, with a full submission queue.
 fn more_than_fits(ring: &mut dyn Ring) -> Result {
     for start in (0..80).step_by(16) {
         let hours: Vec<_> = (start..start + 16).map(hour).collect();
-        // SAFETY: what a timeout points to is a constant.
+        // SAFETY: a timeout points only to a constant.
         unsafe { ring.push(&hours) }?;
         if start < 64 {
             assert_eq!(ring.submit(), Ok(16));
@@ -120,7 +120,7 @@ fn more_than_fits(ring: &mut dyn Ring) -> Result {
     }
     assert!(ring.queue().is_full());
     if ring.kind().flags.contains(SetupFlags::CQE_MIXED) {
-        // Nobody can tell whether one came twice, nor can another call.
+        // Neither this call nor a later one can tell whether a completion arrived twice.
         let (errno, left) = parts(ring.quiesce(80, A_WHILE)).unwrap_err();
         assert_eq!(errno, Errno::OVERFLOW);
         assert_eq!(parts(ring.quiesce(left, A_WHILE)), Err((Errno::TIME, left)));
@@ -131,10 +131,10 @@ fn more_than_fits(ring: &mut dyn Ring) -> Result {
     ring.works(50)
 }
 
-/// Some completions belong to nothing that was pushed: messages of other rings, say.
+/// Some completions belong to no entry of this ring, for example messages from other rings.
 fn not_all_counts(ring: &mut dyn Ring) -> Result {
     ring.push_nops([100, 101, 102], Flags::empty())?;
-    // SAFETY: what a timeout points to is a constant.
+    // SAFETY: a timeout points only to a constant.
     unsafe { ring.push(&[hour(0), hour(1)]) }?;
     ring.submit()?;
     let (mut in_flight, mut others) = (2, 0);
@@ -146,10 +146,10 @@ fn not_all_counts(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// The time runs out, whatever there is to wait for.
+/// The call times out if it waits for a completion that never arrives.
 fn one_too_many(ring: &mut dyn Ring) -> Result {
     ring.push_nops([0], Flags::empty())?;
-    // SAFETY: what a timeout points to is a constant.
+    // SAFETY: a timeout points only to a constant.
     unsafe { ring.push(&[hour(1)]) }?;
     let mut in_flight = 3;
     let quiesced = ring.quiesce_with(&mut in_flight, A_WHILE, &[0, 1], &mut |_| true);
@@ -158,8 +158,8 @@ fn one_too_many(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// A cancellation must not become a part of the chain that it is to cancel, whether the queue is
-/// full or not.
+/// A cancellation must not become part of the chain that it is to cancel, whether the queue is full
+/// or not.
 fn newest_is_linked(ring: &mut dyn Ring) -> Result {
     let lengths = [(Flags::IO_LINK, 16), (Flags::IO_HARDLINK, 2)];
     for (flag, longest) in [(Flags::empty(), 16)].into_iter().chain(lengths) {
@@ -169,7 +169,7 @@ fn newest_is_linked(ring: &mut dyn Ring) -> Result {
             let polls: Vec<_> = (0..n).map(|i| poll.user_data(i).flags(flag)).collect();
             // SAFETY: the pipe outlives the polls, which `quiesce_with` ends.
             unsafe { ring.push(&polls) }?;
-            // Hard links go on behind what is cancelled, one poll at a time.
+            // A hard link continues after a canceled entry, so the polls start one at a time.
             let done = ends(ring, n as usize)?;
             ensure!(done.iter().all(|end| end.1 == Err(Errno::CANCELED)), "{flag:?}: {done:?}");
         }
@@ -177,9 +177,9 @@ fn newest_is_linked(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// What waits for all that came before does not keep it from being cancelled.
+/// An entry that waits for all earlier ones can still be canceled.
 fn behind_io_drain(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what a timeout points to is a constant.
+    // SAFETY: a timeout points only to a constant.
     unsafe { ring.push(&[hour(0), nop(1).flags(Flags::IO_DRAIN), hour(2)]) }?;
     let done = ends(ring, 3)?;
     let cancelled = Err(Errno::CANCELED);
@@ -187,7 +187,8 @@ fn behind_io_drain(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// Where nothing but a look finds completions. (Older kernels refuse what is not polled for.)
+/// On IOPOLL rings, completions appear only when polled for. Older kernels reject operations that
+/// cannot be polled for.
 fn polled(ring: &mut dyn Ring) -> Result {
     ring.push_nops([0, 1, 2], Flags::empty())?;
     assert_eq!(ends(ring, 3)?.len(), 3);
@@ -195,14 +196,14 @@ fn polled(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Seven NOPs of both sizes overflow the queue in such a way that one comes twice.
+/// Seven NOPs of both sizes overflow the queue in such a way that one completion arrives twice.
 fn mixed_overflows(ring: &mut dyn Ring) -> Result {
     if !ring.kind().flags.contains(SetupFlags::CQE_MIXED) {
         return Ok(());
     }
     let big = |user_data| Nop::new().big_cqe([5, 6]).build().user_data(user_data);
     let nops = [nop(0), big(1), big(2), big(3), big(4), nop(5), nop(6)];
-    // SAFETY: NOPs point to nothing, and a timeout to a constant.
+    // SAFETY: NOPs use no memory, and a timeout points only to a constant.
     unsafe { ring.push(&nops) }?;
     ring.submit()?;
     // SAFETY: as above.
@@ -212,7 +213,7 @@ fn mixed_overflows(ring: &mut dyn Ring) -> Result {
     ring.works(20)
 }
 
-/// What `is_counted` has said before it panicked counts.
+/// Completions that `is_counted` handled before it panicked stay counted.
 fn panic_keeps_count() -> Result {
     let mut ring = IoUring::new(8)?;
     // SAFETY: a NOP uses nothing.
@@ -221,38 +222,38 @@ fn panic_keeps_count() -> Result {
     let mut in_flight = 3;
     let quiesces = || {
         ring.quiesce_with(&mut in_flight, LIMIT, &[], |cqe| {
-            assert_ne!(cqe.user_data(), 1, "on purpose");
+            assert_ne!(cqe.user_data(), 1, "this panic is intended");
             true
         })
     };
     assert!(catch_unwind(AssertUnwindSafe(quiesces)).is_err());
     assert_eq!(in_flight, 2);
-    // The one that it saw is gone.
+    // The completion that it handled is consumed.
     assert_eq!(parts(ring.quiesce(in_flight - 1, LIMIT)), Ok(()));
     works(&mut ring, 5)
 }
 
-/// As on kernels that know no time to wait.
+/// Quiescing on kernels where a wait cannot have a time limit.
 fn without_ext_arg() -> Result {
     let maker = IoUring::new(8)?;
     let params = altered_params(maker.params(), |raw| raw.features &= !Features::EXT_ARG.bits());
-    // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
-    // used meanwhile.
+    // SAFETY: except for one feature, the descriptor and the parameters belong to a ring, which is
+    // not used meanwhile.
     let mut ring = unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, params) }?;
-    // SAFETY: what a timeout points to is a constant.
+    // SAFETY: a timeout points only to a constant.
     unsafe { ring.submission().push_multiple(&[hour(0), hour(1)]) }?;
     let mut in_flight = 2;
     ring.quiesce_with(&mut in_flight, LIMIT, &[0, 1], |_| true)?;
     assert_eq!(in_flight, 0);
-    // Nothing is in flight that would wake it.
+    // Nothing in flight would wake the call.
     assert_eq!(parts(ring.quiesce(1, A_WHILE)), Err((Errno::TIME, 1)));
     works(&mut ring, 5)
 }
 
-/// Where it fails, it tells how many are still in flight.
+/// If the call fails, it reports how many operations are still in flight.
 fn failure_keeps_count() -> Result {
     let mut ring = <IoUring>::builder().setup_single_issuer().build(8)?;
-    // SAFETY: what a timeout points to is a constant; a NOP uses nothing.
+    // SAFETY: a timeout points only to a constant, and a NOP uses no memory.
     unsafe { ring.submission().push_multiple(&[hour(0), nop(1), hour(2)]) }?;
     ring.submit()?;
     let elsewhere = move || {
@@ -260,9 +261,10 @@ fn failure_keeps_count() -> Result {
         let quiesced = ring.quiesce_with(&mut in_flight, LIMIT, &[0, 1, 2], |_| true);
         (ring, quiesced, in_flight)
     };
-    let (mut ring, quiesced, in_flight) = thread::spawn(elsewhere).join().expect("it panicked");
+    let (mut ring, quiesced, in_flight) =
+        thread::spawn(elsewhere).join().expect("the thread panicked");
     assert_eq!((parts(quiesced), in_flight), (Err((Errno::EXIST, 2)), 2));
-    // Nor does it leave a cancellation to the next submit.
+    // It does not leave a cancellation in the queue for the next submit either.
     assert!(ring.submission().is_empty());
     ring.submit()?;
     assert!(ring.completion_status().is_empty(), "{:?}", ring.completion().next());
@@ -271,13 +273,13 @@ fn failure_keeps_count() -> Result {
 }
 
 const CANCELS_ANY: Need = Trial {
-    what: "cancelling whatever there is",
+    what: "cancellation of any operation",
     refusal: Errno::INVAL,
     call: || {
         let mut cancel = nop(1).into_raw();
         cancel.opcode = AsyncCancel2::CODE;
         cancel.op_flags = sys::IORING_ASYNC_CANCEL_ANY;
-        // SAFETY: a cancellation points to nothing.
+        // SAFETY: a cancellation uses no memory.
         unsafe { taken(Entry::from_raw(cancel), &[]) }
     },
 };
@@ -285,7 +287,7 @@ const CANCELS_ANY: Need = Trial {
 const PART: usize = 4 << 20;
 const PARTS: usize = 4;
 
-/// A file too large to be read in no time, what it holds, and memory to read it into.
+/// A file that takes time to read, its content, and memory for the reads.
 struct Large {
     content: Vec<u8>,
     usual: std::fs::File,
@@ -295,7 +297,8 @@ struct Large {
 
 impl Large {
     fn new() -> Result<Self> {
-        let (mut usual, direct) = direct_file()?.context("there was a disk")?;
+        let (mut usual, direct) =
+            direct_file()?.context("there is no disk for direct I/O any more")?;
         let mut content = vec![0; PART * PARTS];
         for (i, page) in content.chunks_mut(4096).enumerate() {
             page.fill((i % 251) as u8 + 1);
@@ -306,10 +309,10 @@ impl Large {
         Ok(Self { content, usual, direct, memory })
     }
 
-    /// Reads all of the file in parts.
+    /// Reads the whole file in parts.
     fn reads(&self, fd: impl AsFd) -> Vec<Entry> {
         let part = |i: usize| {
-            // SAFETY: within the memory.
+            // SAFETY: the pointer stays within the memory.
             let buf = unsafe { self.memory.all().cast::<u8>().add(i * PART) };
             let read = Read::new(fd.as_fd(), buf.as_ptr(), PART as u32);
             read.offset((i * PART) as u64).build().user_data(i as u64)
@@ -317,22 +320,25 @@ impl Large {
         (0..PARTS).map(part).collect()
     }
 
-    /// Every part is over, and the memory holds what was read.
+    /// Checks that every part has completed, and that the memory holds the data that was read.
     fn check(&self, done: &[(u64, Result<u32, Errno>)]) -> Result {
         ensure!(done.len() == PARTS, "{done:?}");
-        // SAFETY: the memory is initialized, and the reads are over.
+        // SAFETY: the memory is initialized, and the reads have completed.
         let memory = unsafe { self.memory.all().as_ref() };
         for &(i, read) in done {
             let start = i as usize * PART;
             let part = start..start + read.unwrap_or(0) as usize;
-            ensure!(memory[part.clone()] == self.content[part], "part {i} is not what was read");
+            ensure!(
+                memory[part.clone()] == self.content[part],
+                "part {i} of the memory does not hold the data that was read"
+            );
         }
         Ok(())
     }
 }
 
 const DISK: Need = Found {
-    what: "a disk for temporary files that takes direct I/O",
+    what: "a disk for temporary files that supports direct I/O",
     look: || Ok(direct_file()?.is_some()),
 };
 
@@ -349,10 +355,12 @@ const SLOW: Need = Found {
     },
 };
 
-/// A cancellation finds no direct I/O, and proves nothing: only the completion does.
+/// A cancellation does not find direct I/O. Its result proves nothing: only the completion proves
+/// that the read ended.
 fn direct_read(ring: &mut dyn Ring) -> Result {
     let large = Large::new()?;
-    // A slow machine with a fast disk may need many attempts; the reads are right in all of them.
+    // A slow machine with a fast disk may need many attempts. The data must be right in each of
+    // them.
     for _ in 0..20 {
         if direct_reads(ring, &large)? {
             break;
@@ -361,15 +369,14 @@ fn direct_read(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// Reads directly, cancels, and quiesces. Returns whether a read was in flight when the cancellation
-/// had found nothing.
+/// Starts direct reads, cancels, and quiesces. Returns whether a read was still in flight after the
+/// cancellation found nothing.
 fn direct_reads(ring: &mut dyn Ring, large: &Large) -> Result<bool> {
     const CANCEL: u64 = 100;
-    // SAFETY: the memory is initialized, and nobody else uses it.
+    // SAFETY: the memory is initialized, and nothing else uses it.
     unsafe { large.memory.all().cast::<u8>().write_bytes(0, large.content.len()) };
     let cancel = AsyncCancel2::new(CancelBuilder::any().all()).build().user_data(CANCEL);
-    // SAFETY: `large` outlives the reads, which `quiesce_with` ends; a cancellation points to
-    // nothing.
+    // SAFETY: `large` outlives the reads, which `quiesce_with` ends. A cancellation uses no memory.
     unsafe {
         ring.push(&large.reads(&large.direct))?;
         ring.push(&[cancel])?;
@@ -394,14 +401,14 @@ fn direct_reads(ring: &mut dyn Ring, large: &Large) -> Result<bool> {
 
 fn buffered_read(ring: &mut dyn Ring) -> Result {
     let large = Large::new()?;
-    // So that there is something to wait for.
+    // Drops the page cache, so that the reads have to wait.
     fadvise(&large.usual, 0, None, Advice::DontNeed)?;
     // SAFETY: `large` outlives the reads, which `quiesce_with` ends.
     unsafe { ring.push(&large.reads(&large.usual)) }?;
     assert_eq!(ring.submit(), Ok(PARTS));
     let done = ends(ring, PARTS)?;
     large.check(&done)?;
-    // Those that no worker had started yet are cancelled.
+    // Reads that no worker had started are canceled.
     let ends =
         |read: Result<u32, Errno>| matches!(read, Ok(1..) | Err(Errno::CANCELED | Errno::INTR));
     assert!(done.iter().all(|(_, read)| ends(*read)), "{done:?}");

@@ -1,5 +1,5 @@
-//! The register operations, in files named like those of the crate: for each its effect, and what
-//! it refuses.
+//! The register operations, in files named like those of the crate. For each operation, the cases
+//! test its effect and what it rejects.
 
 pub(crate) mod buf_ring;
 pub(crate) mod buffers;

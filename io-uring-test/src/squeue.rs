@@ -1,4 +1,4 @@
-//! The submission queue: what fits, what is queued, what is taken.
+//! The submission queue: what fits, what is queued, and what the kernel consumes.
 
 pub(crate) mod flags;
 pub(crate) mod mixed;
@@ -46,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
         .setup(Setup::USUAL.flags(SetupFlags::SUBMIT_ALL)),
 ];
 
-/// An entry that the kernel refuses: there is no such operation.
+/// An entry that the kernel rejects, because its operation does not exist.
 fn bad(user_data: u64) -> Entry {
     Entry::from_raw(Sqe { opcode: 255, ..Sqe::ZERO }).user_data(user_data)
 }
@@ -55,14 +55,14 @@ fn nops(user_data: impl IntoIterator<Item = u64>) -> Vec<Entry> {
     user_data.into_iter().map(nop).collect()
 }
 
-/// Pushes entries that use no memory and no descriptor, as all in this file.
+/// Pushes entries that use no memory and no descriptor, as all entries in this file.
 fn push(queue: &mut dyn Queue, entries: &[Entry]) -> Result<(), PushError> {
     assert!(entries.iter().all(|entry| [0, 255].contains(&entry.get_opcode())));
-    // SAFETY: NOPs, and what is no operation, use no memory and no descriptor.
+    // SAFETY: NOPs and invalid operations use no memory and no descriptor.
     unsafe { queue.push(entries) }
 }
 
-/// Submits, and expects successes of these. NOPs complete in order.
+/// Submits, and expects successful completions with these user data. NOPs complete in order.
 fn expect(ring: &mut dyn Ring, user_data: impl IntoIterator<Item = u64>) -> Result {
     let expected: Vec<_> = user_data.into_iter().map(|n| (n, Ok(0))).collect();
     let done = ring.complete(expected.len())?;
@@ -70,13 +70,13 @@ fn expect(ring: &mut dyn Ring, user_data: impl IntoIterator<Item = u64>) -> Resu
     Ok(())
 }
 
-/// Whose completions, with what results, in order of completion.
+/// The user data and results of these completions, in order of completion.
 fn in_order(done: &[Completion]) -> Vec<(u64, Result<u32, Errno>)> {
     done.iter().map(|cqe| (cqe.user_data(), cqe.to_result())).collect()
 }
 
-/// Whose completions, with what results, where the order is up to the kernel: older ones are
-/// quicker to post what they have refused.
+/// The user data and results, sorted: the kernel chooses the order. Older kernels post rejected
+/// entries first.
 fn outcomes(done: &[Completion]) -> Vec<(u64, Result<u32, Errno>)> {
     let mut done = in_order(done);
     done.sort_by_key(|(user_data, _)| *user_data);
@@ -84,7 +84,7 @@ fn outcomes(done: &[Completion]) -> Vec<(u64, Result<u32, Errno>)> {
 }
 
 fn free_places(ring: &mut dyn Ring) -> Result {
-    // Not from the first slot on.
+    // Does not start at the first slot.
     ring.works(5)?;
     for round in 0..5 {
         let mut queue = ring.queue();
@@ -105,7 +105,7 @@ fn free_places(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What a view has not published does not count; what a submit has taken does not count any more.
+/// Entries that a view has not published do not count, nor do entries that a submit consumed.
 fn status(ring: &mut dyn Ring) -> Result {
     ring.works(3)?;
     assert_eq!((ring.status().len(), ring.status().capacity()), (0, 16));
@@ -125,13 +125,13 @@ fn all_or_nothing(ring: &mut dyn Ring) -> Result {
     push(&mut *queue, &nops(0..13))?;
     assert!(push(&mut *queue, &nops(100..104)).is_err());
     // SAFETY: NOPs use no memory and no descriptor.
-    let refused = unsafe { queue.push_each(4, &mut |_| panic!("there is no room")) };
+    let refused = unsafe { queue.push_each(4, &mut |_| panic!("the queue has no free slot")) };
     assert!(refused.is_err());
     assert_eq!(queue.len(), 13);
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe { queue.push_each(2, &mut |i| nop(13 + i as u64)) }?;
     push(&mut *queue, &nops(15..16))?;
-    // There is always room for nothing.
+    // Pushing no entries always succeeds.
     push(&mut *queue, &[])?;
     drop(queue);
     expect(ring, 0..16)
@@ -142,7 +142,7 @@ fn panic_while_pushing(ring: &mut dyn Ring) -> Result {
     let mut queue = ring.queue();
     push(&mut *queue, &[nop(1)])?;
     let panicked = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut entry = |i| if i == 2 { panic!("as it should") } else { nop(100) };
+        let mut entry = |i| if i == 2 { panic!("this panic is intended") } else { nop(100) };
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe { queue.push_each(3, &mut entry) }
     }));
@@ -186,7 +186,7 @@ fn forgotten_view(ring: &mut dyn Ring) -> Result {
 }
 
 fn as_slices(ring: &mut dyn Ring) -> Result {
-    // Around the end.
+    // Wraps around the end.
     ring.works(10)?;
     let mut queue = ring.queue();
     assert_eq!(queue.left(), []);
@@ -199,12 +199,12 @@ fn as_slices(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A submit that fails leaves everything queued; what is taken back never runs.
+/// A submit that fails leaves everything queued, and entries that are cleared never run.
 fn clear(ring: &mut dyn Ring) -> Result {
     push(&mut *ring.queue(), &nops(0..10))?;
     assert_eq!(ring.submit(), Err(Errno::BADFD));
     assert_eq!(ring.queue().left(), (0..10).collect::<Vec<_>>());
-    // SAFETY: nobody submits meanwhile.
+    // SAFETY: nothing submits meanwhile.
     unsafe { ring.queue().clear() };
     assert!(ring.queue().is_empty());
     push(&mut *ring.queue(), &nops(20..36))?;
@@ -222,7 +222,7 @@ fn truncate<S: FixedSize>() -> Result {
         // SAFETY: as above; and nothing is taken of a ring that is disabled.
         let refused = unsafe { submitter.enter(8, 0, EnterFlags::empty(), None) };
         assert_eq!(refused, Err(Errno::BADFD));
-        // SAFETY: nobody submits meanwhile.
+        // SAFETY: nothing submits meanwhile.
         unsafe {
             queue.truncate(9);
             assert_eq!(queue.len(), 8);
@@ -237,7 +237,8 @@ fn truncate<S: FixedSize>() -> Result {
     works(&mut ring, 20)
 }
 
-/// What is taken back of a ring that nobody else has never runs, and it takes no promise.
+/// Taking entries back from a ring with exclusive access needs no `unsafe`, and the entries never
+/// run.
 fn take_back_safely<S: FixedSize>() -> Result {
     let mut ring = IoUring::<S>::builder().build(8)?;
     for round in 0..10 {
@@ -257,7 +258,7 @@ fn take_back_safely<S: FixedSize>() -> Result {
     Ok(())
 }
 
-/// There, a thread of the kernel's takes entries at any time.
+/// With SQPOLL, a kernel thread may consume entries at any time.
 fn take_back_sqpoll() -> Result {
     let mut ring = IoUring::<Entry>::builder().setup_sqpoll(50).build(8)?;
     // SAFETY: NOPs use no memory and no descriptor.
@@ -269,7 +270,7 @@ fn take_back_sqpoll() -> Result {
     Ok(())
 }
 
-/// Submission stops behind what is refused; the rest stays queued, and runs once.
+/// The kernel stops after an entry that it rejects. The rest stays queued, and runs once.
 fn short_submit(ring: &mut dyn Ring) -> Result {
     for round in 0..5 {
         push(&mut *ring.queue(), &[nop(1), bad(2), nop(3), bad(4), nop(5), nop(6)])?;

@@ -1,4 +1,4 @@
-//! Entering the kernel: submitting and waiting.
+//! Calls into the kernel: submitting and waiting.
 
 pub(crate) mod args;
 pub(crate) mod iopoll;
@@ -48,12 +48,12 @@ impl Waiting {
         Ok(Self { reader, writer, buf: [0; 8] })
     }
 
-    /// The read, which uses what `self` holds.
+    /// The read, which uses the memory and the pipe of `self`.
     fn read(&mut self, user_data: u64) -> Entry {
         Read::new(&self.reader, self.buf.as_mut_ptr(), 8).build().user_data(user_data)
     }
 
-    /// Lets the read go on.
+    /// Makes the read complete.
     fn release(&self) -> Result {
         write(&self.writer, b"go ahead")?;
         Ok(())
@@ -68,7 +68,7 @@ fn submit(ring: &mut dyn Ring) -> Result {
         ring.push_nops(0..n, Flags::empty())?;
         assert_eq!(ring.submit(), Ok(n as usize));
         assert_eq!(ring.submit(), Ok(0));
-        // NOPs complete as they are submitted.
+        // NOPs complete during the submit.
         assert!(ring.reap().iter().map(|cqe| cqe.user_data()).eq(0..n));
     }
     Ok(())
@@ -76,7 +76,7 @@ fn submit(ring: &mut dyn Ring) -> Result {
 
 fn submit_and_wait(ring: &mut dyn Ring) -> Result {
     let mut waiting = Waiting::new()?;
-    // SAFETY: `waiting` outlives its read, which is waited for.
+    // SAFETY: `waiting` outlives its read, whose completion is awaited.
     unsafe { ring.push(&[waiting.read(1)]) }?;
     ring.push_nops([2, 3], Flags::empty())?;
     let start = Instant::now();
@@ -95,10 +95,10 @@ fn submit_and_wait(ring: &mut dyn Ring) -> Result {
 
 fn wait(ring: &mut dyn Ring) -> Result {
     let mut waiting = Waiting::new()?;
-    // SAFETY: `waiting` outlives its read, which is waited for.
+    // SAFETY: `waiting` outlives its read, whose completion is awaited.
     unsafe { ring.push(&[waiting.read(1)]) }?;
     ring.submit()?;
-    // What is queued stays queued.
+    // Queued entries stay queued.
     ring.push_nops([2], Flags::empty())?;
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -109,7 +109,7 @@ fn wait(ring: &mut dyn Ring) -> Result {
     })?;
     assert!(ring.reap().iter().map(|cqe| cqe.user_data()).eq([1]));
     assert_eq!(ring.queue().len(), 1);
-    // Nothing wanted, nothing waited for.
+    // With 0 wanted completions, the call does not wait.
     ring.submitter().wait(0)?;
     assert_eq!(ring.complete(1)?[0].user_data(), 2);
     Ok(())
@@ -126,7 +126,7 @@ fn enter() -> Result {
         assert_eq!(submitter.enter(2, 2, EnterFlags::GETEVENTS, None), Ok(2));
         done.sync();
         assert!(done.by_ref().map(|cqe| cqe.user_data()).eq([1, 2]));
-        // More than there are.
+        // The count exceeds the number of queued entries.
         assert_eq!(submitter.enter(100, 0, EnterFlags::empty(), Some(&SubmitArgs::new())), Ok(1));
     }
     done.sync();
@@ -134,20 +134,20 @@ fn enter() -> Result {
     Ok(())
 }
 
-/// What the kernel refuses comes back unchanged.
+/// If the kernel rejects the call, the error is returned unchanged.
 fn enter_refused() -> Result {
     let ring = IoUring::new(8)?;
     // SAFETY: nothing is queued.
     let refused = |flags| unsafe { ring.submitter().enter(0, 0, flags, None) };
     assert_eq!(refused(EnterFlags::from_bits_retain(1 << 30)), Err(Errno::INVAL));
-    // By index, it would be another ring.
+    // As an index, the number would name another ring.
     assert_eq!(refused(EnterFlags::REGISTERED_RING), Err(Errno::INVAL));
-    // There is no argument.
+    // The argument is missing.
     assert_eq!(refused(EnterFlags::GETEVENTS | EnterFlags::EXT_ARG), Err(Errno::INVAL));
     Ok(())
 }
 
-/// There is no thread to wait for.
+/// The ring has no SQPOLL thread to wait for.
 fn squeue_wait_elsewhere() -> Result {
     let mut ring = IoUring::new(2)?;
     // SAFETY: NOPs use no memory and no descriptor.
@@ -157,7 +157,7 @@ fn squeue_wait_elsewhere() -> Result {
     Ok(())
 }
 
-/// One thread submits, another one reaps.
+/// One thread submits, and another one reaps.
 fn parts_in_threads() -> Result {
     const N: u64 = 20_000;
     let mut ring = IoUring::new(8)?;
@@ -187,26 +187,25 @@ fn parts_in_threads() -> Result {
         while reaped.len() < N as usize {
             done.sync();
             if done.is_empty() {
-                // Some may have found no room.
+                // Some completions may have overflowed.
                 submitter.get_events()?;
             }
             reaped.extend(done.by_ref().map(|cqe| cqe.user_data()));
         }
-        // Older kernels let others overtake those that have found no room.
+        // In older kernels, later completions may overtake those that overflowed.
         reaped.sort_unstable();
         assert!(reaped.into_iter().eq(0..N));
         submitting.join().expect("the submitting thread panicked")
     })
 }
 
-/// What becomes of a read that waits, when the thread that has submitted it ends and there is
-/// something to read.
+/// Returns the result of a waiting read if the thread that submitted it exits before data arrives.
 fn read_of_a_thread(mut ring: IoUring) -> Result<Result<u32, Errno>> {
     let mut waiting = Waiting::new()?;
     let read = waiting.read(1);
     thread::scope(|scope| {
         let submit = || -> Result {
-            // SAFETY: `waiting` outlives the read, which is waited for.
+            // SAFETY: `waiting` outlives the read, whose completion is awaited.
             unsafe { ring.submission().push(&read) }?;
             ring.submit()?;
             thread::sleep(A_WHILE);
@@ -216,17 +215,17 @@ fn read_of_a_thread(mut ring: IoUring) -> Result<Result<u32, Errno>> {
     })?;
     waiting.release()?;
     ring.submit_and_wait(1)?;
-    let done = ring.completion().next().expect("it was waited for");
+    let done = ring.completion().next().expect("there is no completion");
     Ok(done.to_result())
 }
 
-/// Operations are their thread's.
+/// Operations belong to the thread that submitted them.
 fn submitter_ends() -> Result {
     assert_eq!(read_of_a_thread(IoUring::new(8)?)?, Err(Errno::CANCELED));
     Ok(())
 }
 
-/// They are the polling thread's, whoever has pushed them.
+/// With SQPOLL, operations belong to the polling thread, whichever thread pushed them.
 fn submitter_ends_sqpoll() -> Result {
     assert_eq!(read_of_a_thread(IoUring::builder().setup_sqpoll(100).build(8)?)?, Ok(8));
     Ok(())

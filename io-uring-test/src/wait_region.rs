@@ -1,4 +1,4 @@
-//! Waits whose arguments lie in memory shared with the kernel.
+//! Waits whose arguments are in memory shared with the kernel.
 
 use std::mem;
 use std::ptr::NonNull;
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
 const DISABLED: Setup = Setup::new(16).flags(SetupFlags::R_DISABLED);
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long `wait` takes to say that the time ran out.
+/// The time until `wait` reports ETIME.
 fn times_out(wait: impl FnOnce() -> Result<usize, Errno>) -> Duration {
     let start = Instant::now();
     assert_eq!(wait(), Err(Errno::TIME));
@@ -51,7 +51,7 @@ fn timeout(ring: &mut dyn Ring) -> Result {
     assert!(wait(0) >= TICK);
     assert!(wait(last) >= TICK * 4);
     assert!(wait(1) < TICK * 100);
-    // It can be changed, and holds for any number of waits.
+    // The slot can be changed, and applies to any number of waits.
     region.set(0, &SubmitArgs::new().timespec(&times[2]))?;
     for _ in 0..10 {
         times_out(|| ring.submitter().submit_and_wait_reg(1, &region, 0));
@@ -61,10 +61,10 @@ fn timeout(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// It submits as the other waits do, and ends with the completions.
+/// The wait submits like other waits, and ends when the completions arrive.
 fn submits(ring: &mut dyn Ring) -> Result {
     if ring.kind().flags.contains(SetupFlags::SQ_REWIND) {
-        // Only the queue's own view can submit; with nothing there, it waits as others do.
+        // Only the view of the queue can submit. With an empty queue, the wait is like the others.
         let mut region = ring.submitter().register_wait_region(1)?;
         ring.submitter().register_enable_rings()?;
         region.set(0, &SubmitArgs::new().timespec(&Timespec::new()))?;
@@ -94,8 +94,8 @@ fn disabled() -> Result<IoUring, Errno> {
     <IoUring>::builder().setup_r_disabled().build(4)
 }
 
-/// The slot knows that its time is a deadline. As a span of time it would be as long as the machine
-/// has been up.
+/// The slot records that its time is a deadline. As a duration, the time would equal the uptime of
+/// the machine.
 fn deadline() -> Result {
     let ring = disabled()?;
     let mut region = ring.submitter().register_wait_region(2)?;
@@ -110,7 +110,7 @@ fn deadline() -> Result {
     };
     let took = wait(&region, 0);
     assert!((TICK / 2..TICK * 100).contains(&took), "{took:?}");
-    // The same slot with a span of time: as a deadline, it would be over.
+    // The same slot with a duration: as a deadline, it would be in the past.
     region.set(0, &SubmitArgs::new().timespec(&TICK.into()))?;
     assert!(wait(&region, 0) >= TICK);
     region.set(1, &args.no_iowait(true))?;
@@ -123,7 +123,7 @@ fn deadline() -> Result {
     Ok(())
 }
 
-/// A signal that the slot blocks does not end the wait, and others do.
+/// A signal that the slot blocks does not end the wait, and other signals do.
 fn sigmask() -> Result {
     let ring = disabled()?;
     let mut region = ring.submitter().register_wait_region(2)?;
@@ -136,8 +136,8 @@ fn sigmask() -> Result {
     region.set(1, &args.sigmask(&blocked))?;
 
     extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: the handler does nothing; the signal is blocked in this thread, but for the waits
-    // that say otherwise.
+    // SAFETY: the handler does nothing. This thread blocks the signal, except during waits that
+    // unblock it.
     unsafe {
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = nothing as *const () as usize;
@@ -148,12 +148,12 @@ fn sigmask() -> Result {
         libc::raise(libc::SIGUSR1);
     }
     let wait = |region: &WaitRegion, slot| ring.submitter().submit_and_wait_reg(1, region, slot);
-    // Blocked by the thread, then by the slot: only the time ends it.
+    // The thread blocks the signal, and then so does the slot: only the timeout ends the wait.
     assert_eq!(wait(&region, 0), Err(Errno::TIME));
     assert_eq!(wait(&region, 1), Err(Errno::TIME));
     region.set(1, &args.sigmask(&KernelSigSet::empty()))?;
     assert_eq!(wait(&region, 1), Err(Errno::INTR));
-    // It was delivered.
+    // The signal was already delivered.
     assert_eq!(wait(&region, 1), Err(Errno::TIME));
     // SAFETY: as above.
     unsafe {
@@ -181,7 +181,7 @@ fn without_descriptor() -> Result {
     let mut builder = <IoUring>::builder();
     builder.setup_r_disabled();
     let pages = Pages::new(builder.memory_size(4)?)?;
-    // SAFETY: the pages outlive the ring and its operations, which are reaped.
+    // SAFETY: the pages outlive the ring and its operations, all of which are reaped.
     let mut ring = unsafe { builder.build_registered_in_memory(4, pages.all()) }?;
     let mut region = ring.submitter().register_wait_region(1)?;
     ring.submitter().register_enable_rings()?;
@@ -190,22 +190,22 @@ fn without_descriptor() -> Result {
     works(&mut ring, 3)
 }
 
-/// Every slot of memory of the program's own, which has something else in it at first, and is the
-/// program's again at the end.
+/// Uses every slot of application-provided memory, which has other content at first. The
+/// application owns the memory again at the end.
 fn in_memory(ring: &mut dyn Ring) -> Result {
     let len = WaitRegion::memory_size(page_size() / 128 + 1)?;
     assert_eq!(len, 2 * page_size());
     let pages = Pages::new(len)?;
     // SAFETY: the pages are ours.
     unsafe { pages.all().cast::<u8>().write_bytes(0xaa, len) };
-    // SAFETY: the pages outlive the region, and nobody else uses them while it lives.
+    // SAFETY: the pages outlive the region, and nothing else uses them while it exists.
     let mut region = unsafe { ring.submitter().register_wait_region_in_memory(pages.all()) }?;
     assert_eq!(region.slots(), len / 128);
     // SAFETY: as above, only that it is refused.
     let second = unsafe { ring.submitter().register_wait_region_in_memory(pages.all()) };
     assert_eq!(second.err(), Some(Errno::BUSY));
     ring.submitter().register_enable_rings()?;
-    // What was not set waits without an end: completions, here.
+    // A slot that was not set waits without a time limit, here for completions.
     if !ring.kind().flags.contains(SetupFlags::SQ_REWIND) {
         ring.push_nops([1], Default::default())?;
         assert!(ring.submitter().submit_and_wait_reg(1, &region, 1).is_ok());
@@ -216,7 +216,7 @@ fn in_memory(ring: &mut dyn Ring) -> Result {
         times_out(|| ring.submitter().submit_and_wait_reg(1, &region, slot));
     }
     drop(region);
-    // SAFETY: the region is gone.
+    // SAFETY: the region no longer exists.
     unsafe { pages.all().cast::<u8>().write_bytes(0xaa, len) };
     ring.works(3)
 }
@@ -227,19 +227,19 @@ fn in_memory_refused() -> Result {
     // SAFETY: the pages are ours.
     unsafe { pages.all().cast::<u8>().write_bytes(7, pages.all().len()) };
     let refused = |start, len| {
-        // SAFETY: within the pages or the guard behind them.
+        // SAFETY: the pointer stays within the pages or the guard page behind them.
         let part = unsafe { pages.all().cast::<u8>().add(start) };
         let memory = NonNull::slice_from_raw_parts(part, len);
-        // SAFETY: it is refused, or else nobody uses the pages while the region lives.
+        // SAFETY: the kernel rejects the memory, or nothing uses the pages while the region exists.
         unsafe { ring.submitter().register_wait_region_in_memory(memory) }.err()
     };
     let page = page_size();
     assert_eq!(refused(0, 0), Some(Errno::INVAL));
     assert_eq!(refused(128, page), Some(Errno::INVAL));
     assert_eq!(refused(0, page + 128), Some(Errno::INVAL));
-    // Its last page is the guard.
+    // The last page is the guard page.
     assert_eq!(refused(page, 2 * page), Some(Errno::FAULT));
-    // SAFETY: nobody else uses the pages.
+    // SAFETY: nothing else uses the pages.
     assert!(unsafe { pages.all().as_ref() }.iter().all(|byte| *byte == 7));
     assert_eq!(refused(0, page), None);
     assert_eq!(WaitRegion::memory_size(usize::MAX), Err(Errno::INVAL));
@@ -263,7 +263,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
         let wait = submitter.submit_and_wait_reg(1, &region, slot);
         assert_eq!(wait, Err(Errno::INVAL));
     }
-    // Rings that have none, or another one.
+    // Rings that have no region, or another one.
     region.set(0, &SubmitArgs::new().timespec(&Timespec::new()))?;
     let other = disabled()?;
     let _own = other.submitter().register_wait_region(1)?;
@@ -275,7 +275,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// The ring goes on with its memory after the program has forgotten about it.
+/// The ring keeps its memory after the program has unmapped it.
 fn gone(ring: &mut dyn Ring) -> Result {
     drop(ring.submitter().register_wait_region(1)?);
     ring.submitter().register_enable_rings()?;

@@ -1,4 +1,4 @@
-//! Zero-copy receive: over the loopback, without a device; and what is refused where there is none.
+//! Zero-copy receive: over loopback without a device, and what the kernel rejects without one.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -29,12 +29,12 @@ const NODEV: Need = Trial {
     call: || {
         let ring = ring()?;
         let area = area(1).map_err(|_| Errno::NOMEM)?;
-        // SAFETY: nothing is received, so nothing is written.
+        // SAFETY: nothing is received, so the kernel writes nothing.
         Ok(unsafe { ring.submitter().register_ifq(&config(&area, 8)) }.map(drop)?)
     },
 };
 const EVENTS: Need = Trial {
-    what: "events of zero-copy receive",
+    what: "zero-copy receive events",
     refusal: Errno::OPNOTSUPP,
     call: || {
         let features = IoUring::new(1)?.submitter().register_query()?.zcrx();
@@ -43,7 +43,7 @@ const EVENTS: Need = Trial {
     },
 };
 const ADD_AREA: Need = Trial {
-    what: "more areas of zero-copy receive",
+    what: "additional zero-copy receive areas",
     refusal: Errno::OPNOTSUPP,
     call: || {
         let controls = IoUring::new(1)?.submitter().register_query()?.zcrx();
@@ -89,14 +89,14 @@ fn recv_zc(fd: BorrowedFd<'_>, ifq: u32) -> Entry {
     })
 }
 
-/// A connection over the loopback: who sends, who receives.
+/// A loopback connection: the sender and the receiver.
 fn connection() -> Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let sender = TcpStream::connect(listener.local_addr()?)?;
     Ok((sender, listener.accept()?.0))
 }
 
-/// What is sent, from there on: it repeats itself, but not at the end of a page.
+/// The data that is sent, from this position. It repeats, but not at page boundaries.
 fn pattern(at: usize, len: usize) -> &'static [u8] {
     static PATTERN: LazyLock<Vec<u8>> =
         LazyLock::new(|| (0..251 + (128 << 10)).map(|i| (i % 251) as u8).collect());
@@ -113,15 +113,15 @@ fn send(mut to: TcpStream, total: usize) -> thread::JoinHandle<std::io::Result<(
     })
 }
 
-/// Looks at what was received, and gives it back.
+/// Checks received data, and returns its memory to the kernel.
 fn take(ifq: &mut Ifq, memory: &Pages, received: Received, at: usize) -> Result<usize> {
     let len = received.len() as usize;
     ensure!(received.offset() as usize + len <= memory.all().len(), "{received:?}");
     let start = memory.all().cast::<u8>().as_ptr().wrapping_add(received.offset() as usize);
-    // SAFETY: within the area, and the program's until it is given back below.
+    // SAFETY: the data is within the area, and belongs to the program until it is returned below.
     let bytes = unsafe { std::slice::from_raw_parts(start, len) };
-    ensure!(bytes == pattern(at, len), "wrong bytes from {at} on");
-    // SAFETY: it is of a completion of this queue, and the bytes are not read any more.
+    ensure!(bytes == pattern(at, len), "received wrong bytes at offset {at}");
+    // SAFETY: it comes from a completion of this queue, and the bytes are no longer read.
     unsafe { ifq.refill(received) }.map_err(|_| anyhow!("the refill ring is full"))?;
     Ok(len)
 }
@@ -132,7 +132,7 @@ where
 {
     const TOTAL: usize = 64 << 20;
     let memory = area(256)?;
-    // SAFETY: the pages are unmapped behind the ring.
+    // SAFETY: the pages are unmapped after the ring is dropped.
     let mut ifq = unsafe { ring.submitter().register_ifq(&config(&memory, 256)) }?;
     assert_eq!(ifq.free(), 256);
     let (sender, receiver) = connection()?;
@@ -152,11 +152,13 @@ where
             match done.to_result() {
                 Ok(0) => ended = true,
                 Ok(_) => {
-                    let big = done.big.context("a small completion")?;
-                    let received = Received::parse(&done, &big).context("nothing received")?;
+                    let big = done.big.context("the completion is not big")?;
+                    let received =
+                        Received::parse(&done, &big).context("the completion contains no data")?;
                     at += take(&mut ifq, &memory, received, at)?;
                 }
-                // No room: in the completion queue, or in the area until it is refilled.
+                // There is no free slot in the completion queue, or no free memory in the area
+                // until it is refilled.
                 Err(Errno::NOSPC) => full += 1,
                 Err(Errno::NOMEM) => empty += 1,
                 Err(e) => bail!("after {at} bytes: {e}"),
@@ -165,13 +167,16 @@ where
         ifq.publish();
         if ifq.free() < 200 {
             ring.submitter().zcrx_flush(&ifq)?;
-            ensure!(ifq.free() > 0, "nothing was taken");
+            ensure!(ifq.free() > 0, "no memory of the area is in use");
         }
     }
     sending.join().expect("the sender panicked")?;
     assert_eq!(at, TOTAL);
-    // The queue of completions is short, and the area is never all in use.
-    assert!(full > 0 && empty == 0, "{full} times full, {empty} times empty");
+    // The completion queue is short, and the area is never completely in use.
+    assert!(
+        full > 0 && empty == 0,
+        "the queue was full {full} times, the area empty {empty} times"
+    );
     Ok(())
 }
 
@@ -187,10 +192,10 @@ fn receive_mixed() -> Result {
 fn refused() -> Result {
     let memory = area(4)?;
     let config = altered(config(&memory, 8), |it| (it.flags, it.if_idx) = (IfqFlags::empty(), 1));
-    // Completions that are too small; task work that others do.
+    // Completions that are too small, and a ring without deferred task work.
     let small = <IoUring>::builder().setup_single_issuer().setup_defer_taskrun().build(4)?;
     let other = Ring32::builder().build(4)?;
-    // SAFETY: it is refused.
+    // SAFETY: the kernel rejects the registration.
     unsafe {
         assert_eq!(small.submitter().register_ifq(&config).err(), Some(Errno::INVAL));
         assert_eq!(other.submitter().register_ifq(&config).err(), Some(Errno::INVAL));
@@ -199,7 +204,7 @@ fn refused() -> Result {
     let no_device = altered(config, |it| it.if_idx = 12345);
     let refusals = [
         (no_device, Errno::NODEV),
-        // The loopback: it has no memory of its own to fill.
+        // The loopback device has no receive queues that could fill the memory.
         (config, Errno::OPNOTSUPP),
         (altered(config, |it| it.if_rxq = u32::MAX), Errno::INVAL),
         (altered(config, |it| it.rq_entries = 0), Errno::INVAL),
@@ -207,13 +212,13 @@ fn refused() -> Result {
         (altered(config, |it| it.rq_entries = u32::MAX), Errno::INVAL),
         (altered(config, |it| it.flags = IfqFlags::from_bits_retain(1 << 30)), Errno::INVAL),
         (altered(config, |it| it.flags = IfqFlags::IMPORT), Errno::INVAL),
-        // There is no device, or there is.
+        // A configuration without a device, and one with a device.
         (altered(config, |it| it.flags = IfqFlags::NODEV), Errno::INVAL),
         (altered(config, |it| (it.if_idx, it.flags) = (0, IfqFlags::empty())), Errno::NODEV),
     ];
     let before = footprint()?;
     for (config, errno) in refusals {
-        // SAFETY: it is refused.
+        // SAFETY: the kernel rejects the registration.
         let refusal = unsafe { ring.submitter().register_ifq(&config) }.err();
         assert_eq!(refusal, Some(errno), "{config:?}");
     }
@@ -229,7 +234,7 @@ fn unprivileged() -> Result {
     let fewer = CapabilitySets { effective: all.effective - CapabilitySet::NET_ADMIN, ..all };
     set_capabilities(None, fewer)?;
     let register = |config: &IfqConfig<'_>| {
-        // SAFETY: it is refused.
+        // SAFETY: the kernel rejects the registration.
         unsafe { ring.submitter().register_ifq(config) }.err()
     };
     let refusals = [register(&with_device), register(&config(&memory, 8))];
@@ -241,13 +246,13 @@ fn unprivileged() -> Result {
 fn control_refused() -> Result {
     let (memory, more) = (area(4)?, area(2)?);
     let (ring, other) = (ring()?, ring()?);
-    // SAFETY: the pages are unmapped behind the rings.
+    // SAFETY: the pages are unmapped after the rings are dropped.
     let ifq = unsafe { ring.submitter().register_ifq(&config(&memory, 8)) }?;
     let (ring, other) = (ring.submitter(), other.submitter());
     assert_eq!(other.zcrx_flush(&ifq), Err(Errno::INVAL));
     assert_eq!(other.zcrx_export(&ifq).err(), Some(Errno::INVAL));
     assert_eq!(other.zcrx_arm_event(&ifq, Events::COPY), Err(Errno::INVAL));
-    // SAFETY: it is refused.
+    // SAFETY: the kernel rejects the area.
     let added = unsafe { other.zcrx_add_area(&ifq, Area::Memory(more.all())) };
     assert_eq!(added, Err(Errno::INVAL));
     assert_eq!(
@@ -260,11 +265,11 @@ fn control_refused() -> Result {
     Ok(())
 }
 
-/// Another ring receives through the queue of the first.
+/// Another ring receives through the queue of the first one.
 fn export_and_import() -> Result {
     let memory = area(64)?;
     let (first, mut second) = (ring()?, ring()?);
-    // SAFETY: the pages are unmapped behind the rings.
+    // SAFETY: the pages are unmapped after the rings are dropped.
     let mut ifq = unsafe { first.submitter().register_ifq(&config(&memory, 64)) }?;
     let id = second.submitter().import_ifq(first.submitter().zcrx_export(&ifq)?.as_fd())?;
     let (sender, receiver) = connection()?;
@@ -278,7 +283,8 @@ fn export_and_import() -> Result {
             if done.to_result()? == 0 {
                 break 'all;
             }
-            let received = Received::parse(&done, done.big_cqe()).context("nothing received")?;
+            let received = Received::parse(&done, done.big_cqe())
+                .context("the completion contains no data")?;
             at += take(&mut ifq, &memory, received, at)?;
         }
         ifq.publish();
@@ -289,17 +295,18 @@ fn export_and_import() -> Result {
     Ok(())
 }
 
-/// That data was copied, as all is without a device, is told once; and again, when it is armed.
+/// Without a device, all data is copied. The kernel reports that once, and again after the event is
+/// armed again.
 fn events() -> Result {
     const TOLD: u64 = 77;
     let memory = area(16)?;
     let mut ring = ring()?;
     let both = Events::COPY | Events::ALLOC_FAIL;
     let config = altered(config(&memory, 16), |it| it.events = Some((both, TOLD)));
-    // SAFETY: the pages are unmapped behind the ring.
+    // SAFETY: the pages are unmapped after the ring is dropped.
     let mut ifq = unsafe { ring.submitter().register_ifq(&config) }?;
     assert_eq!(ifq.stats(), Some(Stats::default()));
-    // They are, from the start.
+    // Both events are armed from the start.
     for event in both {
         assert_eq!(ring.submitter().zcrx_arm_event(&ifq, event), Err(Errno::INVAL));
     }
@@ -321,7 +328,7 @@ fn events() -> Result {
                 at += take(&mut ifq, &memory, received, at)?;
             }
         }
-        // Armed again in every second round.
+        // Every second round arms the event again.
         ring.submitter().get_events()?;
         told += ring.completion().filter(|cqe| cqe.user_data() == TOLD).count();
         assert_eq!(told, round.div_ceil(2));
@@ -329,18 +336,18 @@ fn events() -> Result {
             ring.submitter().zcrx_arm_event(&ifq, Events::COPY)?;
         }
     }
-    let stats = ifq.stats().context("no statistics")?;
+    let stats = ifq.stats().context("there are no statistics")?;
     assert_eq!(stats.copy_bytes, 4 * 5000);
     assert!(stats.copy_count >= 4, "{stats:?}");
     Ok(())
 }
 
-/// What finds no room in the first area goes to the second; and both are refilled.
+/// Data that does not fit in the first area goes to the second one. Both are refilled.
 fn add_area() -> Result {
     const TOTAL: usize = 1 << 20;
     let (first, second) = (area(2)?, area(16)?);
     let mut ring = ring()?;
-    // SAFETY: the pages are unmapped behind the ring.
+    // SAFETY: the pages are unmapped after the ring is dropped.
     let (mut ifq, token) = unsafe {
         let ifq = ring.submitter().register_ifq(&config(&first, 32))?;
         let token = ring.submitter().zcrx_add_area(&ifq, Area::Memory(second.all()))?;
@@ -364,7 +371,8 @@ fn add_area() -> Result {
                 Err(Errno::NOSPC | Errno::NOMEM) => continue,
                 result => drop(result?),
             }
-            let received = Received::parse(&done, done.big_cqe()).context("nothing received")?;
+            let received = Received::parse(&done, done.big_cqe())
+                .context("the completion contains no data")?;
             areas[usize::from(received.area())] += 1;
             let memory = if received.area() == 0 { &first } else { &second };
             at += take(&mut ifq, memory, received, at)?;

@@ -176,7 +176,7 @@ impl Cat {
         results: &mut [Result<u32, Errno>],
     ) -> Result<(), Failure> {
         let numbered = |index: usize| entries[index].user_data(index as u64);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         let pushed = unsafe { self.ring.submission().push_each(entries.len(), numbered) };
         pushed.map_err(|_| ("cannot submit", Errno::AGAIN))?;
         let mut outstanding = entries.len();

@@ -1,5 +1,5 @@
-//! What a completion does not tell: results that are not the number of bytes in the buffers, and
-//! buffers that were used up for nothing.
+//! Completions that do not tell the whole story: results that differ from the number of bytes in
+//! the buffers, and buffers that were consumed for nothing.
 
 use std::io::Read as _;
 use std::net::{Shutdown, UdpSocket};
@@ -56,7 +56,8 @@ const MULTISHOT_RECV: Need = Trial {
     call: || {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
         let (one, _, _) = udp()?;
-        // SAFETY: no buffer is there to be written to, and the socket outlives the operation.
+        // SAFETY: the group has no buffer that the kernel could fill, and the socket outlives the
+        // operation.
         let done = unsafe { ring.run(RecvMulti::new(one.as_fd(), GROUP).build()) }?;
         Ok(done.to_result().map(drop).or_else(|errno| match errno {
             Errno::NOBUFS | Errno::NOENT => Ok(()),
@@ -69,16 +70,16 @@ const BUFFERS: u16 = 6;
 const LEN: usize = 200;
 const HEADER: usize = 16;
 
-/// An operation that receives, as it is tried here.
+/// A receive operation as these cases use it.
 struct Receive {
     name: &'static str,
     build: fn(BorrowedFd<'_>, &mut MsgHdr, MsgFlags) -> Entry,
     bundle: bool,
-    /// What stands before the payload.
+    /// The length of the header before the payload.
     header: usize,
 }
 
-/// Those that take one buffer.
+/// The operations that use one buffer.
 const ONE: &[Receive] = &[
     Receive {
         name: "Recv",
@@ -126,16 +127,16 @@ const BUNDLES_OF: &[Receive] = &[
     },
 ];
 
-/// Two sockets, of which the first sends to the second.
+/// Two sockets. The first sends to the second.
 fn datagrams() -> Result<(UdpSocket, UdpSocket)> {
     let (one, other, _) = udp()?;
     one.connect(other.local_addr()?)?;
     Ok((one, other))
 }
 
-/// Waits for the one completion that comes, and stops what would go on.
+/// Waits for the single completion, and cancels a multishot operation.
 fn receive(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
-    // SAFETY: what the entry points to outlives this call, as do buffers and socket.
+    // SAFETY: the memory of the entry, the buffers and the socket outlive this call.
     unsafe { ring.push(&[entry.user_data(1)]) }?;
     let mut done = Vec::new();
     while done.is_empty() {
@@ -145,7 +146,7 @@ fn receive(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
     let mut more = done.iter().all(|cqe| cqe.more());
     if more {
         let cancel = opcode::AsyncCancel::new(1).build().user_data(2);
-        // SAFETY: it points to nothing.
+        // SAFETY: the entry points to no memory.
         unsafe { ring.push(&[cancel]) }?;
         let (mut cancelled, mut rest) = (false, Vec::new());
         while more || !cancelled {
@@ -159,9 +160,9 @@ fn receive(ring: &mut dyn Ring, entry: Entry) -> Result<Completion> {
     Ok(done[0])
 }
 
-/// Datagrams that are shorter than a buffer, just as long, longer, and longer than all of them:
-/// whatever their completions say, the buffers that are not done are those that the kernel has left,
-/// and the next datagram lies where the tracker says.
+/// Receives datagrams that are shorter than a buffer, exactly as long, longer, and longer than all
+/// buffers together. Whatever the completions report, the kernel must still have exactly the
+/// buffers that are not done, and the next datagram must be where the tracker reports it.
 fn truncated(ring: &mut dyn Ring, flags: BufRingFlags, operations: &[Receive]) -> Result {
     let (sender, receiver) = datagrams()?;
     for operation in operations {
@@ -214,26 +215,27 @@ fn one_truncated(
             stored.extend_from_slice(group.bytes(segment));
             if segment.done {
                 let ended = &mut ended[usize::from(segment.bid)];
-                ensure!(!*ended, "done twice: {segment:?} of {done:?}");
+                ensure!(!*ended, "a buffer is reported as done twice: {segment:?} of {done:?}");
                 *ended = true;
             }
         }
-        let payload = stored.get(operation.header..).context("no header")?;
-        // A kernel that uses up more than it fills takes the rest for filled, in bundles.
+        let payload =
+            stored.get(operation.header..).context("the segment is shorter than the header")?;
+        // In bundles, a kernel that consumes more than it fills counts the rest as filled.
         let payload = &payload[..payload.len().min(size).min(LEN - operation.header)];
         let fits = size.min(LEN - operation.header);
         ensure!(payload == vec![byte; fits], "{done:?}: {payload:?}");
         let done_with = ended.iter().filter(|ended| **ended).count();
         ensure!(
             usize::from(left) + done_with == 6,
-            "{left} are left, done are {ended:?}: {done:?}"
+            "the kernel has {left} buffers, done are {ended:?}: {done:?}"
         );
     }
     group.bufs.unregister(&ring.submitter())?;
     Ok(())
 }
 
-/// A bundle that may take three buffers, or two and a part, for a message that is longer.
+/// A bundle of up to three buffers, or two and a part, for a message that is longer than they are.
 fn several(ring: &mut dyn Ring, flags: BufRingFlags) -> Result {
     let (sender, receiver) = datagrams()?;
     for len in [3 * LEN as u32, 2 * LEN as u32 + 40] {
@@ -260,11 +262,11 @@ fn several(ring: &mut dyn Ring, flags: BufRingFlags) -> Result {
                 ended += segments.iter().filter(|segment| segment.done).count();
                 ensure!(
                     usize::from(left) + ended == 6,
-                    "{left} are left: {segments:?} of {done:?}"
+                    "the kernel has {left} buffers: {segments:?} of {done:?}"
                 );
                 let stored: Vec<u8> =
                     segments.iter().flat_map(|one| group.bytes(*one)).copied().collect();
-                // As many as there was room for have come.
+                // The kernel delivered as many bytes as there was room for.
                 let room = if byte == b'b' { 30 } else { size.min(2 * LEN) };
                 ensure!(stored.len() >= room, "{segments:?} of {done:?}");
                 ensure!(stored[..room] == vec![byte; room], "{segments:?} of {done:?}");
@@ -275,7 +277,8 @@ fn several(ring: &mut dyn Ring, flags: BufRingFlags) -> Result {
     Ok(())
 }
 
-/// Buffers come back as soon as they are done; so each of as many datagrams as there are buffers is
+/// Buffers are released as soon as they are done. So with as many datagrams as buffers, each
+/// datagram gets a buffer of its own.
 /// in one of its own.
 fn each_in_its_own(ring: &mut dyn Ring) -> Result {
     let (sender, receiver) = datagrams()?;
@@ -296,14 +299,14 @@ fn each_in_its_own(ring: &mut dyn Ring) -> Result {
     for n in 0..4 {
         sender.send(&[n; 20])?;
         let done = receive(ring, recv)?;
-        let bid = done.buffer_select().context("no buffer")?;
+        let bid = done.buffer_select().context("the completion names no buffer")?;
         assert!(!std::mem::replace(&mut taken[usize::from(bid)], true), "{bid} twice");
         assert_eq!(group.memory[100 * usize::from(bid)..][..20], [n; 20]);
     }
     Ok(())
 }
 
-/// What TCP discards fills nothing, and uses buffers up all the same.
+/// Data that TCP discards fills nothing, but still consumes buffers.
 fn discarded(ring: &mut dyn Ring) -> Result {
     let (mut sender, receiver) = crate::opcode::net::tcp()?;
     let mut group = Group::new(ring, 2, 8, NONE)?;
@@ -319,7 +322,8 @@ fn discarded(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A rest that has no room for a message's header is in the way, until it is left alone.
+/// A rest too small for the header of a message blocks the receive, until the kernel leaves that
+/// rest.
 fn no_room_for_a_header(ring: &mut dyn Ring) -> Result {
     let (sender, receiver) = datagrams()?;
     let mut group = Group::new(ring, 2, 64, INC)?;
@@ -337,12 +341,12 @@ fn no_room_for_a_header(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A bundle of sends, of what the group holds.
+/// A bundle of sends from the buffers of the group.
 fn bundle_of(fd: BorrowedFd<'_>) -> SendBundle {
     SendBundle::new(fd, GROUP).flags(MsgFlags::NOSIGNAL)
 }
 
-/// A bundle that cannot be sent has used all of its buffers up, and names the first.
+/// A bundle whose send fails has consumed all of its buffers, and its completion names the first.
 fn send_fails(ring: &mut dyn Ring, flags: BufRingFlags) -> Result {
     let (sender, _receiver) = UnixStream::pair()?;
     sender.shutdown(Shutdown::Write)?;
@@ -359,7 +363,7 @@ fn send_fails(ring: &mut dyn Ring, flags: BufRingFlags) -> Result {
     Ok(())
 }
 
-/// A bundle for which the other end has not enough room, and that is not to wait.
+/// A nonblocking bundle that exceeds the free space of the receiving end.
 fn send_falls_short(ring: &mut dyn Ring, flags: BufRingFlags) -> Result {
     const SIZE: usize = 1 << 20;
     let (sender, mut receiver) = UnixStream::pair()?;
@@ -383,10 +387,9 @@ fn send_falls_short(ring: &mut dyn Ring, flags: BufRingFlags) -> Result {
     Ok(())
 }
 
-/// The length limits what is sent at first, to whole buffers, and then the rest of the group goes
-/// after it.
+/// The length limits the first send to whole buffers. The rest of the group is sent after it.
 fn send_len(ring: &mut dyn Ring) -> Result {
-    // How long, and what comes of it: results and buffers.
+    // Each row: the length, and the resulting results and buffers.
     let tries: [(u32, &[(u32, u16)]); 6] = [
         (0, &[(48, 0)]),
         (4, &[(4, 0), (40, 1)]),
@@ -399,12 +402,17 @@ fn send_len(ring: &mut dyn Ring) -> Result {
         let (sender, mut receiver) = UnixStream::pair()?;
         let mut group = Group::new(ring, 8, 8, NONE)?;
         group.add(0..6);
-        // SAFETY: the buffers stay, and the socket outlives the operation.
+        // SAFETY: the buffers stay allocated, and the socket outlives the operation.
         unsafe { ring.push(&[bundle_of(sender.as_fd()).len(len).build()]) }?;
         let done = crate::opcode::reap_to_the_last(ring)?;
         let results: Vec<_> = done
             .iter()
-            .map(|cqe| Ok((cqe.to_result()?, cqe.buffer_select().context("no buffer")?)))
+            .map(|cqe| {
+                Ok((
+                    cqe.to_result()?,
+                    cqe.buffer_select().context("the completion names no buffer")?,
+                ))
+            })
             .collect::<Result<_>>()?;
         assert_eq!(results, expected, "{len}");
         drop(sender);

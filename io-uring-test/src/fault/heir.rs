@@ -1,4 +1,4 @@
-//! Children that drop what they have inherited.
+//! Children that drop what they inherited.
 
 use std::os::fd::AsFd;
 use std::{fs, ptr};
@@ -31,28 +31,28 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("index_alone", &[RingWith(SetupFlags::NO_MMAP)], index_alone),
 ];
 
-/// Runs in a child, and wants it to be content.
+/// Runs a closure in a child, and checks that it succeeds.
 fn content(child: impl FnOnce() -> Result) -> Result {
     let status = in_child(|| child().map(|()| 0))?;
-    ensure!(status == 0, "the child: {status}");
+    ensure!(status == 0, "the child failed with status {status}");
     Ok(())
 }
 
-/// The child's own copy of what the parent goes on using.
+/// The child's copy of a value that the parent continues to use.
 fn inherited<T>(value: &T) -> T {
-    // SAFETY: of the two values, this process uses only this one: the other is the parent's, whose
-    // copy here is on the stack of a child that ends without dropping it.
+    // SAFETY: this process uses only this copy. The original belongs to the parent, and its copy on
+    // the stack of the child is never dropped, because the child exits first.
     unsafe { ptr::read(value) }
 }
 
-/// Fills every hole of the address space that the child finds, drops what it has inherited, and
-/// looks whether the pages are still what they were.
+/// Fills every hole in the address space of the child, drops the inherited value, and checks that
+/// the pages are unchanged.
 fn drop_over_own_memory<T>(value: &T) -> Result {
     const PAGES: usize = 512;
     let own = |_| -> Result<*mut u8> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // One page each, so that each hole is filled from its end.
-        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        // Maps single pages, so that each hole is filled from its end.
+        // SAFETY: without an address hint, the kernel chooses unused addresses.
         let page =
             unsafe { mmap_anonymous(ptr::null_mut(), page_size(), protection, MapFlags::PRIVATE) }?;
         // SAFETY: the page was just mapped.
@@ -62,14 +62,15 @@ fn drop_over_own_memory<T>(value: &T) -> Result {
     let pages: Vec<_> = (0..PAGES).map(own).collect::<Result<_>>()?;
     drop(inherited(value));
     for page in pages {
-        // A page that is gone ends the child by a signal.
-        // SAFETY: the pages are the child's, whatever was dropped.
+        // If a page is unmapped, a signal ends the child.
+        // SAFETY: the pages belong to the child, whatever was dropped.
         ensure!(unsafe { page.read_volatile() } == 7);
     }
     Ok(())
 }
 
-/// The child makes a ring where the parent's is left out, drops the parent's, and goes on with its own.
+/// The child creates a ring where the parent's mapping is missing, drops the parent's ring, and
+/// continues to use its own.
 fn drop_beside_own_ring<T>(value: &T) -> Result {
     let mut own = IoUring::new(8)?;
     works(&mut own, 3)?;
@@ -82,7 +83,7 @@ fn dropped_in_children<T>(value: &T) -> Result {
     content(|| drop_beside_own_ring(value))
 }
 
-/// That a child has no memory of a ring.
+/// A child does not have the memory of a ring.
 fn left_out() -> Result {
     content(|| {
         let maps = fs::read_to_string("/proc/self/maps")?;
@@ -91,7 +92,7 @@ fn left_out() -> Result {
     })
 }
 
-/// What a child inherits, it unmaps.
+/// A child unmaps what it inherited.
 fn ring() -> Result {
     let mut ring = IoUring::new(8)?;
     works(&mut ring, 3)?;
@@ -128,12 +129,12 @@ fn buf_ring_left_out() -> Result {
     let bufs = ring.submitter().register_buf_ring_mmap(8, 0, BufRingFlags::empty())?;
     left_out()?;
     dropped_in_children(&bufs)?;
-    // The group is there, and its memory too.
+    // The group exists, and so does its memory.
     assert_eq!(bufs.available(&ring.submitter())?, 0);
     Ok(())
 }
 
-/// The kernel goes on with the parent's memory, whatever a child does with its copy.
+/// The kernel continues to use the parent's memory, whatever a child does with its copy.
 fn owned_buf_ring() -> Result {
     for leave_out in [false, true] {
         let mut builder = <IoUring>::builder();
@@ -155,7 +156,7 @@ fn owned_buf_ring() -> Result {
             // SAFETY: as above.
             unsafe { ring.submission().push(&read) }?;
             ring.submit_and_wait(1)?;
-            let done = ring.completion().next().context("no completion")?;
+            let done = ring.completion().next().context("there is no completion")?;
             assert_eq!((done.to_result(), done.buffer_select()), (Ok(2), Some(n.into())));
         }
         assert_eq!(bytes, [[1; 2], [2; 2]]);
@@ -179,7 +180,7 @@ fn local() -> Result<LocalRing> {
     Ok(ring)
 }
 
-/// A child's ring has the number that its parent's has there; it is not the same index.
+/// The index of a child's ring may equal that of its parent's ring, but refers to another ring.
 fn index() -> Result {
     let mut ring = local()?;
     content(|| {
@@ -191,7 +192,7 @@ fn index() -> Result {
     works(&mut ring, 20)
 }
 
-/// Nor can it give back the parent's by name.
+/// A child cannot release the parent's index explicitly either.
 fn index_given_back() -> Result {
     let mut ring = local()?;
     content(|| {

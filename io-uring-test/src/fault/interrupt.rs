@@ -1,4 +1,4 @@
-//! Signals at a high rate, while it is submitted and waited.
+//! Frequent signals during submits and waits.
 
 use std::thread;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("storm_quiesce", &[], storm_quiesce),
 ];
 
-/// Waits are interrupted over and over, and nothing is lost or seen twice.
+/// Signals interrupt waits repeatedly. No completion is lost or seen twice.
 fn storm(ring: &mut dyn Ring) -> Result {
     const SIGNALS: u32 = 10;
     let (reader, writer) = pipe()?;
@@ -33,7 +33,7 @@ fn storm(ring: &mut dyn Ring) -> Result {
     signal::handle();
     let (this, writer, mut interrupted) = (signal::Thread::this(), &writer, 0);
     for start in (0..25).step_by(5) {
-        // What is waited for comes behind all signals.
+        // The awaited data arrives after all signals.
         let signals = move || {
             for _ in 0..SIGNALS {
                 thread::sleep(Duration::from_micros(100));
@@ -47,7 +47,7 @@ fn storm(ring: &mut dyn Ring) -> Result {
         };
         ring.push_nops(start..start + 4, Flags::empty())?;
         let read = Read::new(&reader, buf, 8).build().user_data(start + 4);
-        // SAFETY: the pipe and the memory outlive the read, for which is waited.
+        // SAFETY: the pipe and the memory outlive the read, whose completion is awaited.
         unsafe { ring.push(&[read]) }?;
         let done = thread::scope(|scope| -> Result<Vec<_>> {
             scope.spawn(signals);
@@ -58,7 +58,7 @@ fn storm(ring: &mut dyn Ring) -> Result {
                     Err(errno) => bail!(errno),
                 }
                 done.extend(ring.reap().iter().map(|cqe| (cqe.user_data(), cqe.to_result())));
-                // Where anything was submitted, that is what is told.
+                // A call that submitted anything returns that number instead of EINTR.
                 interrupted += u32::from(done.len() < 5);
             }
             Ok(done)
@@ -70,7 +70,7 @@ fn storm(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Interrupted, it goes on.
+/// An interrupted `quiesce` continues.
 fn storm_quiesce(ring: &mut dyn Ring) -> Result {
     static HOUR: Timespec = Timespec::new().sec(3600);
     let (reader, _writer) = pipe()?;
@@ -81,7 +81,7 @@ fn storm_quiesce(ring: &mut dyn Ring) -> Result {
             let hours = (0..6).map(|n| Timeout::new(&HOUR).build().user_data(n));
             let reads = (6..12).map(|n| Read::new(&reader, buf, 8).build().user_data(n));
             let all: Vec<_> = hours.chain(reads).collect();
-            // SAFETY: all that they use outlives them: `quiesce` ends them.
+            // SAFETY: everything that the operations use outlives them: `quiesce` ends them.
             unsafe { ring.push(&all) }?;
             ring.submit()?;
             let (mut in_flight, mut ends) = (12, Vec::new());
@@ -91,7 +91,7 @@ fn storm_quiesce(ring: &mut dyn Ring) -> Result {
                 true
             })?;
             ends.sort_by_key(|(user_data, _)| *user_data);
-            // A read that waits may be interrupted itself.
+            // The signal may also interrupt a waiting read itself.
             let over = |end| matches!(end, Err(Errno::CANCELED | Errno::INTR));
             ensure!(ends.iter().map(|end| end.0).eq(0..12), "{ends:?}");
             ensure!(ends.iter().all(|end| over(end.1)), "{ends:?}");

@@ -1,4 +1,4 @@
-//! No memory, no descriptors: at each step that can run short.
+//! Memory or descriptors run out, at each step that can fail for that reason.
 
 use std::io::{Error, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
@@ -44,14 +44,14 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("no_descriptor_for_pipe", &[Opcode(Pipe::CODE)], no_descriptor_for_pipe),
 ];
 
-/// `mmap(2)`, and what its last argument counts in.
+/// The system call for `mmap(2)`, and the unit of its last argument.
 #[cfg(target_pointer_width = "64")]
 const MMAP: (libc::c_long, u64) = (libc::SYS_mmap, 1);
 #[cfg(target_pointer_width = "32")]
 const MMAP: (libc::c_long, u64) = (libc::SYS_mmap2, 4096);
 
-/// Has the mapping at this offset fail for want of memory, in this thread; with `len`, only if it is
-/// as long.
+/// Makes the mapping at this offset fail with ENOMEM in this thread. With `len`, only if it has
+/// that length.
 fn refuse_mapping(offset: u64, len: Option<usize>) -> Result {
     let (call, unit) = MMAP;
     let len = len.map(|len| (1, len as u64));
@@ -59,7 +59,7 @@ fn refuse_mapping(offset: u64, len: Option<usize>) -> Result {
     seccomp::answer_where(call, &args, libc::ENOMEM)
 }
 
-/// On s390, the arguments of `mmap(2)` lie in memory, where no filter sees them.
+/// On s390, the arguments of `mmap(2)` are in memory, where a filter cannot see them.
 const FILTERED: Need = Found {
     what: "a filter that sees the arguments of mmap(2)",
     look: || {
@@ -69,13 +69,13 @@ const FILTERED: Need = Found {
             refuse_mapping(offset, None)?;
             let (len, offset, fd) = (page_size(), offset as libc::off_t, zero.as_raw_fd());
             let flags = (libc::PROT_READ, libc::MAP_PRIVATE);
-            // SAFETY: nobody uses the addresses that the kernel takes.
+            // SAFETY: without an address hint, the kernel chooses unused addresses.
             let mapped = unsafe { libc::mmap(ptr::null_mut(), len, flags.0, flags.1, fd, offset) };
             let refused = Error::last_os_error().kind() == ErrorKind::OutOfMemory;
             if mapped == libc::MAP_FAILED {
                 return Ok(refused);
             }
-            // SAFETY: it was mapped just now.
+            // SAFETY: the mapping was just made.
             unsafe { libc::munmap(mapped, len) };
             Ok(false)
         })
@@ -84,12 +84,12 @@ const FILTERED: Need = Found {
     },
 };
 
-/// Runs in a thread of its own, whose end is the end of what was filtered.
+/// Runs a closure in a thread of its own, so that its filters end with the thread.
 fn apart<T: Send + 'static>(run: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     thread::spawn(run).join().expect("panics are caught by the harness")
 }
 
-/// The footprint, once what measures it has the memory that it needs.
+/// The footprint, measured once the measurement itself needs no more memory.
 fn settled_footprint() -> Result<Footprint> {
     footprint()?;
     footprint()
@@ -98,7 +98,7 @@ fn settled_footprint() -> Result<Footprint> {
 fn no_mapping() -> Result {
     let params = *IoUring::new(1024)?.params();
     let single = params.is_feature_single_mmap();
-    // The ring's own offset is 0, which many mappings have: its length tells it.
+    // The ring's own offset is 0, like that of many mappings. Its length identifies it.
     let raw = raw(&params);
     let (mut ring, cq) = (0, raw.cq_off.cqes + raw.cq_entries * 16);
     if !params.setup_flags().contains(SetupFlags::NO_SQARRAY) {
@@ -139,7 +139,7 @@ fn no_mapping_of_buffers() -> Result {
             ring.submitter().register_buf_ring_mmap(8, group, BufRingFlags::empty()).map(drop)
         };
         for _ in 0..20 {
-            // It is not EEXIST: what was registered for nothing is gone again.
+            // The error is not EEXIST: the failed registration was undone.
             assert_eq!(provide(GROUP), Err(Errno::NOMEM));
         }
         assert_eq!(footprint()?, before);
@@ -148,8 +148,8 @@ fn no_mapping_of_buffers() -> Result {
     })
 }
 
-/// The kernel has resized the ring, and the new queues cannot be mapped: what was queued is neither
-/// run nor edited, and every call says that the ring is lost.
+/// The kernel resized the ring, but the new queues cannot be mapped. The queued entries neither run
+/// nor can be changed, and every call reports that the ring is lost.
 fn after_resize(ring: &mut dyn Ring) -> Result {
     let kind = ring.kind();
     apart(move || {
@@ -169,7 +169,7 @@ fn after_resize(ring: &mut dyn Ring) -> Result {
             assert!(queue.is_full() && queue.is_empty());
             drop(queue);
             assert!(ring.push_nops(0..1, Flags::empty()).is_err());
-            // SAFETY: nobody else enters.
+            // SAFETY: no other task submits.
             unsafe { ring.queue().clear() };
             assert_eq!(ring.reap().len(), 0);
             assert_eq!(ring.submit(), refusal);
@@ -178,7 +178,7 @@ fn after_resize(ring: &mut dyn Ring) -> Result {
             assert_eq!(ring.submitter().get_events(), Err(Errno::NOTRECOVERABLE));
             assert_eq!(ring.submitter().squeue_wait(), refusal);
             assert_eq!(ring.submitter().register_files_sparse(1), Err(Errno::NOTRECOVERABLE));
-            // SAFETY: no address, and nothing that is registered.
+            // SAFETY: the call passes no address, and refers to nothing that is registered.
             let raw = unsafe { ring.submitter().register(0, std::ptr::null(), 0) };
             assert_eq!(raw, Err(Errno::NOTRECOVERABLE));
             assert_eq!(ring.resize(16, None), Err(Errno::NOTRECOVERABLE));
@@ -187,7 +187,7 @@ fn after_resize(ring: &mut dyn Ring) -> Result {
     })
 }
 
-/// A lost ring gets no index either; giving up one that it has stays possible.
+/// A lost ring cannot get an index either, but can still release the index that it has.
 fn after_resize_of_local() -> Result {
     let lost = |registered: bool| {
         apart(move || {
@@ -209,7 +209,7 @@ fn after_resize_of_local() -> Result {
     lost(true)
 }
 
-/// The unprivileged may pin only so much.
+/// An unprivileged process can pin only a limited amount of memory.
 fn no_locked_memory() -> Result {
     let unprivileged = || -> Result {
         let pages = Pages::new(8 * page_size())?;
@@ -231,13 +231,13 @@ fn no_locked_memory() -> Result {
         assert_eq!(footprint()?, before);
         works(&mut ring, 5)
     };
-    // Enough for a ring, which counts too on some kernels.
+    // This is enough for a ring, which also counts on some kernels.
     let limit = 7 * page_size() as u64;
     let joined = limited(Resource::Memlock, limit, || thread::spawn(unprivileged).join())?;
     joined.expect("panics are caught by the harness")
 }
 
-/// A ring that cannot be registered goes on by its descriptor.
+/// A ring that cannot be registered continues to work with its descriptor.
 fn no_index() -> Result {
     apart(|| {
         seccomp::answer_where(
@@ -260,22 +260,26 @@ fn no_index() -> Result {
     })
 }
 
-/// A submit that the kernel refuses for the moment leaves everything queued, and it all runs once.
+/// A submit that the kernel rejects temporarily leaves everything queued. Later, each entry runs
+/// once.
 fn no_request(ring: &mut dyn Ring) -> Result {
-    // The ring stays here, and only a filter's thread has the filter.
+    // The ring stays in this thread, and only a filtered thread has the filter.
     let kind = ring.kind();
     for errno in [Errno::AGAIN, Errno::BUSY, Errno::INTR, Errno::NOMEM] {
         apart(move || {
             let mut ring = kind.build(&Setup::USUAL)?;
-            // Submits of three entries, and no others.
+            // The filter matches submits of three entries only.
             let of_three = [(1, 3)];
             let number = errno.raw_os_error();
             seccomp::answer_where(libc::SYS_io_uring_enter, &of_three, number)?;
             for start in (0..100).step_by(4) {
                 ring.push_nops(start..start + 3, Flags::empty())?;
                 for _ in 0..3 {
-                    ensure!(ring.submit() == Err(errno), "{errno} does not come through");
-                    ensure!(ring.submit_and_wait(1) == Err(errno), "{errno} does not come through");
+                    ensure!(ring.submit() == Err(errno), "`submit` does not return {errno}");
+                    ensure!(
+                        ring.submit_and_wait(1) == Err(errno),
+                        "`submit_and_wait` does not return {errno}"
+                    );
                 }
                 let left: Vec<_> = (start..start + 3).collect();
                 ensure!(ring.queue().left() == left && ring.reap().is_empty(), "after {errno}");
@@ -293,12 +297,12 @@ fn no_request(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// The number that the next descriptor gets.
+/// The number that the next descriptor will get.
 fn next_descriptor() -> Result<RawFd> {
     Ok(open("/dev/null", OFlags::RDONLY, Mode::empty())?.as_raw_fd())
 }
 
-/// What wants a descriptor says that there is none, and others go on.
+/// Operations that need a descriptor fail with EMFILE, and other operations continue to work.
 fn no_descriptor(ring: &mut dyn Ring) -> Result {
     let before = footprint()?;
     let limit = next_descriptor()? as u64;
@@ -306,7 +310,7 @@ fn no_descriptor(ring: &mut dyn Ring) -> Result {
     let socket = Socket::new(AddressFamily::UNIX, SocketType::STREAM, None).build();
     for _ in 0..5 {
         let entries = [open.user_data(0), nop(1), socket.user_data(2)];
-        // SAFETY: the path lives for ever.
+        // SAFETY: the path is a constant.
         let done = limited(Resource::Nofile, limit, || unsafe { ring.run_all(&entries) })??;
         let mut done: Vec<_> = done.iter().map(|it| (it.user_data(), it.to_result())).collect();
         done.sort_by_key(|(user_data, _)| *user_data);
@@ -316,14 +320,14 @@ fn no_descriptor(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// Nor is one end of a pipe left open where there is no descriptor for the other.
+/// If there is no descriptor for one end of a pipe, the other end is not left open.
 fn no_descriptor_for_pipe(ring: &mut dyn Ring) -> Result {
     for room in 0..2 {
         let before = descriptors()?;
         let limit = next_descriptor()? as u64 + room;
         let mut ends: [RawFd; 2] = [-1; 2];
         let pipe: Entry = Pipe::new(ends.as_mut_ptr().cast()).build();
-        // SAFETY: the ends outlive the operation, for which `run` waits.
+        // SAFETY: the array outlives the operation, for which `run` waits.
         let done = limited(Resource::Nofile, limit, || unsafe { ring.run(pipe) })??;
         assert_eq!(done.to_result(), Err(Errno::MFILE), "with room for {room}");
         assert_eq!(descriptors()?, before);

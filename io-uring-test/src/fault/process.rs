@@ -1,4 +1,4 @@
-//! Tasks that end, and tasks that have inherited a ring.
+//! Tasks that exit, and tasks that inherited a ring.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use crate::harness::*;
 
 const SINGLE: SetupFlags = SetupFlags::SINGLE_ISSUER;
 const RING_FDS: Need = Register(IORING_REGISTER_RING_FDS as u32);
-/// From then on, the thread of an SQPOLL ring belongs to the process that has made it.
+/// With this feature, the thread of an SQPOLL ring belongs to the process that created the ring.
 const NATIVE: Need = Feature(Features::NATIVE_WORKERS);
 
 pub(crate) const CASES: &[Case] = &[
@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("owner_dead", &[RingWith(SetupFlags::SQPOLL), NATIVE], owner_dead),
 ];
 
-/// A forked child shares the queues: what it submits, its parent sees.
+/// A forked child shares the queues: the parent sees the completions of what the child submits.
 fn child_takes_part() -> Result {
     let mut ring = IoUring::new(8)?;
     works(&mut ring, 3)?;
@@ -47,7 +47,7 @@ fn child_takes_part() -> Result {
     works(&mut ring, 20)
 }
 
-/// The child is another task.
+/// The child is another task, so a single-issuer ring rejects its submits.
 fn child_of_single_issuer() -> Result {
     let mut ring = <IoUring>::builder().setup_single_issuer().build(8)?;
     works(&mut ring, 3)?;
@@ -57,33 +57,33 @@ fn child_of_single_issuer() -> Result {
         Ok(ring.submit().err().map_or(0, Errno::raw_os_error))
     })?;
     assert_eq!(refusal, Errno::EXIST.raw_os_error());
-    // The queue is shared all the same: what the child has pushed runs now.
+    // The queue is shared nevertheless: the entry that the child pushed runs now.
     assert_eq!(ring.submit_and_wait(1), Ok(1));
     assert!(ring.completion().map(|cqe| cqe.user_data()).eq([7]));
     works(&mut ring, 20)
 }
 
-/// An index is not inherited; and a child that drops its copy of the ring takes nothing away.
+/// A child does not inherit an index, and dropping its copy of the ring does not affect the parent.
 fn child_has_no_index() -> Result {
     let mut ring = IoUring::new(8)?.into_local();
     ring.register_ring_fd()?;
     works(&mut ring, 3)?;
     let index = ring.registered_index();
     let refusal = in_child(|| {
-        // SAFETY: of the two in this process, only the copy is used.
+        // SAFETY: this process uses only the copy.
         let ring = unsafe { ptr::read(&raw const ring) };
         let refusal = ring.submit_and_wait(1).err();
         drop(ring);
         Ok(refusal.map_or(0, Errno::raw_os_error))
     })?;
-    // Kernels disagree.
+    // The errno depends on the kernel.
     let refusal = Errno::from_raw_os_error(refusal);
     assert!(matches!(refusal, Errno::INVAL | Errno::BADF), "{refusal}");
     assert_eq!(ring.registered_index(), index);
     works(&mut ring, 20)
 }
 
-/// Comes to the end of the one operation in flight, which is cancelled, now or when its task ended.
+/// Waits for the one operation in flight. It is canceled now, or was canceled when its task exited.
 fn comes_to_its_end(ring: &mut IoUring, user_data: u64) -> Result {
     let (mut in_flight, mut ends) = (1, Vec::new());
     ring.quiesce_with(&mut in_flight, LIMIT, &[user_data], |cqe| {
@@ -94,19 +94,19 @@ fn comes_to_its_end(ring: &mut IoUring, user_data: u64) -> Result {
     works(ring, 5)
 }
 
-/// A read that waits, and whose memory there is for ever.
+/// A read that waits, into memory that lives for the rest of the process.
 fn endless_read(reader: &OwnedFd, user_data: u64) -> squeue::Entry {
     let buf = Box::leak(Box::new([0_u8; 8]));
     Read::new(reader, buf.as_mut_ptr(), 8).build().user_data(user_data)
 }
 
-/// What a task has submitted may outlive it; whoever has the ring comes to its end.
+/// An operation may outlive the task that submitted it. Whichever task has the ring can end it.
 fn child_ends_with_requests() -> Result {
     let (reader, _writer) = pipe()?;
     let mut ring = IoUring::new(8)?;
     for n in 0..5 {
         in_child(|| {
-            // SAFETY: the descriptor is open, and the memory the child's for ever.
+            // SAFETY: the descriptor is open, and the child never frees the memory.
             unsafe { ring.submission().push(&endless_read(&reader, n)) }?;
             Ok(ring.submit()? as i32)
         })?;
@@ -122,7 +122,7 @@ fn thread_ends_with_requests() -> Result {
     for n in 0..20 {
         let read = Read::new(&reader, (&raw mut BUF).cast(), 8).build().user_data(n);
         let submit = || {
-            // SAFETY: the descriptor stays open, and the memory is there for ever.
+            // SAFETY: the descriptor stays open, and the memory is never freed.
             unsafe { ring.submission().push(&read) }?;
             Ok::<_, anyhow::Error>(ring.submit()?)
         };
@@ -133,7 +133,7 @@ fn thread_ends_with_requests() -> Result {
     Ok(())
 }
 
-/// Rings that end with their thread, at its very end, give back what they have.
+/// Rings that are dropped at the very end of their thread release what they have.
 fn thread_ends_with_rings() -> Result {
     thread_local! {
         static RINGS: RefCell<Vec<IoUring<squeue::Entry, cqueue::Entry, Local>>> =
@@ -156,13 +156,14 @@ fn thread_ends_with_rings() -> Result {
     Ok(())
 }
 
-/// A process whose SQPOLL ring another one has inherited ends, and the thread with it.
+/// A process exits whose SQPOLL ring another process inherited, and the SQPOLL thread ends with it.
 fn owner_dead() -> Result {
     let (reader, writer) = pipe()?;
     in_child(|| {
         let mut ring = <IoUring>::builder().setup_sqpoll(1).build(8)?;
         works(&mut ring, 3)?;
-        // SAFETY: the child has this thread alone, and does what it must without waiting for others.
+        // SAFETY: the child has only this thread, and does its work without waiting for other
+        // threads.
         match unsafe { libc::fork() } {
             -1 => bail!("fork"),
             0 => {
@@ -171,7 +172,7 @@ fn owner_dead() -> Result {
                     Err(_) => 0,
                 };
                 let _ = write(&writer, &[said]);
-                // SAFETY: ends the child, without running what is its parent's to run.
+                // SAFETY: ends the child without running the exit handlers of its parent.
                 unsafe { libc::_exit(0) }
             }
             _ => Ok(0),
@@ -179,13 +180,13 @@ fn owner_dead() -> Result {
     })?;
     drop(writer);
     let mut said = [0; 2];
-    assert_eq!(read(&reader, &mut said)?, 1, "it has not come to its end");
+    assert_eq!(read(&reader, &mut said)?, 1, "the read did not complete");
     assert_eq!(Errno::from_raw_os_error(said[0].into()), Errno::OWNERDEAD);
     Ok(())
 }
 
-/// With what the kernel refuses submissions, once the thread is gone; every way to submit or wait is
-/// refused alike, and the ring goes without a trace.
+/// Returns the errno with which the kernel rejects submissions once the thread is gone. It rejects
+/// every way to submit or wait alike, and dropping the ring leaves nothing behind.
 fn outlived(mut ring: IoUring) -> Result<Errno> {
     let before = descriptors()?;
     let start = Instant::now();
@@ -196,17 +197,21 @@ fn outlived(mut ring: IoUring) -> Result<Errno> {
             break errno;
         }
         ring.completion().for_each(drop);
-        ensure!(start.elapsed() < Duration::from_secs(10), "the thread lives on");
+        ensure!(start.elapsed() < Duration::from_secs(10), "the SQPOLL thread still runs");
         thread::sleep(Duration::from_millis(1));
     };
-    // What the thread has still completed is none of what is left.
+    // Completions that the thread still posted do not count as left over.
     ring.completion().for_each(drop);
     let left = ring.submission().len();
     ensure!(ring.submit_and_wait(1).err() == Some(refusal));
     ensure!(ring.submitter().squeue_wait().err() == Some(refusal));
-    let Err(error) = ring.quiesce(left, LIMIT) else { bail!("it cannot wait") };
+    let Err(error) = ring.quiesce(left, LIMIT) else {
+        bail!("`quiesce` succeeds although it cannot wait")
+    };
     ensure!((error.errno(), error.in_flight()) == (refusal, left), "{error}");
     drop(ring);
-    ensure!(descriptors()?.checked_add(1).context("too many")? == before);
+    ensure!(
+        descriptors()?.checked_add(1).context("the number of descriptors overflows")? == before
+    );
     Ok(refusal)
 }

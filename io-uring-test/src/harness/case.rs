@@ -1,11 +1,11 @@
-//! What a case is.
+//! The definition of a case.
 
 use super::need::Need;
 use super::outcome::Result;
 use super::ring::{Kind, Ring};
 use super::setup::Setup;
 
-/// One thing to be shown of the crate against the live kernel.
+/// A test of one behavior of the crate against the live kernel.
 pub(crate) struct Case {
     /// The name within its file.
     pub(crate) name: &'static str,
@@ -14,7 +14,7 @@ pub(crate) struct Case {
     pub(crate) run: Run,
 }
 
-/// How often a case runs.
+/// How often a case runs, and on what.
 pub(crate) enum Run {
     Once(fn() -> Result),
     /// On a ring of this kind.
@@ -24,7 +24,7 @@ pub(crate) enum Run {
 }
 
 impl Case {
-    /// A case that makes the rings it wants.
+    /// A case that creates its own rings.
     pub(crate) const fn once(
         name: &'static str,
         needs: &'static [Need],
@@ -33,7 +33,7 @@ impl Case {
         Self { name, needs, run: Run::Once(run) }
     }
 
-    /// A case for one kind of ring, whose name it has.
+    /// A case for one kind of ring. It has the name of the kind.
     pub(crate) const fn kind(kind: &'static Kind, run: fn(&mut dyn Ring) -> Result) -> Self {
         Self { name: kind.name, needs: &[], run: Run::Kind(kind, run) }
     }
@@ -47,7 +47,7 @@ impl Case {
         Self { name, needs, run: Run::Kinds(Setup::USUAL, run) }
     }
 
-    /// The same, on rings that are set up in a way of its own.
+    /// Runs the case on rings with this setup instead of the usual one.
     pub(crate) const fn setup(mut self, setup: Setup) -> Self {
         if let Run::Kinds(its, _) = &mut self.run {
             *its = setup;

@@ -1,4 +1,4 @@
-//! Which operations the cases have exercised, and which of the kernel's they have not.
+//! Records which of the kernel's operations the cases exercised, and which they did not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +13,12 @@ use super::need::Need;
 use super::outcome::{Result, State};
 use super::submitted;
 
-/// Complains if a case on rings of ours needs an operation that it has not submitted.
+/// Fails if a case on rings of the harness needs an operation that it did not submit.
 pub(super) fn check(needs: &[Need]) -> Result {
     for need in needs {
         match need {
             Need::Opcode(code) if !submitted::contains(*code) => {
-                bail!("the case needs {} and has not submitted it", opcode_name(*code));
+                bail!("the case needs {}, but did not submit it", opcode_name(*code));
             }
             _ => {}
         }
@@ -26,7 +26,7 @@ pub(super) fn check(needs: &[Need]) -> Result {
     Ok(())
 }
 
-/// The operations that no case is named after, where it is found by the kernel's name.
+/// The operations for which no case is named after the kernel's name of the operation.
 pub(crate) fn unnamed<'c>(cases: impl Iterator<Item = &'c Case> + Clone) -> Vec<&'static str> {
     let operations = (0..).map_while(|code| Some((code, op_name(code)?)));
     let is_unnamed = |&(code, name): &(u8, &'static str)| {
@@ -40,7 +40,7 @@ pub(crate) fn unnamed<'c>(cases: impl Iterator<Item = &'c Case> + Clone) -> Vec<
     operations.filter(is_unnamed).map(|(_, name)| name).collect()
 }
 
-/// What the cases say of the kernel's operations.
+/// The outcomes of the cases for each operation of the kernel.
 #[derive(Default)]
 pub(crate) struct Coverage {
     opcodes: BTreeMap<u8, State>,
@@ -63,7 +63,7 @@ impl Coverage {
         self.cases.push((case.to_owned(), state.clone()));
     }
 
-    /// Names what the kernel has and no passing case has exercised.
+    /// Lists the operations that the kernel has and no passing case exercised.
     pub(crate) fn summary(&self) -> Result<String> {
         let (opcodes, register_ops) = self.operations()?;
         let list = |rows: Vec<Row>| {
@@ -80,9 +80,9 @@ impl Coverage {
         ))
     }
 
-    /// Writes a line for every operation and every case: what it is, its name, how it ended
-    /// (`passed`, `failed`, `skipped`; operations also `absent` and `untried`), and why; with tabs
-    /// between.
+    /// Writes one line for each operation and each case, with tab-separated fields: group, name,
+    /// state and reason. The state is `passed`, `failed` or `skipped`; for operations also `absent`
+    /// or `untried`.
     pub(crate) fn write(&self, to: &mut impl Write) -> Result {
         let (opcodes, register_ops) = self.operations()?;
         for (group, rows) in [("opcode", opcodes), ("register", register_ops)] {

@@ -1,4 +1,4 @@
-//! What cases open, and what they must not leave open.
+//! Opens files for cases, and counts the open descriptors.
 
 use std::env;
 use std::ffi::CString;
@@ -13,34 +13,34 @@ use rustix::fs::{OFlags, fstatfs};
 
 use super::outcome::Result;
 
-/// The file system that lives in memory, as `statfs(2)` tells.
+/// The magic number that `statfs(2)` returns for tmpfs.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 
-/// A file without a name that holds `content`.
+/// An unnamed file with this content.
 pub(crate) fn file_with(content: &[u8]) -> Result<File> {
     let mut file = tempfile::tempfile()?;
     file.write_all(content)?;
     Ok(file)
 }
 
-/// All that a file holds.
+/// The whole content of a file.
 pub(crate) fn content(file: &File) -> Result<Vec<u8>> {
     let mut bytes = vec![0; file.metadata()?.len() as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
 
-/// A path as operations take it.
+/// A path as a C string, which operations require.
 pub(crate) fn c_path(path: impl AsRef<Path>) -> Result<CString> {
     Ok(CString::new(path.as_ref().as_os_str().as_bytes())?)
 }
 
-/// A file without a name, opened twice: as usual, and for direct I/O, which takes place on a disk.
-/// None where no file system that we may write to has such.
+/// An unnamed file on a disk, opened twice: as usual, and for direct I/O. Returns `None` if no
+/// writable file system supports direct I/O.
 pub(crate) fn direct_file() -> Result<Option<(File, File)>> {
     for directory in [env::temp_dir(), ".".into(), "/var/tmp".into(), "/mnt/disk".into()] {
         let Ok(file) = tempfile::tempfile_in(directory) else { continue };
-        // What lives in memory alone takes the flag, and no time.
+        // tmpfs accepts the flag, but its I/O completes at once.
         let in_memory = fstatfs(&file)?.f_type as u32 == TMPFS_MAGIC;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let mut options = OpenOptions::new();
@@ -53,8 +53,8 @@ pub(crate) fn direct_file() -> Result<Option<(File, File)>> {
     Ok(None)
 }
 
-/// How many descriptors the process has open.
+/// The number of descriptors that the process has open.
 pub(crate) fn descriptors() -> Result<usize> {
-    // The one that reads the directory is counted both times that this is compared.
+    // The descriptor of this directory is counted too, in both values that the harness compares.
     Ok(fs::read_dir("/proc/self/fd")?.count())
 }

@@ -1,4 +1,4 @@
-//! What the kernel says of itself and of its operations, and what these are called.
+//! What the kernel reports about itself and its operations, and the names of the operations.
 
 use std::ffi::c_void;
 use std::fs;
@@ -17,12 +17,12 @@ macro_rules! named {
     ($($name:ident)*) => { &[$(($name as u32, stringify!($name))),*] };
 }
 
-/// Newer than linux-raw-sys.
+/// Newer than those that linux-raw-sys has.
 const IORING_REGISTER_QUERY: u32 = 35;
 const IORING_REGISTER_ZCRX_CTRL: u32 = 36;
 const IORING_REGISTER_BPF_FILTER: u32 = 37;
 
-/// Numbers and names; a number that is missing here prints as a number.
+/// Register operations by number. A number that is missing here is printed as a number.
 pub(super) const REGISTER_OPS: &[(u32, &str)] = named! {
     IORING_REGISTER_BUFFERS IORING_UNREGISTER_BUFFERS IORING_REGISTER_FILES
     IORING_UNREGISTER_FILES IORING_REGISTER_EVENTFD IORING_UNREGISTER_EVENTFD
@@ -52,12 +52,12 @@ pub(super) fn register_op_name(op: u32) -> String {
     known.map_or_else(|| op.to_string(), |(_, name)| short(name).to_owned())
 }
 
-/// Whether the kernel is a 32-bit one. A 32-bit program may run on `x86_64` or `aarch64`.
+/// Whether the kernel is a 32-bit kernel. A 32-bit program may also run on `x86_64` or `aarch64`.
 pub(crate) fn kernel_is_32_bit() -> bool {
     cfg!(target_pointer_width = "32") && !uname().machine().to_bytes().ends_with(b"64")
 }
 
-/// What the kernel says of its operations.
+/// The kernel's answer to the probe.
 pub(crate) fn probe() -> Result<&'static Probe> {
     static PROBE: OnceLock<Probe> = OnceLock::new();
     if let Some(probe) = PROBE.get() {
@@ -68,7 +68,7 @@ pub(crate) fn probe() -> Result<&'static Probe> {
     Ok(PROBE.get_or_init(|| probe))
 }
 
-/// What the kernel says of itself.
+/// The release and the features of the kernel.
 pub(crate) fn about() -> Result<String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let features = IoUring::new(1)?.params().features();
@@ -76,11 +76,11 @@ pub(crate) fn about() -> Result<String> {
     Ok(format!("Linux {}, features {}", release.trim(), names.join(" ")))
 }
 
-/// What tells that a register operation is not there.
+/// The evidence that a register operation is missing.
 pub(super) const RESTRICTED: &str = "EINVAL from a restricted ring";
 
-/// The highest register operation that the kernel has, if it tells: since Linux 5.10, a restricted
-/// ring answers EACCES to those that it knows, and EINVAL to others.
+/// The highest register operation that the kernel knows, if it can be found out. Since Linux 5.10,
+/// a restricted ring answers EACCES to known operations and EINVAL to unknown ones.
 pub(super) fn last_register_op() -> Result<Option<u32>> {
     static LAST: OnceLock<Option<u32>> = OnceLock::new();
     if let Some(last) = LAST.get() {
@@ -90,7 +90,8 @@ pub(super) fn last_register_op() -> Result<Option<u32>> {
     let register = |op: u32, arg: *const c_void, len: u32| {
         let (zero, op) =
             (IoringRegisterOp::RegisterBuffers, IoringRegisterFlags::from_bits_retain(op));
-        // SAFETY: the one operation that is made with an argument reads it, and keeps nothing.
+        // SAFETY: the only operation called with an argument just reads it. The kernel does not
+        // keep the pointer.
         unsafe { io_uring_register_with(&ring, zero, op, arg, len) }
     };
     let allowed = io_uring_restriction {
@@ -107,18 +108,19 @@ pub(super) fn last_register_op() -> Result<Option<u32>> {
     };
     ring.submitter().register_enable_rings()?;
     let mut refused = (0..).filter(|&op| op != IORING_REGISTER_PROBE as u32);
-    // What is refused is not read; but valgrind wants it to be there.
+    // The kernel does not read this argument of a rejected call, but valgrind checks that it is
+    // readable.
     let nothing = [0_u64; 32];
     let nothing = nothing.as_ptr().cast();
     let unknown = refused.find(|&op| register(op, nothing, 0) == Err(Errno::INVAL));
     Ok(*LAST.get_or_init(|| unknown.and_then(|op| op.checked_sub(1))))
 }
 
-/// `io_uring_register(2)` as it is, for what the crate has no way to ask.
+/// Calls `io_uring_register(2)` directly, for requests that the crate does not offer.
 ///
 /// # Safety
 ///
-/// `arg` and `nr_args` are what the kernel expects, or such that it refuses them.
+/// `arg` and `nr_args` are what the kernel expects, or such that the kernel rejects them.
 pub(crate) unsafe fn register(
     ring: impl AsFd,
     op: u32,
@@ -126,6 +128,6 @@ pub(crate) unsafe fn register(
     nr_args: u32,
 ) -> Result<u32, Errno> {
     let (zero, op) = (IoringRegisterOp::RegisterBuffers, IoringRegisterFlags::from_bits_retain(op));
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the same contract.
     unsafe { io_uring_register_with(ring, zero, op, arg, nr_args) }
 }

@@ -1,4 +1,4 @@
-//! The kinds of ring, in one list.
+//! The list of all kinds of ring.
 
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -34,7 +34,7 @@ macro_rules! kind {
             memory_size: |setup| setup.builder::<$S, $C>().memory_size(setup.entries),
             mock: |setup| {
                 let builder = setup.builder::<$S, $C>();
-                // SAFETY: the default script keeps the contract.
+                // SAFETY: the default script keeps the contract of a mock kernel.
                 unsafe { builder.build_mock(setup.entries, Script::default()) }.map(drop)
             },
         }
@@ -61,7 +61,7 @@ where
 
 /// # Safety
 ///
-/// That of [`Builder::build_in_memory`](rustix_uring::Builder::build_in_memory).
+/// Same as [`Builder::build_in_memory`](rustix_uring::Builder::build_in_memory).
 unsafe fn build_in_memory<S: QueueKind, C>(
     kind: &'static Kind,
     setup: &Setup,
@@ -70,12 +70,12 @@ unsafe fn build_in_memory<S: QueueKind, C>(
 where
     C: cqueue::Kind + Into<Completion>,
 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the same contract.
     let ring = unsafe { setup.builder::<S, C>().build_in_memory(setup.entries, memory) }?;
     Ok(Box::new(Kinded { kind, ring }))
 }
 
-/// A ring, and the name of its kind.
+/// A ring and its kind.
 struct Kinded<S: QueueKind, C: cqueue::Kind> {
     kind: &'static Kind,
     ring: IoUring<S, C>,
@@ -157,7 +157,7 @@ impl<S: QueueKind, C: cqueue::Kind + Into<Completion>> Ring for Kinded<S, C> {
         cq_entries: Option<u32>,
         memory: NonNull<[u8]>,
     ) -> Result<(), Errno> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.ring.resize_in_memory(entries, cq_entries, memory) }
     }
 }

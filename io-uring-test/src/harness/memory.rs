@@ -1,4 +1,4 @@
-//! Memory with an end that shows, and how much of it the process has.
+//! Memory that ends at a guard page, and measures of the memory that the process has.
 
 use std::ffi::c_void;
 use std::fs;
@@ -13,24 +13,24 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::files::descriptors;
 use super::outcome::Result;
 
-/// Zeroed whole pages, and right behind them one that nobody may touch.
+/// Zeroed whole pages, followed by an inaccessible guard page.
 pub(crate) struct Pages {
     start: NonNull<u8>,
     len: usize,
 }
 
 impl Pages {
-    /// At least `len` bytes.
+    /// Allocates at least `len` bytes.
     pub(crate) fn new(len: usize) -> Result<Self> {
         let len = len.next_multiple_of(page_size());
-        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        // SAFETY: without an address hint, the kernel chooses unused addresses.
         let start = unsafe {
             let all = ProtFlags::READ | ProtFlags::WRITE;
             mmap_anonymous(ptr::null_mut(), len + page_size(), all, MapFlags::PRIVATE)
         }?;
         let start = NonNull::new(start.cast::<u8>()).context("mapped at address 0")?;
         let pages = Self { start, len };
-        // SAFETY: the last page of the mapping that was just made.
+        // SAFETY: this is the last page of the new mapping.
         unsafe { mprotect(pages.end(), page_size(), MprotectFlags::empty()) }?;
         Ok(pages)
     }
@@ -39,7 +39,7 @@ impl Pages {
         self.start.as_ptr().wrapping_add(self.len).cast()
     }
 
-    /// All bytes before the guard.
+    /// All bytes before the guard page.
     pub(crate) fn all(&self) -> NonNull<[u8]> {
         NonNull::slice_from_raw_parts(self.start, self.len)
     }
@@ -47,16 +47,16 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and whoever points into it must not outlive it.
+        // SAFETY: the mapping is ours, and no pointer into it is used after the drop.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len + page_size()) };
     }
 }
 
-/// What the process has that a ring could leave behind.
+/// Resources of the process that a ring could leave behind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
     descriptors: usize,
-    /// Address space, in pages.
+    /// The size of the address space, in pages.
     pub(crate) pages: usize,
 }
 
@@ -66,11 +66,12 @@ pub(crate) fn footprint() -> Result<Footprint> {
     Ok(Footprint { descriptors: descriptors()?, pages })
 }
 
-/// How many pages are mapped that are none of an allocator's.
+/// The number of mapped pages that do not belong to an allocator.
 fn not_allocated() -> Result<usize> {
     let mut pages = 0;
     for line in fs::read_to_string("/proc/self/maps")?.lines() {
-        // Addresses, permissions, offset, device, inode, and a name if there is one.
+        // The fields are address range, permissions, offset, device, inode, and a name if there is
+        // one.
         let words: Vec<_> = line.split_whitespace().collect();
         if matches!(words[..], [_, "rw-p", _, _, _] | [.., "[heap]"]) {
             continue;
@@ -82,7 +83,7 @@ fn not_allocated() -> Result<usize> {
     Ok(pages)
 }
 
-/// How many pages of address space the process has. To know, it allocates none.
+/// The size of the address space in pages. Measuring it allocates no memory.
 pub(crate) fn address_space() -> Result<usize> {
     let mut text = [0; 256];
     let len = fs::File::open("/proc/self/statm")?.read(&mut text)?;
@@ -90,7 +91,7 @@ pub(crate) fn address_space() -> Result<usize> {
     Ok(pages.context("/proc/self/statm is empty")?.parse()?)
 }
 
-/// Runs with a limit in force.
+/// Runs a closure with a resource limit in force.
 pub(crate) fn limited<T>(resource: Resource, limit: u64, run: impl FnOnce() -> T) -> Result<T> {
     let old = getrlimit(resource);
     setrlimit(resource, Rlimit { current: Some(limit), ..old })?;

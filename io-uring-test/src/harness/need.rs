@@ -1,4 +1,5 @@
-//! What a case may need, and how that is found out: by asking or trying, never by a version.
+//! The needs of cases. The harness finds out by asking or trying whether a need is met, never by
+//! comparing kernel versions.
 
 use std::fs::File;
 
@@ -12,29 +13,30 @@ use super::setup::{refusal, with};
 
 /// Something that the kernel or the machine may lack.
 pub(crate) enum Need {
-    /// An operation, as the probe tells. The case is to submit it.
+    /// An operation that the probe reports. The case must submit it.
     Opcode(u8),
-    /// A register operation, an `IORING_REGISTER_*` number, as a restricted ring tells.
+    /// A register operation, by its `IORING_REGISTER_*` number, that a restricted ring knows.
     Register(u32),
-    /// A feature, as the setup of a ring tells.
+    /// A feature that the setup of a ring reports.
     Feature(Features),
-    /// Setup flags, as the setup of a ring tells that has no others.
+    /// Setup flags. The need is met if the kernel sets up a ring with exactly these flags.
     RingWith(SetupFlags),
     /// A privilege of the process.
     Capability(CapabilitySet),
     /// A device that can be opened.
     Device(&'static str),
-    /// Something that a look tells.
+    /// Something that a check function can detect.
     Found { what: &'static str, look: fn() -> Result<bool> },
-    /// That a bug of some kernels, for which a look tells, is not there. The matrix knows these
-    /// reasons by how they begin.
+    /// The absence of a bug that some kernels have. The check function detects the bug. The matrix
+    /// recognizes the reason by its prefix.
     Sound { bug: &'static str, look: fn() -> Result<bool> },
-    /// A call that fails with just this errno where something is missing.
+    /// A call that fails with exactly this errno if something is missing.
     Trial { what: &'static str, refusal: Errno, call: fn() -> Result },
 }
 
 impl Need {
-    /// Why it is not there, if it is not. An error is one that absence does not explain.
+    /// The reason why the need is not met, if so. An error is one that a missing feature does not
+    /// explain.
     pub(crate) fn missing(&self) -> Result<Option<String>> {
         let (what, missing) = match *self {
             Self::Opcode(code) => {
@@ -47,7 +49,7 @@ impl Need {
             Self::Feature(feature) => {
                 let missing = feature.difference(IoUring::new(1)?.params().features());
                 let names: Vec<_> = missing.iter_names().map(|(name, _)| name).collect();
-                (names.join(" "), (!missing.is_empty()).then_some("the setup of a ring"))
+                (names.join(" "), (!missing.is_empty()).then_some("the setup"))
             }
             Self::RingWith(flags) => {
                 let refusal = refusal(flags)?;
@@ -65,7 +67,7 @@ impl Need {
                 };
             }
             Self::Found { what, look } => {
-                (what.into(), (!look().context(what)?).then_some("a look"))
+                (what.into(), (!look().context(what)?).then_some("a check"))
             }
             Self::Sound { bug, look } => {
                 return Ok(look().context(bug)?.then(|| format!("a bug of this kernel: {bug}")));
@@ -80,6 +82,6 @@ impl Need {
                 };
             }
         };
-        Ok(missing.map(|by| format!("{what} is not there, says {by}")))
+        Ok(missing.map(|by| format!("{what} is missing, according to {by}")))
     }
 }

@@ -1,9 +1,9 @@
-//! How a case ends.
+//! The outcome of a case.
 
-/// How a case ends: an error is a failure, as a panic is.
+/// The result of a case. An error is a failure, and so is a panic.
 pub(crate) type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
 
-/// How cases have ended that need an operation: the greatest counts.
+/// The combined outcome of all cases that need an operation: the greatest value counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
     Skipped { reason: String },

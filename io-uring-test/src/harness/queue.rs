@@ -1,4 +1,4 @@
-//! One face for the submission queues of all kinds.
+//! A common interface for the submission queues of all kinds.
 
 use std::mem;
 
@@ -12,43 +12,44 @@ use super::submitted::submits;
 pub(crate) trait Queue {
     /// # Safety
     ///
-    /// That of [`SubmissionQueue::push_multiple`].
+    /// Same as [`SubmissionQueue::push_multiple`].
     unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError>;
 
     /// # Safety
     ///
-    /// That of [`SubmissionQueue::push_each`].
+    /// Same as [`SubmissionQueue::push_each`].
     unsafe fn push_each(
         &mut self,
         n: usize,
         entry: &mut dyn FnMut(usize) -> Entry,
     ) -> Result<(), PushError>;
 
-    /// Pushes an entry of 128 bytes, which not every kind [takes](Self::takes_wide).
+    /// Pushes a 128-byte entry, which not every kind [accepts](Self::takes_wide).
     ///
     /// # Safety
     ///
-    /// That of [`SubmissionQueue::push`].
+    /// Same as [`SubmissionQueue::push`].
     unsafe fn push_wide(&mut self, entry: &Entry128) -> Result<(), PushError>;
 
     fn takes_wide(&self) -> bool;
 
-    /// Reserves a slot, and goes on as far as it says.
+    /// Reserves a slot, and continues with it up to the given stage.
     ///
     /// # Safety
     ///
-    /// That of [`Filled::commit`](rustix_uring::squeue::Filled::commit), if it is to commit.
+    /// If the stage is [`Reserve::Committed`], same as
+    /// [`Filled::commit`](rustix_uring::squeue::Filled::commit).
     unsafe fn reserve(&mut self, how_far: Reserve) -> Result<(), PushError>;
 
     /// # Safety
     ///
-    /// That of [`SubmissionQueue::clear`].
+    /// Same as [`SubmissionQueue::clear`].
     unsafe fn clear(&mut self);
 
-    /// The user data of what the kernel has not taken.
+    /// The user data of the entries that the kernel has not consumed.
     fn left(&self) -> Vec<u64>;
 
-    /// Forgets the view: nothing that it has not published is.
+    /// Forgets the view, so that entries which it has not published stay unpublished.
     fn forget(self: Box<Self>);
 
     fn len(&self) -> usize;
@@ -60,7 +61,7 @@ pub(crate) trait Queue {
     fn taskrun(&self) -> bool;
 }
 
-/// How far to go with a reserved slot.
+/// The stage up to which to continue with a reserved slot.
 #[derive(Clone, Copy)]
 pub(crate) enum Reserve {
     Vacant,
@@ -72,7 +73,7 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
     unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError> {
         entries.iter().for_each(|entry| submits(entry.get_opcode() as u8));
         let own: Vec<S::Slot> = entries.iter().map(|entry| (*entry).into()).collect();
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.push_multiple(&own) }
     }
 
@@ -81,13 +82,13 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
         n: usize,
         entry: &mut dyn FnMut(usize) -> Entry,
     ) -> Result<(), PushError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.push_each(n, entry) }
     }
 
     unsafe fn push_wide(&mut self, entry: &Entry128) -> Result<(), PushError> {
         submits(entry.get_opcode() as u8);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { S::push_wide(self, entry) }
     }
 
@@ -104,14 +105,14 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
         };
         let filled = vacant.write(entry);
         if commit {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds the same contract.
             unsafe { filled.commit() };
         }
         Ok(())
     }
 
     unsafe fn clear(&mut self) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.clear() }
     }
 
@@ -121,7 +122,7 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
     }
 
     fn forget(self: Box<Self>) {
-        // The view alone, and not its box.
+        // Forgets only the view, not the box around it.
         mem::forget(*self);
     }
 
@@ -154,13 +155,13 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
     }
 }
 
-/// A kind of submission queue, as far as the kinds differ.
+/// The operations in which the kinds of submission queue differ.
 pub(super) trait QueueKind: squeue::Kind<Slot: Slot> + Sized {
     const TAKES_WIDE: bool;
 
     /// # Safety
     ///
-    /// That of [`SubmissionQueue::push`].
+    /// Same as [`SubmissionQueue::push`].
     unsafe fn push_wide(
         queue: &mut SubmissionQueue<'_, Self>,
         entry: &Entry128,
@@ -192,7 +193,7 @@ macro_rules! narrow {
                 _: &mut SubmissionQueue<'_, Self>,
                 _: &Entry128,
             ) -> Result<(), PushError> {
-                panic!("this kind takes no entries of 128 bytes")
+                panic!("this kind does not accept 128-byte entries")
             }
         }
     )* };
@@ -208,7 +209,7 @@ macro_rules! wide {
                 queue: &mut SubmissionQueue<'_, Self>,
                 entry: &Entry128,
             ) -> Result<(), PushError> {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller upholds the same contract.
                 unsafe { queue.push_any(entry) }
             }
         }

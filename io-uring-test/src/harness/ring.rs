@@ -1,4 +1,4 @@
-//! One face for the rings of all kinds, so that a case is compiled once.
+//! A common interface for the rings of all kinds, so that each case is compiled only once.
 
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
@@ -16,11 +16,11 @@ use super::outcome::Result;
 use super::queue::Queue;
 use super::setup::Setup;
 
-/// A kind of ring: which submission queue, which completion queue.
+/// A kind of ring, defined by its submission queue and its completion queue.
 pub(crate) struct Kind {
-    /// The sizes of the entries: `64x16` is the default kind.
+    /// The entry sizes of both queues: `64x16` is the default kind.
     pub(crate) name: &'static str,
-    /// Those that make it this kind.
+    /// The setup flags that select this kind.
     pub(crate) flags: SetupFlags,
     pub(super) build: Build,
     pub(super) build_in_memory: BuildIn,
@@ -35,13 +35,13 @@ impl Kind {
 
     /// # Safety
     ///
-    /// That of [`Builder::build_in_memory`](rustix_uring::Builder::build_in_memory).
+    /// Same as [`Builder::build_in_memory`](rustix_uring::Builder::build_in_memory).
     pub(crate) unsafe fn build_in_memory(
         &'static self,
         setup: &Setup,
         memory: NonNull<[u8]>,
     ) -> Result<Box<dyn Ring>, Errno> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { (self.build_in_memory)(self, setup, memory) }
     }
 
@@ -49,7 +49,7 @@ impl Kind {
         (self.memory_size)(setup)
     }
 
-    /// Whether the mock kernel sets such a ring up.
+    /// Whether the mock kernel accepts this setup.
     pub(crate) fn mock(&self, setup: &Setup) -> Result<(), Errno> {
         (self.mock)(setup)
     }
@@ -64,10 +64,10 @@ pub(crate) trait Ring {
     fn params(&self) -> &Parameters;
     fn as_fd(&self) -> BorrowedFd<'_>;
 
-    /// For register calls, and for waiting.
+    /// The submitter, for register calls and for waiting.
     fn submitter(&self) -> Submitter<'_>;
 
-    /// What is to be known of the submission queue without a view.
+    /// The state of the submission queue that is available without a view.
     fn status(&self) -> squeue::Status<'_>;
 
     /// A view of the submission queue.
@@ -77,13 +77,13 @@ pub(crate) trait Ring {
     fn submit_and_wait(&mut self, want: usize) -> Result<usize, Errno>;
     fn submit_with_args(&mut self, want: usize, args: &SubmitArgs<'_>) -> Result<usize, Errno>;
 
-    /// Everything that is ready.
+    /// Consumes and returns all completions that are ready.
     fn reap(&mut self) -> Vec<Completion>;
 
-    /// What a view yields that is forgotten after so many.
+    /// Takes `n` completions from a view, and then forgets the view.
     fn look_and_forget(&mut self, n: usize) -> Vec<Completion>;
 
-    /// How many completions are lost.
+    /// The number of completions that the kernel dropped.
     fn lost(&mut self) -> u32;
 
     fn quiesce(&mut self, in_flight: usize, timeout: Duration) -> Result<(), QuiesceError>;
@@ -100,7 +100,7 @@ pub(crate) trait Ring {
 
     /// # Safety
     ///
-    /// That of [`IoUring::resize_in_memory`].
+    /// Same as [`IoUring::resize_in_memory`].
     unsafe fn resize_in_memory(
         &mut self,
         entries: u32,
@@ -109,11 +109,11 @@ pub(crate) trait Ring {
     ) -> Result<(), Errno>;
 }
 
-/// What the kinds of completion have in common.
+/// The common part of all kinds of completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Completion {
     entry: cqueue::Entry,
-    /// The other 16 bytes, where there are such.
+    /// The additional 16 bytes of a big completion.
     pub(crate) big: Option<[u64; 2]>,
 }
 
@@ -148,15 +148,15 @@ pub(crate) fn nop(user_data: u64) -> Entry {
     opcode::Nop::new().build().user_data(user_data)
 }
 
-/// What cases do with a ring of whichever kind.
+/// The operations that cases perform on a ring of any kind.
 impl dyn Ring + '_ {
-    /// Queues all or none.
+    /// Queues all of the entries, or none if there are too few free slots.
     ///
     /// # Safety
     ///
-    /// The contract of a pushed entry holds for each.
+    /// The contract of a pushed entry holds for each entry.
     pub(crate) unsafe fn push(&mut self, entries: &[Entry]) -> Result<(), PushError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.queue().push(entries) }
     }
 
@@ -164,46 +164,49 @@ impl dyn Ring + '_ {
     ///
     /// # Safety
     ///
-    /// What the entry points to, and its descriptors, are valid until this returns.
+    /// The memory that the entry points to, and its descriptors, stay valid until this returns.
     pub(crate) unsafe fn run(&mut self, entry: Entry) -> Result<Completion> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         let done = unsafe { self.run_all(&[entry]) }?;
         Ok(done[0])
     }
 
-    /// The ring for a case that runs one operation after the other.
+    /// Returns a runner, for a case that runs one operation after the other.
     ///
     /// # Safety
     ///
-    /// What an entry points to, and its descriptors, are valid until the method that gets it returns.
+    /// The memory that an entry points to, and its descriptors, stay valid until the method of the
+    /// runner that gets the entry returns.
     pub(crate) unsafe fn runner(&mut self) -> Runner<'_> {
         Runner { ring: self }
     }
 
-    /// Submits operations and waits until each has completed once; in the order of completion.
+    /// Submits operations and waits until each has completed once. Returns the completions in
+    /// order.
     ///
     /// # Safety
     ///
-    /// What the entries point to, and their descriptors, are valid until this returns.
+    /// The memory that the entries point to, and their descriptors, stay valid until this returns.
     pub(crate) unsafe fn run_all(&mut self, entries: &[Entry]) -> Result<Vec<Completion>> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the same contract.
         unsafe { self.push(entries) }.context("pushing")?;
         self.complete(entries.len())
     }
 
-    /// Submits what is queued and waits until there are `n` completions, of which none has `more`.
+    /// Submits what is queued and waits until there are `n` completions. None may have the flag
+    /// `more`.
     pub(crate) fn complete(&mut self, n: usize) -> Result<Vec<Completion>> {
         let mut done = Vec::new();
         while done.len() < n {
             self.submit_and_wait(n - done.len()).context("submitting and waiting")?;
             done.extend(self.reap());
         }
-        ensure!(done.len() == n, "{n} completions expected: {done:?}");
-        ensure!(!done.iter().any(|cqe| cqe.more()), "more completions announced: {done:?}");
+        ensure!(done.len() == n, "expected {n} completions: {done:?}");
+        ensure!(!done.iter().any(|cqe| cqe.more()), "unexpected flag `more`: {done:?}");
         Ok(done)
     }
 
-    /// Queues NOPs with these user data, which use no memory.
+    /// Queues NOPs with these user data. NOPs use no memory.
     pub(crate) fn push_nops(
         &mut self,
         user_data: impl IntoIterator<Item = u64>,
@@ -214,7 +217,7 @@ impl dyn Ring + '_ {
         unsafe { self.push(&nops) }
     }
 
-    /// Shows that the ring works: `n` NOPs go through, around the ends of the queues.
+    /// Checks that the ring works: `n` NOPs complete, and the queues wrap around.
     pub(crate) fn works(&mut self, n: u64) -> Result {
         for i in 0..n {
             self.push_nops([i], Flags::empty())?;
@@ -225,7 +228,7 @@ impl dyn Ring + '_ {
     }
 }
 
-/// A ring that runs entries whose memory stays: whoever has made it has promised that.
+/// A ring that runs entries without `unsafe`: its creator guaranteed the validity of their memory.
 pub(crate) struct Runner<'r> {
     ring: &'r mut (dyn Ring + 'r),
 }
@@ -233,20 +236,23 @@ pub(crate) struct Runner<'r> {
 impl Runner<'_> {
     /// Submits one operation and waits for its only completion.
     pub(crate) fn completion(&mut self, entry: Entry) -> Result<Completion> {
-        // SAFETY: the promise with which this was made.
+        // SAFETY: the creator of this runner guaranteed it.
         unsafe { self.ring.run(entry) }
     }
 
-    /// Its result alone.
+    /// Runs one operation and returns its result.
     pub(crate) fn result(&mut self, entry: Entry) -> Result<Result<u32, Errno>> {
         Ok(self.completion(entry)?.to_result())
     }
 
-    /// Runs operations, each of which fails with this errno.
+    /// Runs operations, and checks that each fails with its errno.
     pub(crate) fn refuses(&mut self, refusals: impl IntoIterator<Item = (Entry, Errno)>) -> Result {
         for (n, (entry, errno)) in refusals.into_iter().enumerate() {
             let result = self.result(entry)?;
-            ensure!(result == Err(errno), "row {n} ends with {result:?}, not {errno:?}: {entry:?}");
+            ensure!(
+                result == Err(errno),
+                "row {n}: the result is {result:?}, expected {errno:?}: {entry:?}"
+            );
         }
         Ok(())
     }
@@ -266,7 +272,7 @@ impl DerefMut for Runner<'_> {
     }
 }
 
-/// [`works`](trait@Ring) for a ring whose type is known.
+/// Same as [`works`](trait@Ring), for a ring whose type is known.
 pub(crate) fn works<S, C, H>(ring: &mut IoUring<S, C, H>, n: u64) -> Result
 where
     S: squeue::Kind,

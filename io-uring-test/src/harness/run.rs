@@ -1,4 +1,4 @@
-//! Running cases: one after the other, each with a word on how it ended.
+//! Runs cases one after the other, and prints how each ended.
 
 use std::collections::BTreeMap;
 use std::hint;
@@ -21,7 +21,7 @@ use super::ring::{Kind, Ring};
 use super::setup::{Setup, refusal, with};
 use super::submitted;
 
-/// How many cases ended how.
+/// The number of cases for each outcome.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) passed: usize,
@@ -36,13 +36,13 @@ impl Totals {
     }
 }
 
-/// How a case ended that did not fail.
+/// The outcome of a case that did not fail.
 enum End {
     Passed { kinds: Option<usize> },
     Skipped { reason: String },
 }
 
-/// Runs the cases, and says of each how it ended; `limit` is the time for each of its runs.
+/// Runs the cases and prints the outcome of each. `limit` is the time limit for each of its runs.
 pub(crate) fn run<'c>(
     cases: impl Iterator<Item = (String, &'c Case)>,
     limit: Duration,
@@ -116,7 +116,9 @@ fn run_case(name: &str, case: &Case, watchdog: &Watchdog) -> Result<End> {
                 }
             }
             match (&failures[..], kinds) {
-                ([], 0) => Ok(End::Skipped { reason: format!("no kind of ring {setup}: EINVAL") }),
+                ([], 0) => Ok(End::Skipped {
+                    reason: format!("setup {setup}: EINVAL on every kind of ring"),
+                }),
                 ([], n) => Ok(End::Passed { kinds: Some(n) }),
                 _ => Err(by_cause(&failures)),
             }
@@ -124,7 +126,7 @@ fn run_case(name: &str, case: &Case, watchdog: &Watchdog) -> Result<End> {
     }
 }
 
-/// One error of several: each cause once, with the kinds that it befell.
+/// Combines several errors into one that names each cause once, with the kinds where it occurred.
 fn by_cause(failures: &[(String, &str)]) -> anyhow::Error {
     let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (cause, kind) in failures {
@@ -134,7 +136,7 @@ fn by_cause(failures: &[(String, &str)]) -> anyhow::Error {
     anyhow!(each.collect::<Vec<_>>().join("; "))
 }
 
-/// Runs on a fresh ring, or says how the kernel refuses such a ring.
+/// Runs a case on a fresh ring, or returns the errno with which the kernel rejects such a ring.
 fn run_on(
     kind: &'static Kind,
     setup: &Setup,
@@ -150,11 +152,11 @@ fn run_on(
     Ok(None)
 }
 
-/// Nothing is queued, and nothing has completed that the case has not looked at.
+/// Checks that no entry is queued, and that the case has seen every completion.
 fn nothing_left(ring: &mut dyn Ring) -> Result {
     ring.submitter().get_events().ok();
     if ring.params().setup_flags().contains(SetupFlags::SQPOLL) {
-        // The polling thread gives slots back after the completions of what was in them.
+        // The SQPOLL thread releases slots only after it posts their completions.
         let start = Instant::now();
         while !ring.queue().is_empty() && start.elapsed() < Duration::from_secs(1) {
             thread::yield_now();
@@ -162,14 +164,14 @@ fn nothing_left(ring: &mut dyn Ring) -> Result {
     }
     let queued = ring.queue().len();
     let completed = ring.reap();
-    ensure!(queued == 0, "{queued} slots of the queue left behind");
-    ensure!(completed.is_empty(), "completions left behind: {completed:?}");
+    ensure!(queued == 0, "the case left {queued} entries in the submission queue");
+    ensure!(completed.is_empty(), "the case left completions behind: {completed:?}");
     Ok(())
 }
 
-/// Ends the program when a case does not end.
+/// Ends the program if a case hangs.
 struct Watchdog {
-    /// The name of what starts, then `None` as it ends.
+    /// The name of each run that begins, and `None` when it ends.
     events: Sender<Option<String>>,
 }
 
@@ -177,12 +179,12 @@ fn watchdog(limit: Duration, totals: Arc<Mutex<Totals>>) -> Watchdog {
     let (events, running) = mpsc::channel::<Option<String>>();
     let (ready, started) = mpsc::channel();
     thread::spawn(move || {
-        // glibc's memory for this thread is there before a case looks how much there is.
+        // Makes glibc allocate the memory of this thread before any case measures the footprint.
         drop(hint::black_box(Box::new(0)));
         let _ = ready.send(());
         while let Ok(Some(name)) = running.recv() {
             if let Err(RecvTimeoutError::Timeout) = running.recv_timeout(limit) {
-                println!("FAIL {name}: has not ended after {} s", limit.as_secs());
+                println!("FAIL {name}: did not finish within {} s", limit.as_secs());
                 let mut totals = *lock(&totals);
                 totals.failed += 1;
                 totals.print();
@@ -195,7 +197,7 @@ fn watchdog(limit: Duration, totals: Arc<Mutex<Totals>>) -> Watchdog {
 }
 
 impl Watchdog {
-    /// Runs under watch. A panic is an error, and so is a descriptor left open.
+    /// Runs a closure under the watchdog. A panic is an error, and so is a descriptor left open.
     fn run<T>(&self, name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
         self.events.send(Some(name.to_owned()))?;
         lock(&PANICS).clear();
@@ -205,12 +207,15 @@ impl Watchdog {
         self.events.send(None)?;
         let Ok(ran) = ran else { bail!(lock(&PANICS).join("; ")) };
         let ran = ran?;
-        ensure!(before == after, "{before} descriptors were open before, {after} are now");
+        ensure!(
+            before == after,
+            "{before} descriptors were open before the case, {after} after it"
+        );
         Ok(ran)
     }
 }
 
-/// What was said in panics, of the case's own threads too.
+/// The messages of panics, including those in threads of the case.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn catch_panics() {

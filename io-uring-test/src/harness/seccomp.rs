@@ -1,4 +1,4 @@
-//! System calls that are answered by a filter.
+//! Seccomp filters that make system calls fail.
 
 use std::io;
 
@@ -7,16 +7,16 @@ use rustix::thread::set_no_new_privs;
 
 use super::outcome::Result;
 
-/// Has this system call answered with this errno for the rest of the calling thread's life.
+/// Makes this system call fail with this errno for the rest of the calling thread's life.
 pub(crate) fn answer(call: libc::c_long, errno: i32) -> Result {
     answer_where(call, &[], errno)
 }
 
-/// The same, where arguments have these values: each by its number, from 0 on.
+/// Same as [`answer`], but only if arguments have the given values. Arguments are numbered from 0.
 pub(crate) fn answer_where(call: libc::c_long, args: &[(u32, u64)], errno: i32) -> Result {
     let step = |code: u32, k: u32, jf: u8| libc::sock_filter { code: code as u16, jt: 0, jf, k };
-    // The call's number comes first in what a filter sees, the arguments from 16 on, of eight bytes
-    // each, whose halves are compared one by one.
+    // In the data that a filter sees, the number of the call is at offset 0. The arguments, of
+    // eight bytes each, begin at offset 16. The filter compares each half separately.
     let mut wanted = vec![(0, call as u32)];
     for &(arg, value) in args {
         let (low, high) = if cfg!(target_endian = "little") { (0, 4) } else { (4, 0) };
@@ -34,7 +34,7 @@ pub(crate) fn answer_where(call: libc::c_long, args: &[(u32, u64)], errno: i32) 
     filter.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0));
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     set_no_new_privs(true)?;
-    // SAFETY: the program and its steps are read during the call.
+    // SAFETY: the kernel reads the program and its instructions only during the call.
     let done =
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
     if done == 0 {

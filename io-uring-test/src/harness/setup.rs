@@ -1,4 +1,4 @@
-//! How a ring is set up, whatever its kind.
+//! The setup of a ring, independent of its kind.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use rustix_uring::{Builder, Errno, IoUring, Parameters, SetupFlags, cqueue, sque
 use super::memory::Pages;
 use super::outcome::Result;
 
-/// The sizes and the flags.
+/// The queue sizes and the setup flags.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) entries: u32,
@@ -53,7 +53,7 @@ impl Setup {
                 SetupFlags::SINGLE_ISSUER => builder.setup_single_issuer(),
                 SetupFlags::DEFER_TASKRUN => builder.setup_defer_taskrun(),
                 SetupFlags::NO_SQARRAY => builder.setup_no_sqarray(),
-                other => panic!("no case sets {other:?} up by its flag"),
+                other => panic!("cannot set up a ring with {other:?} by its flag"),
             };
         }
         builder
@@ -66,14 +66,14 @@ impl fmt::Display for Setup {
     }
 }
 
-/// Flags in words.
+/// Describes flags in words.
 pub(super) fn with(flags: SetupFlags) -> String {
     let names: Vec<_> = flags.iter_names().map(|(name, _)| name).collect();
     if names.is_empty() { "without flags".into() } else { format!("with {}", names.join(" | ")) }
 }
 
-/// With what the kernel refuses a ring that has these flags, if it does. It is asked without the
-/// crate, whose faults must not pass for the kernel's.
+/// The errno with which the kernel rejects a ring that has these flags, if it does. The function
+/// does not use the crate, so that a fault of the crate is not taken for a rejection by the kernel.
 pub(crate) fn refusal(flags: SetupFlags) -> Result<Option<Errno>> {
     let rewinds = flags.contains(SetupFlags::SQ_REWIND);
     let flags = if rewinds { flags.union(SetupFlags::NO_SQARRAY) } else { flags };
@@ -86,34 +86,35 @@ pub(crate) fn refusal(flags: SetupFlags) -> Result<Option<Errno>> {
         params.cq_off.user_addr = io_uring_ptr::new(page(0).cast());
         params.sq_off.user_addr = io_uring_ptr::new(page(1).cast());
     }
-    // SAFETY: a page is enough for each side of so small a ring, which is closed at once.
+    // SAFETY: one page is enough for each region of such a small ring, and the ring is closed at
+    // once.
     match unsafe { io_uring_setup(8, &mut params) } {
         Ok(_) => Ok(None),
         Err(Errno::INVAL) => Ok(Some(Errno::INVAL)),
-        // Before 5.11, a polling thread was a privilege.
+        // Before 5.11, SQPOLL required a privilege.
         Err(Errno::PERM) if flags.contains(SetupFlags::SQPOLL) => Ok(Some(Errno::PERM)),
         Err(e) => Err(e).context(format!("setup {}", with(flags))),
     }
 }
 
-/// The kernel's struct of parameters.
+/// The parameters as the kernel's struct.
 pub(crate) fn raw(params: &Parameters) -> io_uring_params {
-    // SAFETY: the struct is as many bytes of integers and addresses, of which every one is valid.
+    // SAFETY: both types have the same size, and every bit pattern is a valid `io_uring_params`.
     unsafe { std::mem::transmute(params.to_bytes()) }
 }
 
-/// The same with something else in it.
+/// Returns the value after a change.
 pub(crate) fn altered<T>(mut it: T, alter: impl FnOnce(&mut T)) -> T {
     alter(&mut it);
     it
 }
 
-/// Parameters of a ring with something else in them, as a process may be handed them.
+/// Returns a copy of a ring's parameters with a change, as another process might pass them.
 pub(crate) fn altered_params(
     params: &Parameters,
     alter: impl FnOnce(&mut io_uring_params),
 ) -> Parameters {
     let raw = altered(raw(params), alter);
-    // SAFETY: the struct is as many bytes, without padding.
+    // SAFETY: the struct has the same size and no padding.
     Parameters::from_bytes(unsafe { std::mem::transmute::<io_uring_params, [u8; 120]>(raw) })
 }

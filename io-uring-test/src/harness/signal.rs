@@ -1,4 +1,4 @@
-//! SIGUSR1: counted, sent to one thread, blocked in it.
+//! SIGUSR1: counting it, sending it to one thread, and blocking it.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -8,17 +8,18 @@ use std::time::Duration;
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
-/// How often SIGUSR1 has been handled.
+/// The number of times that SIGUSR1 was handled.
 pub(crate) fn handled() -> u32 {
     HANDLED.load(Ordering::SeqCst)
 }
 
-/// Has SIGUSR1 counted from now on, and system calls interrupted by it.
+/// Installs a handler that counts SIGUSR1. From then on, the signal interrupts system calls.
 pub(crate) fn handle() {
     extern "C" fn count(_: libc::c_int) {
         HANDLED.fetch_add(1, Ordering::SeqCst);
     }
-    // SAFETY: all zero is an action without flags and mask; the handler does nothing but count.
+    // SAFETY: an all-zero action has no flags and an empty mask. The handler only counts, which is
+    // signal-safe.
     unsafe {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
         action.sa_sigaction = count as *const () as usize;
@@ -26,27 +27,28 @@ pub(crate) fn handle() {
     }
 }
 
-/// A thread to send signals to.
+/// A thread that can be sent signals.
 #[derive(Clone, Copy)]
 pub(crate) struct Thread(libc::pthread_t);
 
-// SAFETY: a name that any thread may use. It is an address with musl, behind which nobody looks.
+// SAFETY: any thread may use a thread ID. With musl it is an address, which is never dereferenced
+// here.
 unsafe impl Send for Thread {}
 
 impl Thread {
     pub(crate) fn this() -> Self {
-        // SAFETY: there is nothing to it.
+        // SAFETY: `pthread_self` has no preconditions.
         Self(unsafe { libc::pthread_self() })
     }
 
     /// Sends SIGUSR1 to the thread, which must not have ended.
     pub(crate) fn signal(self) {
-        // SAFETY: the caller's promise; the signal is handled.
+        // SAFETY: the caller ensures that the thread still exists. The signal has a handler.
         assert_eq!(unsafe { libc::pthread_kill(self.0, libc::SIGUSR1) }, 0);
     }
 }
 
-/// Runs while SIGUSR1 comes again and again.
+/// Runs a closure while SIGUSR1 interrupts it repeatedly.
 pub(crate) fn storm<T>(run: impl FnOnce() -> T) -> T {
     struct Over<'a>(&'a AtomicBool);
     impl Drop for Over<'_> {
@@ -63,13 +65,13 @@ pub(crate) fn storm<T>(run: impl FnOnce() -> T) -> T {
                 thread::sleep(Duration::from_micros(100));
             }
         });
-        // Also where it panics.
+        // Stops the signals on a panic too.
         let _over = Over(over);
         run()
     })
 }
 
-/// Runs with SIGUSR1 blocked in this thread.
+/// Runs a closure with SIGUSR1 blocked in this thread.
 pub(crate) fn blocked<T>(run: impl FnOnce() -> T) -> T {
     let mask = |how| {
         // SAFETY: the set is initialized before it is used.

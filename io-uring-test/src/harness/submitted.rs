@@ -1,4 +1,4 @@
-//! Which operations the running case has submitted.
+//! Records which operations the running case submitted.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ fn submitted() -> MutexGuard<'static, BTreeSet<u8>> {
     SUBMITTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes that the running case submits an operation.
+/// Records that the running case submits an operation.
 pub(super) fn submits(opcode: u8) {
     submitted().insert(opcode);
 }
 
-/// Whether the running case has submitted an operation.
+/// Whether the running case submitted an operation.
 pub(super) fn contains(opcode: u8) -> bool {
     submitted().contains(&opcode)
 }
 
-/// Forgets what the last case has submitted.
+/// Forgets the operations of the previous case.
 pub(super) fn begin() {
     submitted().clear();
 }

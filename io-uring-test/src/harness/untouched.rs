@@ -1,4 +1,4 @@
-//! Memory whose first touch waits: what a worker thread reads to there, nothing interrupts.
+//! Memory whose first access blocks. A worker thread that reads into it cannot be interrupted.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -27,18 +27,18 @@ struct Register {
 const API: u64 = 0xaa;
 const MISSING: u64 = 1;
 
-/// The number of a userfaultfd request that reads and writes a `T`.
+/// The ioctl number of a userfaultfd request that reads and writes a `T`.
 const fn request<T>(number: u32) -> u32 {
     (3 << 30) | ((size_of::<T>() as u32) << 16) | ((API as u32) << 8) | number
 }
 
-/// Zeroed pages, of which each waits to be touched until the descriptor is closed.
+/// Zeroed pages. The first access to each blocks until the descriptor is closed.
 pub(crate) fn untouched() -> Result<(Pages, OwnedFd)> {
     let pages = Pages::new(1)?;
-    // SAFETY: nobody else's memory is concerned.
+    // SAFETY: creating a userfaultfd affects no memory.
     let faults = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC) }?;
     let ioctl = |request: u32, arg: *mut libc::c_void| {
-        // SAFETY: both requests read and write the struct that they are given.
+        // SAFETY: both requests only read and write the struct that they get.
         match unsafe { libc::ioctl(faults.as_raw_fd(), request as _, arg) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()),

@@ -1,4 +1,4 @@
-//! Provided buffers, one by one.
+//! Provided buffers, without a ring of buffers.
 
 use std::ptr;
 
@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const GROUP: u16 = 3;
 
-/// Each is taken once, and comes back by its number.
+/// The kernel takes each buffer once, and reports its ID.
 fn provide(ring: &mut dyn Ring) -> Result {
     const SIZE: usize = 8;
     let (out, to) = pipe()?;
@@ -32,7 +32,7 @@ fn provide(ring: &mut dyn Ring) -> Result {
     };
     let read = Read::provided(&out, GROUP, 100).build();
 
-    // SAFETY: `buffers` outlives the ring's operations, which have no other memory.
+    // SAFETY: `buffers` outlives the ring's operations, which use no other memory.
     let mut ring = unsafe { ring.runner() };
     assert_eq!(ring.result(provide(start, 4, 10))?, Ok(0));
     let mut seen = Vec::new();
@@ -41,8 +41,8 @@ fn provide(ring: &mut dyn Ring) -> Result {
         let done = ring.completion(read)?;
         assert_eq!(done.to_result(), Ok(3));
         assert!(!done.buffer_more());
-        let bid = done.buffer_select().expect("it took a buffer");
-        // SAFETY: within `buffers`, and the kernel is done with this one.
+        let bid = done.buffer_select().expect("the completion names no buffer");
+        // SAFETY: the pointer stays within `buffers`, and the kernel has finished with this buffer.
         let buffer = unsafe { start.add(usize::from(bid - 10)).read() };
         assert_eq!(&buffer[..3], text);
         seen.push(bid);
@@ -53,7 +53,7 @@ fn provide(ring: &mut dyn Ring) -> Result {
     write(&to, b"a text of more than eight bytes")?;
     let done = ring.completion(read)?;
     assert_eq!((done.to_result(), done.buffer_select()), (Err(Errno::NOBUFS), None));
-    // One is provided again, and limits what is read.
+    // One buffer is provided again. Its size limits the read.
     assert_eq!(ring.result(provide(start.wrapping_add(2), 1, 12))?, Ok(0));
     let done = ring.completion(read)?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(8), Some(12)));
@@ -67,14 +67,14 @@ fn provide_refused(ring: &mut dyn Ring) -> Result {
     let none = ProvideBuffers::new(start, 8, 0, GROUP, 0).build();
     let end = ptr::without_provenance_mut(usize::MAX << 14);
     let nowhere = ProvideBuffers::new(end, 4096, 2, GROUP, 0).build();
-    // SAFETY: nothing is provided.
+    // SAFETY: the group is empty, so the operations use no memory.
     let mut ring = unsafe { ring.runner() };
     ring.refuses([(none, Errno::TOOBIG)])?;
     if any_address() { Ok(()) } else { ring.refuses([(nowhere, Errno::FAULT)]) }
 }
 
-/// A group has 65,536 numbers. Some kernels refuse to provide so many at once, others put in one fewer
-/// and say nothing.
+/// A group has 65,536 buffer IDs. Some kernels refuse to provide that many at once, others silently
+/// provide one fewer.
 fn provide_all(ring: &mut dyn Ring) -> Result {
     const ALL: u32 = 1 << 16;
     let mut buffers = vec![0; ALL as usize];
@@ -96,9 +96,9 @@ fn provide_all(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Whether the kernel takes every address for one of ours until it uses it: programs have an
-/// address space for themselves on s390x, and a 64-bit kernel goes by its own limit, not by that
-/// of a 32-bit program.
+/// Whether the kernel accepts any address until it uses it. On s390x, programs have a separate
+/// address space. A 64-bit kernel checks against its own address limit, not that of a 32-bit
+/// program.
 fn any_address() -> bool {
     cfg!(target_arch = "s390x") || (cfg!(target_pointer_width = "32") && !kernel_is_32_bit())
 }
@@ -112,7 +112,7 @@ fn remove(ring: &mut dyn Ring) -> Result {
     assert_eq!(ring.result(RemoveBuffers::new(3, GROUP).build())?, Ok(3));
     assert_eq!(ring.result(RemoveBuffers::new(9, GROUP).build())?, Ok(5));
     assert_eq!(ring.result(RemoveBuffers::new(0, GROUP).build())?, Err(Errno::INVAL));
-    // Whether a group without buffers is none differs.
+    // Kernels differ in whether a group without buffers exists.
     let none = ring.result(RemoveBuffers::new(1, GROUP + 1).build())?;
     assert!(matches!(none, Ok(0) | Err(Errno::NOENT)), "{none:?}");
     Ok(())

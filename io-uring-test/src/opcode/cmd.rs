@@ -1,4 +1,4 @@
-//! Commands: of sockets, of block devices, with arguments of every size.
+//! Commands to sockets and block devices, with arguments of every size.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -56,21 +56,21 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-/// Gives a socket a command, on a ring of its own.
+/// Runs a command on a socket, on a ring of its own.
 fn takes(command: impl FnOnce(Fd) -> Entry) -> Result {
     let (one, _other) = tcp()?;
-    // SAFETY: every use in this file points to nothing, or to what outlives the call.
+    // SAFETY: every entry in this file points to no memory, or to memory that outlives the call.
     unsafe { taken(command(Fd(one.as_raw_fd())), &[]) }
 }
 
-// What a socket does not know is EOPNOTSUPP, whether it has commands at all or not.
+// A socket answers EOPNOTSUPP to an unknown command, even if it supports no commands at all.
 const INQ: Need = Trial {
-    what: "commands of sockets",
+    what: "socket commands",
     refusal: Errno::OPNOTSUPP,
     call: || takes(|fd| SiocInq::new(fd).build()),
 };
 const SOCKOPT: Need = Trial {
-    what: "options as commands of sockets",
+    what: "socket options as socket commands",
     refusal: Errno::OPNOTSUPP,
     call: || {
         let mut on = 0;
@@ -79,7 +79,7 @@ const SOCKOPT: Need = Trial {
     },
 };
 const NAME: Need = Trial {
-    what: "addresses as commands of sockets",
+    what: "socket addresses as socket commands",
     refusal: Errno::OPNOTSUPP,
     call: || {
         let mut name = SocketAddrBuf::new();
@@ -89,7 +89,7 @@ const NAME: Need = Trial {
 };
 
 fn uring_cmd_inq_and_outq(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (mut one, other) = tcp()?;
     one.write_all(b"hello")?;
@@ -99,7 +99,8 @@ fn uring_cmd_inq_and_outq(ring: &mut dyn Ring) -> Result {
     ring.submitter().register_files(&[FileSlot::new(&other)])?;
     assert_eq!(ring.result(SiocInq::new(Fixed(0)).build())?, Ok(5));
     assert_eq!(ring.result(SiocInq::new(one.as_fd()).build())?, Ok(0));
-    // What the other end does not take has to wait; what it takes may have to be acknowledged.
+    // Data that the receiver does not read stays queued, and data that it reads may still be
+    // unacknowledged.
     one.set_nonblocking(true)?;
     let mut written = 5;
     while let Ok(n) = one.write(&[7; 1 << 16]) {
@@ -112,7 +113,7 @@ fn uring_cmd_inq_and_outq(ring: &mut dyn Ring) -> Result {
 }
 
 fn uring_cmd_inq_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let (local, _end) = UnixStream::pair()?;
@@ -124,7 +125,7 @@ fn uring_cmd_inq_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn uring_cmd_setsockopt(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     for on in [1, 0] {
@@ -147,7 +148,7 @@ fn uring_cmd_setsockopt(ring: &mut dyn Ring) -> Result {
 }
 
 fn uring_cmd_getsockopt(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let mut size = [u32::MAX; 2];
@@ -165,7 +166,7 @@ fn uring_cmd_getsockopt(ring: &mut dyn Ring) -> Result {
 }
 
 fn uring_cmd_getsockname(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = tcp()?;
     for (peer, expected) in [(false, one.local_addr()?), (true, other.local_addr()?)] {
@@ -185,7 +186,7 @@ fn uring_cmd_getsockname(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// The timestamp that a completion carries, if it does.
+/// The timestamp in a completion, if it has one.
 trait Stamped: cqueue::Kind {
     fn stamp(&self) -> Result<Option<cqueue::TxTimestamp>, Errno>;
 }
@@ -203,7 +204,7 @@ impl Stamped for cqueue::Mixed {
     }
 }
 
-/// A socket that keeps the times at which things were sent, and nothing else of them.
+/// A socket that records transmit timestamps without the sent data.
 fn stamped_socket() -> Result<(UdpSocket, UdpSocket)> {
     let (one, other, _) = udp()?;
     one.connect(other.local_addr()?)?;
@@ -211,7 +212,7 @@ fn stamped_socket() -> Result<(UdpSocket, UdpSocket)> {
         | libc::SOF_TIMESTAMPING_SOFTWARE
         | libc::SOF_TIMESTAMPING_OPT_ID
         | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-    // SAFETY: the value is there, and has the length that is given.
+    // SAFETY: the value is valid, and has the given length.
     let set = unsafe {
         let value = (&raw const flags).cast();
         libc::setsockopt(one.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, value, 4)
@@ -220,12 +221,12 @@ fn stamped_socket() -> Result<(UdpSocket, UdpSocket)> {
 }
 
 const TIMESTAMP: Need = Trial {
-    what: "timestamps as commands of sockets",
+    what: "transmit timestamps as socket commands",
     refusal: Errno::OPNOTSUPP,
     call: || tx_timestamp::<cqueue::Entry32>().map_err(absent_or_not),
 };
 
-/// A ring that cannot be set up is as good as a command that is not there.
+/// Maps a failed ring setup to the error of a missing command.
 fn absent_or_not(e: anyhow::Error) -> anyhow::Error {
     if e.downcast_ref() == Some(&Errno::INVAL) { Errno::OPNOTSUPP.into() } else { e }
 }
@@ -237,7 +238,7 @@ fn tx_timestamp<C: Stamped>() -> Result {
     one.send(b"first")?;
     one.send(b"second")?;
     let stamps = TxTimestamp::new(one.as_fd()).build().user_data(1);
-    // SAFETY: it points to nothing, and the socket outlives the ring.
+    // SAFETY: the entry points to no memory, and the socket outlives the ring.
     unsafe { ring.submission().push(&stamps) }?;
     let mut seen = Vec::new();
     while seen.len() < 2 {
@@ -247,7 +248,11 @@ fn tx_timestamp<C: Stamped>() -> Result {
                 Some(stamp) => seen.push(stamp),
                 None => {
                     let last: cqueue::Entry = cqe.into();
-                    return Err(last.to_result().err().context("it has ended")?.into());
+                    return Err(last
+                        .to_result()
+                        .err()
+                        .context("the operation ended without an error")?
+                        .into());
                 }
             }
         }
@@ -261,9 +266,9 @@ fn tx_timestamp<C: Stamped>() -> Result {
     Ok(())
 }
 
-/// Where completions have no room for it.
+/// On rings whose completions have no room for a timestamp.
 fn uring_cmd_tx_timestamp_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     if ring.params().setup_flags().intersects(SetupFlags::CQE32 | SetupFlags::CQE_MIXED) {
         let (out, _to) = pipe()?;
@@ -279,7 +284,7 @@ fn uring_cmd_tx_timestamp_refused(ring: &mut dyn Ring) -> Result {
 
 const SIOCINQ: u32 = sys::io_uring_socket_op::SOCKET_URING_OP_SIOCINQ as u32;
 
-/// Two ends, of which the second has five bytes to receive.
+/// A connection whose second end has five bytes to receive.
 fn hello() -> Result<(TcpStream, TcpStream)> {
     let (mut one, other) = tcp()?;
     one.write_all(b"hello")?;
@@ -290,7 +295,7 @@ fn hello() -> Result<(TcpStream, TcpStream)> {
 }
 
 fn uring_cmd16(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
     let inq = UringCmd16::new(other.as_fd(), SIOCINQ).cmd([7; 16]).build();
@@ -298,16 +303,16 @@ fn uring_cmd16(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Runs a command of 128 bytes.
+/// Runs a command in a 128-byte entry.
 fn wide(ring: &mut dyn Ring, entry: Entry128) -> Result<Result<u32, Errno>> {
-    // SAFETY: it points to nothing, and the caller's files outlive the call.
+    // SAFETY: the entry points to no memory, and the caller's files outlive the call.
     unsafe { ring.queue().push_wide(&entry) }?;
     Ok(ring.complete(1)?[0].to_result())
 }
 
-/// On rings whose entries all have 128 bytes.
+/// Supported on rings with only 128-byte entries.
 fn uring_cmd80(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
     let inq = UringCmd80::new(other.as_fd(), SIOCINQ).cmd([7; 80]).build();
@@ -319,9 +324,9 @@ fn uring_cmd80(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// On rings that have entries of 128 bytes, be they all or some.
+/// Supported on rings with 128-byte entries, whether all entries have that size or some.
 fn uring_cmd128(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
     let inq = UringCmd128::new(other.as_fd(), SIOCINQ).cmd([7; 80]).build();
@@ -334,7 +339,7 @@ fn uring_cmd128(ring: &mut dyn Ring) -> Result {
 }
 
 fn uring_cmd_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let (one, _other) = tcp()?;
@@ -346,13 +351,13 @@ fn uring_cmd_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn uring_cmd_flags_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let mut unknown = UringCmd16::new(one.as_fd(), SIOCINQ).build();
     unknown.as_raw_mut().op_flags = 1 << 20;
     assert_eq!(ring.result(unknown)?, Err(Errno::INVAL));
-    // A socket's command has nothing to tell again and again.
+    // Socket commands do not support multishot.
     let again = UringCmd16::new(one.as_fd(), SIOCINQ).multishot(3).buf_index(Some(0)).build();
     let again = ring.result(again)?;
     assert!(matches!(again, Err(Errno::INVAL | Errno::OPNOTSUPP)), "{again:?}");
@@ -362,31 +367,31 @@ fn uring_cmd_flags_refused(ring: &mut dyn Ring) -> Result {
 const LOOP: Need =
     Trial { what: "a loop device", refusal: Errno::NOENT, call: || Loop::new().map(drop) };
 const DISCARD: Need = Trial {
-    what: "discarding as a command of block devices",
+    what: "discard as a block device command",
     refusal: Errno::OPNOTSUPP,
     call: || {
         let disk = Loop::new()?;
-        // SAFETY: it points to nothing, and the device outlives it.
+        // SAFETY: the entry points to no memory, and the device outlives the operation.
         unsafe { taken(BlockDiscard::new(disk.device.as_fd(), 0, 4096).build(), &[]) }
             .map_err(absent_or_not)
     },
 };
 const ZONES: Need = Trial {
-    what: "resetting zones as a command of block devices",
+    what: "zone reset as a block device command",
     refusal: Errno::INVAL,
     call: || {
         let disk = Loop::new()?;
         let reset = BlockZoneResetAll::new(disk.device.as_fd()).build();
-        // SAFETY: it points to nothing, and the device outlives it.
+        // SAFETY: the entry points to no memory, and the device outlives the operation.
         match unsafe { taken(reset, &[]) } {
-            // The device has no zones, or the kernel has no command.
+            // Either the device has no zones, or the kernel does not know the command.
             Err(e) if e.downcast_ref() == Some(&Errno::OPNOTSUPP) => Ok(()),
             other => other,
         }
     },
 };
 
-/// A block device whose content is a file's.
+/// A loop device and the file behind it.
 struct Loop {
     device: File,
     file: File,
@@ -408,15 +413,15 @@ impl Loop {
         };
         let file = file_with(&[7; Self::SIZE])?;
         let control = open("/dev/loop-control")?;
-        // Somebody else may be faster.
+        // Another process may take the free device first, so retry.
         loop {
-            // SAFETY: it takes no argument.
+            // SAFETY: the request takes no argument.
             let n = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
             if n < 0 {
                 return Err(os_error().into());
             }
             let device = open(&format!("/dev/loop{n}"))?;
-            // SAFETY: it takes a descriptor.
+            // SAFETY: the request takes a descriptor, which is open.
             let set =
                 unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_FD as _, file.as_raw_fd()) };
             match set {
@@ -431,13 +436,13 @@ impl Loop {
 impl Drop for Loop {
     fn drop(&mut self) {
         const LOOP_CLR_FD: libc::c_ulong = 0x4c01;
-        // SAFETY: it takes no argument.
+        // SAFETY: the request takes no argument.
         unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD as _) };
     }
 }
 
 fn uring_cmd_block_discard(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let disk = Loop::new()?;
     let discard = |offset, len| BlockDiscard::new(disk.device.as_fd(), offset, len).build();
@@ -455,9 +460,9 @@ fn uring_cmd_block_discard(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// It has none.
+/// A loop device has no zones.
 fn uring_cmd_block_zone_reset_all(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let disk = Loop::new()?;
     let reset = BlockZoneResetAll::new(disk.device.as_fd()).build();

@@ -1,4 +1,4 @@
-//! Open files: syncing.
+//! Syncing open files.
 
 pub(crate) mod range;
 
@@ -33,7 +33,7 @@ fn fsync(ring: &mut dyn Ring) -> Result {
 }
 
 fn fsync_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the files outlive each call of it.
+    // SAFETY: the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let nothing_to_sync = File::open("/dev/null")?;

@@ -1,4 +1,4 @@
-//! Paths: opening, asking; and closing.
+//! Paths: opening files, querying their metadata, and closing descriptors.
 
 pub(crate) mod names;
 pub(crate) mod slots;
@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("statx_refused", STATX, statx_refused),
 ];
 
-/// A directory with a file in it, and a link to that.
+/// A directory with a file and a symbolic link to it.
 fn directory() -> Result<(TempDir, OwnedFd)> {
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("file"), "hello world")?;
@@ -52,11 +52,11 @@ fn directory() -> Result<(TempDir, OwnedFd)> {
     Ok((directory, fd))
 }
 
-/// Runs an opening, and takes what it opens.
+/// Runs an open operation and returns the opened descriptor.
 fn open(ring: &mut dyn Ring, open: OpenAt) -> Result<Result<OwnedFd, Errno>> {
-    // SAFETY: the callers' paths outlive the opening, for whose end `run` waits.
+    // SAFETY: the callers' paths outlive the operation, for which `run` waits.
     let done = unsafe { ring.run(open.build()) }?.to_result();
-    // SAFETY: the descriptor is new, and nobody else's.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     Ok(done.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
 
@@ -67,7 +67,7 @@ fn openat(ring: &mut dyn Ring) -> Result {
         OpenAt::new(&dirfd, c"file".as_ptr()),
         OpenAt::new(&dirfd, c"link".as_ptr()).flags(OFlags::CLOEXEC),
         OpenAt::new(Fd::CWD, absolute.as_ptr()),
-        // Of an absolute path, the directory makes no difference.
+        // The kernel ignores the directory if the path is absolute.
         OpenAt::new(Fd(-1), absolute.as_ptr()).flags(OFlags::RDWR),
     ] {
         let fd = open(ring, opening)??;
@@ -87,7 +87,7 @@ fn openat_creates(ring: &mut dyn Ring) -> Result {
     rustix::io::write(open(ring, opening)??, b"written")?;
     let new = directory.path().join("new");
     assert_eq!(fs::read(&new)?, b"written");
-    // The usual umask leaves it alone.
+    // The usual umask does not affect this mode.
     assert_eq!(fs::metadata(&new)?.permissions().mode() & 0o7777, 0o604);
     assert_eq!(open(ring, opening)?.err(), Some(Errno::EXIST));
 
@@ -101,12 +101,12 @@ fn openat_takes_path_at_submit(ring: &mut dyn Ring) -> Result {
     let (_directory, dirfd) = directory()?;
     let mut path = *b"file\0";
     let opening = OpenAt::new(&dirfd, path.as_ptr().cast()).build().flags(Flags::ASYNC);
-    // SAFETY: `path` lives until the kernel has taken the entry, `dirfd` longer.
+    // SAFETY: `path` lives until the kernel has consumed the entry, and `dirfd` lives longer.
     unsafe { ring.push(&[opening]) }?;
     assert_eq!(ring.submit(), Ok(1));
     path.fill(b'x');
     let fd = ring.complete(1)?[0].to_result()?;
-    // SAFETY: the descriptor is new, and nobody else's.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
     Ok(())
 }
@@ -132,12 +132,12 @@ fn openat_refused(ring: &mut dyn Ring) -> Result {
 }
 
 const SLOTS: Need = Trial {
-    what: "closing a registered slot",
-    // A kernel that knows no slots sees a descriptor, and something that must not be there.
+    what: "closing a file slot",
+    // A kernel without support for slots sees a descriptor and a field that must be zero.
     refusal: Errno::INVAL,
     call: || {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
-        // SAFETY: there is no table to close anything of.
+        // SAFETY: there is no table in which the kernel could close anything.
         match unsafe { ring.run(Close::new(Fixed(0)).build()) }?.to_result() {
             Ok(_) | Err(Errno::NXIO) => Ok(()),
             Err(refusal) => Err(refusal.into()),
@@ -148,21 +148,22 @@ const SLOTS: Need = Trial {
 fn openat_without_table(ring: &mut dyn Ring) -> Result {
     let (_directory, dirfd) = directory()?;
     let slot = |slot| OpenAt::new(&dirfd, c"file".as_ptr()).file_index(Some(slot));
-    let first = DestinationSlot::try_from_slot_target(0).ok().context("a slot")?;
+    let first =
+        DestinationSlot::try_from_slot_target(0).ok().context("the slot number is too large")?;
     for (opening, errno) in
         [(slot(first), Errno::NXIO), (slot(first).flags(OFlags::CLOEXEC), Errno::INVAL)]
     {
         assert_eq!(open(ring, opening)?.err(), Some(errno), "{opening:?}");
     }
     let any = open(ring, slot(DestinationSlot::auto_target()))?.err();
-    // Kernels that know no such thing see one more number without a slot.
+    // Kernels without automatic slot allocation see a slot number that is out of range.
     assert!(matches!(any, Some(Errno::NFILE | Errno::NXIO)), "{any:?}");
     Ok(())
 }
 
-/// Closes, and says how.
+/// Runs a close operation and returns its result.
 fn closed(ring: &mut dyn Ring, close: Close) -> Result<Result<u32, Errno>> {
-    // SAFETY: the callers give what they own.
+    // SAFETY: the callers own what they close.
     Ok(unsafe { ring.run(close.build()) }?.to_result())
 }
 
@@ -187,16 +188,16 @@ fn close_without_table(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Asks, and returns what was answered.
+/// Queries metadata and returns the answer.
 fn ask(
     ring: &mut dyn Ring,
     build: impl FnOnce(*mut StatxBuf) -> Statx,
 ) -> Result<Result<StatxBuf, Errno>> {
     let mut buf = MaybeUninit::<StatxBuf>::zeroed();
     let statx = build(buf.as_mut_ptr()).build();
-    // SAFETY: `buf` and the callers' paths outlive the question, for whose end `run` waits.
+    // SAFETY: `buf` and the callers' paths outlive the operation, for which `run` waits.
     let done = unsafe { ring.run(statx) }?.to_result();
-    // SAFETY: all zero is a valid answer, and so is the kernel's.
+    // SAFETY: the buffer holds zeros or the kernel's answer, both of which are valid.
     Ok(done.map(|_| unsafe { buf.assume_init() }))
 }
 
@@ -226,7 +227,7 @@ fn statx_of_descriptor(ring: &mut dyn Ring) -> Result {
 fn statx_refused(ring: &mut dyn Ring) -> Result {
     let (_directory, dirfd) = directory()?;
     let mut refused = |build: &dyn Fn(*mut StatxBuf) -> Statx| -> Result<Errno> {
-        ask(ring, build)?.err().context("it was answered")
+        ask(ring, build)?.err().context("the query succeeded")
     };
     let file = c"file".as_ptr();
     assert_eq!(refused(&|buf| Statx::new(&dirfd, c"missing".as_ptr(), buf))?, Errno::NOENT);

@@ -25,25 +25,25 @@ pub(crate) const CASES: &[Case] = &[
 const PRIVATE: FutexFlags = FutexFlags::SIZE_U32.union(FutexFlags::PRIVATE);
 const SHARED: FutexFlags = FutexFlags::SIZE_U32;
 
-/// Queues and submits waits, and looks whether they wait.
+/// Queues and submits waits, and checks that they do wait.
 fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
-    // SAFETY: the futexes are the caller's, who wakes those that wait before they are gone.
+    // SAFETY: the futexes belong to the caller, who wakes all waiters before freeing them.
     unsafe { ring.push(entries) }?;
     ring.submit()?;
     assert!(ring.reap().is_empty());
     Ok(())
 }
 
-/// How a wake ended, and who was woken, with which result.
+/// The result of a wake, and the user data and results of the waits that it ended.
 type Woken = (Result<u32, Errno>, Vec<(u64, u32)>);
 
-/// Wakes, of whom `n` say so.
+/// Runs a wake that ends `n` waits.
 fn wake(ring: &mut dyn Ring, wake: FutexWake, n: usize) -> Result<Woken> {
-    // SAFETY: the futexes are the caller's.
+    // SAFETY: the futexes belong to the caller.
     unsafe { ring.push(&[wake.build().user_data(99)]) }?;
     let mut done = ring.complete(n + 1)?;
     done.sort_by_key(|cqe| cqe.user_data());
-    let (woke, woken) = done.split_last().expect("there is one at least");
+    let (woke, woken) = done.split_last().expect("there is no completion");
     assert_eq!(woke.user_data(), 99);
     let woken = woken.iter().map(|cqe| Ok((cqe.user_data(), cqe.to_result()?)));
     Ok((woke.to_result(), woken.collect::<Result<_>>()?))
@@ -63,7 +63,7 @@ fn futex_wait_and_wake(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Only those that have a bit in common.
+/// A wake ends only waits whose mask has a bit in common with its own.
 fn futex_masks(ring: &mut dyn Ring) -> Result {
     let futex = 7;
     let wait = |mask: u64| FutexWait::new(&futex, 7, mask, PRIVATE).build().user_data(mask);
@@ -76,7 +76,7 @@ fn futex_masks(ring: &mut dyn Ring) -> Result {
 }
 
 fn futex_wait_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the futexes and their list are on this stack.
+    // SAFETY: the futexes and their list are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let futex = 7;
     let any = FUTEX_BITSET_MATCH_ANY;
@@ -84,7 +84,7 @@ fn futex_wait_refused(ring: &mut dyn Ring) -> Result {
     let refusals = [
         (FutexWait::new(&futex, 8, any, PRIVATE), Errno::AGAIN),
         (FutexWait::new(&futex, 7, 0, PRIVATE), Errno::INVAL),
-        // More than the futex can hold; a 32-bit kernel takes the lower half of it.
+        // The value does not fit in the futex. A 32-bit kernel uses only its lower half.
         (
             FutexWait::new(&futex, 1 << 32, any, PRIVATE),
             if kernel_is_32_bit() { Errno::AGAIN } else { Errno::INVAL },
@@ -97,7 +97,7 @@ fn futex_wait_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn futex_wake_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the futexes and their list are on this stack.
+    // SAFETY: the futexes and their list are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let futex = 7;
     let refusals = [
@@ -108,7 +108,7 @@ fn futex_wake_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(wake, errno)| (wake.build(), errno)))
 }
 
-/// The index of the one that was woken.
+/// The result is the index of the futex that was woken.
 fn futex_waitv(ring: &mut dyn Ring) -> Result {
     let futexes: [u32; 3] = [7, 8, 9];
     let waiter = |futex: &u32| Waiter::new().val((*futex).into()).uaddr(futex).flags(PRIVATE);
@@ -122,7 +122,7 @@ fn futex_waitv(ring: &mut dyn Ring) -> Result {
 }
 
 fn futex_waitv_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the futexes and their list are on this stack.
+    // SAFETY: the futexes and their list are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let futex = 7;
     let waiter = Waiter::new().val(7).uaddr(&futex).flags(PRIVATE);

@@ -1,4 +1,4 @@
-//! Sockets: making and connecting them. Accepting, sending and receiving have files of their own.
+//! Creating and connecting sockets. Accepting, sending and receiving have files of their own.
 
 pub(crate) mod accept;
 pub(crate) mod recv;
@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("shutdown_refused", &[Opcode(Shutdown::CODE)], shutdown_refused),
 ];
 
-/// Any port of this machine.
+/// Any free port on the loopback interface.
 const LOCAL: &str = "127.0.0.1:0";
 
 fn listener() -> Result<(TcpListener, SocketAddrAny)> {
@@ -46,7 +46,7 @@ fn listener() -> Result<(TcpListener, SocketAddrAny)> {
     Ok((listener, address))
 }
 
-/// Two ends of a connection.
+/// The two ends of a connection.
 pub(crate) fn tcp() -> Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind(LOCAL)?;
     let one = TcpStream::connect(listener.local_addr()?)?;
@@ -54,7 +54,7 @@ pub(crate) fn tcp() -> Result<(TcpStream, TcpStream)> {
     Ok((one, other))
 }
 
-/// Two sockets without a connection, and the address of the second.
+/// Two unconnected sockets, and the address of the second.
 pub(crate) fn udp() -> Result<(UdpSocket, UdpSocket, SocketAddrAny)> {
     let (one, other) = (UdpSocket::bind(LOCAL)?, UdpSocket::bind(LOCAL)?);
     let address = SocketAddrAny::from(other.local_addr()?);
@@ -72,7 +72,7 @@ fn socket(ring: &mut dyn Ring) -> Result {
     ];
     for (kind, protocol, flags) in kinds {
         let socket = Socket::new(INET, kind, protocol).flags(flags).build();
-        // SAFETY: it points to nothing.
+        // SAFETY: the entry points to no memory.
         let done = unsafe { ring.run(socket) }?;
         // SAFETY: the operation's result is a descriptor, and this is its only owner.
         let socket = unsafe { done.to_fd() }?;
@@ -85,7 +85,7 @@ fn socket(ring: &mut dyn Ring) -> Result {
 }
 
 fn socket_into_slots(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_listener, address) = listener()?;
     ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
@@ -93,7 +93,7 @@ fn socket_into_slots(ring: &mut dyn Ring) -> Result {
     let chosen = socket.file_index(DestinationSlot::try_from_slot_target(1).ok());
     assert_eq!(ring.result(chosen.build())?, Ok(0));
     let any = socket.file_index(Some(DestinationSlot::auto_target()));
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     let any_slot = unsafe { ring.run(any.build()) }?.to_fixed();
     assert_eq!(any_slot, Ok(Fixed(0)));
     for slot in [0, 1] {
@@ -107,7 +107,7 @@ fn socket_into_slots(ring: &mut dyn Ring) -> Result {
 }
 
 fn socket_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let refusals = [
         (Socket::new(AddressFamily::from_raw(999), STREAM, None), Errno::AFNOSUPPORT),
@@ -122,7 +122,7 @@ fn socket_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn bind_and_listen(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let local: SocketAddr = LOCAL.parse()?;
     let address = SocketAddrAny::from(local);
@@ -139,14 +139,14 @@ fn bind_and_listen(ring: &mut dyn Ring) -> Result {
     let mut said = [0; 5];
     called.read_exact(&mut said)?;
     assert_eq!(&said, b"hello");
-    // A second name is one too many.
+    // A socket cannot be bound twice.
     let again = Bind::new(called.as_fd(), address.as_ptr(), address.addr_len()).build();
     assert_eq!(ring.result(again)?, Err(Errno::INVAL));
     Ok(())
 }
 
 fn bind_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_listener, taken) = listener()?;
     let foreign = SocketAddrAny::from("192.0.2.1:0".parse::<SocketAddr>()?);
@@ -166,7 +166,7 @@ fn bind_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn listen_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (datagrams, file) = (UdpSocket::bind(LOCAL)?, file_with(b"")?);
     ring.refuses([
@@ -177,7 +177,7 @@ fn listen_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn connect(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (listener, address) = listener()?;
     let socket = rustix::net::socket(INET, STREAM, None)?;
@@ -193,7 +193,7 @@ fn connect(ring: &mut dyn Ring) -> Result {
 }
 
 fn connect_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (listener, address) = listener()?;
     drop(listener);
@@ -212,7 +212,7 @@ fn connect_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn shutdown(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (mut one, mut other) = tcp()?;
     let end = |direction| Shutdown::new(Fixed(0), direction).build();
@@ -231,7 +231,7 @@ fn shutdown(ring: &mut dyn Ring) -> Result {
 }
 
 fn shutdown_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: addresses and files are on this stack.
+    // SAFETY: the addresses and files are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let alone = rustix::net::socket(INET, STREAM, None)?;

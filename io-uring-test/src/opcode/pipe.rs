@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("pipe_refused", &[Opcode(Pipe::CODE)], pipe_refused),
 ];
 
-/// Takes what there is.
+/// Reads everything that is in the pipe.
 fn drained(from: &OwnedFd) -> Result<Vec<u8>> {
     let mut bytes = vec![0; ioctl_fionread(from)? as usize];
     let n = if bytes.is_empty() { 0 } else { read(from, &mut *bytes)? };
@@ -35,19 +35,19 @@ fn drained(from: &OwnedFd) -> Result<Vec<u8>> {
 }
 
 fn splice(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello world")?;
     for flags in [Flags::empty(), Flags::ASYNC] {
-        // From a place of the file, into the pipe, and back to another place.
+        // Splices from an offset of the file into the pipe, and back to another offset.
         let there = Splice::new(file.as_fd(), 6, &to, -1, 5).flags(SpliceFlags::MOVE);
         assert_eq!(ring.result(there.build().flags(flags))?, Ok(5));
         let back = Splice::new(&out, -1, file.as_fd(), 0, 100).build();
         assert_eq!(ring.result(back.flags(flags))?, Ok(5));
         assert_eq!(content(&file)?, b"world world");
     }
-    // From the file's own position, which moves.
+    // Splices from the current position of the file, which advances.
     seek(&file, SeekFrom::Start(8))?;
     let here = |len| Splice::new(file.as_fd(), -1, &to, -1, len).build();
     assert_eq!(ring.result(here(2))?, Ok(2));
@@ -60,7 +60,7 @@ fn splice(ring: &mut dyn Ring) -> Result {
 }
 
 fn splice_of_slots(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello world")?;
@@ -73,15 +73,15 @@ fn splice_of_slots(ring: &mut dyn Ring) -> Result {
 }
 
 fn splice_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello")?;
     let (file, nowhere) = (Fd(file.as_raw_fd()), Fd(-1));
     let refusals = [
-        // No pipe at all.
+        // Neither end is a pipe.
         (Splice::new(file, 0, file, 0, 1), Errno::INVAL),
-        // A pipe has no places.
+        // A pipe does not support offsets.
         (Splice::new(file, 0, Fd(to.as_raw_fd()), 0, 1), Errno::SPIPE),
         (Splice::new(Fd(out.as_raw_fd()), 0, file, 0, 1), Errno::SPIPE),
         (Splice::new(nowhere, -1, Fd(to.as_raw_fd()), -1, 1), Errno::BADF),
@@ -96,7 +96,7 @@ fn splice_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn tee(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (first, to_first) = pipe()?;
     let (second, to_second) = pipe()?;
@@ -114,7 +114,7 @@ fn tee(ring: &mut dyn Ring) -> Result {
 }
 
 fn tee_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     let file = file_with(b"hello")?;
@@ -133,9 +133,9 @@ fn makes_pipes(ring: &mut dyn Ring) -> Result {
     ] {
         let mut fds: [RawFd; 2] = [-1; 2];
         let pipe = Pipe::new(fds.as_mut_ptr()).flags(flags).build();
-        // SAFETY: `fds` outlives the operation, for whose end `run` waits.
+        // SAFETY: `fds` outlives the operation, for which `run` waits.
         assert_eq!(unsafe { ring.run(pipe) }?.to_result(), Ok(0));
-        // SAFETY: the descriptors are new, and nobody else knows them.
+        // SAFETY: the descriptors are new, and nothing else owns them.
         let [out, to] = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         assert_eq!((fcntl_getfd(&out)?, fcntl_getfd(&to)?), (closes, closes));
         if flags.contains(PipeFlags::NONBLOCK) {
@@ -149,18 +149,18 @@ fn makes_pipes(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Into a slot and the next, and into any two.
+/// Creates a pipe in a given slot and the next one, and in any two free slots.
 fn into_slots(ring: &mut dyn Ring) -> Result {
     ring.submitter().register_files(&[FileSlot::EMPTY; 5])?;
-    let third = DestinationSlot::try_from_slot_target(3).expect("it is no large number");
+    let third = DestinationSlot::try_from_slot_target(3).expect("the slot number is too large");
     let (mut chosen, mut any): ([RawFd; 2], [RawFd; 2]) = ([-1; 2], [-1; 2]);
     let pipes = [(&mut chosen, third), (&mut any, DestinationSlot::auto_target())];
     for (slots, target) in pipes {
         let pipe = Pipe::new(slots.as_mut_ptr()).file_index(Some(target)).build();
-        // SAFETY: `slots` outlives the operation, for whose end `run` waits.
+        // SAFETY: `slots` outlives the operation, for which `run` waits.
         assert_eq!(unsafe { ring.run(pipe) }?.to_result(), Ok(0));
         if target == third {
-            // Some kernels do not tell what was chosen.
+            // Some kernels do not report the chosen slots.
             assert!(*slots == [3, 4] || *slots == [0, 0], "{slots:?}");
             *slots = [3, 4];
         }
@@ -168,14 +168,14 @@ fn into_slots(ring: &mut dyn Ring) -> Result {
         let mut buf = [0; 5];
         let write = Write::new(to, b"hello".as_ptr(), 5).build().flags(Flags::IO_LINK);
         let read = Read::new(out, buf.as_mut_ptr(), 5).build();
-        // SAFETY: `buf` outlives the read, for whose end `run_all` waits.
+        // SAFETY: `buf` outlives the read, for which `run_all` waits.
         let done = unsafe { ring.run_all(&[write, read]) }?;
         assert!(done.iter().all(|cqe| cqe.to_result() == Ok(5)), "{done:?}");
         assert_eq!(&buf, b"hello");
     }
     assert!(any.iter().all(|slot| (0..3).contains(slot)), "{any:?}");
 
-    // One slot is left.
+    // Only one slot is free.
     let mut slots: [RawFd; 2] = [-1; 2];
     let pipe = Pipe::new(slots.as_mut_ptr());
     let targets = [
@@ -184,7 +184,7 @@ fn into_slots(ring: &mut dyn Ring) -> Result {
         (pipe.flags(PipeFlags::CLOEXEC).file_index(Some(third)), Errno::INVAL),
     ];
     for (pipe, errno) in targets {
-        // SAFETY: `slots` outlives the operation, for whose end `run` waits.
+        // SAFETY: `slots` outlives the operation, for which `run` waits.
         assert_eq!(unsafe { ring.run(pipe.build()) }?.to_result(), Err(errno));
     }
     Ok(())
@@ -194,7 +194,8 @@ fn pipe_refused(ring: &mut dyn Ring) -> Result {
     let mut fds: [RawFd; 2] = [-1; 2];
     let nothing = Pipe::new(ptr::null_mut()).build();
     let unknown = Pipe::new(fds.as_mut_ptr()).flags(PipeFlags::from_bits_retain(1)).build();
-    // SAFETY: `fds` outlives the operation; there is nothing at null, as the kernel finds.
+    // SAFETY: `fds` outlives the operation. The kernel detects the null pointer and does not write
+    // to it.
     let done = unsafe { [ring.run(nothing)?, ring.run(unknown)?] };
     assert_eq!(done.map(|cqe| cqe.to_result()), [Err(Errno::FAULT), Err(Errno::INVAL)]);
     assert_eq!(fds, [-1; 2]);

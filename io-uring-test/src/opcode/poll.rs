@@ -1,4 +1,4 @@
-//! Readiness.
+//! Polling for readiness.
 
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -36,15 +36,15 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("epoll_wait_refused", &[Opcode(EpollWait::CODE)], epoll_wait_refused),
 ];
 
-/// Came together with updating.
+/// Multishot polls and poll updates came in the same release.
 const MULTI: Need = Trial {
-    what: "a poll that goes on",
+    what: "multishot poll",
     refusal: Errno::INVAL,
     call: || {
         let (_out, to) = pipe()?;
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
         let poll = PollAdd::new(&to, PollFlags::OUT).multi(true).build();
-        // SAFETY: a poll points to nothing; when the ring is gone, nobody misses it.
+        // SAFETY: a poll uses no memory, and it ends when the ring is dropped.
         unsafe { ring.push(&[poll]) }?;
         ring.submit_and_wait(1)?;
         ring.reap()[0].to_result()?;
@@ -52,23 +52,23 @@ const MULTI: Need = Trial {
     },
 };
 
-/// Queues and submits operations that point to nothing.
+/// Queues and submits operations that use no memory.
 fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
-    // SAFETY: there is no memory, and the caller's files outlive the operations.
+    // SAFETY: the entries use no memory, and the caller's files outlive the operations.
     unsafe { ring.push(entries) }?;
     ring.submit()?;
     Ok(())
 }
 
 fn poll_add(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
     ring.submitter().register_files(&[FileSlot::new(&out)])?;
-    // Ready at once.
+    // The descriptor is ready immediately.
     let poll = PollAdd::new(&to, PollFlags::OUT | PollFlags::IN).build();
     assert_eq!(ring.result(poll)?, Ok(PollFlags::OUT.bits()));
-    // Ready later.
+    // The descriptor becomes ready later.
     start(
         &mut **ring,
         &[
@@ -82,13 +82,14 @@ fn poll_add(ring: &mut dyn Ring) -> Result {
         assert!(done.to_poll_flags()?.contains(PollFlags::IN), "{done:?}");
     }
     drop(to);
-    // Asked for or not.
+    // The kernel reports hangups even if they were not requested.
     let done = ring.result(PollAdd::new(&out, PollFlags::PRI).build())?;
     assert_eq!(done, Ok(PollFlags::HUP.bits()));
     Ok(())
 }
 
-/// Bits above the sixteen that there were once: on big endian, they are in the other half.
+/// Mask bits above the original sixteen. On big-endian machines, they are in the other half of the
+/// field.
 fn wide_mask(ring: &mut dyn Ring) -> Result {
     let (out, to) = pipe()?;
     let alone = |user_data| {
@@ -97,7 +98,7 @@ fn wide_mask(ring: &mut dyn Ring) -> Result {
     };
     start(ring, &[alone(1), alone(2)])?;
     write(&to, b"hello")?;
-    // One of them, and not both.
+    // Exactly one of the two polls completes.
     let done = reap(ring, 1)?;
     assert!(done[0].to_poll_flags()?.contains(PollFlags::IN), "{done:?}");
     assert!(ring.reap().is_empty());
@@ -118,7 +119,7 @@ fn multi(ring: &mut dyn Ring) -> Result {
         assert!(done[0].more() && done[0].to_poll_flags()?.contains(PollFlags::IN), "{done:?}");
         let mut buf = [0; 16];
         let read = Read::new(&out, buf.as_mut_ptr(), 16).build().user_data(2);
-        // SAFETY: `buf` outlives the read, for whose end is waited.
+        // SAFETY: `buf` outlives the read, whose completion is awaited.
         unsafe { ring.push(&[read]) }?;
         assert_eq!(reap(ring, 1)?[0].to_result(), Ok(5));
     }
@@ -131,7 +132,7 @@ fn multi(ring: &mut dyn Ring) -> Result {
 }
 
 fn poll_add_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     ring.submitter().register_files(&[FileSlot::EMPTY])?;
@@ -139,13 +140,14 @@ fn poll_add_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(ring.result(poll(Fd(-1)).build())?, Err(Errno::BADF));
     let empty = PollAdd::new(Fixed(0), PollFlags::IN).build();
     assert_eq!(ring.result(empty)?, Err(Errno::BADF));
-    // In the header for years, and no kernel has it. When one does, here is where we learn of it.
+    // The flag has been in the header for years, but no kernel supports it. This case fails once
+    // one does.
     let level = poll(Fd(out.as_raw_fd())).level(true);
     ring.refuses([(level.build(), Errno::INVAL), (level.multi(true).build(), Errno::INVAL)])
 }
 
 fn poll_remove(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     start(&mut **ring, &[PollAdd::new(&out, PollFlags::IN).build().user_data(1)])?;
@@ -158,12 +160,12 @@ fn poll_remove(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Another mask, another user data, and both.
+/// Changes the mask, the user data, and both.
 fn poll_update(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, to) = pipe()?;
-    // Nothing urgent comes.
+    // No priority data ever arrives.
     start(&mut **ring, &[PollAdd::new(&out, PollFlags::PRI).build().user_data(1)])?;
     start(&mut **ring, &[PollUpdate::new(1).new_user_data(2).build().user_data(9)])?;
     assert_eq!(reap(&mut **ring, 1)?[0].to_result(), Ok(0));
@@ -176,7 +178,7 @@ fn poll_update(ring: &mut dyn Ring) -> Result {
     assert!(done[0].to_poll_flags()?.contains(PollFlags::IN), "{done:?}");
     assert_eq!(rustix::io::read(&out, &mut [0; 16])?, 5);
 
-    // One that goes on, goes on.
+    // An update does not end a multishot poll.
     let poll = PollAdd::new(&out, PollFlags::PRI).multi(true).build();
     start(&mut **ring, &[poll.user_data(1)])?;
     for (multi, user_data) in [(true, 2), (false, 3)] {
@@ -198,12 +200,12 @@ fn poll_update(ring: &mut dyn Ring) -> Result {
 }
 
 fn poll_update_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let none = PollUpdate::new(1).events(PollFlags::IN).build();
     ring.refuses([
         (none, Errno::NOENT),
-        // To go on with what?
+        // `multi` requires another change.
         (PollUpdate::new(1).multi(true).build(), Errno::INVAL),
     ])
 }
@@ -219,7 +221,7 @@ fn event(flags: EpollEventFlags, data: u64) -> EpollEvent {
     EpollEvent { flags, data: EpollEventData::new_u64(data) }
 }
 
-/// Room for events.
+/// Space for `N` events.
 fn room<const N: usize>() -> [EpollEvent; N] {
     [event(EpollEventFlags::empty(), 0); N]
 }
@@ -228,7 +230,7 @@ fn told(events: &[EpollEvent]) -> Vec<(EpollEventFlags, u64)> {
     events.iter().map(|event| (event.flags, { event.data }.u64())).collect()
 }
 
-/// What the epoll finds.
+/// The events that the epoll reports.
 fn found(epoll: &OwnedFd) -> Result<Vec<(EpollEventFlags, u64)>> {
     let mut events = room::<4>();
     let at_once = Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 });
@@ -244,7 +246,7 @@ fn control(
     op: EpollOp,
     event: *const EpollEvent,
 ) -> Result<Result<u32, Errno>> {
-    // SAFETY: the event is the caller's, and outlives the operation, for whose end `run` waits.
+    // SAFETY: the event belongs to the caller and outlives the operation, for which `run` waits.
     Ok(unsafe { ring.run(EpollCtl::new(epoll, fd, op, event).build()) }?.to_result())
 }
 
@@ -275,10 +277,10 @@ fn epoll_ctl_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(control(ring, &epoll, &to, EpollOp::ADD, &add)?, Err(Errno::EXIST));
     assert_eq!(control(ring, &epoll, &epoll, EpollOp::ADD, &add)?, Err(Errno::INVAL));
     assert_eq!(control(ring, &to, &epoll, EpollOp::ADD, &add)?, Err(Errno::INVAL));
-    // A slot is no epoll's, be it registered or not.
+    // A slot cannot name the epoll, whether it is registered or not.
     ring.submitter().register_files(&[FileSlot::new(&epoll)])?;
     let slot = EpollCtl::new(Fd(-1), &to, EpollOp::MOD, &add).build().flags(Flags::FIXED_FILE);
-    // SAFETY: `add` outlives the operation, for whose end `run` waits.
+    // SAFETY: `add` outlives the operation, for which `run` waits.
     assert_eq!(unsafe { ring.run(slot) }?.to_result(), Err(Errno::BADF));
     Ok(())
 }
@@ -290,7 +292,7 @@ fn epoll_wait(ring: &mut dyn Ring) -> Result {
     epoll::add(&epoll, &out, there, IN)?;
     let mut events = room::<4>();
     let wait = EpollWait::new(&epoll, events.as_mut_ptr(), 4).build();
-    // SAFETY: `events` outlives the operation, for whose end is waited.
+    // SAFETY: `events` outlives the operation, whose completion is awaited.
     unsafe { ring.push(&[wait]) }?;
     ring.submit()?;
     assert!(ring.reap().is_empty());
@@ -300,7 +302,7 @@ fn epoll_wait(ring: &mut dyn Ring) -> Result {
 
     let mut again = room::<1>();
     let wait = EpollWait::new(Fixed(0), again.as_mut_ptr(), 1).build();
-    // SAFETY: `again` outlives the operation, for whose end `run` waits.
+    // SAFETY: `again` outlives the operation, for which `run` waits.
     assert_eq!(unsafe { ring.run(wait) }?.to_result(), Ok(1));
     assert_eq!(told(&again), [(IN, 5)]);
     Ok(())
@@ -318,12 +320,13 @@ fn epoll_wait_refused(ring: &mut dyn Ring) -> Result {
         (EpollWait::new(Fd(-1), start, 4), Errno::BADF),
         (EpollWait::new(&epoll, ptr::null_mut(), 4), Errno::FAULT),
     ];
-    // SAFETY: `events` outlives each operation, for whose end `refuses` waits.
+    // SAFETY: `events` outlives each operation, for which `refuses` waits.
     let mut ring = unsafe { ring.runner() };
     ring.refuses(refusals.map(|(wait, errno)| (wait.build(), errno)))
 }
 
-/// That the other end writes no more is told to those who have asked for nothing, as hanging up is.
+/// A poll reports a peer that shut down writing even if no events were requested, as it does with
+/// hangups.
 fn unasked(ring: &mut dyn Ring) -> Result {
     let (one, other) = UnixStream::pair()?;
     start(ring, &[PollAdd::new(one.as_fd(), PollFlags::empty()).build()])?;

@@ -1,4 +1,4 @@
-//! Processes.
+//! Waiting for child processes.
 
 use rustix::process::{Pid, PidfdFlags, Signal, getuid, kill_process, pidfd_open};
 use rustix_uring::Errno;
@@ -19,16 +19,16 @@ pub(crate) const CASES: &[Case] = &[
 
 const EXITED: WaitIdOptions = WaitIdOptions::EXITED;
 
-/// A child that ends with this status; without one, it waits to be killed.
+/// A child that exits with this status. Without a status, it waits until it is killed.
 fn child(status: Option<i32>) -> Result<Pid> {
-    // SAFETY: the child does nothing but call what may be called after a fork.
+    // SAFETY: the child calls only functions that are allowed after a fork.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         match status {
-            // SAFETY: there is nothing to it.
+            // SAFETY: `_exit` has no preconditions.
             Some(status) => unsafe { libc::_exit(status) },
             None => loop {
-                // SAFETY: there is nothing to it.
+                // SAFETY: `pause` has no preconditions.
                 unsafe { libc::pause() };
             },
         }
@@ -40,10 +40,10 @@ fn number(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get() as u32
 }
 
-/// Waits, and returns the result and what was told.
+/// Waits for a child, and returns the result and the information about it.
 fn wait(ring: &mut dyn Ring, wait: WaitId) -> Result<(Result<u32, Errno>, SigInfo)> {
     let mut info = SigInfo::new();
-    // SAFETY: `info` outlives the operation, for whose end `run` waits.
+    // SAFETY: `info` outlives the operation, for which `run` waits.
     let done = unsafe { ring.run(wait.infop(&raw mut info).build()) }?;
     Ok((done.to_result(), info))
 }
@@ -51,7 +51,7 @@ fn wait(ring: &mut dyn Ring, wait: WaitId) -> Result<(Result<u32, Errno>, SigInf
 fn waitid_exited(ring: &mut dyn Ring) -> Result {
     let pid = child(Some(7))?;
     let wait_for = |options| WaitId::new(IdType::PID, number(pid), options);
-    // Left to be waited for again, and then no more.
+    // The first wait leaves the child waitable, and the second reaps it.
     for options in [EXITED | WaitIdOptions::NOWAIT, EXITED] {
         let (result, info) = wait(ring, wait_for(options))?;
         assert_eq!(result, Ok(0));
@@ -64,16 +64,16 @@ fn waitid_exited(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// One that is waited for while it lives.
+/// The child still runs when the wait begins.
 fn waitid_killed(ring: &mut dyn Ring) -> Result {
     let pid = child(None)?;
     let wait_for = |options| WaitId::new(IdType::PID, number(pid), options);
-    // Nothing to tell yet.
+    // There is nothing to report yet.
     let (result, info) = wait(ring, wait_for(EXITED | WaitIdOptions::NOHANG))?;
     assert_eq!((result, info.signo()), (Ok(0), 0));
 
     let mut info = SigInfo::new();
-    // SAFETY: `info` outlives the operation, for whose end is waited.
+    // SAFETY: `info` outlives the operation, whose completion is awaited.
     unsafe { ring.push(&[wait_for(EXITED).infop(&raw mut info).build()]) }?;
     ring.submit()?;
     assert!(ring.reap().is_empty());
@@ -92,11 +92,11 @@ fn waitid_by_pidfd(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// And nowhere to tell of it.
+/// The wait has no place for the information.
 fn waitid_any_child(ring: &mut dyn Ring) -> Result {
     child(Some(3))?;
     let any = WaitId::new(IdType::ALL, 0, EXITED).build();
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     assert_eq!(unsafe { ring.run(any) }?.to_result(), Ok(0));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The ring itself: doing nothing, cancelling.
+//! Operations on the ring itself: NOP and cancellation.
 
 pub(crate) mod cancel;
 pub(crate) mod message;
@@ -31,14 +31,14 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-/// Other criteria than user data.
+/// Cancellation by criteria other than user data.
 const CANCEL_BY: Need = Trial {
-    what: "cancelling by file, and everything",
+    what: "cancellation by file and of everything",
     refusal: Errno::INVAL,
     call: || {
         let mut ring = rustix_uring::IoUring::new(1)?;
         let cancel = AsyncCancel2::new(CancelBuilder::any()).build();
-        // SAFETY: a cancellation points to nothing.
+        // SAFETY: a cancellation uses no memory.
         unsafe { ring.submission().push(&cancel) }.map_err(|_| Errno::BUSY)?;
         ring.submit_and_wait(1)?;
         Ok(ring.completion().next().map_or(Err(Errno::IO), |cqe| cqe.to_result().map(drop))?)
@@ -55,7 +55,7 @@ fn nops(ring: &mut dyn Ring) -> Result {
         assert!(done.iter().map(|cqe| (cqe.user_data(), cqe.result())).eq((0..7).map(|n| (n, 0))));
         assert!(done.iter().all(|cqe| !cqe.more() && cqe.buffer_select().is_none()));
     }
-    // The number comes back as it is.
+    // The user data is returned unchanged.
     for user_data in [0, 1 << 63, u64::MAX] {
         // SAFETY: as above.
         assert_eq!(unsafe { ring.run(nop(user_data)) }?.user_data(), user_data);
@@ -63,7 +63,7 @@ fn nops(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What no operation knows, and what this one does not.
+/// Flags that no operation accepts, and flags that NOP does not accept.
 fn nop_refused(ring: &mut dyn Ring) -> Result {
     // SAFETY: a NOP uses no memory and no descriptor.
     let ring = &mut unsafe { ring.runner() };
@@ -77,20 +77,20 @@ fn nop_refused(ring: &mut dyn Ring) -> Result {
 /// The user data of cancellations.
 const CANCEL: u64 = 99;
 
-/// Cancels, and waits for the cancellation and for `ended` waits that it ends. Returns its result
-/// and whose waits ended.
+/// Cancels, and waits for the cancellation and for the `ended` operations that it ends. Returns its
+/// result and the user data of those operations.
 fn cancel(
     ring: &mut dyn Ring,
     cancel: Entry,
     ended: usize,
 ) -> Result<(Result<u32, Errno>, Vec<u64>)> {
-    // SAFETY: a cancellation points to nothing.
+    // SAFETY: a cancellation uses no memory.
     unsafe { ring.push(&[cancel.user_data(CANCEL)]) }?;
     let mut done = ring.complete(1 + ended)?;
     done.sort_by_key(|cqe| cqe.user_data());
-    let (cancel, waits) = done.split_last().expect("one at least was awaited");
+    let (cancel, waits) = done.split_last().expect("there is no completion");
     assert_eq!(cancel.user_data(), CANCEL);
-    // In a worker thread, what waits is interrupted.
+    // An operation that waits in a worker thread is interrupted instead.
     let by_it = |cqe: &Completion| {
         matches!(cqe.to_result(), Err(Errno::CANCELED | Errno::INTR)) && cqe.user_data() < CANCEL
     };
@@ -103,15 +103,15 @@ fn async_cancel(ring: &mut dyn Ring) -> Result {
     let mut buf = [0; 8];
     for flags in [Flags::empty(), Flags::ASYNC] {
         let read = Read::new(empty.as_fd(), buf.as_mut_ptr(), 8).build().user_data(1).flags(flags);
-        // SAFETY: pipe and buffer outlive the read, which is cancelled below.
+        // SAFETY: pipe and buffer outlive the read, which is canceled below.
         unsafe { ring.push(&[read]) }?;
         ring.submit()?;
         assert_eq!(cancel(ring, AsyncCancel::new(2).build(), 0)?.0, Err(Errno::NOENT));
-        // In a worker thread, it is not found while it is on its way there, and may not be
-        // interrupted while it starts: then it takes more than one.
+        // A cancellation does not find the operation while it moves to a worker thread, and may not
+        // interrupt it while it starts. So several cancellations may be needed.
         let mut ended = None;
         while ended.is_none() {
-            // SAFETY: a cancellation points to nothing.
+            // SAFETY: a cancellation uses no memory.
             unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(CANCEL)]) }?;
             let mut answer = None;
             while answer.is_none() {
@@ -134,34 +134,35 @@ fn async_cancel(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What a worker is at already is told to stop, and says itself how it ended.
+/// A worker already runs the operation. The cancellation interrupts it, and the operation reports
+/// its own result.
 fn async_cancel_running(ring: &mut dyn Ring) -> Result {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("fifo");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
     let path = c_path(&path)?;
-    // Nobody ever opens the other end.
+    // The open blocks, because the other end is never opened.
     let open = OpenAt::new(Fd::CWD, path.as_ptr()).build().flags(Flags::ASYNC).user_data(1);
     loop {
-        // SAFETY: `path` outlives the opening, for whose end `complete` waits.
+        // SAFETY: `path` outlives the operation, for which `complete` waits.
         unsafe { ring.push(&[open]) }?;
         assert_eq!(ring.submit(), Ok(1));
         thread::sleep(Duration::from_millis(5));
-        // SAFETY: a cancellation points to nothing.
+        // SAFETY: a cancellation uses no memory.
         unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(2)]) }?;
         let mut done = ring.complete(2)?;
         done.sort_by_key(|cqe| cqe.user_data());
         match [done[0].to_result(), done[1].to_result()] {
-            // With what errno an operation is interrupted, is its own affair.
+            // The errno of an interrupted operation depends on the operation.
             [Err(_), Err(Errno::ALREADY)] => return Ok(()),
-            // The worker had not begun, or something else had interrupted it.
+            // The worker had not started, or something else interrupted it.
             [Err(Errno::CANCELED), Ok(0)] | [Err(_), Err(Errno::NOENT)] => {}
             outcomes => panic!("{outcomes:?}"),
         }
     }
 }
 
-/// By file, one or all; by user data, all; and everything.
+/// Cancels one or all operations on a file, all with given user data, and everything.
 fn async_cancel_by(ring: &mut dyn Ring) -> Result {
     let (empty, _writer) = pipe()?;
     let (other, _other_writer) = pipe()?;
@@ -169,13 +170,13 @@ fn async_cancel_by(ring: &mut dyn Ring) -> Result {
     let mut bufs = [[0; 8]; 7];
     let mut bufs = bufs.iter_mut();
     let mut read = |from: &OwnedFd, n| {
-        let buf = bufs.next().expect("there are seven");
+        let buf = bufs.next().expect("the buffers are used up");
         Read::new(from, buf.as_mut_ptr(), 8).build().user_data(n)
     };
     let mut waits = vec![read(&empty, 1), read(&empty, 1), read(&empty, 2), read(&empty, 3)];
     waits.extend([read(&other, 4), read(&other, 5), read(&other, 6)]);
     waits.push(Timeout::new(&hour).build().user_data(7));
-    // SAFETY: everything outlives the waits, all of which are cancelled below.
+    // SAFETY: everything outlives the waits, all of which are canceled below.
     unsafe { ring.push(&waits) }?;
     ring.submit()?;
 

@@ -1,4 +1,4 @@
-//! Reading and writing.
+//! Reads and writes.
 
 pub(crate) mod fixed;
 pub(crate) mod multi;
@@ -40,17 +40,17 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("vectors_refused", &[Opcode(Readv::CODE), Opcode(Writev::CODE)], vectors_refused),
 ];
 
-/// Best effort, level 4: what everybody may ask for.
+/// Best effort, level 4, for which no privilege is required.
 const BEST_EFFORT: u16 = 2 << 13 | 4;
-/// There is no such class.
+/// A priority class that does not exist.
 const NO_PRIORITY: u16 = 7 << 13;
 const NO_SUCH_FLAG: RwFlags = RwFlags::from_bits_retain(1 << 30);
 
-/// Runs a read that `build` makes into eight bytes, and returns the bytes that it has read.
+/// Runs the read that `build` creates for an eight-byte buffer, and returns the bytes read.
 fn read_with(ring: &mut dyn Ring, build: impl FnOnce(*mut u8) -> Entry) -> Result<Outcome> {
     let mut buf = [0xff; 8];
     let read = build(buf.as_mut_ptr());
-    // SAFETY: `buf` outlives the read, for whose end `run` waits; files are the caller's.
+    // SAFETY: `buf` outlives the read, for which `run` waits. The files belong to the caller.
     let done = unsafe { ring.run(read) }?.to_result();
     Ok(done.map(|n| buf[..n as usize].to_vec()))
 }
@@ -74,7 +74,7 @@ fn read_refused(ring: &mut dyn Ring) -> Result {
     let directory = File::open("/")?;
 
     let mut refused = |build: &dyn Fn(*mut u8) -> Read| {
-        read_with(ring, |buf| build(buf).build()).map(|done| done.expect_err("it was read"))
+        read_with(ring, |buf| build(buf).build()).map(|done| done.expect_err("the read succeeded"))
     };
     assert_eq!(refused(&|buf| Read::new(Fd(-1), buf, 8))?, Errno::BADF);
     assert_eq!(refused(&|buf| Read::new(to_write.as_fd(), buf, 8))?, Errno::BADF);
@@ -94,7 +94,7 @@ const NOWAIT: Need = Trial {
         let mut buf = [0];
         let buf = &mut [IoSliceMut::new(&mut buf)];
         let refusal = preadv2(&empty, buf, CURRENT_POSITION, ReadWriteFlags::NOWAIT).err();
-        let refusal = refusal.context("something was read from an empty pipe")?;
+        let refusal = refusal.context("a read from an empty pipe succeeded")?;
         if refusal == Errno::AGAIN { Ok(()) } else { Err(refusal.into()) }
     },
 };
@@ -106,7 +106,7 @@ fn read_nowait(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// It is waited for all the same.
+/// The read waits even though the descriptor is nonblocking.
 fn read_nonblocking(ring: &mut dyn Ring) -> Result {
     let (empty, writer) = pipe_with(PipeFlags::NONBLOCK)?;
     let read = thread::scope(|scope| {
@@ -120,14 +120,14 @@ fn read_nonblocking(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Runs a write of these bytes as `build` makes it, and returns how many it has written.
+/// Runs the write that `build` creates for these bytes, and returns the number of bytes written.
 fn write_with(
     ring: &mut dyn Ring,
     bytes: &[u8],
     build: impl FnOnce(*const u8, u32) -> Write,
 ) -> Result<Result<u32, Errno>> {
     let write = build(bytes.as_ptr(), bytes.len() as u32).build();
-    // SAFETY: `bytes` outlive the write, for whose end `run` waits; files are the caller's.
+    // SAFETY: `bytes` outlives the write, for which `run` waits. The files belong to the caller.
     Ok(unsafe { ring.run(write) }?.to_result())
 }
 
@@ -149,7 +149,7 @@ fn write(ring: &mut dyn Ring) -> Result {
     for (flags, offset) in [(Flags::empty(), 6), (Flags::ASYNC, 7)] {
         let write = Write::new(file.as_fd(), b"WORLD".as_ptr(), 5).offset(offset);
         let write = write.ioprio(BEST_EFFORT).rw_flags(RwFlags::DSYNC).build().flags(flags);
-        // SAFETY: a constant is written, to a file that outlives the write.
+        // SAFETY: the data is a constant, and the file outlives the write.
         assert_eq!(unsafe { ring.run(write) }?.to_result(), Ok(5));
     }
     assert_eq!(content(&file)?, b"hello WWORLD");
@@ -170,7 +170,7 @@ fn write_refused(ring: &mut dyn Ring) -> Result {
     let full = OpenOptions::new().write(true).open("/dev/full")?;
 
     let mut refused = |build: &dyn Fn(*const u8, u32) -> Write| {
-        write_with(ring, b"bye", build).map(|done| done.expect_err("it was written"))
+        write_with(ring, b"bye", build).map(|done| done.expect_err("the write succeeded"))
     };
     assert_eq!(refused(&|buf, len| Write::new(Fd(-1), buf, len))?, Errno::BADF);
     assert_eq!(refused(&|buf, len| Write::new(to_read.as_fd(), buf, len))?, Errno::BADF);
@@ -192,7 +192,7 @@ fn readv(ring: &mut dyn Ring) -> Result {
     let (mut first, mut second) = ([0; 2], [0; 16]);
     let vectors = [vector(&mut first), vector(&mut second)];
     let readv = Readv::new(file.as_fd(), vectors.as_ptr(), 2).offset(3).ioprio(BEST_EFFORT);
-    // SAFETY: file, vectors and what they point to outlive the read, for whose end `run` waits.
+    // SAFETY: the file, the vectors and their memory outlive the read, for which `run` waits.
     assert_eq!(unsafe { ring.run(readv.build()) }?.to_result(), Ok(8));
     assert_eq!((&first, &second[..7]), (b"lo", &b" world\0"[..]));
     Ok(())
@@ -206,7 +206,7 @@ fn writev(ring: &mut dyn Ring) -> Result {
         let writev = Writev::new(file.as_fd(), vectors.as_ptr(), 2).offset(1);
         writev.ioprio(BEST_EFFORT).rw_flags(flags).build()
     };
-    // SAFETY: file, vectors and what they point to outlive the writes, for whose end `run` waits.
+    // SAFETY: the file, the vectors and their memory outlive the writes, for which `run` waits.
     unsafe {
         assert_eq!(ring.run(writev(RwFlags::SYNC))?.to_result(), Ok(5));
         assert_eq!(ring.run(writev(RwFlags::APPEND))?.to_result(), Ok(5));
@@ -222,17 +222,18 @@ fn vectors_refused(ring: &mut dyn Ring) -> Result {
     let ends = [
         (Fd(-1), vectors.as_ptr(), 1, Errno::BADF),
         (Fd(file.as_raw_fd()), ptr::null(), 1, Errno::FAULT),
-        // One more than there may be.
+        // This is one vector more than the maximum.
         (Fd(file.as_raw_fd()), vectors.as_ptr(), 1025, Errno::INVAL),
     ];
     for (fd, vectors, len, errno) in ends {
         let (readv, writev) = (Readv::new(fd, vectors, len), Writev::new(fd, vectors, len));
-        // SAFETY: the kernel takes nothing of these, or finds out that there is nothing.
+        // SAFETY: the kernel uses no memory in the first, and detects the invalid addresses in the
+        // second.
         let done = unsafe { [ring.run(readv.build())?, ring.run(writev.build())?] };
         assert_eq!(done.map(|cqe| cqe.to_result()), [Err(errno); 2]);
     }
     let refused = Readv::new(file.as_fd(), vectors.as_ptr(), 1).rw_flags(NO_SUCH_FLAG).build();
-    // SAFETY: file, vectors and what they point to outlive the read.
+    // SAFETY: the file, the vectors and their memory outlive the read.
     assert_eq!(unsafe { ring.run(refused) }?.to_result(), Err(Errno::OPNOTSUPP));
     assert_eq!(content(&file)?, b"hello");
     Ok(())

@@ -1,4 +1,4 @@
-//! The table of registered files.
+//! The table of registered files, and operations on its slots.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
@@ -21,27 +21,27 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const ANYWHERE: Need = Trial {
-    what: "registering files into any slots",
-    // The number that stands for any is out of range there.
+    what: "file updates with automatic slot allocation",
+    // For other kernels, the number that requests automatic allocation is out of range.
     refusal: Errno::OVERFLOW,
     call: || {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
         ring.submitter().register_files(&[FileSlot::EMPTY])?;
         let mut fds = [std::io::stdout().as_raw_fd()];
         let update = FilesUpdateAlloc::new(fds.as_mut_ptr(), 1).build();
-        // SAFETY: `fds` outlives the operation, for whose end `run` waits.
+        // SAFETY: `fds` outlives the operation, for which `run` waits.
         unsafe { ring.run(update) }?.to_result()?;
         Ok(())
     },
 };
 
-/// Runs an update.
+/// Runs an update of the table.
 fn update(ring: &mut dyn Ring, update: FilesUpdate) -> Result<Result<u32, Errno>> {
-    // SAFETY: the list is the caller's, and outlives the operation, for whose end `run` waits.
+    // SAFETY: the list belongs to the caller and outlives the operation, for which `run` waits.
     Ok(unsafe { ring.run(update.build()) }?.to_result())
 }
 
-/// What the files in these slots hold, up to five bytes of each.
+/// The content of the files in these slots, at most five bytes of each.
 fn contents<const N: usize>(
     ring: &mut dyn Ring,
     slots: [u32; N],
@@ -49,14 +49,15 @@ fn contents<const N: usize>(
     let mut contents = [const { Ok(Vec::new()) }; N];
     for (slot, content) in slots.into_iter().zip(&mut contents) {
         let mut buf = [0; 5];
-        // SAFETY: `buf` outlives the read, for whose end `run` waits.
+        // SAFETY: `buf` outlives the read, for which `run` waits.
         let read = unsafe { ring.run(Read::new(Fixed(slot), buf.as_mut_ptr(), 5).build()) }?;
         *content = read.to_result().map(|n| buf[..n as usize].to_vec());
     }
     Ok(contents)
 }
 
-/// The last slot number is no slot. To the kernel it means any, and to write to the list.
+/// The last slot number is invalid. For the kernel, it requests automatic allocation, and makes it
+/// write to the list.
 fn files_update_last(ring: &mut dyn Ring) -> Result {
     ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
     let fds = [std::io::stdout().as_raw_fd(); 2];
@@ -88,7 +89,7 @@ fn files_update(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Into any free slots, which are told.
+/// Fills any free slots. The kernel reports their numbers.
 fn anywhere(ring: &mut dyn Ring) -> Result {
     let (one, two) = (file_with(b"one")?, file_with(b"two")?);
     ring.submitter().register_files(&[
@@ -99,7 +100,7 @@ fn anywhere(ring: &mut dyn Ring) -> Result {
     ])?;
     let mut fds: [RawFd; 2] = [two.as_raw_fd(), one.as_raw_fd()];
     let anywhere = FilesUpdateAlloc::new(fds.as_mut_ptr(), 2).build();
-    // SAFETY: `fds` outlives the operation, for whose end `run` waits.
+    // SAFETY: `fds` outlives the operation, for which `run` waits.
     assert_eq!(unsafe { ring.run(anywhere) }?.to_result(), Ok(2));
     let mut slots = fds;
     slots.sort_unstable();
@@ -123,17 +124,17 @@ fn update_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(update(ring, FilesUpdate::new(list, 1).offset(2))?, Err(Errno::INVAL));
     assert_eq!(update(ring, FilesUpdate::new(ptr::null(), 1))?, Err(Errno::FAULT));
     assert_eq!(update(ring, FilesUpdate::new(list, 0))?, Err(Errno::INVAL));
-    // Up to the one that is no descriptor.
+    // The update stops at the invalid descriptor.
     assert_eq!(update(ring, FilesUpdate::new(list, 2))?, Ok(1));
     assert_eq!(contents(ring, [0, 1])?, [Ok(b"one".to_vec()), Err(Errno::BADF)]);
-    // A ring is never registered.
+    // A ring cannot be registered as a file.
     let itself = [ring.as_fd().as_raw_fd()];
     assert_eq!(update(ring, FilesUpdate::new(itself.as_ptr(), 1))?, Err(Errno::BADF));
     Ok(())
 }
 
 fn install(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and slots are registered or not, as is tried.
+    // SAFETY: the entries use no memory. The kernel checks whether slots are registered.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
@@ -151,7 +152,7 @@ fn install(ring: &mut dyn Ring) -> Result {
 }
 
 fn install_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and slots are registered or not, as is tried.
+    // SAFETY: the entries use no memory. The kernel checks whether slots are registered.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;

@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Whether the kernel takes a timeout with these flags.
+/// Whether the kernel accepts a timeout with these flags.
 fn takes(flags: TimeoutFlags) -> Result<(), Errno> {
     let mut ring = IoUring::new(2)?;
     let at_once = Timespec::new().nsec(1);
@@ -50,22 +50,22 @@ fn takes(flags: TimeoutFlags) -> Result<(), Errno> {
 }
 
 const CLOCKS: Need = Trial {
-    what: "a timeout by CLOCK_BOOTTIME",
+    what: "timeouts on CLOCK_BOOTTIME",
     refusal: Errno::INVAL,
     call: || Ok(takes(TimeoutFlags::BOOTTIME)?),
 };
 const ETIME_SUCCESS: Need = Trial {
-    what: "a timeout with ETIME_SUCCESS",
+    what: "timeouts with ETIME_SUCCESS",
     refusal: Errno::INVAL,
     call: || Ok(takes(TimeoutFlags::ETIME_SUCCESS)?),
 };
 const MULTISHOT: Need = Trial {
-    what: "a timeout that goes on",
+    what: "multishot timeouts",
     refusal: Errno::INVAL,
     call: || Ok(takes(TimeoutFlags::MULTISHOT)?),
 };
 
-/// Runs a timeout, and says how it ended and after how long.
+/// Runs a timeout, and returns its result and how long it took.
 fn run(
     ring: &mut dyn Ring,
     time: Duration,
@@ -73,7 +73,7 @@ fn run(
 ) -> Result<(Result<u32, Errno>, Duration)> {
     let time = Timespec::from(time);
     let started = Instant::now();
-    // SAFETY: the time outlives the timeout, for whose end `run` waits.
+    // SAFETY: the time outlives the timeout, for which `run` waits.
     let done = unsafe { ring.run(Timeout::new(&time).flags(flags).build()) }?;
     Ok((done.to_result(), started.elapsed()))
 }
@@ -85,7 +85,7 @@ fn timeout(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What the clock shows.
+/// The current time of the clock.
 fn now(clock: ClockId) -> Duration {
     let now = clock_gettime(clock);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
@@ -95,12 +95,12 @@ fn timeout_absolute(ring: &mut dyn Ring) -> Result {
     let deadline = now(ClockId::Monotonic) + MOMENT;
     assert_eq!(run(ring, deadline, TimeoutFlags::ABS)?.0, Err(Errno::TIME));
     assert!(now(ClockId::Monotonic) >= deadline);
-    // What is past is over at once.
+    // A time in the past expires immediately.
     assert_eq!(run(ring, MOMENT, TimeoutFlags::ABS)?.0, Err(Errno::TIME));
     Ok(())
 }
 
-/// The wall clock is far ahead of the others: a point of it would be years away by them.
+/// The wall clock is far ahead of the other clocks: its present is years in the future for them.
 fn timeout_other_clocks(ring: &mut dyn Ring) -> Result {
     for (clock, flag) in
         [(ClockId::Realtime, TimeoutFlags::REALTIME), (ClockId::Boottime, TimeoutFlags::BOOTTIME)]
@@ -118,7 +118,7 @@ fn hour() -> Timespec {
     Timespec::from(Duration::from_secs(3600))
 }
 
-/// Ends with 0 when as many others have completed.
+/// The timeout ends with 0 once the given number of other operations has completed.
 fn timeout_count(ring: &mut dyn Ring) -> Result {
     let hour = hour();
     let timeout = Timeout::new(&hour).count(3).build().user_data(99);
@@ -134,7 +134,7 @@ fn timeout_count(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A chain goes on behind it, or is severed by it.
+/// The flag decides whether a chain continues after the timeout or is severed by it.
 fn timeout_etime_success(ring: &mut dyn Ring) -> Result {
     let moment = Timespec::from(MOMENT);
     let chain = |flags| {
@@ -144,7 +144,7 @@ fn timeout_etime_success(ring: &mut dyn Ring) -> Result {
     for (flags, behind) in
         [(TimeoutFlags::ETIME_SUCCESS, Ok(0)), (TimeoutFlags::empty(), Err(Errno::CANCELED))]
     {
-        // SAFETY: the time outlives the timeout, for whose end `run_all` waits.
+        // SAFETY: the time outlives the timeout, for which `run_all` waits.
         let mut done = unsafe { ring.run_all(&chain(flags)) }?;
         done.sort_by_key(|cqe| cqe.user_data());
         assert_eq!(done[0].to_result(), Err(Errno::TIME));
@@ -153,7 +153,7 @@ fn timeout_etime_success(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Runs out again and again, as often as was said, or until it is cancelled.
+/// Expires repeatedly, as often as requested or until it is canceled.
 fn timeout_multishot(ring: &mut dyn Ring) -> Result {
     let moment = Timespec::from(Duration::from_millis(2));
     let again = |count| {
@@ -168,16 +168,16 @@ fn timeout_multishot(ring: &mut dyn Ring) -> Result {
         }
         Ok(done)
     };
-    // SAFETY: the time outlives the timeout, which is over after three times.
+    // SAFETY: the time outlives the timeout, which ends after it has expired three times.
     unsafe { ring.push(&[again(3)]) }?;
     let done = reap(ring, 3)?;
     assert!(done.iter().all(|cqe| cqe.to_result() == Err(Errno::TIME)), "{done:?}");
     assert!(done.iter().map(|cqe| cqe.more()).eq([true, true, false]), "{done:?}");
 
-    // SAFETY: the time outlives the timeout, which is cancelled and awaited.
+    // SAFETY: the time outlives the timeout, which is canceled and awaited.
     unsafe { ring.push(&[again(0)]) }?;
     reap(ring, 5)?;
-    // SAFETY: a cancellation points to nothing.
+    // SAFETY: a cancellation uses no memory.
     unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(2)]) }?;
     let mut last = None;
     let mut cancelled = None;
@@ -194,10 +194,10 @@ fn timeout_multishot(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What it points to may change once it is submitted.
+/// The time may change once the entry is submitted.
 fn timeout_takes_time_at_submit(ring: &mut dyn Ring) -> Result {
     let mut time = Timespec::from(MOMENT);
-    // SAFETY: `time` lives until the kernel has taken the entry.
+    // SAFETY: `time` lives until the kernel has consumed the entry.
     unsafe { ring.push(&[Timeout::new(&time).build()]) }?;
     assert_eq!(ring.submit(), Ok(1));
     time = hour();
@@ -211,7 +211,7 @@ fn timeout_refused(ring: &mut dyn Ring) -> Result {
     let unknown = TimeoutFlags::from_bits_retain(1 << 30);
     let mut two = Timeout::new(&moment).build();
     two.as_raw_mut().len = 2;
-    // SAFETY: `moment` outlives the timeouts, which do not begin.
+    // SAFETY: `moment` outlives the timeouts, which are rejected.
     let mut ring = unsafe { ring.runner() };
     ring.refuses([
         (Timeout::new(std::ptr::null()).build(), Errno::FAULT),

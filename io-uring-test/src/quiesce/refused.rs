@@ -1,4 +1,4 @@
-//! Rings that refuse: to cancel, to submit, to wait.
+//! Rings that reject cancellations, submits or waits.
 
 use std::thread;
 
@@ -14,9 +14,9 @@ use super::*;
 
 const RESTRICT: Need = Register(IORING_REGISTER_RESTRICTIONS as u32);
 const DISABLED: Setup = Setup::USUAL.flags(SetupFlags::R_DISABLED);
-/// If a list names no register call, some kernels allow all of them.
+/// Some kernels allow all register calls if a list names none.
 const NO_CALL: Restriction = Restriction::register_op(IORING_REGISTER_PROBE as u8);
-/// Of a program that may use the ring, and not make register calls that cancel.
+/// The restrictions of a program that may use the ring, but may not cancel by register call.
 const BY_ENTRIES: &[Restriction] = &[
     NO_CALL,
     Restriction::sqe_op(Nop::CODE),
@@ -42,7 +42,7 @@ fn restrict(ring: &mut dyn Ring, to: &[Restriction]) -> Result {
     Ok(())
 }
 
-/// What cannot be cancelled may end by itself until the time has run out.
+/// An operation that cannot be canceled may still complete before the time limit.
 fn may_not_cancel(ring: &mut dyn Ring) -> Result {
     restrict(ring, &[NO_CALL, Restriction::sqe_op(Read::CODE), Restriction::sqe_op(Nop::CODE)])?;
     let (reader, writer) = pipe()?;
@@ -58,14 +58,14 @@ fn may_not_cancel(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// Where the register call is refused, entries cancel, and join no chain.
+/// If the register call is rejected, entries cancel instead, and do not join a chain.
 fn by_entries(ring: &mut dyn Ring) -> Result {
     restrict(ring, BY_ENTRIES)?;
     newest_is_linked(ring)
 }
 
-/// They wait behind `IO_DRAIN`, as everything does. (Where the kernel refuses such an entry, it takes
-/// that for the end of one that came before, and lets the others go.)
+/// Canceling entries wait behind `IO_DRAIN`, as all entries do. (If the kernel rejects such an
+/// entry, it counts that as the completion of an earlier entry, and starts the others too early.)
 fn entries_behind_io_drain(ring: &mut dyn Ring) -> Result {
     restrict(ring, BY_ENTRIES)?;
     let (reader, writer) = pipe()?;
@@ -78,7 +78,8 @@ fn entries_behind_io_drain(ring: &mut dyn Ring) -> Result {
     assert_eq!(parts(quiesced), Err((Errno::TIME, 2)));
     write(&writer, b"over")?;
     assert_eq!(ends(ring, 2)?, [(0, Ok(4)), (1, Ok(0))]);
-    // The cancellation of the first call may complete now. The caller tells it from others.
+    // The cancellation of the first call may complete now. The caller can tell it from other
+    // completions.
     ring.push_nops([7], Flags::IO_DRAIN)?;
     let mut over = false;
     while !over {
@@ -99,30 +100,32 @@ fn disabled(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// Runs in a thread whose enter calls all fail with this errno; the ring knows of times to wait, or
-/// does not. Returns what was left in the queue.
+/// Runs in a thread where all enter calls fail with this errno, on a ring that supports wait times
+/// or does not. Returns the entries that remained in the queue.
 fn with_enter(errno: i32, ext_arg: bool, limit: Duration) -> Result<(Errno, usize, Vec<Entry>)> {
     let maker = IoUring::new(8)?;
     let lacking = if ext_arg { Features::empty() } else { Features::EXT_ARG };
     let params = altered_params(maker.params(), |raw| raw.features &= !lacking.bits());
-    // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
-    // used meanwhile.
+    // SAFETY: except for one feature, the descriptor and the parameters belong to a ring, which is
+    // not used meanwhile.
     let mut ring = unsafe { <IoUring>::from_fd(dup(maker.as_fd())?, params) }?;
-    // SAFETY: what a timeout points to is a constant.
+    // SAFETY: a timeout points only to a constant.
     unsafe { ring.submission().push(&hour(0)) }?;
     let refuses = move || -> Result<_> {
-        // The call that cancels is refused as well, so that entries would.
+        // The filter also matches the canceling register call, so that entries would cancel.
         seccomp::answer(libc::SYS_io_uring_enter, errno)?;
         seccomp::answer(libc::SYS_io_uring_register, libc::EINVAL)?;
-        let Err(error) = ring.quiesce(1, limit) else { anyhow::bail!("it cannot wait") };
+        let Err(error) = ring.quiesce(1, limit) else {
+            anyhow::bail!("`quiesce` succeeds although it cannot wait")
+        };
         let left = ring.submission();
         let (older, newer) = left.as_slices();
         Ok((error.errno(), error.in_flight(), [older, newer].concat()))
     };
-    thread::spawn(refuses).join().expect("it panicked")
+    thread::spawn(refuses).join().expect("the thread panicked")
 }
 
-/// Where nothing can ever end, it says so at once.
+/// If nothing can ever complete, the call fails immediately.
 fn cannot_enter() -> Result {
     for ext_arg in [true, false] {
         let (errno, in_flight, queued) = with_enter(libc::ENXIO, ext_arg, LIMIT)?;
@@ -132,7 +135,7 @@ fn cannot_enter() -> Result {
     Ok(())
 }
 
-/// What may pass is waited for, and not for ever.
+/// If the error may be temporary, the call retries until the time limit.
 fn cannot_enter_for_now() -> Result {
     for ext_arg in [true, false] {
         for (errno, seen) in [(libc::EAGAIN, Errno::AGAIN), (libc::EBUSY, Errno::BUSY)] {
@@ -140,7 +143,7 @@ fn cannot_enter_for_now() -> Result {
             assert_eq!((errno, in_flight, queued.len()), (seen, 1, 1));
         }
     }
-    // Interrupted over and over.
+    // Every call is interrupted.
     assert_eq!(with_enter(libc::EINTR, true, A_WHILE)?.0, Errno::TIME);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Entries that post nothing if they succeed.
+//! Entries that post no completion if they succeed.
 
 use anyhow::{bail, ensure};
 use rustix::io::write;
@@ -18,14 +18,15 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("chain_counts_once", &[SKIP, CALL], chain_counts_once),
 ];
 
-/// The completion of a silent entry that was cancelled, or failed, ends nothing that counts.
+/// The completion of a silent entry that failed or was canceled does not count as the end of
+/// another operation.
 fn not_counted(ring: &mut dyn Ring) -> Result {
     let (reader, _writer) = pipe()?;
     let poll = PollAdd::new(&reader, PollFlags::IN).build();
     let mut byte = 0;
     let fails = Read::new(Fd(i32::MAX), &raw mut byte, 1).build();
     let quiet = [poll, fails].map(|it| it.user_data(QUIET).flags(Flags::SKIP_SUCCESS));
-    // SAFETY: the pipe outlives the polls, which end below; the read fails when it is submitted.
+    // SAFETY: the pipe outlives the polls, which end below. The read fails when it is submitted.
     unsafe { ring.push(&[quiet[0], quiet[1], poll.user_data(0)]) }?;
     let (mut in_flight, mut seen) = (1, Vec::new());
     ring.quiesce_with(&mut in_flight, LIMIT, &[QUIET, 0], &mut |cqe| {
@@ -34,7 +35,7 @@ fn not_counted(ring: &mut dyn Ring) -> Result {
     })?;
     ensure!(seen.contains(&(0, Err(Errno::CANCELED))), "{seen:?}");
     ensure!(seen.contains(&(QUIET, Err(Errno::BADF))), "{seen:?}");
-    // The poll may be cancelled after that.
+    // The poll may be canceled after that.
     while seen.len() < 3 {
         ring.submit_and_wait(1)?;
         seen.extend(ring.reap().iter().map(|cqe| (cqe.user_data(), cqe.to_result())));
@@ -45,18 +46,18 @@ fn not_counted(ring: &mut dyn Ring) -> Result {
 
 const QUIET: u64 = 9;
 
-/// A silent entry is cancelled, and something else goes on that cannot be.
+/// A silent entry is canceled, while another operation that cannot be canceled continues.
 fn not_too_early() -> Result {
-    // On its way to a worker, the read may be cancelled before it has begun.
+    // While it moves to a worker, the read may be canceled before it starts.
     for _ in 0..20 {
         if let [(QUIET, Err(Errno::CANCELED)), (0, Ok(1))] = seen_until_the_end()?[..] {
             return Ok(());
         }
     }
-    bail!("no worker has ever begun")
+    bail!("no worker started the read in any attempt")
 }
 
-/// What completes until a read is over that no cancellation ends, beside a silent poll.
+/// The completions up to the end of a read that no cancellation can end, next to a silent poll.
 fn seen_until_the_end() -> Result<Vec<(u64, Result<u32, Errno>)>> {
     let (reader, writer) = pipe()?;
     let (empty, _writer) = pipe()?;
@@ -66,7 +67,7 @@ fn seen_until_the_end() -> Result<Vec<(u64, Result<u32, Errno>)>> {
     let read = Read::new(&reader, buf, 1).build().flags(Flags::ASYNC).user_data(0);
     let poll = PollAdd::new(&empty, PollFlags::IN).build().user_data(QUIET);
     write(&writer, b"x")?;
-    // SAFETY: pipes and memory outlive the operations, which end below.
+    // SAFETY: the pipes and the memory outlive the operations, which end below.
     unsafe { ring.submission().push_multiple(&[read, poll.flags(Flags::SKIP_SUCCESS)]) }?;
     ring.submit()?;
     thread::sleep(Duration::from_millis(20));
@@ -82,30 +83,31 @@ fn seen_until_the_end() -> Result<Vec<(u64, Result<u32, Errno>)>> {
         })
     })?;
     let over = seen.iter().any(|(user_data, _)| *user_data == 0);
-    ensure!(over, "it returned too early: {seen:?}");
+    ensure!(over, "`quiesce` returned too early: {seen:?}");
     Ok(seen)
 }
 
-/// It succeeds, and nobody says so: not for ever, and not too early.
+/// A silent entry succeeds without a completion. The call neither waits forever nor returns too
+/// early.
 fn counted_by_mistake(ring: &mut dyn Ring) -> Result {
     ring.push_nops([0], Flags::SKIP_SUCCESS)?;
     assert_eq!(parts(ring.quiesce(1, A_WHILE)), Err((Errno::TIME, 1)));
     Ok(())
 }
 
-/// What becomes of one entry of a chain.
+/// The outcome of one entry of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     Succeeds,
     Fails,
     IsCancelled,
-    /// The kernel does not start the chain.
+    /// The kernel rejects the entry, and does not start the chain.
     IsRefused,
 }
 
 const LEN: usize = 4;
 
-/// A chain in which that becomes of entry `k`, and those of `silent` are so.
+/// A chain where entry `k` has this outcome, and the entries in `silent` are silent.
 #[derive(Clone, Copy, Debug)]
 struct Chain {
     link: Flags,
@@ -115,7 +117,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// Every chain that there is.
+    /// All possible chains.
     fn all() -> impl Iterator<Item = Self> {
         let hows = [How::Succeeds, How::Fails, How::IsCancelled, How::IsRefused];
         let links = [Flags::IO_LINK, Flags::IO_HARDLINK];
@@ -129,7 +131,7 @@ impl Chain {
         })
     }
 
-    /// Its entries, numbered; `waits` never becomes readable.
+    /// The entries of the chain, numbered. `waits` never becomes readable.
     fn entries(&self, waits: &impl AsFd) -> Vec<Entry> {
         let entry = |i: usize| {
             let special = match self.how {
@@ -150,9 +152,9 @@ impl Chain {
         (0..LEN).map(entry).collect()
     }
 
-    /// The rule, as the guide states it: which entries post.
+    /// Whether entry `i` posts a completion, by the rule that the guide states.
     fn posts(&self, i: usize) -> bool {
-        // Where the kernel refuses one, the first is the one that fails.
+        // If the kernel rejects an entry, the first entry of the chain is the one that fails.
         let failed = if self.how == How::IsRefused { 0 } else { self.k };
         let severs = self.link == Flags::IO_LINK || self.how == How::IsRefused;
         if self.how == How::Succeeds || i < failed {
@@ -167,12 +169,12 @@ impl Chain {
     }
 }
 
-/// Which entries of a chain post, whichever are silent and whichever fails.
+/// Checks which entries of a chain post, for every combination of silent and failing entries.
 fn chains() -> Result {
     let (reader, _writer) = pipe()?;
     let mut ring = IoUring::new(8)?;
     for chain in Chain::all() {
-        // SAFETY: the pipe outlives the poll, which is cancelled below; the read fails.
+        // SAFETY: the pipe outlives the poll, which is canceled below. The read fails.
         unsafe { ring.submission().push_multiple(&chain.entries(&reader)) }?;
         while !ring.submission().is_empty() {
             ring.submit()?;
@@ -182,7 +184,7 @@ fn chains() -> Result {
         while seen.len() < expected.len() {
             if chain.how == How::IsCancelled {
                 let cancel = AsyncCancel::new(chain.k as u64).build().user_data(99);
-                // SAFETY: a cancellation points to nothing.
+                // SAFETY: a cancellation uses no memory.
                 unsafe { ring.submission().push(&cancel) }?;
             }
             ring.submit_and_wait(1)?;
@@ -195,7 +197,8 @@ fn chains() -> Result {
     Ok(())
 }
 
-/// Silent entries in front of one that posts are one operation with it, whatever becomes of them.
+/// Silent entries before an entry that posts count as one operation with it, whatever their
+/// outcome.
 fn chain_counts_once() -> Result {
     let (reader, _writer) = pipe()?;
     let mut ring = IoUring::new(8)?;
@@ -204,7 +207,7 @@ fn chain_counts_once() -> Result {
         if chain.link != Flags::IO_LINK || !(0..LEN).all(|i| chain.silent[i] == silent(i)) {
             continue;
         }
-        // SAFETY: the pipe outlives the poll, which is cancelled; the read fails.
+        // SAFETY: the pipe outlives the poll, which is canceled. The read fails.
         unsafe { ring.submission().push_multiple(&chain.entries(&reader)) }?;
         let quiesced = ring.quiesce(1, LIMIT);
         quiesced.with_context(|| format!("{chain:?}"))?;

@@ -1,4 +1,4 @@
-//! Rings of provided buffers: how they are registered, and what is refused.
+//! Registering rings of provided buffers, and what the kernel rejects.
 
 use std::ptr::NonNull;
 
@@ -17,7 +17,7 @@ const RESIZE: Need = Register(IORING_REGISTER_RESIZE_RINGS as u32);
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
 pub(crate) const STATUS: Need = Register(IORING_REGISTER_PBUF_STATUS as u32);
 pub(crate) const KERNELS: Need = Trial {
-    what: "provided buffers in memory of the kernel's",
+    what: "rings of provided buffers in kernel memory",
     refusal: Errno::INVAL,
     call: || {
         let ring = IoUring::new(1)?;
@@ -43,16 +43,16 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("still_the_same", &[KERNELS, STATUS, RESIZE, RingWith(DEFER)], still_the_same),
 ];
 
-/// Kernels that know groups below 64 from the start answer EINVAL instead of ENOENT for these.
+/// For groups below 64, kernels that preallocate them answer EINVAL instead of ENOENT.
 const GROUP: u16 = 100;
 const NONE: BufRingFlags = BufRingFlags::empty();
 
-/// Every size there is: 1 to 32768.
+/// Every valid size: 1 to 32768.
 fn sizes() -> impl Iterator<Item = u16> {
     (0..16).map(|shift| 1 << shift)
 }
 
-/// Unregisters a group of which no handle is left, by its number.
+/// Unregisters a group by its ID, after its handle was dropped.
 fn unregister(ring: &Submitter<'_>, group: u16) -> Result<(), Errno> {
     // SAFETY: every caller in this file has dropped the handle.
     unsafe { ring.unregister_buf_ring(group) }
@@ -63,7 +63,7 @@ fn callers_memory(ring: &mut dyn Ring) -> Result {
         let pages = Pages::new(BufRing::memory_size(entries))?;
         // SAFETY: the pages are ours, and outlive the registration.
         unsafe {
-            // What stood there before means nothing.
+            // The previous content of the memory does not matter.
             pages.all().cast::<u8>().write_bytes(0xff, pages.all().len());
             let bufs = ring.submitter().register_buf_ring(pages.all(), entries, GROUP, NONE)?;
             assert_eq!((bufs.capacity(), bufs.group()), (usize::from(entries), GROUP));
@@ -86,7 +86,7 @@ fn kernels_memory(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Every size, and groups that memory of the kernel cannot be mapped for.
+/// Every size, and group IDs for which kernel memory cannot be mapped.
 fn owned_memory(ring: &mut dyn Ring) -> Result {
     let before = footprint()?;
     for (group, entries) in [100, 2047, 2048, u16::MAX].into_iter().cycle().zip(sizes()) {
@@ -111,7 +111,7 @@ fn owned_memory_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(ring.register_buf_ring_owned(4, GROUP, unknown).err(), Some(Errno::INVAL));
     let bufs = ring.register_buf_ring_owned(4, GROUP, NONE)?;
     assert_eq!(ring.register_buf_ring_owned(4, GROUP, NONE).err(), Some(Errno::EXIST));
-    // The group is the kernel's still when its handle is gone.
+    // The kernel still has the group after its handle was dropped.
     drop(bufs);
     assert_eq!(footprint()?, before);
     assert_eq!(ring.register_buf_ring_owned(4, GROUP, NONE).err(), Some(Errno::EXIST));
@@ -120,11 +120,11 @@ fn owned_memory_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A ring without a descriptor, for which nothing can be mapped.
+/// A ring without a descriptor, which cannot map kernel memory.
 fn owned_memory_by_index() -> Result {
     let builder = <IoUring>::builder();
     let pages = Pages::new(builder.memory_size(4)?)?;
-    // SAFETY: the pages outlive the ring and its operations, which are reaped.
+    // SAFETY: the pages outlive the ring and its operations, all of which are reaped.
     let ring = unsafe { builder.build_registered_in_memory(4, pages.all()) }?;
     assert_eq!(ring.submitter().register_buf_ring_mmap(4, 1, NONE).err(), Some(Errno::BADF));
     let bufs = ring.submitter().register_buf_ring_owned(4, 1, NONE)?;
@@ -138,7 +138,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     let register = |ring: &Submitter<'_>, start, len, entries| {
         let start = pages.all().cast::<u8>().as_ptr().wrapping_add(start);
         let memory = NonNull::slice_from_raw_parts(NonNull::new(start).unwrap(), len);
-        // SAFETY: the pages are ours, and outlive the registration, or it is refused.
+        // SAFETY: the pages are ours and outlive the registration, or the kernel rejects it.
         unsafe { ring.register_buf_ring(memory, entries, GROUP, NONE) }.err()
     };
     let all = pages.all().len();
@@ -152,12 +152,12 @@ fn refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(register(&ring.submitter(), 16, all - 16, 4), Some(Errno::INVAL));
     assert_eq!(register(&ring.submitter(), 0, all, 1024), None);
     assert_eq!(register(&ring.submitter(), 0, all, 1024), Some(Errno::EXIST));
-    // The last page is the guard.
+    // The last page is the guard page.
     unregister(&ring.submitter(), GROUP)?;
     let guarded = all - page_size();
     assert_eq!(register(&ring.submitter(), guarded, all, 1024), Some(Errno::FAULT));
     assert_eq!(unregister(&ring.submitter(), GROUP), Err(Errno::NOENT));
-    // A group of the older kind is none of a ring, nor makes room for one.
+    // A group of individually provided buffers is no ring, and its ID cannot be registered as one.
     let mut byte = 0_u8;
     let provide = Entry::from_raw(Sqe {
         opcode: IORING_OP_PROVIDE_BUFFERS as u8,
@@ -167,13 +167,13 @@ fn refused(ring: &mut dyn Ring) -> Result {
         buf_index: GROUP,
         ..Sqe::ZERO
     });
-    // SAFETY: no operation takes the byte.
+    // SAFETY: no operation uses the byte.
     assert_eq!(unsafe { ring.run(provide) }?.to_result(), Ok(0));
     let ring = ring.submitter();
     assert_eq!(unregister(&ring, GROUP), Err(Errno::INVAL));
     assert_eq!(register(&ring, 0, all, 4), Some(Errno::EXIST));
     let unknown = BufRingFlags::from_bits_retain(1 << 15);
-    // SAFETY: it is refused.
+    // SAFETY: the kernel rejects the registration.
     let bufs = unsafe { ring.register_buf_ring(pages.all(), 4, 2, unknown) };
     assert_eq!(bufs.err(), Some(Errno::INVAL));
     Ok(())
@@ -188,7 +188,7 @@ fn kernels_memory_refused(ring: &mut dyn Ring) -> Result {
     }
     let bufs = register(4)?;
     assert_eq!(register(4).err(), Some(Errno::EXIST));
-    // There is no way to say to the kernel which memory to map: it would be group 1's.
+    // The mmap offset cannot express these group IDs: the kernel would map the memory of group 1.
     for group in [2048, 4097, 32769, u16::MAX] {
         assert_eq!(ring.register_buf_ring_mmap(4, group, NONE).err(), Some(Errno::INVAL));
         assert_eq!(unregister(&ring, group), Err(Errno::NOENT));
@@ -202,7 +202,7 @@ fn status(ring: &mut dyn Ring) -> Result {
     let pages = Pages::new(BufRing::memory_size(4))?;
     let ring = ring.submitter();
     let mut byte = 0;
-    // SAFETY: pages and byte outlive the registration.
+    // SAFETY: the pages and the byte outlive the registration.
     let mut bufs = unsafe { ring.register_buf_ring(pages.all(), 4, 1, NONE) }?;
     assert_eq!(bufs.available(&ring)?, 0);
     for n in 1..=3 {
@@ -218,8 +218,7 @@ fn status(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Another ring has a group of the same number. Ours is not unregistered with it, and it not with
-/// ours.
+/// Two rings have groups with the same ID. Unregistering one does not unregister the other.
 fn another_ring(ring: &mut dyn Ring) -> Result {
     let other = IoUring::new(1)?;
     let pages = [Pages::new(BufRing::memory_size(4))?, Pages::new(BufRing::memory_size(2))?];
@@ -232,11 +231,11 @@ fn another_ring(ring: &mut dyn Ring) -> Result {
     assert_eq!(theirs.head(&ring.submitter()), Err(Errno::INVAL));
     let error = ours.unregister(&other.submitter()).unwrap_err();
     assert_eq!(error.errno(), Errno::INVAL);
-    // It comes back, and both groups are still there.
+    // The error returns the handle, and both groups still exist.
     let ours = error.into_buf_ring();
     let spare = Pages::new(BufRing::memory_size(2))?;
     for ring in [ring.submitter(), other.submitter()] {
-        // SAFETY: it is refused: there is such a group already.
+        // SAFETY: the kernel rejects the registration, because the group exists already.
         let again = unsafe { ring.register_buf_ring(spare.all(), 2, GROUP, NONE) };
         assert_eq!(again.err(), Some(Errno::EXIST));
     }
@@ -245,11 +244,11 @@ fn another_ring(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What the kernel refuses brings the handle back as well.
+/// If the kernel rejects the call, the handle is returned too.
 fn comes_back(ring: &mut dyn Ring) -> Result {
     let pages = Pages::new(BufRing::memory_size(4))?;
-    // SAFETY: the pages outlive the registration. The contract of the second call is broken on
-    // purpose, with a handle that writes nothing any more, into pages that stay.
+    // SAFETY: the pages outlive the registration. The second call breaks its contract on purpose:
+    // its handle no longer writes, and the pages stay mapped.
     let bufs = unsafe {
         let bufs = ring.submitter().register_buf_ring(pages.all(), 4, GROUP, NONE)?;
         ring.submitter().unregister_buf_ring(GROUP)?;
@@ -261,7 +260,7 @@ fn comes_back(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A ring that was resized, or has got a registered index, is still the same.
+/// A ring keeps its identity after a resize, and after it gets a registered index.
 fn still_the_same() -> Result {
     let setup = || IoUring::<squeue::Entry, cqueue::Entry>::builder();
     let mut ring = setup().setup_single_issuer().setup_defer_taskrun().build(4)?;

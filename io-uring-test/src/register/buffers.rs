@@ -38,18 +38,18 @@ pub(crate) const CASES: &[Case] = &[
 const REGISTER: Need = Register(IORING_REGISTER_BUFFERS as u32);
 const UNREGISTER: Need = Register(IORING_UNREGISTER_BUFFERS as u32);
 const SPARSE: Need = Trial {
-    what: "empty slots for buffers",
+    what: "empty slots in the buffer table",
     refusal: Errno::INVAL,
     call: || Ok(IoUring::new(1)?.submitter().register_buffers_sparse(1)?),
 };
 const CLONE_OFFSET: Need = Trial {
-    what: "cloning with an offset",
+    what: "cloning of buffers with an offset",
     refusal: Errno::INVAL,
     call: || {
         let (from, to) = (IoUring::new(1)?, IoUring::new(1)?);
         let mut byte = 0;
         let bufs = [vector(&mut byte, 1), EMPTY];
-        // SAFETY: the buffer outlives both rings, which use it for nothing.
+        // SAFETY: the buffer outlives both rings, and neither uses it.
         unsafe { from.submitter().register_buffers(&bufs) }?;
         let flags = CloneBuffersFlags::empty();
         Ok(to.submitter().register_buffers_clone_offset(&from.submitter(), 1, 0, 1, flags)?)
@@ -62,7 +62,7 @@ fn vector(start: *mut u8, len: usize) -> iovec {
     iovec { iov_base: start.cast(), iov_len: len as _ }
 }
 
-/// `READ_FIXED` or `WRITE_FIXED`.
+/// A `READ_FIXED` or `WRITE_FIXED` entry.
 fn fixed(
     op: rustix_uring::sys::io_uring_op,
     fd: BorrowedFd<'_>,
@@ -80,7 +80,7 @@ fn fixed(
     })
 }
 
-/// The user data of everything that has completed, in order.
+/// The user data of all completions that are ready, in order.
 fn completed(ring: &mut dyn Ring) -> Vec<u64> {
     ring.submitter().get_events().unwrap();
     let mut tags: Vec<_> = ring.reap().iter().map(|cqe| cqe.user_data()).collect();
@@ -88,7 +88,8 @@ fn completed(ring: &mut dyn Ring) -> Vec<u64> {
     tags
 }
 
-/// The tags that are posted, of which there should be so many: a second later, on some kernels.
+/// The tags that are posted, of which `n` are expected. On some kernels, they arrive up to a second
+/// late.
 fn tags_posted(ring: &mut dyn Ring, n: usize) -> Result<Vec<u64>> {
     let (mut tags, long) = (Vec::new(), Timespec::new().sec(5));
     while tags.len() < n {
@@ -111,18 +112,19 @@ fn register_buffers(ring: &mut dyn Ring) -> Result {
     let mut buf = vec![b'.'; 3 * 4096];
     let start = buf.as_mut_ptr();
     let bufs = [vector(start, 4096), vector(start.wrapping_add(4096), 8192)];
-    // SAFETY: the buffers outlive their registration, and are read here only between operations.
+    // SAFETY: the buffers outlive their registration, and are accessed here only between
+    // operations.
     unsafe { ring.submitter().register_buffers(&bufs) }?;
-    // Across a page within the second.
+    // An address range across a page boundary within the second buffer.
     let place = start.wrapping_add(8192 - 4);
-    // SAFETY: file and buffer outlive the operations, for whose end `run` waits.
+    // SAFETY: the file and the buffer outlive the operations, for which `run` waits.
     unsafe {
         let done = ring.run(fixed(IORING_OP_READ_FIXED, from.as_fd(), place, 11, 1))?;
         assert_eq!(done.to_result(), Ok(11));
         let done =
             ring.run(fixed(IORING_OP_WRITE_FIXED, to.as_fd(), place.wrapping_sub(2), 9, 1))?;
         assert_eq!(done.to_result(), Ok(9));
-        // A slot holds what it holds, and nothing around it.
+        // A slot covers its own buffer, and nothing around it.
         for (place, slot) in [(place, 0), (start.wrapping_add(3 * 4096 - 4), 1), (place, 2)] {
             let done = ring.run(fixed(IORING_OP_READ_FIXED, from.as_fd(), place, 11, slot))?;
             assert_eq!(done.to_result(), Err(Errno::FAULT), "slot {slot}");
@@ -142,7 +144,8 @@ fn register_buffers_refused(ring: &mut dyn Ring) -> Result {
     let mut byte = 0;
     let one = [vector(&mut byte, 1)];
     let ring = ring.submitter();
-    // SAFETY: `byte` outlives its registration, and no operation uses it. The rest is refused.
+    // SAFETY: `byte` outlives its registration, and no operation uses it. The other calls are
+    // rejected.
     unsafe {
         assert_eq!(ring.register_buffers(&[]), Err(Errno::INVAL));
         assert_eq!(ring.register_buffers(&vec![one[0]; 16385]), Err(Errno::INVAL));
@@ -171,14 +174,14 @@ fn tags(ring: &mut dyn Ring) -> Result {
     }
     assert_eq!(completed(ring), []);
     ring.submitter().unregister_buffers()?;
-    // Before 6.13, giving up all of them posts nothing.
+    // Before 6.13, unregistering the whole table posts no tags.
     let posts = Register(IORING_REGISTER_SEND_MSG_RING as u32).missing()?.is_none();
     let tags = if posts { &[7, 8, 9][..] } else { &[] };
     assert_eq!(tags_posted(ring, tags.len())?, tags);
     Ok(())
 }
 
-/// The calls for tags, without: nothing is posted.
+/// The calls that support tags, without tags: nothing is posted.
 fn untagged(ring: &mut dyn Ring) -> Result {
     let mut bytes = [0; 4];
     let bufs = bytes.each_mut().map(|byte| vector(byte, 1));
@@ -224,7 +227,7 @@ fn update(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello world")?;
     let mut bufs = [[0; 5]; 3];
     let [a, b, c] = bufs.each_mut().map(|buf| vector(buf.as_mut_ptr(), 5));
-    // SAFETY: the buffers outlive their registration and the reads, for whose end `run` waits.
+    // SAFETY: the buffers outlive their registration and the reads, for which `run` waits.
     unsafe {
         let read = |ring: &mut dyn Ring, vector: iovec, slot| {
             let read = fixed(IORING_OP_READ_FIXED, file.as_fd(), vector.iov_base.cast(), 5, slot);
@@ -236,7 +239,7 @@ fn update(ring: &mut dyn Ring) -> Result {
         assert_eq!(read(ring, a, 2)?, Ok(5));
         assert_eq!(read(ring, b, 3)?, Ok(5));
         assert_eq!(read(ring, b, 2)?, Err(Errno::FAULT));
-        // What was there is given up: its tag is posted, and 0 posts nothing.
+        // The previous buffer is released: its tag is posted, unless the tag is 0.
         assert_eq!(ring.submitter().register_buffers_update(2, &[c], None)?, 1);
         assert_eq!(tags_posted(ring, 1)?, [5]);
         assert_eq!(read(ring, a, 2)?, Err(Errno::FAULT));
@@ -255,7 +258,8 @@ fn update_refused(ring: &mut dyn Ring) -> Result {
     let mut byte = 0;
     let (good, bad) = (vector(&mut byte, 1), vector(ptr::null_mut(), 1));
     let ring = ring.submitter();
-    // SAFETY: `byte` outlives its registration, and no operation uses it. The rest is refused.
+    // SAFETY: `byte` outlives its registration, and no operation uses it. The other calls are
+    // rejected.
     unsafe {
         assert_eq!(ring.register_buffers_update(0, &[good], None), Err(Errno::NXIO));
         assert_eq!(ring.register_buffers_sparse(0), Err(Errno::INVAL));
@@ -267,7 +271,7 @@ fn update_refused(ring: &mut dyn Ring) -> Result {
         assert_eq!(ring.register_buffers_update(u32::MAX, &[good], None), Err(Errno::OVERFLOW));
         assert_eq!(ring.register_buffers_update(0, &[], None), Err(Errno::INVAL));
         assert_eq!(ring.register_buffers_update(0, &[good], Some(&[1, 2])), Err(Errno::INVAL));
-        // An empty slot has nobody to tell.
+        // An empty slot cannot have a tag.
         assert_eq!(ring.register_buffers_update(0, &[EMPTY], Some(&[1])), Err(Errno::INVAL));
         assert_eq!(ring.register_buffers_update(0, &[bad, good], None), Err(Errno::FAULT));
         assert_eq!(ring.register_buffers_update(0, &[good, bad], None), Ok(1));
@@ -275,14 +279,14 @@ fn update_refused(ring: &mut dyn Ring) -> Result {
     Ok(ring.unregister_buffers()?)
 }
 
-/// A buffer that another ring has registered works here, also when it is given up there.
+/// A buffer cloned from another ring stays usable after that ring unregisters it.
 fn clone(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"hello world")?;
     let mut buf = [0; 5];
     let start = buf.as_mut_ptr();
     let other = IoUring::new(1)?;
     assert_eq!(ring.submitter().register_buffers_clone(&other.submitter()), Err(Errno::NXIO));
-    // SAFETY: the buffer outlives its registrations and the read, for whose end `run` waits.
+    // SAFETY: the buffer outlives its registrations and the read, for which `run` waits.
     unsafe {
         other.submitter().register_buffers(&[EMPTY, vector(start, 5)])?;
         ring.submitter().register_buffers_clone(&other.submitter())?;
@@ -312,15 +316,15 @@ fn clone_offset() -> Result {
     assert_eq!(clone(1, 0, 4, none), Err(Errno::OVERFLOW));
     assert_eq!(clone(0, u32::MAX, 1, none), Err(Errno::OVERFLOW));
     assert_eq!(clone(0, 0, 1, CloneBuffersFlags::from_bits_retain(1 << 30)), Err(Errno::INVAL));
-    // "All" is all of them, from the first to the first.
+    // "All" means the whole table, so neither offset may be nonzero.
     assert_eq!(clone(2, 1, 0, none), Err(Errno::INVAL));
-    // The last two, into places 1 and 2 of three.
+    // Clones the last two buffers into slots 1 and 2 of three.
     clone(2, 1, 2, none)?;
     assert_eq!(clone(0, 3, 1, none), Err(Errno::BUSY));
     let replace = CloneBuffersFlags::DST_REPLACE;
     clone(0, 2, 2, replace)?;
 
-    // Which slot now holds which byte.
+    // Checks which slot now has which byte.
     let file = file_with(b"x")?;
     let mut to = to;
     let mut holds = |slot| -> Result<Vec<usize>> {
@@ -341,12 +345,12 @@ fn clone_offset() -> Result {
     Ok(())
 }
 
-/// A ring that has no other name than its index.
+/// A ring without a descriptor, which only its index identifies.
 fn clone_from_registered_index() -> Result {
     let mut byte = 0;
     let builder = <IoUring>::builder();
     let pages = Pages::new(builder.memory_size(1)?)?;
-    // SAFETY: pages and byte outlive the rings, which use the byte for nothing.
+    // SAFETY: the pages and the byte outlive the rings, and no operation uses the byte.
     let from = unsafe { builder.build_registered_in_memory(1, pages.all()) }?;
     // SAFETY: as above.
     unsafe { from.submitter().register_buffers(&[vector(&mut byte, 1)]) }?;

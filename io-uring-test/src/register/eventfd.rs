@@ -1,4 +1,4 @@
-//! An eventfd that completions signal.
+//! An eventfd that the kernel signals for completions.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -29,7 +29,7 @@ fn counter() -> Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::NONBLOCK)?)
 }
 
-/// How often it was signaled since the last look.
+/// The number of signals since the last call.
 fn count(eventfd: &OwnedFd) -> Result<u64> {
     let mut count = [0; 8];
     match read(eventfd, &mut count) {
@@ -54,7 +54,7 @@ fn register_eventfd(ring: &mut dyn Ring) -> Result {
     Ok(ring.submitter().unregister_eventfd()?)
 }
 
-/// What completes while it is submitted does not signal; what completes later does.
+/// Completions during the submit do not signal the eventfd, and later ones do.
 fn register_eventfd_async(ring: &mut dyn Ring) -> Result {
     let eventfd = counter()?;
     ring.submitter().register_eventfd_async(&eventfd)?;
@@ -62,7 +62,7 @@ fn register_eventfd_async(ring: &mut dyn Ring) -> Result {
     assert_eq!(count(&eventfd)?, 0);
     ring.push_nops([1], Flags::ASYNC)?;
     ring.complete(1)?;
-    // The worker thread signals behind the completion.
+    // The worker thread signals after it posts the completion.
     poll(&mut [PollFd::new(&eventfd, PollFlags::IN)], None)?;
     assert_ne!(count(&eventfd)?, 0);
     Ok(ring.submitter().unregister_eventfd()?)
@@ -86,7 +86,7 @@ fn disable_eventfd() -> Result {
     let mut ring = IoUring::new(4)?;
     ring.submitter().register_eventfd(&eventfd)?;
     for enabled in [false, true, false] {
-        // No view is needed, and a view says the same.
+        // The status is available without a view, and a view reports the same.
         let status = ring.completion_status();
         if enabled {
             status.enable_eventfd()
@@ -96,7 +96,7 @@ fn disable_eventfd() -> Result {
         assert_eq!(status.eventfd_disabled(), !enabled);
         assert_eq!(ring.completion().eventfd_disabled(), !enabled);
         let mut byte = 0;
-        // SAFETY: pipe and byte outlive the read, whose completion is awaited.
+        // SAFETY: the pipe and the byte outlive the read, whose completion is awaited.
         unsafe { ring.submission().push(&Read::new(reader.as_fd(), &mut byte, 1).build()) }?;
         ring.submit()?;
         write(&writer, b"a")?;

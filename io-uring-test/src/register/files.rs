@@ -20,7 +20,7 @@ const UPDATE_TAGS: Need = Register(IORING_REGISTER_FILES_UPDATE2 as u32);
 const RANGE: Need = Register(IORING_REGISTER_FILE_ALLOC_RANGE as u32);
 const READ: Need = Opcode(Read::CODE);
 const SPARSE: Need = Trial {
-    what: "empty slots for files",
+    what: "empty slots in the file table",
     refusal: Errno::INVAL,
     call: || Ok(IoUring::new(1)?.submitter().register_files_sparse(1)?),
 };
@@ -41,7 +41,7 @@ pub(crate) const CASES: &[Case] = &[
 /// The first byte of the file in a slot.
 fn byte_in(ring: &mut dyn Ring, slot: u32) -> Result<Result<u8, Errno>> {
     let mut byte = 0;
-    // SAFETY: `byte` outlives the read, for whose end `run` waits.
+    // SAFETY: `byte` outlives the read, for which `run` waits.
     let done = unsafe { ring.run(Read::new(Fixed(slot), &mut byte, 1).build()) }?;
     Ok(done.to_result().map(|_| byte))
 }
@@ -51,7 +51,8 @@ fn completed(ring: &mut dyn Ring) -> Vec<u64> {
     ring.reap().iter().map(|cqe| cqe.user_data()).collect()
 }
 
-/// The tags that are posted, of which there should be so many: a second later, on some kernels.
+/// The tags that are posted, of which `n` are expected. On some kernels, they arrive up to a second
+/// late.
 fn tags_posted(ring: &mut dyn Ring, n: usize) -> Result<Vec<u64>> {
     let (mut tags, long) = (Vec::new(), Timespec::new().sec(5));
     while tags.len() < n {
@@ -91,7 +92,7 @@ fn register_files_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(ring.register_files(&[]), Err(Errno::INVAL));
     assert_eq!(ring.register_files(&[FileSlot::KEEP]), Err(Errno::BADF));
     assert_eq!(ring.register_files(&[FileSlot::EMPTY, FileSlot::new(&other)]), Err(Errno::BADF));
-    // More than there can be, or than the limit says.
+    // More slots than the maximum, and more than the resource limit allows.
     let many = vec![FileSlot::EMPTY; limit + 1];
     assert_eq!(ring.register_files(&many), Err(Errno::MFILE));
     ring.register_files(&[FileSlot::EMPTY])?;
@@ -110,13 +111,13 @@ fn update(ring: &mut dyn Ring) -> Result {
     for (slot, expected) in (0..).zip(expected) {
         assert_eq!(byte_in(ring, slot)?, expected, "slot {slot}");
     }
-    // One that fails stops it, and leaves its slot empty.
+    // If an update fails, the call stops there and leaves that slot empty.
     assert_eq!(ring.submitter().register_files_update(0, &[b, other, a])?, 1);
     let held = [byte_in(ring, 0)?, byte_in(ring, 1)?, byte_in(ring, 3)?];
     assert_eq!(held, [Ok(b'b'), Err(Errno::BADF), Ok(b'b')]);
     match ring.submitter().register_files_update(0, &[FileSlot::KEEP, a]) {
         Ok(n) => assert_eq!((n, byte_in(ring, 0)?, byte_in(ring, 1)?), (2, Ok(b'b'), Ok(b'a'))),
-        // Before 5.12.
+        // Kernels before 5.12 answer differently.
         Err(e) => assert_eq!(e, Errno::BADF),
     }
     Ok(ring.submitter().unregister_files()?)
@@ -163,20 +164,20 @@ fn tags(ring: &mut dyn Ring) -> Result {
     assert_eq!(update(0, &[fd], &[1, 2]), Err(Errno::INVAL));
     assert_eq!(update(4, &[fd], &[1]), Err(Errno::INVAL));
     assert_eq!(update(0, &[other], &[1]), Err(Errno::BADF));
-    // What stays, and what is empty, has no tag to be given.
+    // A slot that is kept or emptied cannot get a tag.
     assert_eq!(update(0, &[FileSlot::KEEP], &[1]), Err(Errno::INVAL));
     assert_eq!(update(0, &[FileSlot::EMPTY], &[1]), Err(Errno::INVAL));
     assert_eq!(update(0, &[fd, FileSlot::KEEP, fd], &[21, 0, 22])?, 3);
     assert_eq!(tags_posted(ring, 1)?, [11]);
     ring.submitter().unregister_files()?;
-    // Before 6.13, giving up all of them posts nothing.
+    // Before 6.13, unregistering the whole table posts no tags.
     let posts = Register(IORING_REGISTER_SEND_MSG_RING as u32).missing()?.is_none();
     let tags = if posts { &[12, 13, 21, 22][..] } else { &[] };
     assert_eq!(tags_posted(ring, tags.len())?, tags);
     Ok(())
 }
 
-/// The calls for tags, without: nothing is posted.
+/// The calls that support tags, without tags: nothing is posted.
 fn untagged(ring: &mut dyn Ring) -> Result {
     let file = file_with(b"a")?;
     let fd = FileSlot::new(&file);
@@ -218,13 +219,13 @@ fn alloc_range(ring: &mut dyn Ring) -> Result {
     };
     let mut slots = Vec::new();
     for _ in 0..3 {
-        // SAFETY: the path lives for ever.
+        // SAFETY: the path is a constant.
         slots.push(unsafe { ring.run(open()) }?.to_result());
     }
     slots[..2].sort_by_key(|slot| slot.unwrap_or(0));
     assert_eq!(slots, [Ok(5), Ok(6), Err(Errno::NFILE)]);
     assert_eq!(byte_in(ring, 5)?, Ok(0));
-    // SAFETY: nothing but a slot is named.
+    // SAFETY: the entry names only a slot.
     unsafe {
         assert_eq!(ring.run(Close::new(Fixed(5)).build())?.to_result(), Ok(0));
         assert_eq!(ring.run(open())?.to_result(), Ok(5));

@@ -10,12 +10,12 @@ use crate::harness::*;
 const REGISTER: Need = Register(IORING_REGISTER_NAPI as u32);
 const UNREGISTER: Need = Register(IORING_UNREGISTER_NAPI as u32);
 const BUSY_POLLING: Need = Trial {
-    what: "busy polling",
+    what: "NAPI busy polling",
     refusal: Errno::INVAL,
     call: || Ok(IoUring::new(1)?.submitter().register_napi(&mut Napi::new())?),
 };
 const STATIC: Need = Trial {
-    what: "busy polling of chosen queues",
+    what: "NAPI busy polling of selected queues",
     refusal: Errno::INVAL,
     call: || {
         let mut napi = Napi::new().set_tracking(NapiTracking::STATIC);
@@ -33,7 +33,7 @@ fn setting(napi: &Napi) -> (u32, bool) {
     (napi.busy_poll_timeout(), napi.prefer_busy_poll())
 }
 
-/// Each call says what held before.
+/// Each call returns the previous setting.
 fn napi(ring: &mut dyn Ring) -> Result {
     let ring = ring.submitter();
     let mut napi = Napi::new().set_busy_poll_timeout(30).set_prefer_busy_poll(true);
@@ -50,7 +50,7 @@ fn napi(ring: &mut dyn Ring) -> Result {
 }
 
 fn napi_static(ring: &mut dyn Ring) -> Result {
-    /// No queue has this number: ids of queues begin behind the processors.
+    /// No queue has this NAPI ID: the IDs of queues start above the number of CPUs.
     const ID: u32 = 100_000;
     let ring = ring.submitter();
     assert_eq!(ring.register_napi_add_id(ID), Err(Errno::INVAL));
@@ -68,7 +68,7 @@ fn napi_static(ring: &mut dyn Ring) -> Result {
     ring.unregister_napi(&mut napi)?;
     ring.register_napi(&mut napi)?;
     assert_eq!((setting(&napi), napi.tracking()), ((0, false), NapiTracking::INACTIVE));
-    // That is what holds where nothing is registered, and nothing to ask for.
+    // This is the setting if nothing is registered, but it cannot be requested.
     let mut inactive = Napi::new().set_tracking(NapiTracking::INACTIVE);
     assert_eq!(ring.register_napi(&mut inactive), Err(Errno::INVAL));
     ring.unregister_napi(&mut napi)?;
@@ -80,7 +80,7 @@ fn napi_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(polled.submitter().register_napi(&mut Napi::new()), Err(Errno::INVAL));
     let mut unknown = Napi::new().set_tracking(NapiTracking::from_raw(77));
     assert_eq!(ring.submitter().register_napi(&mut unknown), Err(Errno::INVAL));
-    // SAFETY: the kernel reads and writes one struct, in which there are no addresses.
+    // SAFETY: the kernel reads and writes one struct, which contains no addresses.
     unsafe {
         let mut napi = io_uring_napi { pad: [1; 2], ..std::mem::zeroed() };
         let arg = (&raw mut napi).cast();

@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("refused", &[REGISTER, UNREGISTER], refused),
 ];
 
-/// A file is root's alone: an entry opens it or not, as its credentials say.
+/// Only root can open the file, so an entry can open it depending on its credentials.
 fn others_credentials() -> Result {
     let opened = thread::spawn(|| -> Result<_> {
         let file = tempfile::NamedTempFile::new()?;
@@ -47,7 +47,7 @@ fn others_credentials() -> Result {
             unsafe { ring.submission().push(&open) }?;
             ring.submit_and_wait(1)?;
             let done = ring.completion().next().ok_or(anyhow!("no completion"))?;
-            // SAFETY: the descriptor has just been made, for nobody but us.
+            // SAFETY: the descriptor was just created, and nothing else owns it.
             Ok(done.to_result().map(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd as i32) })))
         };
         let as_the_user = [open(0)?, open(root)?, open(user)?];
@@ -65,9 +65,9 @@ fn others_credentials() -> Result {
     Ok(())
 }
 
-/// Changes the effective user of this thread alone, which libc would do for all.
+/// Changes the effective user of only this thread. The function in libc would change all threads.
 fn as_user(uid: libc::uid_t) -> Result {
-    // SAFETY: three numbers; no memory is involved.
+    // SAFETY: the arguments are three numbers, without any memory.
     let done = unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) };
     ensure!(done == 0, "setresuid: {}", std::io::Error::last_os_error());
     Ok(())

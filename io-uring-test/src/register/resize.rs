@@ -1,4 +1,4 @@
-//! The ring itself: enabling, resizing.
+//! Enabling and resizing a ring.
 
 use rustix::io::dup;
 use rustix::param::page_size;
@@ -53,8 +53,9 @@ fn register_enable_rings(ring: &mut dyn Ring) -> Result {
     ring.works(20)
 }
 
-/// The kernel sets flags in the new queue for nothing. Where the ring cannot have what they say,
-/// nothing would ever clear them, and each `submit` would enter for them.
+/// The kernel sets flags in the new queue without a reason. On rings that cannot have the
+/// corresponding work, nothing would ever clear the flags, and each `submit` would enter the kernel
+/// because of them.
 fn resize_shows_no_work(ring: &mut dyn Ring) -> Result {
     ring.resize(16, None)?;
     assert!(!ring.queue().taskrun());
@@ -68,7 +69,7 @@ fn sizes(ring: &mut dyn Ring) -> (u32, u32) {
     (ring.params().sq_entries(), ring.params().cq_entries())
 }
 
-/// The user data of what has completed.
+/// The user data of these completions.
 fn seen(done: &[Completion]) -> Vec<u64> {
     done.iter().map(|cqe| cqe.user_data()).collect()
 }
@@ -90,7 +91,7 @@ fn resize(ring: &mut dyn Ring) -> Result {
         assert_eq!(ring.params().setup_flags(), flags);
         let capacity = ring.queue().capacity();
         assert_eq!(capacity as u32, expected.0);
-        // Every slot is there.
+        // Every slot of the new queue works.
         ring.push_nops(0..capacity as u64, Flags::empty())?;
         assert!(ring.queue().is_full());
         assert!(seen(&ring.complete(capacity)?).into_iter().eq(0..capacity as u64));
@@ -99,8 +100,8 @@ fn resize(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Entries that are queued move along, those of every kind; but that mixed ones may end up on both
-/// sides of the end, where there are fewer slots than before.
+/// Queued entries of every kind move to the new queue. The exception are mixed entries: in a
+/// smaller queue, one of them might straddle the end.
 fn resize_with_entries(ring: &mut dyn Ring) -> Result {
     let mixed = ring.kind().flags.contains(SetupFlags::SQE_MIXED);
     for (slot, size) in [(0, 16), (5, 4), (7, 32), (3, 8), (6, 4)] {
@@ -120,7 +121,7 @@ fn resize_with_entries(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// So do entries of two slots.
+/// Entries of two slots move too.
 fn resize_with_big_entries() -> Result {
     let mut builder = IoUring::<squeue::Mixed, cqueue::Entry>::builder();
     let mut ring = builder.setup_single_issuer().setup_defer_taskrun().build(8)?;
@@ -145,7 +146,7 @@ fn resize_with_big_entries() -> Result {
     Ok(())
 }
 
-/// Completions that nobody has looked at move along.
+/// Unread completions move to the new queue.
 fn resize_with_completions(ring: &mut dyn Ring) -> Result {
     for (slot, size) in [(0, 16), (5, 4), (7, 32), (14, 2)] {
         ring.works(slot)?;
@@ -160,7 +161,8 @@ fn resize_with_completions(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// With all of their bytes, and with the end of the queue between their halves.
+/// Big completions move with all of their bytes, also if the end of the queue is between their
+/// halves.
 fn resize_with_big_completions(ring: &mut dyn Ring) -> Result {
     let big_ones = ring.kind().flags.intersects(SetupFlags::CQE32 | SetupFlags::CQE_MIXED);
     let nop = |n| {
@@ -182,7 +184,7 @@ fn resize_with_big_completions(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What has found no room finds it in a larger queue.
+/// Completions that overflowed arrive in a larger queue.
 fn resize_with_overflow(ring: &mut dyn Ring) -> Result {
     for start in [0, 8, 16, 24] {
         ring.push_nops(start..start + 8, Flags::empty())?;
@@ -194,15 +196,16 @@ fn resize_with_overflow(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Where it fails, the ring is as it was.
+/// If the resize fails, the ring is unchanged.
 fn resize_refused(ring: &mut dyn Ring) -> Result {
     for (sq, cq) in [(0, None), (32769, None), (8, Some(4)), (8, Some(65537))] {
         assert_eq!(ring.resize(sq, cq), Err(Errno::INVAL), "{sq} {cq:?}");
         ring.works(5)?;
     }
-    // More than fits the new size.
+    // More entries than fit in the new size.
     ring.push_nops(0..5, Flags::empty())?;
-    let refusal = ring.resize(4, None).expect_err("five entries in four slots");
+    let refusal =
+        ring.resize(4, None).expect_err("the resize succeeds with five entries in four slots");
     let mixed = ring.kind().flags.contains(SetupFlags::SQE_MIXED);
     assert!(refusal == Errno::OVERFLOW || mixed && refusal == Errno::BUSY, "{refusal}");
     assert_eq!(ring.submit(), Ok(5));
@@ -212,7 +215,7 @@ fn resize_refused(ring: &mut dyn Ring) -> Result {
     ring.works(50)
 }
 
-/// A ring with an index array, by any way to get one, is refused before anything changes.
+/// A ring with an index array is rejected before anything changes, however it got the array.
 fn resize_index_array() -> Result {
     let mut builder = <IoUring>::builder();
     builder.setup_single_issuer().setup_defer_taskrun().sqarray();
@@ -228,20 +231,20 @@ fn resize_index_array() -> Result {
     assert_eq!(maker.submit_and_wait(3)?, 3);
     assert!(maker.completion().map(|cqe| cqe.user_data()).eq(0..3));
     works(&mut maker, 20)?;
-    // SAFETY: the descriptor and the parameters are a ring's, which is not used meanwhile.
+    // SAFETY: the descriptor and the parameters belong to a ring that is not used meanwhile.
     let mut other = unsafe { <IoUring>::from_fd(fd, params) }?;
     assert_eq!(other.resize(32, None), Err(Errno::INVAL));
     works(&mut other, 20)
 }
 
-/// Rings without deferred task work have the size that they have.
+/// Rings without DEFER_TASKRUN cannot be resized.
 fn resize_elsewhere(ring: &mut dyn Ring) -> Result {
     assert_eq!(ring.resize(32, None), Err(Errno::INVAL));
     assert_eq!(sizes(ring), (16, 32));
     ring.works(50)
 }
 
-/// Short of address space, it fails before the kernel has done anything.
+/// Without enough address space, the call fails before the kernel changes anything.
 fn resize_without_room(ring: &mut dyn Ring) -> Result {
     let before = footprint()?;
     let address_space = address_space()?;
@@ -257,7 +260,7 @@ fn resize_without_room(ring: &mut dyn Ring) -> Result {
         ring.works(5)?;
         refused += 1;
     }
-    assert!(refused >= 2, "one page was enough");
+    assert!(refused >= 2, "only {refused} resizes failed");
     ring.works(50)
 }
 
@@ -275,17 +278,17 @@ fn resize_leaves_nothing(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// In the program's memory, queues move from one place to another.
+/// In application-provided memory, the queues move from one area to the other.
 fn resize_in_memory(ring: &mut dyn Ring) -> Result {
     let kind = ring.kind();
     let (small, large) = (RESIZABLE, Setup::new(64).cq_entries(1024).flags(DEFER));
     let small_size = kind.memory_size(&small)?;
     let (first, second) = (Pages::new(small_size)?, Pages::new(kind.memory_size(&large)?)?);
-    // SAFETY: a ring of the kernel's memory takes none of ours.
+    // SAFETY: a ring in kernel memory does not use the given memory.
     let refused = unsafe { ring.resize_in_memory(8, None, first.all()) };
     assert_eq!(refused, Err(Errno::INVAL));
 
-    // SAFETY: the pages outlive the ring, and its operations, which are reaped.
+    // SAFETY: the pages outlive the ring and its operations, all of which are reaped.
     let mut ring = unsafe { kind.build_in_memory(&small, first.all()) }?;
     ring.works(5)?;
     assert_eq!(ring.resize(16, None), Err(Errno::INVAL));
@@ -295,7 +298,7 @@ fn resize_in_memory(ring: &mut dyn Ring) -> Result {
         ring.works(5)?;
         ring.resize_in_memory(64, Some(1024), second.all())?;
         assert_eq!(sizes(&mut *ring), (64, 1024));
-        // The kernel has left the old memory for good.
+        // The kernel no longer uses the old memory.
         first.all().cast::<u8>().write_bytes(0xff, first.all().len());
         ring.works(1100)?;
         assert!(first.all().as_ref().iter().all(|&byte| byte == 0xff));

@@ -16,7 +16,7 @@ use crate::harness::Need::*;
 use crate::harness::*;
 
 const RESTRICT: Need = Register(IORING_REGISTER_RESTRICTIONS as u32);
-/// Came with the restrictions of a task.
+/// Came in the same release as task restrictions.
 const FILTER: Need = Register(IORING_REGISTER_BPF_FILTER);
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("operations", &[RESTRICT, Opcode(Read::CODE)], operations).setup(DISABLED),
@@ -39,7 +39,7 @@ const DISABLED: Setup = Setup::new(16).flags(SetupFlags::R_DISABLED);
 fn read(ring: &mut dyn Ring, build: impl FnOnce(Read) -> Entry) -> Result<Result<u32, Errno>> {
     let zeros = std::fs::File::open("/dev/zero")?;
     let mut byte = 0;
-    // SAFETY: file and byte outlive the read, for whose end `run` waits.
+    // SAFETY: the file and the byte outlive the read, for which `run` waits.
     let done = unsafe { ring.run(build(Read::new(zeros.as_fd(), &mut byte, 1))) }?;
     Ok(done.to_result())
 }
@@ -54,7 +54,7 @@ fn operations(ring: &mut dyn Ring) -> Result {
     ring.submitter().register_enable_rings()?;
     assert_eq!(nop_with(ring, Flags::empty())?, Ok(0));
     assert_eq!(read(ring, |read| read.build())?, Err(Errno::ACCESS));
-    // No flag is allowed.
+    // The list allows no flag.
     assert_eq!(nop_with(ring, Flags::ASYNC)?, Err(Errno::ACCESS));
     ring.works(20)
 }
@@ -71,7 +71,7 @@ fn sqe_flags(ring: &mut dyn Ring) -> Result {
     submitter.register_enable_rings()?;
     let mut byte = 1;
     let fixed = Read::new(Fixed(0), &mut byte, 1).build();
-    // SAFETY: the byte outlives the reads, for whose end `run` waits.
+    // SAFETY: the byte outlives the reads, for which `run` waits.
     unsafe {
         assert_eq!(ring.run(fixed)?.to_result(), Ok(1));
         assert_eq!(ring.run(fixed.flags(Flags::ASYNC))?.to_result(), Ok(1));
@@ -95,8 +95,8 @@ fn register_operations(ring: &mut dyn Ring) -> Result {
     ring.works(20)
 }
 
-/// What a list of one kind says of the other kind: nothing is allowed, before Linux 7.0; everything
-/// is, since.
+/// The effect of a list for one kind of call on the other kind: before Linux 7.0 nothing of it is
+/// allowed, and since then everything is.
 fn one_kind_of_list(ring: &mut dyn Ring) -> Result {
     ring.submitter().register_restrictions(&[Restriction::sqe_op(Nop::CODE)])?;
     ring.submitter().register_enable_rings()?;
@@ -134,7 +134,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Instructions of classic BPF: load a word, go on if it is `k`, return.
+/// Instructions of classic BPF: load a word, compare it with `k`, return.
 const fn load(offset: u32) -> SockFilter {
     SockFilter { code: 0x20, jt: 0, jf: 0, k: offset }
 }
@@ -146,7 +146,7 @@ const fn answer(k: u32) -> SockFilter {
 }
 
 fn bpf_filter(ring: &mut dyn Ring) -> Result {
-    // The low half of the user data, at its lower address.
+    // The offset of the low half of the user data.
     let low = if cfg!(target_endian = "little") { 0 } else { 4 };
     let only_seven = [load(low), skip_unless(7, 1), answer(1), answer(0)];
     ring.submitter().register_bpf_filter(&BpfFilter::new(Nop::CODE, &only_seven))?;
@@ -156,18 +156,18 @@ fn bpf_filter(ring: &mut dyn Ring) -> Result {
         assert_eq!(ring.run(nop(8))?.to_result(), Err(Errno::ACCESS));
     }
     assert_eq!(read(ring, |read| read.build())?, Ok(1));
-    // Another one adds up.
+    // A further filter applies in addition.
     ring.submitter().register_bpf_filter(&BpfFilter::new(Nop::CODE, &[answer(0)]))?;
     // SAFETY: as above.
     assert_eq!(unsafe { ring.run(nop(7)) }?.to_result(), Err(Errno::ACCESS));
     Ok(())
 }
 
-/// It sees what the operation has: an open's flags.
+/// The filter sees the arguments of the operation, here the flags of an open.
 fn bpf_filter_sees(ring: &mut dyn Ring) -> Result {
     let flags = if cfg!(target_endian = "little") { 16 } else { 20 };
     let wanted = OFlags::RDONLY | OFlags::CLOEXEC;
-    // Kernels with large files by default add that flag.
+    // Kernels where large files are the default add this flag.
     let large = OFlags::LARGEFILE.bits();
     let and = SockFilter { code: 0x54, jt: 0, jf: 0, k: !(large | 0o100000) };
     let program = [load(flags), and, skip_unless(wanted.bits(), 1), answer(1), answer(0)];
@@ -175,7 +175,7 @@ fn bpf_filter_sees(ring: &mut dyn Ring) -> Result {
     (strict.pdu_size, strict.flags) = (24, BpfFilterFlags::SZ_STRICT);
     ring.submitter().register_bpf_filter(&strict)?;
     let open = |flags| OpenAt::new(Fd::CWD, c"/dev/null".as_ptr()).flags(flags).build();
-    // SAFETY: the path lives for ever; the descriptor is new, and nobody else's.
+    // SAFETY: the path is a constant. The descriptor is new, and nothing else owns it.
     unsafe {
         let fd = ring.run(open(wanted))?.to_result()?;
         drop(OwnedFd::from_raw_fd(fd as i32));
@@ -200,14 +200,14 @@ fn bpf_filter_refused(ring: &mut dyn Ring) -> Result {
     let all = [answer(1)];
     let register = |filter: BpfFilter<'_>| submitter.register_bpf_filter(&filter);
     let nops = BpfFilter::new(Nop::CODE, &all);
-    // Nothing; no end; a load across words.
+    // An empty program, one without a return, and one with a misaligned load.
     for program in [&[][..], &[load(0)], &[load(1), all[0]]] {
         assert_eq!(register(BpfFilter::new(Nop::CODE, program)), Err(Errno::INVAL), "{program:?}");
     }
     assert_eq!(register(BpfFilter::new(255, &all)), Err(Errno::INVAL));
     let unknown = BpfFilterFlags::from_bits_retain(1 << 30);
     assert_eq!(register(altered(nops, |it| it.flags = unknown)), Err(Errno::INVAL));
-    // More data than the operation has; and, for the strict, less.
+    // The filter expects more data than the operation has. If strict, less is an error too.
     assert_eq!(register(altered(nops, |it| it.pdu_size = 8)), Err(Errno::MSGSIZE));
     let strict = altered(nops, |it| {
         (it.opcode, it.pdu_size, it.flags) = (OpenAt::CODE, 8, BpfFilterFlags::SZ_STRICT);
@@ -216,7 +216,7 @@ fn bpf_filter_refused(ring: &mut dyn Ring) -> Result {
     ring.works(5)
 }
 
-/// In a child: which step of several has another outcome than it should, if any.
+/// Runs steps in a child process, and names the first one with an unexpected outcome.
 fn steps_in_child(steps: fn() -> Result<()>) -> Result {
     let (reader, writer) = rustix::pipe::pipe()?;
     let status = in_child(|| {
@@ -235,12 +235,12 @@ fn steps_in_child(steps: fn() -> Result<()>) -> Result {
     Ok(())
 }
 
-/// No more privilege may be had from now on, which is the price of confining oneself.
+/// Sets no-new-privileges, which an unprivileged process must do before it restricts itself.
 fn no_new_privileges() -> Result {
     rustix::thread::set_no_new_privs(true).context("PR_SET_NO_NEW_PRIVS")
 }
 
-/// How a NOP and a read end on a new ring.
+/// The results of a NOP and of a read on a new ring.
 fn on_a_new_ring() -> Result<[Result<u32, Errno>; 2]> {
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
     Ok([nop_with(&mut *ring, Flags::empty())?, read(&mut *ring, |read| read.build())?])
@@ -254,18 +254,24 @@ fn task_restrictions() -> Result {
         ensure!(unknown == Err(Errno::INVAL), "unknown: {unknown:?}");
         without_privilege()?;
         let forbidden = restrict_task(&[Restriction::sqe_op(Nop::CODE)]);
-        ensure!(forbidden == Err(Errno::ACCESS), "without no-new-privileges: {forbidden:?}");
+        ensure!(
+            forbidden == Err(Errno::ACCESS),
+            "unexpected result without no-new-privileges: {forbidden:?}"
+        );
         no_new_privileges()?;
         let mut older = KINDS[0].build(&Setup::USUAL)?;
         restrict_task(&[Restriction::sqe_op(Nop::CODE)])?;
         let confined = on_a_new_ring()?;
         ensure!(confined == [Ok(0), Err(Errno::ACCESS)], "{confined:?}");
-        ensure!(read(&mut *older, |read| read.build())? == Ok(1), "an older ring is confined");
+        ensure!(
+            read(&mut *older, |read| read.build())? == Ok(1),
+            "the restriction affects a ring that existed before"
+        );
         let again = restrict_task(&[Restriction::sqe_op(Read::CODE)]);
         ensure!(again == Err(Errno::PERM), "again: {again:?}");
-        // A child inherits it.
+        // A child inherits the restriction.
         let child = in_child(|| Ok((on_a_new_ring()? == [Ok(0), Err(Errno::ACCESS)]) as i32))?;
-        ensure!(child == 1, "the child is not confined: {child}");
+        ensure!(child == 1, "the child does not inherit the restriction: {child}");
         Ok(())
     })
 }
@@ -278,14 +284,17 @@ fn task_filter() -> Result {
         ensure!(empty == Err(Errno::INVAL), "empty: {empty:?}");
         without_privilege()?;
         let forbidden = filter_task(&reads);
-        ensure!(forbidden == Err(Errno::ACCESS), "without no-new-privileges: {forbidden:?}");
+        ensure!(
+            forbidden == Err(Errno::ACCESS),
+            "unexpected result without no-new-privileges: {forbidden:?}"
+        );
         no_new_privileges()?;
         filter_task(&reads)?;
         let confined = on_a_new_ring()?;
         ensure!(confined == [Ok(0), Err(Errno::ACCESS)], "{confined:?}");
         let child = in_child(|| Ok((on_a_new_ring()? == [Ok(0), Err(Errno::ACCESS)]) as i32))?;
-        ensure!(child == 1, "the child is not confined: {child}");
-        // Filters add up.
+        ensure!(child == 1, "the child does not inherit the filter: {child}");
+        // Filters accumulate.
         filter_task(&BpfFilter::new(Nop::CODE, &none))?;
         let confined = on_a_new_ring()?;
         ensure!(confined == [Err(Errno::ACCESS), Err(Errno::ACCESS)], "{confined:?}");
@@ -293,7 +302,7 @@ fn task_filter() -> Result {
     })
 }
 
-/// Gives up all capabilities of this thread.
+/// Drops all capabilities of this thread.
 fn without_privilege() -> Result {
     use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
     let none = CapabilitySet::empty();

@@ -1,4 +1,4 @@
-//! The ring itself: enabling, clocks, and its name. Resizing has a file of its own.
+//! Enabling a ring, its clock, and its registered index. Resizing has a file of its own.
 
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,8 @@ fn enable_rings(ring: &mut dyn Ring) -> Result {
     ring.works(10)
 }
 
-/// A deadline is a point of the clock that was registered. (Where the machine was never suspended,
-/// both clocks show the same.)
+/// A deadline refers to the registered clock. (On a machine that was never suspended, both clocks
+/// show the same time.)
 fn clock() -> Result {
     let ring = IoUring::new(4)?;
     for (clock, same) in [
@@ -63,23 +63,24 @@ fn clock_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// The raw call on a ring: a probe, which writes its argument; a number that no kernel has; and the
-/// bit that only the crate may set.
+/// The raw register call: a probe, which writes to its argument, a number that no kernel knows, and
+/// the flag bit that only the crate may set.
 fn any<H: Handle>(submitter: &Submitter<'_, H>) -> Result {
     let (mut raw, mut typed) = ([0_u64; 2 + 256], Probe::new());
-    // SAFETY: the kernel writes 16 bytes, and 8 for each of up to 256 operations; it keeps nothing.
+    // SAFETY: the kernel writes 16 bytes, and 8 for each of up to 256 operations. It does not keep
+    // the pointer.
     let mut probe = |op| unsafe { submitter.register(op, raw.as_mut_ptr().cast(), 256) };
     let op = IORING_REGISTER_PROBE as u32;
     assert_eq!(probe(op), Ok(0));
     let by_index = IORING_REGISTER_USE_REGISTERED_RING as u32;
     assert_eq!(probe(op | by_index), Err(Errno::INVAL));
     submitter.register_probe(&mut typed)?;
-    // The second byte of an operation's eight are its number; the third pair its flags.
+    // Each operation has eight bytes: the first is its number, and the third pair its flags.
     for code in 0..=u8::MAX {
         let flags = raw[2 + usize::from(code)].to_ne_bytes()[2];
         assert_eq!(flags & 1 == 1, typed.is_supported(code), "operation {code}");
     }
-    // SAFETY: there is no such operation, and no address.
+    // SAFETY: the operation does not exist, and the call passes no address.
     let absent = unsafe { submitter.register(0x7fff_ffff, std::ptr::null(), 0) };
     assert_eq!(absent, Err(Errno::INVAL));
     Ok(())
@@ -90,7 +91,7 @@ fn any_operation(ring: &mut dyn Ring) -> Result {
     ring.works(3)
 }
 
-/// Registered, without a descriptor since then, and without one from the start.
+/// Registered rings: one that closed its descriptor, and one that never had one.
 fn any_operation_by_index() -> Result {
     let mut ring = IoUring::new(4)?.into_local();
     ring.register_ring_fd()?;
@@ -99,7 +100,7 @@ fn any_operation_by_index() -> Result {
     any(&ring.submitter())?;
     let builder = <IoUring>::builder();
     let pages = Pages::new(builder.memory_size(4)?)?;
-    // SAFETY: the pages outlive the ring and its operations, which are reaped.
+    // SAFETY: the pages outlive the ring and its operations, all of which are reaped.
     let mut ring = unsafe { builder.build_registered_in_memory(4, pages.all()) }?;
     assert!(ring.ring_fd().is_none());
     any(&ring.submitter())?;

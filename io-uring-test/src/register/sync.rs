@@ -1,4 +1,4 @@
-//! Cancelling, and sending messages, at once.
+//! Synchronous cancellation, and messages without a ring.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -45,7 +45,7 @@ fn cancel(ring: &mut dyn Ring) -> Result {
         Read::new(from.as_fd(), byte, 1).build().user_data(user_data)
     };
     let reads = [read(&reader, a, 1), read(&reader, b, 2), read(&reader, c, 2), read(&other, d, 3)];
-    // SAFETY: pipes and bytes outlive the reads, which all complete.
+    // SAFETY: the pipes and bytes outlive the reads, all of which complete.
     unsafe { ring.push(&reads) }?;
     assert_eq!(ring.submit()?, 4);
     let mut cancels = |criteria: CancelBuilder, expected: &[u64]| -> Result<usize> {
@@ -63,7 +63,7 @@ fn cancel(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Opens a FIFO that nobody writes to: a worker thread waits there.
+/// Opens a FIFO that has no writer: a worker thread waits there.
 fn open_fifo(path: &CStr) -> Entry {
     OpenAt::new(Fd::CWD, path.as_ptr()).flags(OFlags::RDONLY).build().flags(Flags::ASYNC)
 }
@@ -75,8 +75,8 @@ fn with_fifo(run: impl FnOnce(&CStr) -> Result) -> Result {
     run(&path)
 }
 
-/// Cancels what a worker waits for until it has completed: on its way to the worker, it cannot be
-/// found.
+/// Cancels an operation of a worker until it completes. A cancellation cannot find it while it
+/// moves to the worker.
 fn cancel_and_complete(ring: &mut dyn Ring) -> Result {
     loop {
         match ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(0)) {
@@ -87,7 +87,7 @@ fn cancel_and_complete(ring: &mut dyn Ring) -> Result {
         ring.submitter().get_events()?;
         let done = ring.reap();
         if let [done] = done[..] {
-            // An errno of the kernel's own, as interrupted opens have, where it had begun.
+            // If the open had started, it may end with a kernel-internal errno.
             let interrupted = [-512, -libc::ECANCELED, -libc::EINTR].contains(&done.result());
             ensure!(interrupted, "{done:?}");
             return Ok(());
@@ -96,7 +96,7 @@ fn cancel_and_complete(ring: &mut dyn Ring) -> Result {
     }
 }
 
-/// What a worker thread waits for is interrupted, and waited for.
+/// An operation that waits in a worker thread is interrupted, and its completion awaited.
 fn cancel_in_worker(ring: &mut dyn Ring) -> Result {
     with_fifo(|path| {
         // SAFETY: the path outlives the operation, whose completion is awaited.
@@ -106,14 +106,14 @@ fn cancel_in_worker(ring: &mut dyn Ring) -> Result {
     })
 }
 
-/// No time at all is too little, once a worker has begun.
+/// A timeout of zero is too short once a worker has started.
 fn cancel_timeout(ring: &mut dyn Ring) -> Result {
     with_fifo(|path| {
         for _ in 0..1000 {
             // SAFETY: the path outlives the operation, whose completion is awaited.
             unsafe { ring.push(&[open_fifo(path)]) }?;
             ring.submit()?;
-            // The worker may not have begun, or may have ended by the second look.
+            // The worker may not have started, or may finish before the timeout is checked.
             thread::sleep(Duration::from_micros(100));
             let criteria = CancelBuilder::user_data(0);
             match ring.submitter().register_sync_cancel(Some(Timespec::new()), criteria) {
@@ -122,16 +122,16 @@ fn cancel_timeout(ring: &mut dyn Ring) -> Result {
                 Err(e) => bail!(e),
             }
         }
-        bail!("it was always in time")
+        bail!("the cancellation never timed out")
     })
 }
 
-/// Nothing is cancelled that does not match all of the criteria: the kernel heeds them, or the call
-/// is refused.
+/// Only operations that match all criteria are canceled: the kernel applies the criteria or rejects
+/// the call.
 fn cancel_all_criteria(ring: &mut dyn Ring) -> Result {
     let (reader, _writer) = pipe()?;
     let poll = PollAdd::new(&reader, PollFlags::IN).build();
-    // SAFETY: the pipe outlives the polls, which are cancelled below.
+    // SAFETY: the pipe outlives the polls, which are canceled below.
     unsafe { ring.push(&[poll.user_data(0), poll.user_data(1)]) }?;
     ring.submit()?;
     let file = || CancelBuilder::fd(&reader);
@@ -155,7 +155,7 @@ fn cancel_all_criteria(ring: &mut dyn Ring) -> Result {
         ring.submitter().get_events()?;
         assert_eq!(ring.reap(), [], "{criteria:?}");
     }
-    ensure!(refused == 0 || refused == 12, "{refused} were refused");
+    ensure!(refused == 0 || refused == 12, "the kernel rejected {refused} of 12 calls");
     let all = ring.submitter().register_sync_cancel(None, file().and_op(PollAdd::CODE).all());
     assert_eq!(all, if refused == 0 { Ok(2) } else { Err(Errno::INVAL) });
     if refused > 0 {
@@ -165,16 +165,16 @@ fn cancel_all_criteria(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Without a limit, it waits for what cannot be interrupted: longer than the 3.3 seconds that 32-bit
-/// kernels read -1 as.
+/// Without a limit, the call waits for an operation that cannot be interrupted, longer than the 3.3
+/// seconds that 32-bit kernels make of -1.
 fn cancel_without_limit() -> Result {
-    // On its way to a worker, the read may be cancelled before it has begun.
+    // While it moves to a worker, the read may be canceled before it starts.
     for _ in 0..20 {
         if cancels_without_limit()? == Ok(1) {
             return Ok(());
         }
     }
-    bail!("no worker has ever begun")
+    bail!("no worker started the read in any attempt")
 }
 
 /// Cancels a read that takes five seconds, and returns its result.
@@ -185,14 +185,14 @@ fn cancels_without_limit() -> Result<Result<u32, Errno>> {
     let buf = pages.all().cast::<u8>().as_ptr();
     let read = Read::new(&reader, buf, 1).build().user_data(1).flags(Flags::ASYNC);
     write(&writer, b"x")?;
-    // SAFETY: pipe and memory outlive the read, whose completion is awaited.
+    // SAFETY: the pipe and the memory outlive the read, whose completion is awaited.
     unsafe { ring.submission().push(&read) }?;
     ring.submit()?;
     thread::sleep(Duration::from_millis(100));
     let (over, is_over) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            // Not longer than it takes.
+            // Waits no longer than the read takes.
             let _ = is_over.recv_timeout(Duration::from_secs(5));
             drop(faults);
         });
@@ -201,7 +201,7 @@ fn cancels_without_limit() -> Result<Result<u32, Errno>> {
         drop(over);
     });
     ring.submit_and_wait(1)?;
-    Ok(ring.completion().next().context("one was awaited")?.to_result())
+    Ok(ring.completion().next().context("there is no completion")?.to_result())
 }
 
 fn cancel_refused(ring: &mut dyn Ring) -> Result {
@@ -209,7 +209,7 @@ fn cancel_refused(ring: &mut dyn Ring) -> Result {
     assert_eq!(cancel(CancelBuilder::user_data(1)), Err(Errno::NOENT));
     assert_eq!(cancel(CancelBuilder::fd(Fd(-1))), Err(Errno::BADF));
     assert_eq!(cancel(CancelBuilder::any().all()), Ok(0));
-    // Flags as they are: one that the builder has a method for, and one that no kernel has.
+    // Raw flags: one that has a builder method, and one that no kernel knows.
     let raw = AsyncCancelFlags::from_bits_retain;
     assert_eq!(cancel(CancelBuilder::user_data(1).flags(raw(IORING_ASYNC_CANCEL_ALL))), Ok(0));
     assert_eq!(cancel(CancelBuilder::user_data(1).flags(raw(1 << 30))), Err(Errno::INVAL));

@@ -25,7 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("max_workers", &[MAX_WORKERS], max_workers),
 ];
 
-/// On which processors each worker of this thread may run, as the kernel writes it.
+/// The CPUs on which each worker of this thread may run, in the notation of the kernel.
 fn workers_run_on() -> Result<Vec<String>> {
     let mut lists = Vec::new();
     let name = format!("iou-wrk-{}", rustix::thread::gettid().as_raw_nonzero());
@@ -39,7 +39,7 @@ fn workers_run_on() -> Result<Vec<String>> {
     Ok(lists)
 }
 
-/// Waits until they run where they should: an idle worker takes its time to notice.
+/// Waits until the workers run on the expected CPUs. An idle worker takes some time to move.
 fn await_workers_on(ring: &mut IoUring, expected: &str) -> Result {
     let mut seen = Vec::new();
     for _ in 0..1000 {
@@ -53,10 +53,10 @@ fn await_workers_on(ring: &mut IoUring, expected: &str) -> Result {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    anyhow::bail!("workers run on {seen:?}, not {expected}")
+    anyhow::bail!("workers run on {seen:?}, expected {expected}")
 }
 
-/// Workers that begin afterwards run there; so each look is at a task that has none yet.
+/// Only workers that start afterwards are affected, so each check uses a task without workers.
 fn affinity() -> Result {
     let own = sched_getaffinity(None)?;
     let first = (0..CpuSet::MAX_CPU).find(|&cpu| own.is_set(cpu)).unwrap_or(0);
@@ -82,7 +82,7 @@ fn affinity() -> Result {
 fn affinity_refused(ring: &mut dyn Ring) -> Result {
     let submitter = ring.submitter();
     submitter.unregister_iowq_aff()?;
-    // SAFETY: the kernel gets no address that is one.
+    // SAFETY: the call passes no valid address.
     unsafe {
         let op = IORING_REGISTER_IOWQ_AFF as u32;
         assert_eq!(register(ring.as_fd(), op, ptr::null_mut(), 8), Err(Errno::INVAL));
@@ -93,7 +93,7 @@ fn affinity_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// The limits are the task's: they are put back, and those that hold are what the call says.
+/// The limits belong to the task. The case restores them; the call returns the limits in force.
 fn max_workers(ring: &mut dyn Ring) -> Result {
     let limits =
         |mut max: [u32; 2]| ring.submitter().register_iowq_max_workers(&mut max).map(|()| max);

@@ -1,4 +1,4 @@
-//! The flags of an entry: chains, order, silence.
+//! The flags of an entry: chains, ordering, and suppressed completions.
 
 use rustix::io::write;
 use rustix::pipe::pipe;
@@ -24,13 +24,13 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("skip_success_ends_io_drain", &[Feature(Features::CQE_SKIP)], skip_ends_drain),
 ];
 
-/// Submits a read that has to wait and has this flag, as number 0, and these NOPs behind it; then
-/// lets the read go on. Nothing may complete before.
+/// Submits a read that waits and has this flag, with user data 0, followed by these NOPs. Then
+/// makes the read complete. No completion may arrive before.
 fn behind_a_read(ring: &mut dyn Ring, flag: Flags, nops: &[Entry]) -> Result<Vec<Completion>> {
     let (reader, writer) = pipe()?;
     let mut buf = [0; 8];
     let read = Read::new(&reader, buf.as_mut_ptr(), 8).build().flags(flag);
-    // SAFETY: `reader` and `buf` outlive the read, for whose end `complete` waits.
+    // SAFETY: `reader` and `buf` outlive the read, for which `complete` waits.
     unsafe { ring.push(&[read]) }?;
     push(&mut *ring.queue(), nops)?;
     assert_eq!(ring.submit(), Ok(1 + nops.len()));
@@ -50,7 +50,7 @@ fn io_link(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Runs a read of eight bytes from a file that has five, and NOPs behind it.
+/// Runs a read of eight bytes from a file of five bytes, followed by NOPs.
 fn behind_a_short_read(
     ring: &mut dyn Ring,
     flag: Flags,
@@ -59,7 +59,7 @@ fn behind_a_short_read(
     let file = file_with(b"hello")?;
     let mut buf = [0; 8];
     let read = Read::new(file.as_fd(), buf.as_mut_ptr(), 8).build().flags(flag);
-    // SAFETY: `file` and `buf` outlive the read, for whose end `complete` waits.
+    // SAFETY: `file` and `buf` outlive the read, for which `complete` waits.
     unsafe { ring.push(&[read]) }?;
     push(&mut *ring.queue(), nops)?;
     let mut done = ring.complete(1 + nops.len())?;
@@ -72,7 +72,7 @@ fn io_link_broken(ring: &mut dyn Ring) -> Result {
     let nops = [nop(1).flags(Flags::IO_LINK), nop(2).flags(Flags::IO_HARDLINK), nop(3), nop(4)];
     let done = behind_a_short_read(ring, Flags::IO_LINK, &nops)?;
     let cancelled = Err(Errno::CANCELED);
-    // The chain ends with number 3; number 4 is none of it.
+    // The chain ends with number 3. Number 4 is not part of it.
     assert_eq!(outcomes(&done), [(1, cancelled), (2, cancelled), (3, cancelled), (4, Ok(0))]);
     Ok(())
 }
@@ -90,7 +90,7 @@ fn io_hardlink(ring: &mut dyn Ring) -> Result {
     assert_eq!(in_order(&done), [(1, Ok(0)), (2, Ok(0))]);
     let done = behind_a_short_read(ring, Flags::IO_HARDLINK, &nops)?;
     assert_eq!(outcomes(&done), [(1, Ok(0)), (2, Ok(0))]);
-    // What is refused severs it all the same.
+    // A rejected entry severs even a hard chain.
     push(&mut *ring.queue(), &[bad(1).flags(Flags::IO_HARDLINK), nop(2)])?;
     let done = ring.complete(2)?;
     assert_eq!(outcomes(&done), [(1, Err(Errno::INVAL)), (2, Err(Errno::CANCELED))]);
@@ -100,7 +100,7 @@ fn io_hardlink(ring: &mut dyn Ring) -> Result {
 fn io_drain(ring: &mut dyn Ring) -> Result {
     let nops = [nop(1).flags(Flags::IO_DRAIN), nop(2)];
     let done = behind_a_read(ring, Flags::empty(), &nops)?;
-    // What comes behind the drain is held back until that starts, and may overtake it then.
+    // Entries after the drain wait until it starts, and may then overtake it.
     assert_eq!(outcomes(&done), [(1, Ok(0)), (2, Ok(0))]);
     Ok(())
 }
@@ -109,7 +109,7 @@ fn skip_success(ring: &mut dyn Ring) -> Result {
     ring.push_nops([1], Flags::SKIP_SUCCESS)?;
     ring.push_nops([2], Flags::empty())?;
     let refused = Read::new(Fd(-1), std::ptr::null_mut(), 8).build().user_data(3);
-    // SAFETY: a read from nowhere.
+    // SAFETY: the read has no valid address, and fails.
     unsafe { ring.push(&[refused.flags(Flags::SKIP_SUCCESS)]) }?;
     ring.push_nops([4], Flags::SKIP_SUCCESS)?;
     let done = ring.complete(2)?;

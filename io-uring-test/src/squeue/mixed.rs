@@ -1,4 +1,4 @@
-//! Queues that take entries of both sizes.
+//! Queues that accept entries of both sizes.
 
 use rustix_uring::squeue::{Entry, Entry128, Flags, Kind, Mixed, PAD_USER_DATA, Rewind};
 use rustix_uring::{Builder, Errno, IoUring, SetupFlags, cqueue, sys};
@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("one_slot", MIXED, one_slot),
 ];
 
-/// A ring with eight slots, of which the next to be used is this one.
+/// A ring with eight slots, of which `slot` is the next to be used.
 fn ring_at(slot: u64, builder: &Builder<Mixed>) -> Result<IoUring<Mixed>> {
     let mut ring = builder.build(8)?;
     works(&mut ring, 8 + slot)?;
@@ -34,7 +34,7 @@ fn builder() -> Builder<Mixed> {
     IoUring::builder()
 }
 
-/// A NOP of 128 bytes.
+/// A 128-byte NOP.
 fn wide(user_data: u64) -> Entry128 {
     let mut sqe = nop(user_data).into_raw();
     sqe.opcode = sys::IORING_OP_NOP128;
@@ -43,7 +43,7 @@ fn wide(user_data: u64) -> Entry128 {
 
 /// A NOP that fails.
 fn failing(user_data: u64) -> Entry {
-    /// The result is what the length says. Since Linux 6.10.
+    /// The result is the length field. New in Linux 6.10.
     const IORING_NOP_INJECT_RESULT: u32 = 1;
     let mut entry = nop(user_data);
     let sqe = entry.as_raw_mut();
@@ -51,7 +51,7 @@ fn failing(user_data: u64) -> Entry {
     entry
 }
 
-/// Submits what is queued and waits for so many completions.
+/// Submits what is queued and waits for `n` completions.
 fn complete<S: Kind>(ring: &mut IoUring<S>, n: usize) -> Result<Vec<Completion>> {
     let mut done: Vec<Completion> = Vec::new();
     while done.len() < n {
@@ -98,13 +98,14 @@ fn interleaved() -> Result {
 
 fn push_each_around_the_end() -> Result {
     for slot in 0..8 {
-        // Counted from an odd slot, one of the eight is a pad.
+        // Starting at an odd slot, one of the eight slots is a pad.
         let fit = if slot % 2 == 1 { 3 } else { 4 };
         let mut ring = ring_at(slot, &builder())?;
         let mut queue = ring.submission();
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe {
-            let refused = queue.push_each(fit + 1, |_| -> Entry128 { panic!("there is no room") });
+            let refused =
+                queue.push_each(fit + 1, |_| -> Entry128 { panic!("the queue has no free slot") });
             assert!(refused.is_err(), "at {slot}");
             assert!(queue.is_empty());
             queue.push_each(fit, |i| wide(i as u64))?;
@@ -116,11 +117,11 @@ fn push_each_around_the_end() -> Result {
     Ok(())
 }
 
-/// Not a thing to do: an operation of 128 bytes in an entry of 64. The ring survives it.
+/// Breaks the contract: a 128-byte operation in a 64-byte entry. The ring must survive it.
 fn half_an_entry_at_the_end() -> Result {
     let mut ring = ring_at(7, &builder())?;
     let (half, _) = wide(1).into_raw();
-    // SAFETY: this breaks the contract, to see what comes of it; there is no memory to suffer.
+    // SAFETY: this breaks the contract on purpose. The operation uses no memory.
     unsafe { ring.submission().push_multiple(&[Entry::from_raw(half), nop(2)]) }?;
     let done = complete(&mut ring, 2)?;
     assert_eq!(outcomes(&done), [(1, Err(Errno::INVAL)), (2, Ok(0))]);
@@ -157,7 +158,7 @@ fn link_broken_over_pad() -> Result {
     assert_eq!(outcomes(&done), expected);
     assert_eq!(done.iter().filter(|cqe| cqe.is_pad()).count(), 1);
 
-    // A hard link holds.
+    // A hard link continues.
     let mut ring = ring_at(6, &builder())?;
     // SAFETY: as above.
     unsafe {
@@ -166,7 +167,7 @@ fn link_broken_over_pad() -> Result {
     }
     assert_eq!(outcomes(&complete(&mut ring, 2)?), [(1, Err(Errno::IO)), (2, Ok(0))]);
 
-    // A chain that ended before the pad is not dragged on by it.
+    // A pad does not extend a chain that ended before it.
     let mut ring = ring_at(5, &builder())?;
     // SAFETY: as above.
     unsafe {
@@ -219,7 +220,7 @@ fn post_pad_cqes() -> Result {
     Ok(())
 }
 
-/// What is taken back takes its pad with it, and its part in a chain.
+/// Clearing the queue also removes the pad and the link to a chain.
 fn clear() -> Result {
     let mut ring = ring_at(7, &builder())?;
     // SAFETY: NOPs use no memory and no descriptor; nobody submits meanwhile.
@@ -227,7 +228,7 @@ fn clear() -> Result {
         ring.submission().push_any(&wide(1).flags(Flags::IO_LINK))?;
         ring.submission().clear();
         assert!(ring.submission().is_empty());
-        // At the last slot again, behind nothing that could be continued.
+        // The next entry again starts at the last slot, without a chain that it could continue.
         ring.submission().push_any(&wide(2))?;
         ring.submission().push_multiple(&nops(3..5))?;
     }
@@ -236,16 +237,16 @@ fn clear() -> Result {
     Ok(())
 }
 
-/// What a short submit leaves moves to the front, entries of two slots in one piece.
+/// Entries that a short submit leaves move to the front. Entries of two slots stay whole.
 fn rewound() -> Result {
     let mut ring = IoUring::<Rewind<Mixed>>::builder().build(8)?;
     for round in 0..50 {
-        // SAFETY: what is pushed uses no memory and no descriptor.
+        // SAFETY: the entries use no memory and no descriptor.
         unsafe {
             ring.submission().push_multiple(&[nop(1), bad(2), nop(3)])?;
             ring.submission().push_any(&wide(4))?;
             ring.submission().push_multiple(&[bad(5), nop(6)])?;
-            // One slot is left, and the first ones are not behind it.
+            // One slot is free at the end, but it does not adjoin the first slots.
             assert!(ring.submission().push_any(&wide(100)).is_err(), "round {round}");
             ring.submission().push(&nop(7))?;
         }

@@ -30,7 +30,7 @@ fn reap(ring: &mut IoUring<Rewind>) -> Vec<Completion> {
 
 /// Pushes entries that use no memory and no descriptor.
 fn push(ring: &mut IoUring<Rewind>, entries: &[Entry]) -> Result {
-    // SAFETY: the cases of this file push NOPs and what is no operation.
+    // SAFETY: the cases in this file push only NOPs and invalid operations.
     Ok(unsafe { ring.submission().push_multiple(entries) }?)
 }
 
@@ -42,7 +42,7 @@ fn leftovers_run_once() -> Result {
         for i in 0..5 {
             let user_data = round * 5 + i;
             let entry = if i % 3 == 1 { bad(user_data) } else { nop(user_data) };
-            // SAFETY: neither uses memory or a descriptor.
+            // SAFETY: neither entry uses memory or a descriptor.
             if unsafe { queue.push(&entry) }.is_ok() {
                 pushed.push(user_data);
             }
@@ -103,7 +103,7 @@ fn submitter_does_not() -> Result {
     push(&mut ring, &nops(0..3))?;
     let now = Timespec::new();
     let args = SubmitArgs::new().timespec(&now);
-    // Not without a word.
+    // The call does not fail silently.
     assert_eq!(ring.submitter().submit(), Err(Errno::INVAL));
     assert_eq!(ring.submitter().submit_and_wait(1), Err(Errno::INVAL));
     assert_eq!(ring.submitter().submit_with_args(1, &args), Err(Errno::INVAL));
@@ -112,7 +112,7 @@ fn submitter_does_not() -> Result {
     assert_eq!(ring.submission().len(), 3);
     assert_eq!(reap(&mut ring), []);
     assert_eq!(ring.submit(), Ok(3));
-    // It waits, though, and does so where there is nothing to submit.
+    // It can still wait if there is nothing to submit.
     assert_eq!(ring.submitter().wait(3), Ok(()));
     assert_eq!(ring.submitter().submit_and_wait(3), Ok(0));
     assert_eq!(ring.submitter().submit(), Ok(0));

@@ -1,4 +1,4 @@
-//! How long to wait, and with which signals.
+//! Wait times, and signal masks during waits.
 
 use std::os::fd::AsFd;
 use std::thread;
@@ -38,9 +38,9 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const DEADLINE: Need = Trial {
-    what: "a wait until a point in time",
+    what: "waits with an absolute time",
     refusal: Errno::INVAL,
-    // Without the crate, whose faults must not pass for the kernel's.
+    // The check does not use the crate, so that a fault of the crate is not taken for the kernel's.
     call: || {
         let ring = IoUring::new(1)?;
         let mut past = Timespec::new();
@@ -65,11 +65,11 @@ fn timespec(ring: &mut dyn Ring) -> Result {
     let start = Instant::now();
     assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
     assert!(start.elapsed() >= A_WHILE);
-    // So is a time of more nanoseconds than a second has: the kernel makes one of it.
+    // More nanoseconds than a second has are normalized by the kernel.
     let none = Timespec::new().nsec(1_000_000_001);
     let args = SubmitArgs::new().timespec(&none);
     assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
-    // What is there ends the wait.
+    // An available completion ends the wait.
     let hour = Timespec::new().sec(3600);
     let args = SubmitArgs::new().timespec(&hour);
     ring.push_nops([1, 2], Flags::empty())?;
@@ -88,9 +88,9 @@ fn deadline() -> Result {
     let args = SubmitArgs::new().deadline(&soon);
     assert_eq!(ring.submit_with_args(1, &args), Err(Errno::TIME));
     assert!(start.elapsed() >= A_WHILE);
-    // It is over.
+    // The time is in the past.
     assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
-    // The last one said holds: as a span, this is years.
+    // The last setting applies: as a duration, this would be years.
     let years = soon.sec(3600 * 24 * 365);
     let args = SubmitArgs::new().timespec(&years).deadline(&soon);
     assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::TIME));
@@ -100,7 +100,7 @@ fn deadline() -> Result {
 fn count_hides_timeout(ring: &mut dyn Ring) -> Result {
     let a_while = Timespec::from(A_WHILE);
     let mut waiting = Waiting::new()?;
-    // SAFETY: `waiting` outlives its read, which is waited for.
+    // SAFETY: `waiting` outlives its read, whose completion is awaited.
     unsafe { ring.push(&[waiting.read(1)]) }?;
     let start = Instant::now();
     assert_eq!(ring.submit_with_args(1, &SubmitArgs::new().timespec(&a_while)), Ok(1));
@@ -122,14 +122,15 @@ fn min_wait_usec() -> Result {
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe { ring.submission().push(&nop(1)) }?;
     let start = Instant::now();
-    // One of eight is there, and enough once the minimum is over.
+    // One of the eight wanted completions is available, and suffices once the minimum time has
+    // passed.
     assert_eq!(ring.submit_with_args(8, &args), Ok(1));
     assert!(start.elapsed() >= A_WHILE);
     assert_eq!(ring.completion().count(), 1);
     Ok(())
 }
 
-/// Without a limit, the minimum is one.
+/// Without a time limit, the minimum time has the effect of one.
 fn min_wait_alone() -> Result {
     let ring = IoUring::new(8)?;
     let args = SubmitArgs::new().min_wait_usec(1000);
@@ -138,7 +139,8 @@ fn min_wait_alone() -> Result {
     Ok(())
 }
 
-/// To want more than there can be is to wait; it is not to want less than nothing.
+/// Wanting more completions than possible means waiting. The number does not overflow to a negative
+/// one.
 fn want_beyond_reach(ring: &mut dyn Ring) -> Result {
     let a_while = Timespec::new().nsec(1_000_000);
     let args = SubmitArgs::new().timespec(&a_while);
@@ -149,7 +151,7 @@ fn want_beyond_reach(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// More than the queue holds is not waited for.
+/// The call does not wait for more completions than the queue holds.
 fn full_is_all_that_is_wanted(ring: &mut dyn Ring) -> Result {
     for half in [0..8, 8..16] {
         ring.push_nops(half, Flags::empty())?;
@@ -167,7 +169,8 @@ fn full_is_all_that_is_wanted(ring: &mut dyn Ring) -> Result {
 
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
 
-/// The kernel refuses other tasks to wait on these rings, which shows whether it was asked.
+/// The kernel rejects waits by other tasks on these rings, so the result shows whether the kernel
+/// was called.
 fn what_is_there_ends_a_wait(ring: &mut dyn Ring) -> Result {
     ring.push_nops([1, 2], Flags::empty())?;
     ring.submit_and_wait(2)?;
@@ -177,7 +180,7 @@ fn what_is_there_ends_a_wait(ring: &mut dyn Ring) -> Result {
             None => submitter.wait(want),
             Some(args) => submitter.wait_with_args(want, args),
         };
-        thread::scope(|scope| scope.spawn(wait).join().expect("it panicked"))
+        thread::scope(|scope| scope.spawn(wait).join().expect("the thread panicked"))
     };
     let second = Timespec::new().sec(1);
     let args = SubmitArgs::new().timespec(&second);
@@ -187,7 +190,7 @@ fn what_is_there_ends_a_wait(ring: &mut dyn Ring) -> Result {
         }
         assert_eq!(elsewhere(ring, 3, args), Err(Errno::EXIST));
     }
-    // What was given back is not there any more.
+    // Released completions no longer count.
     assert_eq!(ring.reap().len(), 2);
     assert_eq!(elsewhere(ring, 1, None), Err(Errno::EXIST));
     Ok(())
@@ -203,7 +206,7 @@ fn no_iowait() -> Result {
     Ok(())
 }
 
-/// Sends this thread a signal while it waits, in which it must not stop waiting by itself.
+/// Sends this thread a signal during the wait. The wait must not end before the signal.
 fn signaled<T>(wait: impl FnOnce() -> T) -> T {
     let this = signal::Thread::this();
     signal::handle();
@@ -234,7 +237,7 @@ fn sigmask_blocks() -> Result {
     let start = Instant::now();
     assert_eq!(signaled(|| ring.submitter().wait_with_args(1, &args)), Err(Errno::TIME));
     assert!(start.elapsed() >= 3 * A_WHILE);
-    // It came after the wait.
+    // The handler ran after the wait.
     assert_eq!(signal::handled(), before + 1);
     Ok(())
 }
@@ -243,7 +246,7 @@ fn sigmask_unblocks() -> Result {
     unblocks(&IoUring::new(8)?)
 }
 
-/// A signal that is blocked outside the wait interrupts it.
+/// A signal that is blocked outside of the wait interrupts the wait.
 fn unblocks(ring: &IoUring) -> Result {
     signal::handle();
     let before = signal::handled();
@@ -259,12 +262,12 @@ fn unblocks(ring: &IoUring) -> Result {
     Ok(())
 }
 
-/// As on kernels that know no time to wait: everything else is there.
+/// Waits on kernels without time limits: everything else works.
 fn without_ext_arg() -> Result {
     let maker = IoUring::new(8)?;
     let params = altered_params(maker.params(), |raw| raw.features &= !Features::EXT_ARG.bits());
-    // SAFETY: the descriptor and the parameters, but for a feature, are a ring's, which is not
-    // used meanwhile.
+    // SAFETY: except for one feature, the descriptor and the parameters belong to a ring, which is
+    // not used meanwhile.
     let mut ring = unsafe { IoUring::from_fd(dup(maker.as_fd())?, params) }?;
     let a_while = Timespec::from(A_WHILE);
     for args in [
@@ -273,7 +276,7 @@ fn without_ext_arg() -> Result {
         SubmitArgs::new().min_wait_usec(1),
     ] {
         assert_eq!(ring.submitter().wait_with_args(1, &args), Err(Errno::OPNOTSUPP));
-        // Nothing of what is queued is submitted.
+        // The queued entries are not submitted.
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe { ring.submission().push(&nop(1)) }?;
         assert_eq!(ring.submit_with_args(1, &args), Err(Errno::OPNOTSUPP));

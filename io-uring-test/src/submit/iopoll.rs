@@ -1,4 +1,4 @@
-//! Rings whose completions are polled for.
+//! IOPOLL rings, whose completions must be polled for.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
@@ -40,14 +40,14 @@ fn file_that_does_not_poll(ring: &mut dyn Ring) -> Result {
     let mut buf = [0; 8];
     let read = Read::new(file.as_fd(), buf.as_mut_ptr(), 8).build();
     for _ in 0..20 {
-        // SAFETY: `file` and `buf` outlive the read, for whose end `run` waits.
+        // SAFETY: `file` and `buf` outlive the read, for which `run` waits.
         assert_eq!(unsafe { ring.run(read) }?.to_result(), Err(Errno::OPNOTSUPP));
     }
     Ok(())
 }
 
-/// There is nothing to poll: waits end at once, with no completion and no error, whatever their time.
-/// (liburing's `io_uring_wait_cqe` asks again for ever.)
+/// There is nothing to poll: waits end at once, without a completion or an error, whatever their
+/// time limit. (liburing's `io_uring_wait_cqe` retries forever.)
 fn nothing_in_flight(ring: &mut dyn Ring) -> Result {
     let hour = Timespec::new().sec(3600);
     let args = SubmitArgs::new().timespec(&hour);
@@ -59,7 +59,7 @@ fn nothing_in_flight(ring: &mut dyn Ring) -> Result {
 }
 
 const POLLS: Need = Trial {
-    what: "polling the drive (it wants nvme.poll_queues)",
+    what: "polling on the drive (requires nvme.poll_queues)",
     refusal: Errno::OPNOTSUPP,
     call: || drive(&mut *KINDS[0].build(&Setup::USUAL.flags(IOPOLL))?),
 };
@@ -69,7 +69,7 @@ fn drive(ring: &mut dyn Ring) -> Result {
     read_drive(ring, |ring, reads| unsafe { ring.run_all(reads) })
 }
 
-/// A loop that only ever submits sees its completions: nobody else polls for them.
+/// A loop that only submits sees its completions, although nothing else polls for them.
 fn submits_only(ring: &mut dyn Ring) -> Result {
     read_drive(ring, |ring, reads| {
         // SAFETY: `read_drive` keeps what the reads use until all have completed.
@@ -83,8 +83,8 @@ fn submits_only(ring: &mut dyn Ring) -> Result {
     })
 }
 
-/// Reads several pages at once, and compares them with what an ordinary read says. `run` returns
-/// when all reads have completed.
+/// Reads several pages at once, and compares them with the result of an ordinary read. `run`
+/// returns once all reads have completed.
 fn read_drive(
     ring: &mut dyn Ring,
     run: impl FnOnce(&mut dyn Ring, &[Entry]) -> Result<Vec<Completion>>,
@@ -94,10 +94,10 @@ fn read_drive(
         OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(DRIVE)?;
     let memory = Pages::new(8 * PAGE)?;
     let start = memory.all().cast::<u8>();
-    // SAFETY: within the memory, which nobody else uses yet.
+    // SAFETY: the pointer stays within the memory, which nothing else uses yet.
     unsafe { start.write_bytes(0xff, 8 * PAGE) };
     let page = |i: usize| {
-        // SAFETY: within the memory.
+        // SAFETY: the pointer stays within the memory.
         let buf = unsafe { start.add(i * PAGE) }.as_ptr();
         let read = Read::new(direct.as_fd(), buf, PAGE as u32).offset((i * PAGE) as u64);
         read.build().user_data(i as u64)
@@ -108,7 +108,7 @@ fn read_drive(
     }
     let mut expected = vec![0; 8 * PAGE];
     File::open(DRIVE)?.read_exact(&mut expected)?;
-    // SAFETY: the memory is initialized, and the reads are over.
+    // SAFETY: the memory is initialized, and the reads have completed.
     assert!(unsafe { memory.all().as_ref() } == expected);
     Ok(())
 }

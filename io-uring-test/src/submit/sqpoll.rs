@@ -1,4 +1,4 @@
-//! Rings whose submissions a kernel thread takes.
+//! SQPOLL rings, whose submissions a kernel thread consumes.
 
 use std::thread;
 use std::time::Duration;
@@ -20,16 +20,17 @@ fn nap() {
     thread::sleep(Duration::from_millis(1));
 }
 
-/// A ring whose thread has had something to do. Until then, its idle time does not count: it goes
-/// to sleep at once, except on 32-bit kernels in the first five minutes after boot, where it does not
-/// go to sleep at all. (Its deadline starts as 0 jiffies, and they start below that.)
+/// A ring whose thread has already consumed an entry. Before that, its idle time does not apply:
+/// the thread sleeps at once. On 32-bit kernels in the first five minutes after boot, it does not
+/// sleep at all. (Its deadline starts at 0 jiffies, and the jiffies counter starts below 0.)
 fn awake(builder: &mut Builder, entries: u32) -> Result<IoUring> {
     let mut ring = builder.build(entries)?;
     works(&mut ring, 1)?;
     Ok(ring)
 }
 
-/// What is published while the thread sleeps is taken after `submit`, and needs no other call.
+/// Entries that are published while the thread sleeps are consumed after `submit`, without any
+/// other call.
 fn wakes_up() -> Result {
     let mut ring = awake(<IoUring>::builder().setup_sqpoll(1), 8)?;
     for n in 0..50 {
@@ -57,7 +58,7 @@ fn submits_by_itself() -> Result {
             thread::yield_now();
         }
         assert!(ring.completion().map(|cqe| cqe.user_data()).eq([n]));
-        // Seen on 6.1: the place is given back after the completion.
+        // On 6.1, the slot may be released after the completion is posted.
         while !ring.submission_status().is_empty() {
             thread::yield_now();
         }
@@ -65,7 +66,7 @@ fn submits_by_itself() -> Result {
     Ok(())
 }
 
-/// Waits for room in a queue that is full over and over, the thread asleep or not.
+/// Waits for free slots in a queue that is repeatedly full, whether the thread is asleep or not.
 fn squeue_wait() -> Result {
     let mut ring = awake(<IoUring>::builder().setup_sqpoll(1).setup_cqsize(1024), 2)?;
     let mut next = 0;
@@ -78,7 +79,7 @@ fn squeue_wait() -> Result {
         for _ in 0..20 {
             // SAFETY: NOPs use no memory and no descriptor.
             while unsafe { ring.submission().push(&nop(next)) }.is_err() {
-                // Kernels before 7.0 or so return a moment before the room shows.
+                // Kernels before about 7.0 may return before the freed slots are visible.
                 ring.submitter().squeue_wait()?;
             }
             next += 1;

@@ -1,4 +1,4 @@
-//! Completions that wait until the task asks for them, and tasks that may not ask.
+//! Completions that wait until the task requests them, and tasks that are not allowed to.
 
 use std::thread;
 
@@ -25,13 +25,13 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("single_issuer_enables", &[RingWith(SINGLE)], single_issuer_enables),
 ];
 
-/// Submits a read that waits, and has another thread let it go on.
+/// Submits a read that waits, and makes another thread complete it.
 fn completes_elsewhere(ring: &mut dyn Ring, waiting: &mut Waiting) -> Result {
     // SAFETY: the callers keep `waiting` until the read has completed.
     unsafe { ring.push(&[waiting.read(7)]) }?;
     assert_eq!(ring.submit(), Ok(1));
     let waiting = &*waiting;
-    thread::scope(|scope| scope.spawn(|| waiting.release()).join().expect("it panicked"))
+    thread::scope(|scope| scope.spawn(|| waiting.release()).join().expect("the thread panicked"))
 }
 
 /// A loop that only submits, and never waits, sees its completions.
@@ -48,7 +48,7 @@ fn submit_surfaces(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Without the flag, `submit` cannot know; whoever asks gets them.
+/// Without the flag, `submit` cannot know of pending completions. `get_events` delivers them.
 fn get_events_surfaces(ring: &mut dyn Ring) -> Result {
     let mut waiting = Waiting::new()?;
     completes_elsewhere(ring, &mut waiting)?;
@@ -86,14 +86,14 @@ fn single_issuer_elsewhere() -> Result {
         Ok(ring)
     })
     .join()
-    .expect("it panicked")?;
-    // It was queued all the time.
+    .expect("the thread panicked")?;
+    // The entry stayed queued.
     assert_eq!(ring.submit_and_wait(1), Ok(1));
     assert_eq!(ring.completion().count(), 1);
     Ok(())
 }
 
-/// The ring is the task's that enables it, not the one's that made it.
+/// The ring belongs to the task that enables it, not to the one that created it.
 fn single_issuer_enables() -> Result {
     let ring = <IoUring>::builder().setup_single_issuer().setup_r_disabled().build(8)?;
     let mut ring = thread::spawn(move || -> Result<IoUring> {
@@ -103,7 +103,7 @@ fn single_issuer_enables() -> Result {
         Ok(ring)
     })
     .join()
-    .expect("it panicked")?;
+    .expect("the thread panicked")?;
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe { ring.submission().push(&nop(1)) }?;
     assert_eq!(ring.submit(), Err(Errno::EXIST));

@@ -279,7 +279,7 @@ macro_rules! push {
         impl<O: $entries::Build> Push<O> for $Peer {
             #[inline(always)]
             fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
-                // SAFETY: the operation's memory lasts.
+                // SAFETY: the memory of the operation outlives it.
                 unsafe { queue.push(&op.entry(user_data)) }.expect("there is room");
             }
 
@@ -288,7 +288,7 @@ macro_rules! push {
             where
                 O: Sample,
             {
-                // SAFETY: the operation's memory lasts.
+                // SAFETY: the memory of the operation outlives it.
                 unsafe { queue.push(&$entries::returned::<O>(fd, buf.start, buf.len, i)) }
                     .expect("there is room");
             }
@@ -350,7 +350,7 @@ push!(Published, published);
 impl<O: ours::Build> Push<O> for Ours {
     #[inline(always)]
     fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
-        // SAFETY: the operation's memory lasts.
+        // SAFETY: the memory of the operation outlives it.
         unsafe { queue.push(&op.entry(user_data)) }.expect("there is room");
     }
 
@@ -360,7 +360,7 @@ impl<O: ours::Build> Push<O> for Ours {
         O: Sample,
     {
         let slot = queue.reserve().expect("there is room");
-        // SAFETY: the operation's memory lasts.
+        // SAFETY: the memory of the operation outlives it.
         unsafe { ours::written::<O>(slot, fd, buf.start, buf.len, i).commit() };
     }
 }
@@ -438,7 +438,7 @@ impl<P: OurRing> Peer for InBulk<P> {
 impl<P: OurRing, O: ours::Build> Push<O> for InBulk<P> {
     #[inline(always)]
     fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
-        // SAFETY: the operation's memory lasts.
+        // SAFETY: the memory of the operation outlives it.
         unsafe { queue.push(&op.entry(user_data)) }.expect("there is room");
     }
 
@@ -454,7 +454,7 @@ impl<P: OurRing, O: ours::Build> Push<O> for InBulk<P> {
     where
         O: Sample,
     {
-        // SAFETY: the operation's memory lasts.
+        // SAFETY: the memory of the operation outlives it.
         unsafe { queue.push(&ours::returned::<O>(fd, buf.start, buf.len, i)) }
             .expect("there is room");
     }

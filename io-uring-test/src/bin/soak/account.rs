@@ -1,4 +1,4 @@
-//! What is in flight, and what is expected of it.
+//! The operations in flight, and their expected completions.
 
 use std::cell::UnsafeCell;
 
@@ -6,36 +6,37 @@ use anyhow::{Result, bail, ensure};
 use rustix_uring::Errno;
 use rustix_uring::cqueue::Entry;
 
-/// How an operation is to end.
+/// The expected end of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expect {
-    /// With this result.
+    /// It ends with this result.
     Result(i32),
-    /// With this errno.
+    /// It ends with this errno.
     Errno(Errno),
-    /// With either errno or with 0, for what comes too late now and then.
+    /// It ends with this errno or with 0: the operation may sometimes come too late.
     Settled(Errno),
-    /// With eight bytes, which are these in its buffer.
+    /// It transfers eight bytes, and its buffer contains this word.
     Word(u64),
-    /// With any number of completions that announce more, and a last one.
+    /// It posts any number of completions with the flag `more`, and a last one without it.
     Multishot,
 }
 
-/// An operation, or a place for one.
+/// An operation in flight, or a free slot.
 struct Slot {
-    /// The operation's number; 0 where there is none.
+    /// The number of the operation, or 0 if the slot is free.
     number: u64,
     expects: Expect,
 }
 
-/// What is in flight. Its user data is the number of the operation, and the slot in the lowest bits.
+/// The operations in flight. The user data is the number of the operation, with its slot in the
+/// lowest bits.
 pub(crate) struct Account {
     slots: Vec<Slot>,
     free: Vec<u16>,
-    /// A word of memory for each slot, that the kernel may read and write.
+    /// One word of memory for each slot, which the kernel may read and write.
     words: Box<[UnsafeCell<u64>]>,
     next: u64,
-    /// How many of those in flight are multishot.
+    /// The number of multishot operations in flight.
     pub(crate) multishot: usize,
 }
 
@@ -54,7 +55,7 @@ impl Account {
         }
     }
 
-    /// How many operations there have been.
+    /// The number of operations so far.
     pub(crate) fn operations(&self) -> u64 {
         self.next - 1
     }
@@ -63,12 +64,12 @@ impl Account {
         self.slots.len() - self.free.len()
     }
 
-    /// How many will end by themselves.
+    /// The number of operations that will end without being canceled.
     pub(crate) fn ending(&self) -> usize {
         self.in_flight() - self.multishot
     }
 
-    /// Whether there is room for a turn's operations.
+    /// Whether there are enough free slots for the operations of one turn.
     pub(crate) fn has_room(&self) -> bool {
         self.free.len() > self.slots.len() / 2
     }
@@ -83,34 +84,34 @@ impl Account {
         self.words[slot(user_data)].get()
     }
 
-    /// An operation begins, under the user data that is returned. `word` is what its memory holds.
+    /// Begins an operation and returns its user data. Its memory is set to `word`.
     pub(crate) fn begin(&mut self, expects: Expect, word: u64) -> u64 {
-        let slot = self.free.pop().expect("a turn begins with room");
+        let slot = self.free.pop().expect("there is no free slot");
         let number = self.next;
         self.next += 1;
         self.slots[usize::from(slot)] = Slot { number, expects };
         if matches!(expects, Expect::Multishot) {
             self.multishot += 1;
         }
-        // SAFETY: the slot was free, so that no operation uses its memory.
+        // SAFETY: the slot was free, so no operation uses its memory.
         unsafe { self.words[usize::from(slot)].get().write(word) };
         number << SLOT_BITS | u64::from(slot)
     }
 
-    /// A completion has arrived. Every one is to be of an operation in flight, and what it expects.
+    /// Handles a completion, which must belong to an operation in flight and match its expectation.
     pub(crate) fn settle(&mut self, cqe: &Entry) -> Result<()> {
         let at = slot(cqe.user_data());
         let Slot { number, expects } = self.slots[at];
         ensure!(
             number != 0 && number == cqe.user_data() >> SLOT_BITS,
-            "a completion of what is not in flight, or not any more: {cqe:?}"
+            "this completion belongs to no operation in flight: {cqe:?}"
         );
         let done = cqe.to_result();
         let as_expected = match expects {
             Expect::Result(result) => cqe.result() == result,
             Expect::Errno(errno) => done == Err(errno),
             Expect::Settled(errno) => done == Ok(0) || done == Err(errno),
-            // SAFETY: the operation is over, so that the word is ours.
+            // SAFETY: the operation has completed, so the kernel no longer uses the word.
             Expect::Word(word) => done == Ok(8) && unsafe { *self.words[at].get() } == word,
             Expect::Multishot => cqe.more() || done.is_ok() || MULTISHOT_ENDS.contains(&done),
         };
@@ -121,7 +122,7 @@ impl Account {
             }
             self.multishot -= 1;
         } else {
-            ensure!(!cqe.more(), "operation {number} announces more: {cqe:?}");
+            ensure!(!cqe.more(), "operation {number} has the unexpected flag `more`: {cqe:?}");
         }
         self.slots[at].number = 0;
         self.free.push(at as u16);
@@ -133,13 +134,13 @@ impl Account {
         self.slots[slot(user_data)].number == user_data >> SLOT_BITS
     }
 
-    /// An error that names what has not come.
+    /// Returns an error that names the operations whose completions are missing.
     pub(crate) fn lost(&self) -> Result<()> {
         let lost = self.slots.iter().filter(|slot| slot.number != 0);
         let mut lost: Vec<_> = lost.map(|slot| (slot.number, slot.expects)).collect();
         lost.sort_by_key(|(number, _)| *number);
         lost.truncate(5);
-        bail!("{} operations do not complete, the oldest of them {lost:?}", self.in_flight())
+        bail!("{} operations did not complete; the oldest are {lost:?}", self.in_flight())
     }
 }
 

@@ -1,12 +1,12 @@
-//! Keeps rings of every kind busy with everything at once, and accounts for every completion.
+//! Keeps rings of every kind busy with all operations at once, and accounts for every completion.
 //!
 //! ```text
 //! cargo run --release -p io-uring-test --bin soak -- --operations 100000000
 //! ```
 //!
-//! Every operation has a number, which comes back in its completion: once, or, where it is
-//! multishot, until the last one. A number that comes twice, or that nobody has given, ends the
-//! program; so does one that does not come.
+//! Every operation has a number, which its completions contain: exactly one completion, or for a
+//! multishot operation any number up to the last one. The program fails if a number arrives twice,
+//! is unknown, or never arrives.
 
 mod account;
 mod ring;
@@ -23,38 +23,38 @@ use rustix_uring::{Builder, Errno, IoUring, cqueue};
 
 use ring::{Kind, Soak};
 
-/// Keeps rings of every kind busy with everything at once, and accounts for every completion.
+/// Keeps rings of every kind busy with all operations at once, and accounts for every completion.
 #[derive(Parser)]
 struct Args {
     /// Use only rings whose names contain one of these.
     filters: Vec<String>,
-    /// How many operations.
+    /// The total number of operations.
     #[arg(long, default_value_t = 100_000_000)]
     operations: u64,
-    /// For how long at most.
+    /// Time limit in seconds.
     #[arg(long, default_value_t = 3600)]
     seconds: u64,
-    /// After how many seconds without any completion those that are in flight count as lost.
+    /// Seconds without any completion after which the operations in flight count as lost.
     #[arg(long, default_value_t = 30)]
     patience: u64,
-    /// Where the dice start, to have the same operations again.
+    /// The seed of the random choices; the same seed repeats the same operations.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Do this to one completion, to see that it does not pass.
+    /// Lose or duplicate one completion on purpose, to check that the program detects it.
     #[arg(long)]
     inject: Option<Fault>,
 }
 
-/// What can befall a completion.
+/// A fault of one completion.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Fault {
-    /// It does not arrive.
+    /// Drop the completion.
     Lost,
-    /// It arrives twice.
+    /// Deliver the completion twice.
     Doubled,
 }
 
-/// What one ring is to do before the next one's turn.
+/// The work of one ring before the next ring's turn.
 struct Slice {
     operations: u64,
     end: Instant,
@@ -63,19 +63,19 @@ struct Slice {
     inject: Option<Fault>,
 }
 
-/// What a kind of ring has at most before the next one's turn: some are slow.
+/// The time limit of a slice: some kinds of ring are slow.
 const LONGEST: Duration = Duration::from_secs(2);
 
 type Run = fn(&Slice) -> Result<Option<u64>>;
 
-/// Every kind of ring: its name, and what has it do a slice, and says how many operations it was, or
-/// nothing where the kernel has no such ring.
+/// Every kind of ring: its name, and a function that runs a slice. The function returns the number
+/// of operations, or nothing if the kernel does not support the kind.
 const RINGS: &[(&str, Run)] = &[
     ("64x16", |slice| run::<squeue::Entry, cqueue::Entry>(slice, 128, |_| {})),
-    ("64x16, an index array", |slice| {
+    ("64x16 with an index array", |slice| {
         run::<squeue::Entry, cqueue::Entry>(slice, 128, |it| _ = it.sqarray())
     }),
-    ("64x16, a completion queue that overflows", |slice| {
+    ("64x16 with an overflowing completion queue", |slice| {
         run::<squeue::Entry, cqueue::Entry>(slice, 16, |it| _ = it.setup_cqsize(16))
     }),
     ("64x16, cooperative", |slice| {
@@ -88,7 +88,7 @@ const RINGS: &[(&str, Run)] = &[
             it.setup_single_issuer().setup_defer_taskrun();
         })
     }),
-    ("64x16, deferred, and overflows", |slice| {
+    ("64x16 with deferred task work and an overflowing completion queue", |slice| {
         run::<squeue::Entry, cqueue::Entry>(slice, 8, |it| {
             it.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_cqsize(8);
         })
@@ -97,7 +97,7 @@ const RINGS: &[(&str, Run)] = &[
         run::<squeue::Entry, cqueue::Entry>(slice, 64, |it| _ = it.setup_sqpoll(10))
     }),
     ("64x16, local", local),
-    ("128x16, goes on after errors", |slice| {
+    ("128x16 with SUBMIT_ALL", |slice| {
         run::<Entry128, cqueue::Entry>(slice, 64, |it| _ = it.setup_submit_all())
     }),
     ("64x32", |slice| run::<squeue::Entry, cqueue::Entry32>(slice, 32, |_| {})),
@@ -143,7 +143,7 @@ fn main() -> ExitCode {
         Ok((operations, rings)) => {
             let seconds = start.elapsed().as_secs_f64();
             println!("{operations} operations on {rings} kinds of ring in {seconds:.1} s:");
-            println!("each has completed just once");
+            println!("each operation completed exactly once");
             ExitCode::SUCCESS
         }
         Err(e) => {
@@ -153,14 +153,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says how many operations it was, and on how many kinds of ring.
+/// Returns the number of operations, and the number of ring kinds that ran.
 fn soak(args: &Args, start: Instant, bar: &ProgressBar) -> Result<(u64, usize)> {
     let (mut operations, mut seed) = (0, args.seed);
     let mut rings: Vec<_> = RINGS.iter().collect();
     if !args.filters.is_empty() {
         rings.retain(|(name, _)| args.filters.iter().any(|filter| name.contains(filter)));
     }
-    ensure!(!rings.is_empty(), "no ring has a name that contains {}", args.filters.join(" or "));
+    ensure!(!rings.is_empty(), "no ring name contains {}", args.filters.join(" or "));
     let mut absent = vec![false; rings.len()];
     let time = Duration::from_secs(args.seconds);
     let turns = 4 * rings.len() as u64;
@@ -186,7 +186,7 @@ fn soak(args: &Args, start: Instant, bar: &ProgressBar) -> Result<(u64, usize)> 
         }
     }
     for ((name, _), _) in rings.iter().zip(&absent).filter(|(_, absent)| **absent) {
-        println!("no such ring here: {name}");
+        println!("not supported by this kernel: {name}");
     }
     Ok((operations, absent.iter().filter(|absent| !**absent).count()))
 }

@@ -1,4 +1,4 @@
-//! One ring at work.
+//! The work of one ring.
 
 use std::mem::{self, MaybeUninit};
 use std::time::Instant;
@@ -13,18 +13,18 @@ use crate::account::{Account, Expect};
 use crate::work::{Work, World};
 use crate::{Fault, Slice};
 
-/// A kind of submission queue, as far as the kinds differ.
+/// The operations in which the kinds of submission queue differ.
 pub(crate) trait Kind: squeue::Kind + Sized {
-    /// Whether entries of 128 bytes lie between those of 64.
+    /// Whether the queue mixes 64-byte and 128-byte entries.
     const BOTH_SIZES: bool = false;
 
-    /// Pushes an entry of 128 bytes, where the queue has both sizes.
+    /// Pushes a 128-byte entry, if the queue has both sizes.
     ///
     /// # Safety
     ///
-    /// That of [`SubmissionQueue::push`].
+    /// Same as [`SubmissionQueue::push`].
     unsafe fn push_wide(_: &mut SubmissionQueue<'_, Self>, _: &Entry128) -> Result<(), PushError> {
-        unreachable!("this queue has one size")
+        unreachable!("this queue has entries of one size only")
     }
 }
 
@@ -41,7 +41,7 @@ macro_rules! mixed {
                 queue: &mut SubmissionQueue<'_, Self>,
                 entry: &Entry128,
             ) -> Result<(), PushError> {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller upholds the same contract.
                 unsafe { queue.push_any(entry) }
             }
         }
@@ -49,21 +49,22 @@ macro_rules! mixed {
 }
 mixed! { squeue::Mixed Rewind<squeue::Mixed> }
 
-/// So many operations are in flight at most, beside those of one turn.
+/// The maximum number of operations in flight, in addition to those of one turn.
 const IN_FLIGHT: usize = 512;
 
-/// A ring, and everything that it works with.
+/// A ring and everything that it uses.
 pub(crate) struct Soak<S: Kind, C: cqueue::Kind, H: Handle> {
-    // In this order: whatever goes first, nothing is in flight any more.
+    // The order of the fields is irrelevant for safety: nothing is in flight any more at the drop.
     ring: IoUring<S, C, H>,
     account: Account,
     world: World,
     works: Vec<Work>,
     dice: Rng,
     patience: Timespec,
-    /// After how many completions one suffers this.
+    /// The fault to inject, and the number of completions before it.
     inject: Option<(Fault, u64)>,
-    /// Entries of a turn, completions of one look: kept for their room.
+    /// The entries of a turn and the completions of one reap. The vectors are kept to avoid
+    /// allocations.
     entries: Vec<Entry>,
     done: Vec<cqueue::Entry>,
 }
@@ -72,9 +73,11 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
     pub(crate) fn new(ring: IoUring<S, C, H>, slice: &Slice) -> Result<Self> {
         let mut dice = Rng::with_seed(slice.seed);
         let account = Account::new();
-        let (world, mut works) = World::new(&ring.submitter(), &account).context("setting up")?;
-        // What is behind a drain waits, and may overtake each other in the end: a cancellation what it
-        // is to cancel. Half of the time there are drains, and half of the time such.
+        let (world, mut works) =
+            World::new(&ring.submitter(), &account).context("setting up the operations")?;
+        // Entries after a drain wait, and may then overtake each other, so that a cancellation may
+        // overtake its target. Therefore one half of the runs has drains, and the other half has
+        // such cancellations.
         let drains = dice.bool();
         works.retain(|work| if drains { !work.is_endless() } else { *work != Work::Drain });
         Ok(Self {
@@ -90,7 +93,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         })
     }
 
-    /// Says how many operations it was.
+    /// Runs the slice, and returns the number of operations.
     pub(crate) fn run(mut self, slice: &Slice) -> Result<u64> {
         while self.account.operations() < slice.operations && Instant::now() < slice.end {
             for _ in 0..32 {
@@ -101,7 +104,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         Ok(self.account.operations() + self.world.peer.operations())
     }
 
-    /// Begins something, submits or waits now and then, and looks what has completed.
+    /// Begins operations, sometimes submits or waits, and handles completions.
     fn turn(&mut self) -> Result<()> {
         let work = match self.dice.u8(0..4) {
             0 => Work::Nops,
@@ -130,10 +133,10 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         if self.dice.u8(0..8) == 0 { self.world.look() } else { Ok(()) }
     }
 
-    /// Pushes all at once, so that chains stay whole.
+    /// Pushes all entries at once, so that chains stay whole.
     fn push(&mut self, entries: &[Entry]) -> Result<()> {
-        // SAFETY: whatever they use lives in the account and the world, which outlive the
-        // operations: `end` waits for all of them, and where it fails the program ends.
+        // SAFETY: the entries use only memory of the account and the world, which outlive the
+        // operations: `end` waits for all of them, and if it fails the program exits.
         while unsafe { self.ring.submission().push_each(entries.len(), |i| entries[i]) }.is_err() {
             self.make_room()?;
         }
@@ -159,7 +162,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         Ok(())
     }
 
-    /// Submits, and waits for so many completions.
+    /// Submits, and waits for `want` completions.
     fn enter(&mut self, want: usize) -> Result<()> {
         let entered = if want == 0 {
             self.ring.submit()
@@ -173,7 +176,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         }
     }
 
-    /// Takes note of what has completed: all of it, or some.
+    /// Handles all or some of the available completions.
     fn reap(&mut self) -> Result<()> {
         let mut done = mem::take(&mut self.done);
         let mut queue = self.ring.completion();
@@ -207,14 +210,14 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
 
     fn note(&mut self, cqe: &cqueue::Entry) -> Result<()> {
         if cqe.is_pad() {
-            ensure!(S::BOTH_SIZES && cqe.result() == 0, "a pad: {cqe:?}");
+            ensure!(S::BOTH_SIZES && cqe.result() == 0, "unexpected completion of a pad: {cqe:?}");
             return Ok(());
         }
         self.account.settle(cqe)?;
         self.world.note(cqe)
     }
 
-    /// Comes to the end of everything, and nothing is left.
+    /// Waits for all operations, and checks that nothing is left.
     fn end(&mut self) -> Result<()> {
         let mut entries = Vec::new();
         loop {
@@ -222,7 +225,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
             self.push(&entries)?;
             entries.clear();
             self.enter(0)?;
-            // A deferred end comes to those who ask.
+            // Deferred completions arrive only on request.
             self.ring.submitter().get_events()?;
             self.reap()?;
             if self.account.ending() > 0 || self.world.behind() {
@@ -237,9 +240,12 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         self.world.look()?;
         self.ring.submitter().get_events()?;
         let left: Vec<cqueue::Entry> = self.ring.completion().map(Into::into).collect();
-        ensure!(left.iter().all(cqueue::Entry::is_pad), "completions of nothing: {left:?}");
+        ensure!(
+            left.iter().all(cqueue::Entry::is_pad),
+            "completions without an operation: {left:?}"
+        );
         let lost = self.ring.completion().overflow();
-        ensure!(lost == 0, "the kernel has lost {lost} completions");
+        ensure!(lost == 0, "the kernel dropped {lost} completions");
         if self.world.peer.in_flight() > 0 {
             bail!("messages: {:?}", self.world.peer.lost());
         }

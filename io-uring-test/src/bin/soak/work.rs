@@ -1,4 +1,4 @@
-//! What there is to do.
+//! The kinds of work, and the objects that they work on.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -35,7 +35,7 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Whether something in it ends only because something else does.
+    /// Whether some operation of this work ends only because of another operation.
     pub(crate) fn is_endless(self) -> bool {
         match self {
             Self::Poll | Self::PollMulti | Self::Timeout | Self::LinkTimeout | Self::Stream => true,
@@ -45,7 +45,7 @@ impl Work {
     }
 }
 
-/// All of it, and the newest operation in it.
+/// All kinds of work, each with its newest operation.
 const WORKS: &[(Work, u8)] = &[
     (Work::Nops, Nop::CODE),
     (Work::File, Read::CODE),
@@ -58,7 +58,7 @@ const WORKS: &[(Work, u8)] = &[
     (Work::LinkTimeout, LinkTimeout::CODE),
     (Work::Chain, Read::CODE),
     (Work::Drain, Nop::CODE),
-    // What a kernel with messages has as well: rings of buffers, and multishot receives of 6.0.
+    // Kernels with this operation also have buffer rings, and multishot receives of 6.0.
     (Work::Stream, SendZc::CODE),
     (Work::Message, MsgRingData::CODE),
 ];
@@ -66,33 +66,33 @@ const WORKS: &[(Work, u8)] = &[
 static HOUR: Timespec = Timespec::new().sec(3600);
 static AT_ONCE: Timespec = Timespec::new().nsec(1);
 
-/// How many words the file has.
+/// The number of words in the file.
 const FILE: u64 = 1 << 16;
-/// What goes through pipe and sockets.
+/// The word that goes through the pipe and the sockets.
 const WORD: u64 = u64::from_be_bytes(*b"soaking!");
-/// Provided buffers: how many, how long.
+/// The provided buffers: their number and length.
 const BUFFERS: u16 = 16;
 const BUFFER: usize = 64;
 const GROUP: u16 = 3;
 const BAD: Fd = Fd(i32::MAX);
 
-/// What the operations work on.
+/// The objects that the operations use.
 pub(crate) struct World {
     file: File,
     pipe: (OwnedFd, OwnedFd),
-    /// Nobody writes to it.
+    /// A pipe that is never written to.
     empty: (OwnedFd, OwnedFd),
     sockets: (UnixStream, UnixStream),
     event: OwnedFd,
     stream: Stream,
-    /// Multishot operations, of which some are over.
+    /// Multishot operations, some of which may have ended.
     multishot: Vec<u64>,
-    /// Whose messages the other ring gets.
+    /// The ring that receives the messages.
     other: IoUring,
     pub(crate) peer: Account,
 }
 
-/// Bytes that go through a pair of sockets in order, and are received again and again.
+/// Words that go through a pair of sockets in order, with a multishot receive.
 struct Stream {
     sockets: (UnixStream, UnixStream),
     ring: Option<BufRing>,
@@ -103,7 +103,7 @@ struct Stream {
 }
 
 impl World {
-    /// And what of the work the kernel can do.
+    /// Creates the objects. Also returns the kinds of work that the kernel supports.
     pub(crate) fn new<H: Handle>(
         ring: &Submitter<'_, H>,
         account: &Account,
@@ -114,7 +114,8 @@ impl World {
         let words = account.words();
         let words =
             iovec { iov_base: words.as_ptr().cast_mut().cast(), iov_len: size_of_val(words) as _ };
-        // SAFETY: the words live as long as the account, which outlives all that uses them.
+        // SAFETY: the words live as long as the account, which outlives every operation that uses
+        // them.
         unsafe { ring.register_buffers(&[words]) }?;
         ring.register_files(&[FileSlot::new(&file)])?;
 
@@ -150,7 +151,7 @@ impl World {
         Ok((world, works))
     }
 
-    /// Begins some work, by at most `room` entries.
+    /// Begins some work with at most `room` entries.
     pub(crate) fn begin(
         &mut self,
         work: Work,
@@ -175,7 +176,8 @@ impl World {
                 let at = dice.u64(..FILE);
                 let (expects, word) = (Expect::Word(word_at(at)), word_at(at));
                 let write = dice.bool();
-                // What is written is there already, so that reads see it at any time.
+                // The file already contains what is written, so that concurrent reads see the right
+                // data.
                 let user_data = account.begin(expects, if write { word } else { 0 });
                 let buf = account.word(user_data).cast::<u8>();
                 let (fd, slot, offset) = (self.file.as_fd(), Fixed(0), 8 * at);
@@ -262,14 +264,14 @@ impl World {
         }
     }
 
-    /// A completion has arrived that is expected.
+    /// Handles an expected completion.
     pub(crate) fn note(&mut self, cqe: &cqueue::Entry) -> Result<()> {
         self.stream.note(cqe)
     }
 
-    /// Looks what messages the other ring has got.
+    /// Checks the messages that the other ring received.
     pub(crate) fn look(&mut self) -> Result<()> {
-        // Those that have found no room come when asked for.
+        // Messages that overflowed arrive only on request.
         self.other.submit()?;
         for cqe in self.other.completion() {
             self.peer.settle(&cqe)?;
@@ -277,19 +279,19 @@ impl World {
         Ok(())
     }
 
-    /// Whether the stream has words on their way.
+    /// Whether words of the stream are still under way.
     pub(crate) fn behind(&self) -> bool {
         self.stream.received < self.stream.sent
     }
 
-    /// Receives what is on its way, unless that is being done.
+    /// Starts a receive, unless one is running.
     pub(crate) fn receive(&mut self, account: &mut Account, entries: &mut Vec<Entry>) {
         if self.behind() {
             self.stream.arm(account, entries);
         }
     }
 
-    /// Cancels what does not end by itself.
+    /// Cancels operations that do not end otherwise.
     pub(crate) fn cancel(&mut self, account: &mut Account, entries: &mut Vec<Entry>) {
         self.multishot.retain(|&poll| account.is_in_flight(poll));
         for target in self.multishot.iter().copied().chain(self.stream.armed).take(4) {
@@ -304,12 +306,13 @@ impl Stream {
     fn provide<H: Handle>(&mut self, submitter: &Submitter<'_, H>) -> Result<()> {
         let ring = submitter.register_buf_ring_mmap(BUFFERS, GROUP, BufRingFlags::empty());
         let mut ring = match ring {
-            // There are such rings in memory of the caller's, which is too much of a bother here.
+            // Buffer rings in application-provided memory would work, but are not worth the effort
+            // here.
             Err(Errno::INVAL) => return Ok(()),
             ring => ring?,
         };
         for (bid, buffer) in (0..).zip(&mut self.buffers) {
-            // SAFETY: the buffers outlive all that takes them.
+            // SAFETY: the buffers outlive every operation that uses them.
             unsafe { ring.add(buffer.as_mut_ptr(), BUFFER as u32, bid) };
         }
         ring.publish();
@@ -317,13 +320,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Receives, unless that is being done, and sends.
+    /// Starts a receive, unless one is running, and sends a word.
     fn begin(&mut self, account: &mut Account, entries: &mut Vec<Entry>) {
         if self.ring.is_none() {
             return;
         }
         self.arm(account, entries);
-        // Not so many that a send would have to wait, and another overtake it.
+        // Limits the words under way: if a send had to wait, another one might overtake it.
         if self.sent - self.received < 32 {
             let word = word_at(self.sent);
             self.sent += 1;
@@ -342,7 +345,7 @@ impl Stream {
         }
     }
 
-    /// What was received is what is due, and its buffer goes back.
+    /// Checks that the received words are the next expected ones, and provides the buffer again.
     fn note(&mut self, cqe: &cqueue::Entry) -> Result<()> {
         if self.armed != Some(cqe.user_data()) {
             return Ok(());
@@ -355,17 +358,22 @@ impl Stream {
         let filled = &buffer[..cqe.to_result()? as usize];
         for bytes in filled.chunks(8) {
             let due = word_at(self.received).to_ne_bytes();
-            ensure!(bytes == due, "word {} of the stream is {bytes:x?}", self.received);
+            ensure!(
+                bytes == due,
+                "word {} of the stream has the wrong content {bytes:x?}",
+                self.received
+            );
             self.received += 1;
         }
-        // SAFETY: the buffers outlive all that takes them, and this one has come back.
+        // SAFETY: the buffers outlive every operation that uses them, and the kernel has released
+        // this one.
         unsafe { ring.add(buffer.as_mut_ptr(), BUFFER as u32, bid) };
         ring.publish();
         Ok(())
     }
 }
 
-/// Words of which no two neighbors look alike.
+/// A sequence of words in which neighbors differ.
 fn word_at(n: u64) -> u64 {
     n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -1,4 +1,4 @@
-//! Ranges of files: syncing, allocating, cutting off, advising; and of memory.
+//! Ranges of files: syncing, allocating, truncating and advice. Also advice on memory.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -29,20 +29,20 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("madvise_refused", &[Opcode(Madvise::CODE)], madvise_refused),
 ];
 
-/// Syncing shows in nothing but the answer.
+/// The only visible effect of syncing is the result.
 fn fsync_range(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let sync = |offset, len| Fsync::new(file.as_fd()).offset(offset).len(len).build();
     assert_eq!(ring.result(sync(6, 5))?, Ok(0));
-    // Beyond the end there is nothing to sync, and no harm.
+    // Syncing beyond the end of the file has no effect and succeeds.
     assert_eq!(ring.result(sync(1 << 40, u32::MAX))?, Ok(0));
     Ok(())
 }
 
 fn sync_file_range(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
@@ -61,7 +61,7 @@ fn sync_file_range(ring: &mut dyn Ring) -> Result {
 }
 
 fn sync_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let file = file_with(b"hello")?;
@@ -73,16 +73,16 @@ fn sync_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn fallocate(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(&[7; 12288])?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
     let allocate =
         |offset, len, mode| Fallocate::new(Fixed(0), len).offset(offset).mode(mode).build();
-    // Longer, with zeros.
+    // The file grows, filled with zeros.
     assert_eq!(ring.result(allocate(12288, 100, FallocateFlags::empty()))?, Ok(0));
     assert_eq!(file.metadata()?.len(), 12388);
-    // More room, but no longer.
+    // The kernel allocates blocks, but the file does not grow.
     let keep = FallocateFlags::KEEP_SIZE;
     assert_eq!(ring.result(allocate(0, 1 << 20, keep))?, Ok(0));
     assert_eq!(file.metadata()?.len(), 12388);
@@ -97,7 +97,7 @@ fn fallocate(ring: &mut dyn Ring) -> Result {
 }
 
 fn fallocate_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let (out, to) = pipe()?;
@@ -118,7 +118,7 @@ fn fallocate_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn ftruncate(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
@@ -126,14 +126,14 @@ fn ftruncate(ring: &mut dyn Ring) -> Result {
     assert_eq!(content(&file)?, b"hello");
     assert_eq!(ring.result(Ftruncate::new(file.as_fd(), 7).build())?, Ok(0));
     assert_eq!(content(&file)?, b"hello\0\0");
-    // More than 32 bits.
+    // The length exceeds 32 bits.
     assert_eq!(ring.result(Ftruncate::new(file.as_fd(), 5 << 32).build())?, Ok(0));
     assert_eq!(file.metadata()?.len(), 5 << 32);
     Ok(())
 }
 
 fn ftruncate_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_out, to) = pipe()?;
     let file = file_with(b"hello")?;
@@ -146,9 +146,9 @@ fn ftruncate_refused(ring: &mut dyn Ring) -> Result {
     ])
 }
 
-/// Advice shows in nothing but the answer.
+/// The only visible effect of advice is the result.
 fn fadvise(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
@@ -167,18 +167,18 @@ fn fadvise(ring: &mut dyn Ring) -> Result {
 }
 
 const FAR: Need = Trial {
-    what: "advice on 4 GiB and more",
+    what: "file advice for 4 GiB or more",
     refusal: Errno::INVAL,
     call: || {
         let file = file_with(b"")?;
-        // SAFETY: it points to nothing, and the file outlives it.
+        // SAFETY: the entry points to no memory, and the file outlives the operation.
         unsafe { taken(Fadvise::new(file.as_fd(), 1 << 32, Fadv::NORMAL).build(), &[]) }
     },
 };
 
-/// The length is looked at, all of it: from here to its end there are more than 63 bits.
+/// The kernel uses all bits of the length: the range from this offset would exceed 63 bits.
 fn fadvise_far(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let advise = |len| Fadvise::new(file.as_fd(), len, Fadv::WILLNEED).build();
@@ -188,7 +188,7 @@ fn fadvise_far(ring: &mut dyn Ring) -> Result {
 }
 
 fn fadvise_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let file = file_with(b"hello")?;
@@ -200,19 +200,19 @@ fn fadvise_refused(ring: &mut dyn Ring) -> Result {
     ])
 }
 
-/// What is not needed any more is zero again.
+/// After `MADV_DONTNEED`, memory reads as zero.
 fn madvise(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let memory = Pages::new(8192)?;
     let start = memory.all().cast::<u8>();
     let (page, len) = (rustix::param::page_size(), memory.all().len());
-    // SAFETY: within the memory, which nobody else uses.
+    // SAFETY: the pointer stays within the memory, which nothing else uses.
     unsafe { start.write_bytes(7, len) };
     let first = start.as_ptr().cast_const().cast();
     let advise = Madvise::new(first, page as u64, Madv::DONTNEED).build();
     assert_eq!(ring.result(advise)?, Ok(0));
-    // SAFETY: the memory is initialized, and the operation is over.
+    // SAFETY: the memory is initialized, and the operation has completed.
     let bytes = unsafe { memory.all().as_ref() };
     assert!(bytes[..page].iter().all(|byte| *byte == 0));
     assert!(bytes[page..].iter().all(|byte| *byte == 7));
@@ -220,13 +220,13 @@ fn madvise(ring: &mut dyn Ring) -> Result {
 }
 
 fn madvise_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: files and memory outlive each call of it.
+    // SAFETY: the files and the memory outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let memory = Pages::new(8192)?;
     let start = memory.all().cast::<u8>().as_ptr().cast_const();
     let advise = |at: *const u8, len, advice| Madvise::new(at.cast(), len, advice).build();
     let page = rustix::param::page_size() as u64;
-    // Where nothing is mapped: before the first page that may be.
+    // Uses an address that is never mapped: one below the first page that may be.
     let nowhere = std::ptr::without_provenance(page as usize);
     ring.refuses([
         (advise(start, page, Madv(9999)), Errno::INVAL),

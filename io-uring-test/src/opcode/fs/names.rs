@@ -1,4 +1,4 @@
-//! Names: making, changing, removing them.
+//! Creating, renaming, linking and removing directory entries.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("linkat_refused", &[Opcode(LinkAt::CODE)], linkat_refused),
 ];
 
-/// A directory of its own, and a descriptor of it.
+/// A temporary directory and a descriptor of it.
 struct Directory {
     path: TempDir,
     fd: OwnedFd,
@@ -58,7 +58,7 @@ impl Directory {
         fs::symlink_metadata(self.path(name)).is_ok()
     }
 
-    /// The whole path of a name.
+    /// The absolute path of a name.
     fn absolute(&self, name: &str) -> Result<CString> {
         Ok(CString::new(self.path(name).as_ref().as_os_str().as_bytes())?)
     }
@@ -68,7 +68,7 @@ const A: &CStr = c"a";
 const B: &CStr = c"b";
 
 fn mkdirat(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     let make = MkDirAt::new(&directory.fd, A.as_ptr()).mode(Mode::RWXU).build();
@@ -83,7 +83,7 @@ fn mkdirat(ring: &mut dyn Ring) -> Result {
 }
 
 fn mkdirat_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
@@ -95,13 +95,13 @@ fn mkdirat_refused(ring: &mut dyn Ring) -> Result {
         (make(fd, c"none/b".as_ptr()), Errno::NOENT),
         (make(Fd(-1), B.as_ptr()), Errno::BADF),
         (make(fd, std::ptr::null()), Errno::FAULT),
-        // No directory is a slot's, with any of these operations.
+        // None of these operations accepts a file slot as the directory.
         (make(fd, B.as_ptr()).flags(Flags::FIXED_FILE), Errno::BADF),
     ])
 }
 
 fn renameat(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = (Directory::new()?, Directory::new()?);
     one.write("a", "first")?;
@@ -113,7 +113,7 @@ fn renameat(ring: &mut dyn Ring) -> Result {
     assert_eq!((one.read("a"), other.read("b")), (Ok("second".into()), Ok("first".into())));
     assert_eq!(ring.result(rename(RenameFlags::empty()))?, Ok(0));
     assert_eq!((one.has("a"), other.read("b")), (false, Ok("second".into())));
-    // Into the directory that is the current one, where the path does not need it.
+    // Renames to an absolute path. The kernel ignores the target directory.
     let whole = one.absolute("c")?;
     let back = RenameAt::new(&other.fd, B.as_ptr(), Fd::CWD, whole.as_ptr()).build();
     assert_eq!(ring.result(back)?, Ok(0));
@@ -122,7 +122,7 @@ fn renameat(ring: &mut dyn Ring) -> Result {
 }
 
 fn renameat_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
@@ -142,7 +142,7 @@ fn renameat_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn unlinkat(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
@@ -155,7 +155,7 @@ fn unlinkat(ring: &mut dyn Ring) -> Result {
 }
 
 fn unlinkat_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
@@ -176,7 +176,7 @@ fn unlinkat_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn symlinkat(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;
@@ -188,7 +188,7 @@ fn symlinkat(ring: &mut dyn Ring) -> Result {
 }
 
 fn symlinkat_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("b", "file")?;
@@ -204,7 +204,7 @@ fn symlinkat_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn linkat(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = (Directory::new()?, Directory::new()?);
     one.write("a", "file")?;
@@ -212,7 +212,7 @@ fn linkat(ring: &mut dyn Ring) -> Result {
     assert_eq!(ring.result(link)?, Ok(0));
     assert_eq!(other.read("b"), Ok("file".into()));
     assert_eq!(fs::metadata(one.path("a"))?.nlink(), 2);
-    // A link's own name, or that of what it leads to.
+    // Links either the symbolic link itself or its target.
     std::os::unix::fs::symlink("a", one.path("link"))?;
     for (name, flags, is_link) in
         [(c"c", AtFlags::empty(), true), (c"d", AtFlags::SYMLINK_FOLLOW, false)]
@@ -226,7 +226,7 @@ fn linkat(ring: &mut dyn Ring) -> Result {
 }
 
 fn linkat_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the paths are constants or on this stack.
+    // SAFETY: the paths are constants or on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let directory = Directory::new()?;
     directory.write("a", "file")?;

@@ -1,4 +1,4 @@
-//! Opening with restrictions; opening into slots, and emptying them.
+//! Opening with restrictions, opening into file slots, and closing those slots.
 
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -33,7 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("openat_large", &[Opcode(OpenAt::CODE), OPENAT2], openat_large),
 ];
 
-/// Opens a directory into the only slot, on a ring of its own.
+/// Opens a directory into the only slot of a new ring.
 fn opens(target: DestinationSlot) -> Result {
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
     ring.submitter().register_files(&[FileSlot::EMPTY])?;
@@ -44,17 +44,17 @@ fn opens(target: DestinationSlot) -> Result {
 }
 
 const SLOTS: Need = Trial {
-    what: "opening into a slot",
+    what: "opening into a file slot",
     refusal: Errno::INVAL,
-    call: || opens(DestinationSlot::try_from_slot_target(0).expect("it is no large number")),
+    call: || opens(DestinationSlot::try_from_slot_target(0).expect("the slot number is too large")),
 };
 const ANY: Need = Trial {
-    what: "opening into any slot",
+    what: "opening into an automatically chosen slot",
     refusal: Errno::INVAL,
     call: || opens(DestinationSlot::auto_target()),
 };
 
-/// A directory with a file in it, and with a link to that.
+/// A directory with a file and a symbolic link to it.
 fn directory() -> Result<(TempDir, OwnedFd)> {
     let directory = TempDir::new()?;
     fs::write(directory.path().join("file"), b"hello")?;
@@ -64,7 +64,7 @@ fn directory() -> Result<(TempDir, OwnedFd)> {
 }
 
 fn openat2(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (directory, fd) = directory()?;
     let beneath = OpenHow::new().flags(OFlags::CLOEXEC).resolve(ResolveFlags::BENEATH);
@@ -87,7 +87,7 @@ fn openat2(ring: &mut dyn Ring) -> Result {
 }
 
 fn openat2_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     let (plain, no_links) = (OpenHow::new(), OpenHow::new().resolve(ResolveFlags::NO_SYMLINKS));
@@ -111,9 +111,9 @@ fn openat2_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What the file in a slot says.
+/// Reads the content of the file in a slot.
 fn read(ring: &mut dyn Ring, slot: Fixed) -> Result<Result<Vec<u8>, Errno>> {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut buf = [0; 8];
     let done = ring.completion(Read::new(slot, buf.as_mut_ptr(), 8).build())?;
@@ -124,9 +124,9 @@ fn hello() -> Result<Vec<u8>, Errno> {
     Ok(b"hello".to_vec())
 }
 
-/// What was there before is closed.
+/// The kernel closes the previous file in the slot.
 fn openat_into_slot(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     let before = file_with(b"before")?;
@@ -142,7 +142,7 @@ fn openat_into_slot(ring: &mut dyn Ring) -> Result {
 }
 
 fn openat_into_any_slot(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&fd), FileSlot::EMPTY])?;
@@ -165,7 +165,7 @@ fn openat_into_any_slot(ring: &mut dyn Ring) -> Result {
 }
 
 fn openat_into_slot_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_directory, fd) = directory()?;
     let slot = |slot| DestinationSlot::try_from_slot_target(slot).ok();
@@ -183,7 +183,7 @@ fn openat_into_slot_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn close_slot(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let close = |slot| Close::new(Fixed(slot)).build();
@@ -196,17 +196,18 @@ fn close_slot(ring: &mut dyn Ring) -> Result {
     );
     assert_eq!(ring.result(close(1))?, Err(Errno::BADF));
     assert_eq!(ring.result(close(2))?, Err(Errno::INVAL));
-    // The descriptor is another matter.
+    // The descriptor stays open.
     assert_eq!(content(&file)?, b"hello");
     Ok(())
 }
 
-/// There is no such slot. The number after it is 0, which means the entry's descriptor: 0.
+/// There is no slot with this number. The number plus one overflows to 0, which means the
+/// descriptor in the entry, which is also 0.
 fn close_last_slot(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     ring.submitter().register_files(&[FileSlot::EMPTY; 4])?;
-    // SAFETY: it is only asked whether it is open.
+    // SAFETY: the call only checks whether the descriptor is open.
     let zero = || fcntl_getfd(unsafe { BorrowedFd::borrow_raw(0) });
     let before = zero();
     for slot in [u32::MAX, u32::MAX - 1] {
@@ -217,9 +218,9 @@ fn close_last_slot(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Files that are larger than a signed 32-bit number says are opened and written to as others are.
+/// Files whose size exceeds a signed 32-bit number can be opened and written like others.
 fn openat_large(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     const LARGE: u64 = 5 << 30;
     let directory = TempDir::new()?;
@@ -233,15 +234,15 @@ fn openat_large(ring: &mut dyn Ring) -> Result {
         OpenAt2::new(Fd::CWD, path.as_ptr(), &OpenHow::new()).build(),
         OpenAt2::new(Fd::CWD, path.as_ptr(), &OpenHow::default()).build(),
         OpenAt2::new(Fd::CWD, path.as_ptr(), &read_write).build(),
-        // As a path only, which wants no other flag.
+        // `O_PATH` allows hardly any other flag.
         OpenAt2::new(Fd::CWD, path.as_ptr(), &OpenHow::new().flags(OFlags::PATH)).build(),
     ] {
         let done = ring.completion(entry)?;
-        // SAFETY: the descriptor is new, and nobody else's.
+        // SAFETY: the descriptor is new, and nothing else owns it.
         let file = fs::File::from(unsafe { done.to_fd() }?);
         assert_eq!(file.metadata()?.len(), LARGE);
     }
-    // Behind what 31 bits reach.
+    // Writes at an offset that does not fit in 31 bits.
     let open = OpenAt2::new(Fd::CWD, path.as_ptr(), &read_write).build();
     // SAFETY: as above.
     let file = unsafe { ring.completion(open)?.to_fd() }?;

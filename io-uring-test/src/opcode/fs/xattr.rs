@@ -37,22 +37,22 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("fsetxattr_refused", &[Opcode(FSetXattr::CODE)], fsetxattr_refused),
 ];
 
-/// Not every file system keeps them.
+/// Not every file system supports extended attributes.
 const ATTRIBUTES: Need = Trial {
-    what: "attributes of files in the directory for temporary ones",
+    what: "extended attributes in the temporary directory",
     refusal: Errno::OPNOTSUPP,
     call: || file(b"value").map(drop),
 };
 
 const SLOTS: Need = Trial {
-    what: "attributes of files in slots",
+    what: "extended attributes of files in slots",
     refusal: Errno::BADF,
     call: || {
         let (file, _path) = file(b"value")?;
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
         ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
         let get = FGetXattr::new(Fixed(0), NAME.as_ptr(), ptr::null_mut(), 0).build();
-        // SAFETY: the name is a constant, and there is no room to be written to.
+        // SAFETY: the name is a constant, and with a size of 0 the kernel writes nothing.
         assert_eq!(unsafe { ring.run(get) }?.to_result()?, 5);
         Ok(())
     },
@@ -60,7 +60,7 @@ const SLOTS: Need = Trial {
 
 const NAME: &CStr = c"user.name";
 
-/// A file that has an attribute, if it has a value; and its path.
+/// A file and its path. The file has an attribute if the value is not empty.
 fn file(value: &[u8]) -> Result<(NamedTempFile, CString)> {
     let file = NamedTempFile::new()?;
     if !value.is_empty() {
@@ -70,15 +70,17 @@ fn file(value: &[u8]) -> Result<(NamedTempFile, CString)> {
     Ok((file, path))
 }
 
-/// The attribute's value.
+/// The value of the attribute.
 fn value(file: &NamedTempFile) -> Result<Vec<u8>> {
     let mut value = vec![0; 64];
-    let len = fs::getxattr(file.path(), NAME, &mut value[..]).context("it has no attribute")?;
+    let len =
+        fs::getxattr(file.path(), NAME, &mut value[..]).context("the file has no attribute")?;
     value.truncate(len);
     Ok(value)
 }
 
-/// Asks for as much as there is room for, for the length alone, and for too little.
+/// Gets a value into a buffer of the right size, gets only its length, and gets it into a buffer
+/// that is too small.
 fn gets(ring: &mut Runner<'_>, get: impl Fn(*mut u8, u32) -> Entry) -> Result {
     let mut room = [0; 8];
     let start = room.as_mut_ptr();
@@ -92,7 +94,7 @@ fn gets(ring: &mut Runner<'_>, get: impl Fn(*mut u8, u32) -> Entry) -> Result {
 }
 
 fn getxattr(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"value")?;
     let missing = GetXattr::new(c"user.none".as_ptr(), ptr::null_mut(), path.as_ptr(), 0).build();
@@ -101,7 +103,7 @@ fn getxattr(ring: &mut dyn Ring) -> Result {
 }
 
 fn getxattr_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"")?;
     let mut room = [0; 8];
@@ -117,7 +119,7 @@ fn getxattr_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(name, path, errno)| (get(name, path), errno)))
 }
 
-/// Sets it where it is not, and then where it is.
+/// Sets an attribute that does not exist, and then one that does.
 fn sets(
     ring: &mut Runner<'_>,
     file: &NamedTempFile,
@@ -138,7 +140,7 @@ fn sets(
 }
 
 fn setxattr(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (file, path) = file(b"")?;
     sets(ring, &file, |value, flags| {
@@ -148,7 +150,7 @@ fn setxattr(ring: &mut dyn Ring) -> Result {
 }
 
 fn setxattr_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (_file, path) = file(b"")?;
     let value = b"value".as_ptr().cast();
@@ -164,7 +166,7 @@ fn setxattr_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn fgetxattr(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"value")?;
     let fd = file.as_file().as_fd();
@@ -172,7 +174,7 @@ fn fgetxattr(ring: &mut dyn Ring) -> Result {
 }
 
 fn fgetxattr_of_slot(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"value")?;
     ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
@@ -180,7 +182,7 @@ fn fgetxattr_of_slot(ring: &mut dyn Ring) -> Result {
 }
 
 fn fgetxattr_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     let mut room = [0; 8];
@@ -195,7 +197,7 @@ fn fgetxattr_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn fsetxattr(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     let fd = file.as_file().as_fd();
@@ -206,7 +208,7 @@ fn fsetxattr(ring: &mut dyn Ring) -> Result {
 }
 
 fn fsetxattr_of_slot(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     ring.submitter().register_files(&[FileSlot::new(&file.as_file())])?;
@@ -217,7 +219,7 @@ fn fsetxattr_of_slot(ring: &mut dyn Ring) -> Result {
 }
 
 fn fsetxattr_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is constant or on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (file, _path) = file(b"")?;
     let value = b"value".as_ptr().cast();

@@ -1,4 +1,4 @@
-//! Accepting.
+//! Accepting connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -32,13 +32,13 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("accept_multi_refused", &[Opcode(Accept::CODE), MULTI], accept_multi_refused),
 ];
 
-/// Accepts one caller, as `accept` says, on a ring with a slot.
+/// Accepts one connection on a ring with a file slot.
 fn one_caller(accept: impl FnOnce(Fd) -> Entry) -> Result {
     let (listener, _caller) = called()?;
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
     ring.submitter().register_files(&[FileSlot::EMPTY])?;
     let accept = accept(Fd(listener.as_raw_fd()));
-    // SAFETY: it points to nothing, and the listener outlives the ring.
+    // SAFETY: the entry points to no memory, and the listener outlives the ring.
     unsafe { ring.push(&[accept]) }?;
     let done = reap(&mut *ring, 1)?;
     if accept.as_raw().file_index == 0 {
@@ -50,13 +50,13 @@ fn one_caller(accept: impl FnOnce(Fd) -> Entry) -> Result {
     Ok(())
 }
 
-/// Accepts without asking who calls.
+/// Accepts without requesting the peer's address.
 fn accept(fd: Fd) -> Accept {
     Accept::new(fd, ptr::null_mut(), ptr::null_mut())
 }
 
 const INTO_SLOTS: Need = Trial {
-    what: "accepting into any slot",
+    what: "accepting into an automatically chosen slot",
     refusal: Errno::INVAL,
     call: || {
         let any = Some(DestinationSlot::auto_target());
@@ -64,24 +64,24 @@ const INTO_SLOTS: Need = Trial {
     },
 };
 const FLAGS: Need = Trial {
-    what: "accepting at once or not at all",
+    what: "nonblocking accept",
     refusal: Errno::INVAL,
     call: || one_caller(|fd| accept(fd).accept_flags(AcceptFlags::DONTWAIT).build()),
 };
 const MULTI: Need = Trial {
-    what: "accepting again and again",
+    what: "multishot accept",
     refusal: Errno::INVAL,
     call: || one_caller(|fd| AcceptMulti::new(fd).build()),
 };
 
-/// Has a listener and somebody who calls it, from this address.
+/// A listener, and a connection to it from this address.
 fn called() -> Result<(TcpListener, TcpStream)> {
     let listener = TcpListener::bind(LOCAL)?;
     let caller = TcpStream::connect(listener.local_addr()?)?;
     Ok((listener, caller))
 }
 
-/// Says something, and checks that the other hears it.
+/// Sends data from one end, and checks that the other end receives it.
 fn talks(mut one: &TcpStream, mut other: &TcpStream) -> Result {
     one.write_all(b"hello")?;
     let mut heard = [0; 5];
@@ -96,7 +96,7 @@ fn accept_once(ring: &mut dyn Ring) -> Result {
         let mut peer = SocketAddrBuf::new();
         let (addr, addrlen) = peer.as_mut_ptrs();
         let accept = Accept::new(listener.as_fd(), addr, addrlen).flags(flags).build();
-        // SAFETY: `peer` outlives the operation, for whose end `run` waits.
+        // SAFETY: `peer` outlives the operation, for which `run` waits.
         let done = unsafe { ring.run(accept) }?;
         // SAFETY: the operation's result is a descriptor, and this is its only owner.
         let connection = TcpStream::from(unsafe { done.to_fd() }?);
@@ -110,10 +110,10 @@ fn accept_once(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Reads a word from a slot.
+/// Reads five bytes from a slot.
 fn read(ring: &mut dyn Ring, slot: Fixed) -> Result<[u8; 5]> {
     let mut heard = [0; 5];
-    // SAFETY: `heard` outlives the read, for whose end `run` waits.
+    // SAFETY: `heard` outlives the read, for which `run` waits.
     let done = unsafe { ring.run(Read::new(slot, heard.as_mut_ptr(), 5).build()) }?;
     assert_eq!(done.to_result(), Ok(5));
     Ok(heard)
@@ -126,7 +126,7 @@ fn accept_into_slots(ring: &mut dyn Ring) -> Result {
     let accept = accept(Fd(listener.as_raw_fd()));
     let chosen = accept.file_index(DestinationSlot::try_from_slot_target(2).ok()).build();
     let any = accept.file_index(Some(DestinationSlot::auto_target())).build();
-    // SAFETY: they point to nothing.
+    // SAFETY: the entries point to no memory.
     let (chosen, any) = unsafe { (ring.run(chosen)?, ring.run(any)?) };
     assert_eq!(chosen.to_result(), Ok(0));
     first.write_all(b"first")?;
@@ -138,7 +138,7 @@ fn accept_into_slots(ring: &mut dyn Ring) -> Result {
 
     let target = DestinationSlot::try_from_slot_target(0).ok();
     let inherited = accept.file_index(target).flags(SocketFlags::CLOEXEC).build();
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     assert_eq!(unsafe { ring.run(inherited) }?.to_result(), Err(Errno::INVAL));
     Ok(())
 }
@@ -146,23 +146,23 @@ fn accept_into_slots(ring: &mut dyn Ring) -> Result {
 fn accept_at_once_or_later(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     let accept = accept(Fd(listener.as_raw_fd()));
-    // SAFETY: it points to nothing, and the listener outlives it.
+    // SAFETY: the entry points to no memory, and the listener outlives the operation.
     let nobody = unsafe { ring.run(accept.accept_flags(AcceptFlags::DONTWAIT).build()) }?;
     assert_eq!(nobody.to_result(), Err(Errno::AGAIN));
     let callers = [0; 2].map(|_| TcpStream::connect(listener.local_addr()?));
     for (n, caller) in callers.into_iter().enumerate() {
         let (caller, later) = (caller?, accept.accept_flags(AcceptFlags::POLL_FIRST).build());
-        // SAFETY: it points to nothing, and the listener outlives it.
+        // SAFETY: the entry points to no memory, and the listener outlives the operation.
         let done = unsafe { ring.run(later) }?;
         // SAFETY: the operation's result is a descriptor, and this is its only owner.
         talks(&TcpStream::from(unsafe { done.to_fd() }?), &caller)?;
-        // More wait, or no more.
+        // The flag tells whether more connections are waiting.
         assert_eq!(done.sock_nonempty(), n == 0, "{done:?}");
     }
     Ok(())
 }
 
-/// It waits all the same.
+/// The accept waits even though the listener is nonblocking.
 fn accept_nonblocking(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     let address = listener.local_addr()?;
@@ -172,17 +172,17 @@ fn accept_nonblocking(ring: &mut dyn Ring) -> Result {
             thread::sleep(Duration::from_millis(20));
             TcpStream::connect(address)
         });
-        // SAFETY: it points to nothing, and the listener outlives it.
+        // SAFETY: the entry points to no memory, and the listener outlives the operation.
         let done = unsafe { ring.run(accept(Fd(listener.as_raw_fd())).build()) }?;
         // SAFETY: the operation's result is a descriptor, and this is its only owner.
         drop(unsafe { done.to_fd() }?);
-        caller.join().expect("the caller panicked")?;
+        caller.join().expect("the connecting thread panicked")?;
         Ok(())
     })
 }
 
 fn accept_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the entries point to nothing.
+    // SAFETY: the entries point to no memory.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let listener = TcpListener::bind(LOCAL)?;
@@ -197,9 +197,9 @@ fn accept_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(accept, errno)| (accept.build(), errno)))
 }
 
-/// Has the accept with user data 1 cancelled.
+/// Cancels the accept with user data 1.
 fn cancel(ring: &mut dyn Ring) -> Result {
-    // SAFETY: a cancellation points to nothing.
+    // SAFETY: a cancellation uses no memory.
     unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(2)]) }?;
     let done = reap(ring, 2)?;
     assert_eq!(done[0].to_result(), Err(Errno::CANCELED));
@@ -211,7 +211,7 @@ fn cancel(ring: &mut dyn Ring) -> Result {
 fn accept_multi(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     let accept = AcceptMulti::new(listener.as_fd()).flags(SocketFlags::CLOEXEC);
-    // SAFETY: it points to nothing, and the listener outlives it.
+    // SAFETY: the entry points to no memory, and the listener outlives the operation.
     unsafe { ring.push(&[accept.build().user_data(1)]) }?;
     ring.submit()?;
     for _ in 0..3 {
@@ -226,12 +226,12 @@ fn accept_multi(ring: &mut dyn Ring) -> Result {
     cancel(ring)
 }
 
-/// Until there is none left.
+/// Accepts until no slot is free.
 fn accept_multi_into_slots(ring: &mut dyn Ring) -> Result {
     let listener = TcpListener::bind(LOCAL)?;
     ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     let accept = AcceptMulti::new(listener.as_fd()).allocate_file_index(true);
-    // SAFETY: it points to nothing, and the listener outlives it.
+    // SAFETY: the entry points to no memory, and the listener outlives the operation.
     unsafe { ring.push(&[accept.build().user_data(1)]) }?;
     ring.submit()?;
     let mut slots = Vec::new();
@@ -253,12 +253,12 @@ fn accept_multi_into_slots(ring: &mut dyn Ring) -> Result {
 }
 
 fn accept_multi_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the entries point to nothing.
+    // SAFETY: the entries point to no memory.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let listener = TcpListener::bind(LOCAL)?;
     ring.submitter().register_files(&[FileSlot::EMPTY; 2])?;
-    // No slot but any.
+    // Multishot accept cannot use a fixed slot.
     let mut chosen = AcceptMulti::new(listener.as_fd()).build();
     chosen.as_raw_mut().file_index = 1;
     let refusals = [(AcceptMulti::new(one.as_fd()).build(), Errno::INVAL), (chosen, Errno::INVAL)];

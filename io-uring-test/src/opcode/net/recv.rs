@@ -1,4 +1,4 @@
-//! Receiving.
+//! Receiving data.
 
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -34,24 +34,24 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("recv_multi_bundle", &[RECV, BUNDLE], recv_multi_bundle),
 ];
 
-/// Receives five bytes that are there, as `build` says, on a ring of its own.
+/// Receives five bytes that are available, with the entry from `build`, on a ring of its own.
 fn works(build: impl FnOnce(Fd, *mut u8) -> Entry, fine: &[Errno]) -> Result {
     let (mut one, other) = tcp()?;
     one.write_all(b"hello")?;
     let mut buf = [0; 5];
-    // SAFETY: `buf` outlives the operation, for whose end `taken` waits.
+    // SAFETY: `buf` outlives the operation, for which `taken` waits.
     unsafe { taken(build(Fd(other.as_raw_fd()), buf.as_mut_ptr()), fine) }
 }
 
 const NO_GROUP: &[Errno] = &[Errno::NOENT, Errno::NOBUFS];
 
 const REGISTERED: Need = Trial {
-    what: "receiving into a registered buffer",
+    what: "receive into a registered buffer",
     refusal: Errno::INVAL,
     call: || works(|fd, buf| Recv::new(fd, buf, 5).buf_index(Some(0)).build(), &[Errno::FAULT]),
 };
 const POLL_FIRST: Need = Trial {
-    what: "receiving when the socket is ready",
+    what: "receive with RECVSEND_POLL_FIRST",
     refusal: Errno::INVAL,
     call: || {
         let poll_first = RecvSendFlags::POLL_FIRST;
@@ -59,29 +59,29 @@ const POLL_FIRST: Need = Trial {
     },
 };
 const MULTI: Need = Trial {
-    what: "receiving again and again",
+    what: "multishot receive",
     refusal: Errno::INVAL,
     call: || works(|fd, _| RecvMulti::new(fd, 9).build(), NO_GROUP),
 };
 const LIMITS: Need = Trial {
-    what: "receiving again and again, so much at a time",
+    what: "multishot receive with a length limit",
     refusal: Errno::INVAL,
     call: || works(|fd, _| RecvMulti::new(fd, 9).len(5).total_len(9).build(), NO_GROUP),
 };
 const BUNDLE: Need = Trial {
-    what: "receiving into provided buffers",
+    what: "receive into a bundle of provided buffers",
     refusal: Errno::INVAL,
     call: || works(|fd, _| RecvBundle::new(fd, 9).build(), NO_GROUP),
 };
 
-/// Receives, and returns what was received.
+/// Receives, and returns the received bytes.
 fn received(
     ring: &mut dyn Ring,
     build: impl FnOnce(*mut u8, u32) -> Recv,
 ) -> Result<Result<Vec<u8>, Errno>> {
     let mut buf = [0; 16];
     let recv = build(buf.as_mut_ptr(), 16).build();
-    // SAFETY: `buf` outlives the operation, for whose end `run` waits.
+    // SAFETY: `buf` outlives the operation, for which `run` waits.
     let done = unsafe { ring.run(recv) }?;
     Ok(done.to_result().map(|n| buf[..n as usize].to_vec()))
 }
@@ -100,10 +100,10 @@ fn recv(ring: &mut dyn Ring) -> Result {
     let rest = received(ring, |buf, len| Recv::new(Fixed(0), buf, len))?;
     assert_eq!(rest.as_deref(), Ok(&b" world"[..]));
 
-    // All that is wanted, in as many parts as it comes.
+    // With `WAITALL`, the receive completes only with the whole length.
     let mut buf = [0; 10];
     let all = Recv::new(other.as_fd(), buf.as_mut_ptr(), 10).flags(MsgFlags::WAITALL).build();
-    // SAFETY: `buf` outlives the operation, for whose end is waited.
+    // SAFETY: `buf` outlives the operation, whose completion is awaited.
     unsafe { ring.push(&[all]) }?;
     ring.submit()?;
     for part in [b"first", b"secon"] {
@@ -122,7 +122,7 @@ fn recv(ring: &mut dyn Ring) -> Result {
 const GROUP: u16 = 4;
 const SIZE: usize = 8;
 
-/// Buffers of a group, numbered from 10 on.
+/// The buffers of a group, with IDs from 10.
 struct Group {
     memory: Pages,
 }
@@ -137,12 +137,13 @@ impl Group {
         Ok(group)
     }
 
-    /// What a completion has put into its buffer, and in a bundle into those behind it.
+    /// The data in the buffer that a completion names. For a bundle, also the data in the following
+    /// buffers.
     fn content(&self, cqe: &Completion) -> Result<Vec<u8>> {
         let len = cqe.to_result()? as usize;
-        let bid = cqe.buffer_select().expect("it took a buffer");
+        let bid = cqe.buffer_select().expect("the completion names no buffer");
         assert!(bid >= 10, "{cqe:?}");
-        // SAFETY: the memory is initialized, and the kernel is done with this buffer.
+        // SAFETY: the memory is initialized, and the kernel has finished with this buffer.
         let all = unsafe { self.memory.all().as_ref() };
         Ok(all[usize::from(bid - 10) * SIZE..][..len].to_vec())
     }
@@ -153,7 +154,7 @@ fn recv_into_group(ring: &mut dyn Ring) -> Result {
     let group = Group::provided(ring, 2)?;
     one.write_all(b"hello")?;
     let recv = Recv::provided(&other, GROUP, 100).build();
-    // SAFETY: it has no memory but the provided one.
+    // SAFETY: the operation uses only the provided memory.
     let done = unsafe { ring.run(recv) }?;
     assert_eq!(group.content(&done)?, b"hello");
     Ok(())
@@ -171,7 +172,7 @@ fn recv_registered(ring: &mut dyn Ring) -> Result {
     // SAFETY: as above.
     let (wrong, right) = unsafe { (ring.run(recv(1))?, ring.run(recv(0))?) };
     assert_eq!((wrong.to_result(), right.to_result()), (Err(Errno::FAULT), Ok(5)));
-    // SAFETY: the memory is initialized, and the operation is over.
+    // SAFETY: the memory is initialized, and the operation has completed.
     assert_eq!(unsafe { &memory.all().as_ref()[..6] }, b"hello\0");
     Ok(())
 }
@@ -185,14 +186,14 @@ fn recv_poll_first(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Whether more waits is told with what was waited for.
+/// The completion tells whether more data is available.
 fn recv_nonempty(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     one.write_all(b"hello world")?;
     for (len, more) in [(5, true), (6, false)] {
         let mut buf = [0; 8];
         let recv = Recv::new(other.as_fd(), buf.as_mut_ptr(), len).build();
-        // SAFETY: `buf` outlives the operation, for whose end `run` waits.
+        // SAFETY: `buf` outlives the operation, for which `run` waits.
         let done = unsafe { ring.run(recv) }?;
         assert_eq!((done.to_result(), done.sock_nonempty()), (Ok(len), more));
     }
@@ -218,15 +219,15 @@ fn recv_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Starts an operation that has no memory but the provided one.
+/// Starts an operation that uses only the provided memory.
 fn start(ring: &mut dyn Ring, entry: Entry) -> Result {
-    // SAFETY: the group's memory outlives the operation, whose end every caller awaits.
+    // SAFETY: the group's memory outlives the operation, whose completion every caller awaits.
     unsafe { ring.push(&[entry.user_data(1)]) }?;
     ring.submit()?;
     Ok(())
 }
 
-/// Each into a buffer of its own, until there is none left; or until it is cancelled.
+/// Each message goes into a buffer of its own, until no buffer is left or the receive is canceled.
 fn recv_multi(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 3)?;
@@ -242,7 +243,7 @@ fn recv_multi(ring: &mut dyn Ring) -> Result {
     ring.submit_and_wait(1)?;
     let mut done = ring.reap();
     assert_eq!(group.content(&done[0])?, b"six");
-    // That there is no buffer is told at once, or when one is needed.
+    // The kernel reports the lack of buffers at once, or when it needs one.
     one.write_all(b"ten")?;
     if done[done.len() - 1].more() {
         done.extend(reap(ring, 1)?);
@@ -253,7 +254,7 @@ fn recv_multi(ring: &mut dyn Ring) -> Result {
     let group = Group::provided(ring, 2)?;
     start(ring, recv)?;
     assert_eq!(group.content(&reap(ring, 1)?[0])?, b"ten");
-    // SAFETY: a cancellation points to nothing.
+    // SAFETY: a cancellation uses no memory.
     unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(2)]) }?;
     let done = reap(ring, 2)?;
     assert_eq!((done[0].to_result(), done[0].more()), (Err(Errno::CANCELED), false));
@@ -261,7 +262,7 @@ fn recv_multi(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// It ends by itself, with a success.
+/// At the end of the stream, the multishot receive ends with a success.
 fn recv_multi_to_the_end(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 3)?;
@@ -275,7 +276,7 @@ fn recv_multi_to_the_end(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// So much at a time, and so much in all.
+/// Both the length of each receive and the total length are limited.
 fn recv_multi_limited(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 8)?;
@@ -284,7 +285,7 @@ fn recv_multi_limited(ring: &mut dyn Ring) -> Result {
     start(ring, recv)?;
     let done = reap_to_the_last(ring)?;
     let parts = done.iter().map(|cqe| group.content(cqe)).collect::<Result<Vec<_>>>()?;
-    // It stops when that much is there, with what belongs to it.
+    // The receive stops at the limit, after completing the current part.
     assert_eq!(parts, [&b"one "[..], b"two ", b"six "]);
     Ok(())
 }
@@ -295,12 +296,12 @@ fn recv_multi_refused(ring: &mut dyn Ring) -> Result {
     let mut no_group = recv.build().clear_flags();
     no_group.as_raw_mut().addr = 0;
     let all = recv.flags(MsgFlags::WAITALL).build();
-    // SAFETY: the entries have no memory.
+    // SAFETY: the entries use no memory.
     let mut ring = unsafe { ring.runner() };
     ring.refuses([(no_group, Errno::INVAL), (all, Errno::INVAL)])
 }
 
-/// What a stream has said, in the order of the completions.
+/// The received data of a stream, in the order of the completions.
 fn said(group: &Group, done: &[Completion]) -> Result<Vec<u8>> {
     let data = done.iter().filter(|cqe| cqe.buffer_select().is_some());
     Ok(data.map(|cqe| group.content(cqe)).collect::<Result<Vec<_>>>()?.concat())
@@ -308,7 +309,7 @@ fn said(group: &Group, done: &[Completion]) -> Result<Vec<u8>> {
 
 const TEXT: &[u8] = b"a text of more than eight bytes";
 
-/// How many buffers it uses is up to the kernel.
+/// The kernel chooses how many buffers to use.
 fn recv_bundle(ring: &mut dyn Ring) -> Result {
     let (mut one, other) = tcp()?;
     let group = Group::provided(ring, 4)?;
@@ -328,7 +329,8 @@ fn recv_multi_bundle(ring: &mut dyn Ring) -> Result {
     let group = Group::provided(ring, 3)?;
     one.write_all(TEXT)?;
     start(ring, RecvMultiBundle::new(other.as_fd(), GROUP).build())?;
-    // The group ends before the text does, be it told by an error of its own or not.
+    // The buffers run out before the text ends. The kernel may or may not report that with an
+    // error.
     let done = reap_to_the_last(ring)?;
     assert_eq!(said(&group, &done)?, TEXT[..3 * SIZE]);
     let last = done[done.len() - 1];

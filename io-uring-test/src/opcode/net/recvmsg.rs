@@ -1,4 +1,4 @@
-//! Receiving messages: addresses, control messages, what was cut off.
+//! Receiving messages: addresses, control messages, and truncation.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -40,14 +40,14 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const MULTI: Need = Trial {
-    what: "receiving messages again and again",
+    what: "multishot receive of messages",
     refusal: Errno::INVAL,
     call: || {
         let (one, other, _) = udp()?;
         one.send_to(b"hello", other.local_addr()?)?;
         let msghdr = MsgHdr::new();
         let recv = RecvMsgMulti::new(other.as_fd(), &msghdr, 9).build();
-        // SAFETY: `msghdr` outlives the operation, which finds no buffer.
+        // SAFETY: `msghdr` outlives the operation, which finds no provided buffer.
         unsafe { taken(recv, &[Errno::NOENT, Errno::NOBUFS]) }
     },
 };
@@ -57,7 +57,7 @@ fn vector(bytes: &mut [u8]) -> iovec {
 }
 
 fn recvmsg_once(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other, _) = udp()?;
     for flags in [Flags::empty(), Flags::ASYNC] {
@@ -68,7 +68,7 @@ fn recvmsg_once(ring: &mut dyn Ring) -> Result {
         let (msg_name, msg_namelen) = sender.as_mut_ptrs();
         let mut message = MsgHdr {
             msg_name,
-            // SAFETY: the length is there, and nobody else has it.
+            // SAFETY: the length is valid, and nothing else writes to it.
             msg_namelen: unsafe { msg_namelen.read() },
             msg_iov: parts.as_mut_ptr(),
             msg_iovlen: 2,
@@ -84,7 +84,7 @@ fn recvmsg_once(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Sends a message with a file along.
+/// Sends a message that carries a file descriptor.
 fn send_file(from: &UnixDatagram, file: &File) -> Result {
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut room);
@@ -94,18 +94,18 @@ fn send_file(from: &UnixDatagram, file: &File) -> Result {
     Ok(())
 }
 
-/// The file that came along.
+/// The file that a message carries.
 fn file_in(mut messages: ControlMessages<'_>) -> Result<File> {
-    let message = messages.next().expect("a file came along");
+    let message = messages.next().expect("the message carries no file");
     assert_eq!((message.level, message.kind), (libc::SOL_SOCKET, libc::SCM_RIGHTS));
     assert_eq!(messages.next(), None);
     let fd = i32::from_ne_bytes(message.data.try_into()?);
-    // SAFETY: the kernel has made the descriptor for this message, and this is its only owner.
+    // SAFETY: the kernel created the descriptor for this message, and this is its only owner.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 fn recvmsg_control_messages(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = UnixDatagram::pair()?;
     send_file(&one, &file_with(b"hello")?)?;
@@ -127,14 +127,14 @@ fn recvmsg_control_messages(ring: &mut dyn Ring) -> Result {
 }
 
 fn recvmsg_cut_off(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = UnixDatagram::pair()?;
     send_file(&one, &file_with(b"hello")?)?;
     let mut text = [0; 3];
     let mut parts = [vector(&mut text)];
     let mut message = MsgHdr { msg_iov: parts.as_mut_ptr(), msg_iovlen: 1, ..MsgHdr::new() };
-    // With the flag, the result is what the length was.
+    // With the flag, the result is the length before truncation.
     let recv = RecvMsg::new(other.as_fd(), &raw mut message).flags(MsgFlags::TRUNC).build();
     assert_eq!(ring.result(recv)?, Ok(6));
     assert_eq!(message.msg_flags, MsgFlags::TRUNC | MsgFlags::CTRUNC);
@@ -145,9 +145,9 @@ fn recvmsg_cut_off(ring: &mut dyn Ring) -> Result {
 const GROUP: u16 = 4;
 const SIZE: usize = 128;
 
-/// Provides buffers, numbered from 0 on.
+/// Provides buffers with IDs from 0.
 fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (start, n) = (buffers.as_mut_ptr().cast(), buffers.len() as u16);
     let provide = ProvideBuffers::new(start, SIZE as u32, n.into(), GROUP, 0).build();
@@ -160,11 +160,11 @@ fn recvmsg_into_group(ring: &mut dyn Ring) -> Result {
     let mut buffers = [[0; SIZE]; 1];
     provide(ring, &mut buffers)?;
     one.send_to(b"hello", other.local_addr()?)?;
-    // Nowhere, but so long.
+    // The null pointer has no effect here, but the length limits the receive.
     let mut part = [iovec { iov_base: ptr::null_mut(), iov_len: SIZE }];
     let mut message = MsgHdr { msg_iov: part.as_mut_ptr(), msg_iovlen: 1, ..MsgHdr::new() };
     let recv = RecvMsg::new(other.as_fd(), &raw mut message).buf_group(GROUP).build();
-    // SAFETY: message and buffers outlive the operation, for whose end `run` waits.
+    // SAFETY: message and buffers outlive the operation, for which `run` waits.
     let done = unsafe { ring.run(recv.flags(Flags::BUFFER_SELECT)) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(5), Some(0)));
     assert_eq!(&buffers[0][..6], b"hello\0");
@@ -172,7 +172,7 @@ fn recvmsg_into_group(ring: &mut dyn Ring) -> Result {
 }
 
 fn recvmsg_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other, _) = udp()?;
     let file = file_with(b"")?;
@@ -187,13 +187,14 @@ fn recvmsg_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals.map(|(recv, errno)| (recv.build(), errno)))
 }
 
-/// Receives messages that are there, until it ends, and what has been filled of each buffer.
+/// Receives the available messages until the operation ends, and returns the filled part of each
+/// buffer.
 fn all<'b>(
     ring: &mut dyn Ring,
     recv: RecvMsgMulti,
     buffers: &'b [[u8; SIZE]],
 ) -> Result<(Vec<&'b [u8]>, Completion)> {
-    // SAFETY: every caller has on its own stack what the operation uses, whose end is awaited.
+    // SAFETY: what the operation uses is on the caller's stack, and its completion is awaited.
     unsafe { ring.push(&[recv.build()]) }?;
     let done = reap_to_the_last(ring)?;
     let mut filled = Vec::new();
@@ -230,7 +231,7 @@ fn recvmsg_multi(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A message without payload is received, and the last one.
+/// Receives a message without payload, and the message that ends the operation.
 fn recvmsg_multi_empty(ring: &mut dyn Ring) -> Result {
     let (one, other, _) = udp()?;
     let mut buffers = [[0; SIZE]; 2];
@@ -285,12 +286,12 @@ fn recvmsg_multi_cut_off(ring: &mut dyn Ring) -> Result {
 }
 
 fn recvmsg_multi_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other) = tcp()?;
     let msghdr = MsgHdr::new();
     let recv = RecvMsgMulti::new(one.as_fd(), &msghdr, GROUP);
-    // Without room for the header, it cannot be received.
+    // A buffer too small for the header makes the receive fail.
     let mut small = [0; SIZE];
     let provide = ProvideBuffers::new(small.as_mut_ptr(), 8, 1, GROUP, 0).build();
     assert_eq!(ring.result(provide)?, Ok(0));

@@ -1,4 +1,4 @@
-//! Sending, with copies.
+//! Sending data with copies.
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const HELLO: &[u8] = b"hello";
 
-/// Sends a constant, from this socket.
+/// Sends a constant from this socket.
 fn hello(fd: Fd) -> Send {
     Send::new(fd, HELLO.as_ptr(), HELLO.len() as u32)
 }
@@ -46,24 +46,24 @@ pub(crate) fn vector(bytes: &[u8]) -> iovec {
     iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
-/// Sends what `build` makes of a connected socket.
+/// Runs the entry from `build` on a connected socket.
 fn sent(build: impl FnOnce(Fd) -> Entry, fine: &[Errno]) -> Result {
     let (one, _other) = tcp()?;
-    // SAFETY: the cases below point to constants, or to what the closure has.
+    // SAFETY: the cases below point to constants, or to memory that the closure owns.
     unsafe { taken(build(Fd(one.as_raw_fd())), fine) }
 }
 
 const TO: Need = Trial {
-    what: "sending to an address",
+    what: "send to an address",
     refusal: Errno::INVAL,
     call: || {
         let (one, _other, address) = udp()?;
-        // SAFETY: a constant is sent, to an address that outlives the operation.
+        // SAFETY: the data is a constant, and the address outlives the operation.
         unsafe { taken(to(Fd(one.as_raw_fd()), &address), &[]) }
     },
 };
 const VECTORIZED: Need = Trial {
-    what: "sending several buffers",
+    what: "send of several buffers",
     refusal: Errno::INVAL,
     call: || {
         let vectors = [vector(HELLO)];
@@ -71,7 +71,7 @@ const VECTORIZED: Need = Trial {
     },
 };
 const FROM_GROUP: Need = Trial {
-    what: "sending a provided buffer",
+    what: "send from a provided buffer",
     refusal: Errno::OPNOTSUPP,
     call: || {
         let send = |fd| Send::new(fd, ptr::null(), 5).buf_group(9).build();
@@ -79,22 +79,22 @@ const FROM_GROUP: Need = Trial {
     },
 };
 const REGISTERED: Need = Trial {
-    what: "sending a registered buffer",
+    what: "send from a registered buffer",
     refusal: Errno::INVAL,
     call: || sent(|fd| hello(fd).buf_index(Some(0)).build(), &[Errno::FAULT]),
 };
 const POLL_FIRST: Need = Trial {
-    what: "sending when the socket is ready",
+    what: "send with RECVSEND_POLL_FIRST",
     refusal: Errno::INVAL,
     call: || sent(|fd| hello(fd).recvsend_flags(RecvSendFlags::POLL_FIRST).build(), &[]),
 };
 const BUNDLE: Need = Trial {
-    what: "sending provided buffers",
+    what: "send of a bundle of provided buffers",
     refusal: Errno::OPNOTSUPP,
     call: || sent(|fd| SendBundle::new(fd, 9).build(), &[Errno::NOENT, Errno::NOBUFS]),
 };
 
-/// What has come.
+/// The data that arrived.
 fn heard(other: &mut TcpStream) -> Result<Vec<u8>> {
     let mut said = vec![0; 100];
     let n = other.read(&mut said)?;
@@ -103,7 +103,7 @@ fn heard(other: &mut TcpStream) -> Result<Vec<u8>> {
 }
 
 fn send(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, mut other) = tcp()?;
     ring.submitter().register_files(&[FileSlot::new(&one)])?;
@@ -122,7 +122,7 @@ fn to(fd: Fd, address: &SocketAddrAny) -> Entry {
 }
 
 fn send_to(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other, address) = udp()?;
     let fd = Fd(one.as_raw_fd());
@@ -139,7 +139,7 @@ fn send_to(ring: &mut dyn Ring) -> Result {
 }
 
 fn send_vectorized(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, mut other) = tcp()?;
     let vectors = [vector(HELLO), vector(b" "), vector(b"world")];
@@ -153,9 +153,9 @@ fn send_vectorized(ring: &mut dyn Ring) -> Result {
 
 const GROUP: u16 = 4;
 
-/// Provides these words in a group, one buffer each.
+/// Provides these bytes as the buffers of a group.
 fn provide(ring: &mut dyn Ring, words: &'static [u8], size: u32) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (start, n) = (words.as_ptr().cast_mut(), words.len() as u32 / size);
     let provide = ProvideBuffers::new(start, size, n, GROUP, 10).build();
@@ -167,7 +167,7 @@ fn send_from_group(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     provide(ring, HELLO, 5)?;
     let send = Send::provided(&one, GROUP, 0).build();
-    // SAFETY: what is provided is constant.
+    // SAFETY: the provided memory is constant.
     let done = unsafe { ring.run(send) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(5), Some(10)));
     assert_eq!(heard(&mut other)?, HELLO);
@@ -178,12 +178,12 @@ fn send_from_group(ring: &mut dyn Ring) -> Result {
 }
 
 fn send_registered(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, mut other) = tcp()?;
     let memory = Pages::new(4096)?;
     let start = memory.all().cast::<u8>();
-    // SAFETY: within the memory, which nobody else uses.
+    // SAFETY: the pointer stays within the memory, which nothing else uses.
     unsafe { start.copy_from_nonoverlapping(std::ptr::NonNull::from(HELLO).cast(), 5) };
     let all = iovec { iov_base: start.as_ptr().cast(), iov_len: 4096 };
     // SAFETY: the memory outlives the ring's operations.
@@ -196,7 +196,7 @@ fn send_registered(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Fills a socket, so that it is not ready; and what is in it.
+/// A connection whose sending end is full, and the number of queued bytes.
 fn full() -> Result<(UnixStream, UnixStream, usize)> {
     let (one, other) = UnixStream::pair()?;
     let mut filled = 0;
@@ -206,10 +206,10 @@ fn full() -> Result<(UnixStream, UnixStream, usize)> {
     Ok((one, other, filled))
 }
 
-/// Has it wait until there is room.
+/// Makes a send wait until the socket has space.
 fn waits_for_room(ring: &mut dyn Ring, send: impl FnOnce(Fd) -> Entry) -> Result {
     let (one, mut other, filled) = full()?;
-    // SAFETY: what is sent outlives the operation, for whose end is waited.
+    // SAFETY: the data outlives the operation, whose completion is awaited.
     unsafe { ring.push(&[send(Fd(one.as_raw_fd()))]) }?;
     ring.submit()?;
     assert!(ring.reap().is_empty());
@@ -222,13 +222,13 @@ fn waits_for_room(ring: &mut dyn Ring, send: impl FnOnce(Fd) -> Entry) -> Result
 }
 
 fn send_poll_first(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     waits_for_room(&mut **ring, |fd| hello(fd).recvsend_flags(RecvSendFlags::POLL_FIRST).build())
 }
 
 fn send_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other) = tcp()?;
     let (full, _other, _) = full()?;
@@ -242,7 +242,7 @@ fn send_refused(ring: &mut dyn Ring) -> Result {
         (hello(fd(&one)).recvsend_flags(RecvSendFlags::MULTISHOT), Errno::INVAL),
     ];
     ring.refuses(refusals.map(|(send, errno)| (send.build(), errno)))?;
-    // No signal, whoever handles it. That the other end is gone, it says by itself.
+    // The send fails with EPIPE because the other end is closed, but raises no signal.
     drop(other);
     let gone = (0..1000).find_map(|_| {
         thread::sleep(Duration::from_millis(1));
@@ -253,12 +253,12 @@ fn send_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// One completion for each buffer that was provided on its own.
+/// Buffers that were provided individually result in one completion each.
 fn send_bundle(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     provide(ring, b"onetwo", 3)?;
     let send = SendBundle::new(one.as_fd(), GROUP).flags(MsgFlags::WAITALL).build();
-    // SAFETY: what is provided is constant, and the socket outlives the operation.
+    // SAFETY: the provided data is constant, and the socket outlives the operation.
     unsafe { ring.push(&[send]) }?;
     let done = reap_to_the_last(ring)?;
     let mut words = String::new();
@@ -277,19 +277,19 @@ fn send_bundle(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// As many buffers as there are, in one completion.
+/// A single completion covers all buffers.
 fn send_bundle_of_ring(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     let memory = Pages::new(BufRing::memory_size(4))?;
     let none = BufRingFlags::empty();
-    // SAFETY: the memory outlives the ring of buffers, which is unregistered below.
+    // SAFETY: the memory outlives the buffer ring, which is unregistered below.
     let mut buffers = unsafe { ring.submitter().register_buf_ring(memory.all(), 4, GROUP, none) }?;
     for (bid, word) in [&b"one "[..], b"two ", b"six"].into_iter().enumerate() {
         // SAFETY: the words are constant, and only read.
         unsafe { buffers.add(word.as_ptr().cast_mut(), word.len() as u32, bid as u16) };
     }
     buffers.publish();
-    // SAFETY: what is provided is constant, and the socket outlives the operation.
+    // SAFETY: the provided data is constant, and the socket outlives the operation.
     unsafe { ring.push(&[SendBundle::new(one.as_fd(), GROUP).build()]) }?;
     let done = reap_to_the_last(ring)?;
     assert_eq!((done[0].to_result(), done[0].buffer_select()), (Ok(11), Some(0)));
@@ -298,13 +298,13 @@ fn send_bundle_of_ring(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A message of these parts.
+/// A message that consists of these parts.
 pub(crate) fn message(parts: &mut [iovec]) -> MsgHdr {
     MsgHdr { msg_iov: parts.as_mut_ptr(), msg_iovlen: parts.len(), ..MsgHdr::new() }
 }
 
 fn sendmsg(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, other, address) = udp()?;
     ring.submitter().register_files(&[FileSlot::new(&one)])?;
@@ -325,7 +325,7 @@ fn sendmsg(ring: &mut dyn Ring) -> Result {
 }
 
 fn sendmsg_poll_first(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut parts = [vector(HELLO)];
     let message = message(&mut parts);
@@ -334,7 +334,7 @@ fn sendmsg_poll_first(ring: &mut dyn Ring) -> Result {
 }
 
 fn sendmsg_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what is no constant is on this stack.
+    // SAFETY: entries point only to constants and to this stack, which outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (one, _other, _) = udp()?;
     let file = file_with(b"")?;

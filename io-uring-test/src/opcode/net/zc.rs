@@ -1,4 +1,4 @@
-//! Sending without copies, and receiving so.
+//! Zero-copy send and receive.
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -45,9 +45,9 @@ fn hello(fd: Fd) -> SendZc {
     SendZc::new(fd, HELLO.as_ptr(), HELLO.len() as u32)
 }
 
-/// Sends, and waits for all that follows: the result, and the notification if there is one.
+/// Sends, and waits for both the result and the notification, if there is one.
 fn sent(ring: &mut dyn Ring, entry: Entry) -> Result<(Completion, Option<Completion>)> {
-    // SAFETY: every caller in this file sends what is constant or on its own stack, and its files
+    // SAFETY: every caller in this file sends constants or data on its own stack, and its files
     // outlive the call.
     unsafe { ring.push(&[entry.user_data(1)]) }?;
     let done = reap_to_the_last(ring)?;
@@ -67,12 +67,12 @@ fn works(build: impl FnOnce(Fd) -> Entry) -> Result {
 }
 
 const USAGE: Need = Trial {
-    what: "a report on what was copied",
+    what: "usage reports of zero-copy sends",
     refusal: Errno::INVAL,
     call: || works(|fd| hello(fd).recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE).build()),
 };
 const VECTORIZED: Need = Trial {
-    what: "sending several buffers without copies",
+    what: "zero-copy send of several buffers",
     refusal: Errno::INVAL,
     call: || {
         let vectors = [vector(HELLO)];
@@ -80,12 +80,12 @@ const VECTORIZED: Need = Trial {
     },
 };
 const NOTIF_USER_DATA: Need = Trial {
-    what: "user data for the notification",
+    what: "user data of zero-copy notifications",
     refusal: Errno::INVAL,
     call: || works(|fd| hello(fd).notif_user_data(7).build()),
 };
 const MSG_REGISTERED: Need = Trial {
-    what: "sending a registered buffer in parts without copies",
+    what: "zero-copy send of parts of a registered buffer",
     refusal: Errno::INVAL,
     call: || {
         let (one, _other) = tcp()?;
@@ -99,7 +99,7 @@ const MSG_REGISTERED: Need = Trial {
     },
 };
 const MSG_NOTIF_USER_DATA: Need = Trial {
-    what: "user data for the notification",
+    what: "user data of zero-copy notifications",
     refusal: Errno::INVAL,
     call: || {
         let mut parts = [vector(HELLO)];
@@ -108,7 +108,7 @@ const MSG_NOTIF_USER_DATA: Need = Trial {
     },
 };
 
-/// Checks that this comes next.
+/// Checks that this data arrives next.
 fn hears(other: &mut TcpStream, expected: &[u8]) -> Result {
     let mut said = vec![0; expected.len()];
     other.read_exact(&mut said)?;
@@ -123,7 +123,7 @@ fn send_zc(ring: &mut dyn Ring) -> Result {
         let send = SendZc::new(Fixed(0), HELLO.as_ptr(), 5).flags(MsgFlags::WAITALL).build();
         let (done, notification) = sent(ring, send.flags(flags))?;
         assert_eq!((done.to_result(), done.user_data()), (Ok(5), 1));
-        let notification = notification.expect("what was sent is announced to be given back");
+        let notification = notification.expect("there is no notification");
         assert_eq!((notification.to_result(), notification.user_data()), (Ok(0), 1));
         assert!(!notification.zc_copied());
         hears(&mut other, HELLO)?;
@@ -131,13 +131,13 @@ fn send_zc(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// The loopback device copies, and says so in a bit that is no errno's.
+/// The loopback device copies the data, and reports that in a bit that no errno uses.
 fn send_zc_usage(ring: &mut dyn Ring) -> Result {
     let (one, mut other) = tcp()?;
     let send = hello(Fd(one.as_raw_fd())).recvsend_flags(RecvSendFlags::ZC_REPORT_USAGE).build();
     let (done, notification) = sent(ring, send)?;
     assert_eq!((done.to_result(), done.zc_copied()), (Ok(5), false));
-    let notification = notification.expect("what was sent is announced to be given back");
+    let notification = notification.expect("there is no notification");
     assert!(notification.zc_copied(), "{notification:?}");
     assert_eq!(notification.to_result(), Ok(sys::IORING_NOTIF_USAGE_ZC_COPIED));
     hears(&mut other, HELLO)
@@ -154,14 +154,14 @@ fn send_zc_to(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Memory that is registered as the only buffer, and begins with a word.
+/// Memory that is registered as the only buffer, and that begins with the test data.
 fn registered(ring: &dyn Ring) -> Result<(Pages, NonNull<u8>)> {
     let memory = Pages::new(4096)?;
     let start = memory.all().cast::<u8>();
-    // SAFETY: within the memory, which nobody else uses.
+    // SAFETY: the pointer stays within the memory, which nothing else uses.
     unsafe { start.copy_from_nonoverlapping(NonNull::from(HELLO).cast(), 5) };
     let all = iovec { iov_base: start.as_ptr().cast(), iov_len: 4096 };
-    // SAFETY: the kernel holds the pages on its own.
+    // SAFETY: the kernel itself keeps the pages alive.
     unsafe { ring.submitter().register_buffers(&[all]) }?;
     Ok((memory, start))
 }
@@ -215,7 +215,7 @@ fn send_zc_refused(ring: &mut dyn Ring) -> Result {
     for (n, (send, errno)) in refusals.into_iter().enumerate() {
         let (done, notification) = sent(ring, send)?;
         assert_eq!(done.to_result(), Err(errno), "{n}");
-        // Not every failure is followed by a notification.
+        // Some failures are not followed by a notification.
         if let Some(notification) = notification {
             assert_eq!(notification.to_result(), Ok(0), "{n}");
         }
@@ -284,12 +284,12 @@ fn sendmsg_zc_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// There is no queue of a network device.
+/// The ring has no queue of a network device.
 fn recv_zc_refused(ring: &mut dyn Ring) -> Result {
     let (one, _other) = tcp()?;
     for ifq in [0, 9] {
         let recv = RecvZc::new(one.as_fd(), 0).ifq(ifq).build();
-        // SAFETY: it points to nothing.
+        // SAFETY: the entry points to no memory.
         assert_eq!(unsafe { ring.run(recv) }?.to_result(), Err(Errno::INVAL));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Cancelling by operation, and by several criteria at once.
+//! Cancellation by operation, and by several criteria at once.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -24,45 +24,45 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const BY_OPERATION: Need = Trial {
-    what: "cancelling by operation",
+    what: "cancellation by operation",
     refusal: Errno::NOENT,
     call: || {
         let (out, _to) = pipe()?;
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
         let poll = PollAdd::new(&out, PollFlags::IN).build().user_data(1);
         let polls = AsyncCancel2::new(CancelBuilder::op(PollAdd::CODE)).build().user_data(2);
-        // SAFETY: they use no memory, and the pipe outlives the ring.
+        // SAFETY: the entries use no memory, and the pipe outlives the ring.
         unsafe { ring.push(&[poll, polls]) }?;
         ring.submit_and_wait(1)?;
         let done = ring.reap().into_iter().find(|cqe| cqe.user_data() == 2);
-        match done.context("a cancellation completes at once")?.to_result() {
-            // Some kernels take the flag and find nothing.
+        match done.context("the cancellation did not complete")?.to_result() {
+            // Some kernels accept the flag but find no operation.
             Err(Errno::INVAL | Errno::NOENT) => Err(Errno::NOENT.into()),
             result => Ok(result.map(drop)?),
         }
     },
 };
 const BY_SLOT: Need = Trial {
-    what: "cancelling by slot",
+    what: "cancellation by file slot",
     refusal: Errno::INVAL,
     call: || {
         let slot = AsyncCancel2::new(CancelBuilder::fd(Fixed(0))).build();
-        // SAFETY: a cancellation points to nothing.
+        // SAFETY: a cancellation uses no memory.
         unsafe { taken(slot, &[Errno::BADF, Errno::NOENT]) }
     },
 };
 
-/// Cancels, and returns the result and whose waits ended, of which there are `n`.
+/// Cancels, and returns the result and the user data of the `n` operations that ended.
 fn cancel(
     ring: &mut dyn Ring,
     criteria: CancelBuilder,
     n: usize,
 ) -> Result<(Result<u32, Errno>, Vec<u64>)> {
     let cancel = AsyncCancel2::new(criteria).build().user_data(99);
-    // SAFETY: a cancellation points to nothing.
+    // SAFETY: a cancellation uses no memory.
     unsafe { ring.push(&[cancel]) }?;
     let mut done = reap(ring, n + 1)?;
-    let result = done.pop().expect("there is one at least");
+    let result = done.pop().expect("there is no completion");
     assert_eq!(result.user_data(), 99);
     assert!(done.iter().all(|cqe| cqe.to_result() == Err(Errno::CANCELED)), "{done:?}");
     Ok((result.to_result(), done.iter().map(|cqe| cqe.user_data()).collect()))
@@ -80,7 +80,7 @@ fn async_cancel_by_operation(ring: &mut dyn Ring) -> Result {
         PollAdd::new(&out, PollFlags::IN).build().user_data(4),
         Read::new(&out, second, 8).build().user_data(5),
     ];
-    // SAFETY: pipe, buffers and time outlive the waits, all of which are cancelled below.
+    // SAFETY: pipe, buffers and time outlive the waits, all of which are canceled below.
     unsafe { ring.push(&waits) }?;
     ring.submit()?;
     let polls = CancelBuilder::op(PollAdd::CODE);
@@ -107,7 +107,7 @@ fn async_cancel_by_slot(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// All criteria must match.
+/// An operation must match all criteria.
 fn async_cancel_by_all_of_it(ring: &mut dyn Ring) -> Result {
     let (out, to) = pipe()?;
     let mut buf = [0; 8];
@@ -115,7 +115,7 @@ fn async_cancel_by_all_of_it(ring: &mut dyn Ring) -> Result {
     let other = PollAdd::new(&to, PollFlags::PRI).build();
     let read = Read::new(&out, buf.as_mut_ptr(), 8).build();
     let waits = [poll.user_data(1), poll.user_data(2), other.user_data(2), read.user_data(2)];
-    // SAFETY: pipe and buffer outlive the waits, all of which are cancelled below.
+    // SAFETY: pipe and buffer outlive the waits, all of which are canceled below.
     unsafe { ring.push(&waits) }?;
     ring.submit()?;
     let op = CancelBuilder::user_data(2).and_op(PollAdd::CODE);
@@ -123,20 +123,20 @@ fn async_cancel_by_all_of_it(ring: &mut dyn Ring) -> Result {
     assert_eq!(cancel(ring, none, 0)?, (Ok(0), vec![]));
     let one = op.and_fd(&out).all();
     assert_eq!(cancel(ring, one, 1)?, (Ok(1), vec![2]));
-    // The read and the other poll are left of user data 2.
+    // Of the operations with user data 2, the read and the other poll remain.
     assert_eq!(cancel(ring, op.all(), 1)?, (Ok(1), vec![2]));
     assert_eq!(cancel(ring, CancelBuilder::fd(&out).and_user_data(1).all(), 1)?, (Ok(1), vec![1]));
     assert_eq!(cancel(ring, CancelBuilder::user_data(2).all(), 1)?, (Ok(1), vec![2]));
     Ok(())
 }
 
-/// A criterion beside "everything" leaves what it does not match.
+/// A criterion in addition to "everything" spares the operations that do not match it.
 fn async_cancel_narrowed(ring: &mut dyn Ring) -> Result {
     let (out, _to) = pipe()?;
     let (other, _other_to) = pipe()?;
     let poll = PollAdd::new(&out, PollFlags::IN).build();
     let elsewhere = PollAdd::new(&other, PollFlags::IN).build();
-    // SAFETY: the pipes outlive the waits, all of which are cancelled below.
+    // SAFETY: the pipes outlive the waits, all of which are canceled below.
     unsafe { ring.push(&[poll.user_data(1), poll.user_data(2), elsewhere.user_data(3)]) }?;
     ring.submit()?;
     let any = CancelBuilder::any();
@@ -151,10 +151,10 @@ fn async_cancel_refused(ring: &mut dyn Ring) -> Result {
     let (out, _to) = pipe()?;
     for criteria in [CancelBuilder::op(Read::CODE), CancelBuilder::fd(&out)] {
         let cancel = AsyncCancel2::new(criteria.flags(everything)).build();
-        // SAFETY: it is refused, and nothing else is in flight.
+        // SAFETY: the kernel rejects the cancellation, and nothing else is in flight.
         assert_eq!(unsafe { ring.run(cancel) }?.to_result(), Err(Errno::INVAL));
     }
-    // Not every kernel looks whether there is such an operation.
+    // Not every kernel checks whether the operation exists.
     let unknown = cancel(ring, CancelBuilder::op(u8::MAX), 0)?.0;
     assert!(matches!(unknown, Err(Errno::NOENT | Errno::INVAL)), "{unknown:?}");
     Ok(())

@@ -21,35 +21,35 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const FLAGS: Need = Trial {
-    what: "a message with flags",
+    what: "messages with flags",
     refusal: Errno::INVAL,
     call: || {
         let other: IoUring = IoUring::new(2)?;
         let message = MsgRingData::new(other.as_fd(), 1, 2, Some(0)).build();
-        // SAFETY: it points to nothing, and the other ring outlives it.
+        // SAFETY: the entry points to no memory, and the other ring outlives it.
         unsafe { taken(message, &[]) }
     },
 };
 const SEND_FD: Need = Trial {
-    what: "a file in a message",
+    what: "files in messages",
     refusal: Errno::INVAL,
     call: || {
         let other: IoUring = IoUring::new(2)?;
         let any = DestinationSlot::auto_target();
         let message = MsgRingSendFd::new(other.as_fd(), Fixed(0), any, 2).build();
-        // SAFETY: it points to nothing, and the other ring outlives it.
+        // SAFETY: the entry points to no memory, and the other ring outlives it.
         unsafe { taken(message, &[Errno::BADF, Errno::NXIO]) }
     },
 };
 
-/// What has come to the other ring: user data, result, flags.
+/// The completions in the other ring: user data, result and flags.
 fn came(other: &mut IoUring) -> Vec<(u64, i32, u32)> {
     let parts = |cqe: cqueue::Entry| (cqe.user_data(), cqe.result(), cqe.flags());
     other.completion().map(parts).collect()
 }
 
 fn msg_ring_data(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     for (message, user_data) in [(0, 1), (i32::MAX, u64::MAX), (-5, 3)] {
@@ -62,7 +62,7 @@ fn msg_ring_data(ring: &mut dyn Ring) -> Result {
 }
 
 fn msg_ring_data_with_flags(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     let send = MsgRingData::new(other.as_fd(), 7, 8, Some(0x1234_0001)).build();
@@ -73,7 +73,7 @@ fn msg_ring_data_with_flags(ring: &mut dyn Ring) -> Result {
 }
 
 fn msg_ring_data_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     let disabled: IoUring = IoUring::builder().setup_r_disabled().build(2)?;
@@ -88,7 +88,7 @@ fn msg_ring_data_refused(ring: &mut dyn Ring) -> Result {
         (to_other.opcode_flags(unknown), Errno::INVAL),
     ];
     ring.refuses(refusals.map(|(message, errno)| (message.build(), errno)))?;
-    // A ring is no slot's.
+    // A slot cannot name the target ring.
     let mut slot = MsgRingData::new(Fd(0), 7, 8, None).build();
     slot = slot.flags(rustix_uring::squeue::Flags::FIXED_FILE);
     assert_eq!(ring.result(slot)?, Err(Errno::BADF));
@@ -96,16 +96,17 @@ fn msg_ring_data_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Into a chosen slot and into any, with a word about it or without.
+/// Sends into a given slot and into any free slot, with and without a completion in the target
+/// ring.
 fn msg_ring_send_fd(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut other: IoUring = IoUring::new(2)?;
     let file = file_with(b"hello")?;
     ring.submitter().register_files(&[FileSlot::EMPTY, FileSlot::new(&file)])?;
     other.submitter().register_files(&[FileSlot::EMPTY; 2])?;
     drop(file);
-    let chosen = DestinationSlot::try_from_slot_target(1).expect("it is no large number");
+    let chosen = DestinationSlot::try_from_slot_target(1).expect("the slot number is too large");
     let send = |fd, to, n| MsgRingSendFd::new(fd, Fixed(1), to, n);
     let fd = Fd(other.as_raw_fd());
     let to_chosen = send(fd, chosen, 7).opcode_flags(MsgRingFlags::CQE_SKIP).build();
@@ -132,7 +133,7 @@ fn msg_ring_send_fd(ring: &mut dyn Ring) -> Result {
 }
 
 fn msg_ring_send_fd_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: there is no memory, and the files outlive each call of it.
+    // SAFETY: the entries use no memory, and the files outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let other: IoUring = IoUring::new(2)?;
     let file = file_with(b"hello")?;
@@ -145,10 +146,10 @@ fn msg_ring_send_fd_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses([
         (send(to, 0), Errno::BADF),
         (send(to, 2), Errno::BADF),
-        // The other ring has no table.
+        // The other ring has no file table.
         (send(to, 1), Errno::NFILE),
     ])?;
-    let chosen = DestinationSlot::try_from_slot_target(0).expect("it is no large number");
+    let chosen = DestinationSlot::try_from_slot_target(0).expect("the slot number is too large");
     let chosen = MsgRingSendFd::new(to, Fixed(1), chosen, 7).build();
     ring.refuses([(chosen, Errno::NXIO), (send(Fd(file.as_raw_fd()), 1), Errno::BADFD)])
 }

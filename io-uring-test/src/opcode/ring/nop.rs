@@ -1,4 +1,4 @@
-//! What a NOP does after all, for tests.
+//! The options of NOP, which exist for tests.
 
 use std::os::fd::AsRawFd;
 
@@ -24,38 +24,38 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const RESULT: Need = Trial {
-    what: "a NOP with a given result",
+    what: "NOP with an injected result",
     refusal: Errno::INVAL,
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     call: || unsafe { taken(Nop::new().result(7).build(), &[]) },
 };
 const FILE: Need = Trial {
-    what: "a NOP that looks a file up",
+    what: "NOP with a file",
     refusal: Errno::INVAL,
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     call: || unsafe { taken(Nop::new().file(Fd(-1)).build(), &[Errno::BADF]) },
 };
 const TASK_WORK: Need = Trial {
-    what: "a NOP by way of the task",
+    what: "NOP that completes through task work",
     refusal: Errno::INVAL,
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     call: || unsafe { taken(Nop::new().task_work(true).build(), &[]) },
 };
 pub(crate) const BIG_CQE: Need = Trial {
-    what: "a NOP with a completion of 32 bytes",
+    what: "NOP with a 32-byte completion",
     refusal: Errno::INVAL,
     call: || {
         let kind = KINDS.iter().find(|kind| kind.flags == SetupFlags::CQE32);
-        let mut ring = kind.expect("there is such a kind").build(&Setup::USUAL)?;
-        // SAFETY: it points to nothing.
+        let mut ring = kind.expect("no kind of ring has CQE32").build(&Setup::USUAL)?;
+        // SAFETY: the entry points to no memory.
         unsafe { ring.run(Nop::new().big_cqe([1, 2]).build()) }?.to_result()?;
         Ok(())
     },
 };
 
-/// Any result, be it no errno.
+/// Any value is possible, even one that is no errno.
 fn injected_result(ring: &mut dyn Ring) -> Result {
-    // SAFETY: a NOP uses no memory; files and buffers outlive each call of it.
+    // SAFETY: a NOP uses no memory; the files and buffers outlive each call.
     let ring = &mut unsafe { ring.runner() };
     for result in [1, -1, -4095, -4096, i32::MAX, i32::MIN] {
         let done = ring.completion(Nop::new().result(result).build())?;
@@ -66,8 +66,8 @@ fn injected_result(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Whether it finds what it looks up: if not, what is linked behind it does not run. Not every
-/// kernel has the errno as the result as well.
+/// Whether the NOP finds what it refers to. If not, the entry linked after it does not run. Some
+/// kernels do not also return the errno as the result.
 fn finds(ring: &mut dyn Ring, nop: Nop, errno: Errno) -> Result<bool> {
     let first = nop.build().user_data(1).flags(Flags::IO_LINK);
     // SAFETY: NOPs use no memory; the caller's files and buffers outlive the call.
@@ -105,7 +105,7 @@ fn nop_buffer(ring: &mut dyn Ring) -> Result {
 }
 
 fn nop_task_work(ring: &mut dyn Ring) -> Result {
-    // SAFETY: a NOP uses no memory; files and buffers outlive each call of it.
+    // SAFETY: a NOP uses no memory; the files and buffers outlive each call.
     let ring = &mut unsafe { ring.runner() };
     for task_work in [true, false] {
         let nop = Nop::new().task_work(true).task_work(task_work).build();
@@ -114,9 +114,9 @@ fn nop_task_work(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// On rings that have room for it.
+/// Supported on rings with big completions.
 fn nop_big_cqe(ring: &mut dyn Ring) -> Result {
-    // SAFETY: a NOP uses no memory; files and buffers outlive each call of it.
+    // SAFETY: a NOP uses no memory; the files and buffers outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let roomy = SetupFlags::CQE32 | SetupFlags::CQE_MIXED;
     let done = ring.completion(Nop::new().big_cqe([5, 6]).build())?;
@@ -129,7 +129,7 @@ fn nop_big_cqe(ring: &mut dyn Ring) -> Result {
 }
 
 fn nop_flags_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: a NOP uses no memory; files and buffers outlive each call of it.
+    // SAFETY: a NOP uses no memory; the files and buffers outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut unknown = Nop::new().build();
     unknown.as_raw_mut().op_flags = 1 << 30;
@@ -137,7 +137,7 @@ fn nop_flags_refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// In an entry of 128 bytes; in a smaller one, it is refused.
+/// Works in a 128-byte entry, and fails in a smaller one.
 fn nop128(ring: &mut dyn Ring) -> Result {
     let nop = Nop128::from(Nop::new().result(7)).build();
     if ring.queue().takes_wide() {

@@ -1,4 +1,4 @@
-//! Reading and writing with registered buffers.
+//! Reads and writes with registered buffers.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
@@ -23,10 +23,10 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const LEN: usize = 4096;
-/// The buffer is the second that is registered.
+/// The buffer is the second of two registered buffers.
 const INDEX: u16 = 1;
 
-/// A registered buffer.
+/// A registered buffer and the memory around it.
 struct Registered {
     memory: Pages,
 }
@@ -36,9 +36,9 @@ impl Registered {
         let memory = Pages::new(2 * LEN)?;
         let registered = Self { memory };
         let buffer = |at| iovec { iov_base: registered.at(at).cast(), iov_len: LEN };
-        // SAFETY: within the memory, which nobody else uses.
+        // SAFETY: the pointer stays within the memory, which nothing else uses.
         unsafe { ptr::copy(content.as_ptr(), registered.at(LEN), content.len()) };
-        // SAFETY: every caller has the memory outlive the ring's operations.
+        // SAFETY: every caller ensures that the memory outlives the ring's operations.
         unsafe { ring.submitter().register_buffers(&[buffer(0), buffer(LEN)]) }?;
         Ok(registered)
     }
@@ -47,17 +47,17 @@ impl Registered {
         self.memory.all().cast::<u8>().as_ptr().wrapping_add(offset)
     }
 
-    /// Where the buffer has this byte.
+    /// The address of this byte of the buffer.
     fn byte(&self, n: usize) -> *mut u8 {
         self.at(LEN + n)
     }
 
-    /// A part of the buffer, or of what is around it.
+    /// A part of the buffer, or of the memory around it.
     fn part(&self, from: usize, len: usize) -> iovec {
         iovec { iov_base: self.byte(from).cast(), iov_len: len }
     }
 
-    /// What is in the buffer, and nothing is using it.
+    /// The content of the buffer. No operation is using it.
     fn content(&self, from: usize, len: usize) -> Vec<u8> {
         // SAFETY: the memory is initialized, and every caller has awaited its operations.
         unsafe { self.memory.all().as_ref()[LEN + from..][..len].to_vec() }
@@ -67,7 +67,7 @@ impl Registered {
 const SYNC: RwFlags = RwFlags::DSYNC;
 
 fn read_fixed(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let buffer = Registered::new(&**ring, b"")?;
@@ -79,10 +79,10 @@ fn read_fixed(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// What is asked of it, and the answer.
+/// Invalid entries and the expected errors.
 type Refusals<T> = [(T, Errno); 5];
 
-/// Where there is no such buffer, and where it is left, at either end.
+/// Entries with an index that has no buffer, and with ranges that exceed the buffer at either end.
 fn refusals<T>(buffer: &Registered, build: impl Fn(Fd, *mut u8, u16) -> T, fd: Fd) -> Refusals<T> {
     [
         (build(fd, buffer.byte(0), 2), Errno::FAULT),
@@ -94,7 +94,7 @@ fn refusals<T>(buffer: &Registered, build: impl Fn(Fd, *mut u8, u16) -> T, fd: F
 }
 
 fn read_fixed_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let buffer = Registered::new(&**ring, b"")?;
@@ -104,7 +104,7 @@ fn read_fixed_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn write_fixed(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     ring.submitter().register_files(&[FileSlot::new(&file)])?;
@@ -118,7 +118,7 @@ fn write_fixed(ring: &mut dyn Ring) -> Result {
 }
 
 fn write_fixed_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let buffer = Registered::new(&**ring, b"nothing")?;
@@ -130,7 +130,7 @@ fn write_fixed_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn readv_fixed(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let buffer = Registered::new(&**ring, b"")?;
@@ -144,7 +144,7 @@ fn readv_fixed(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// As [`refusals`], in a list of parts of which the first is good.
+/// Same as [`refusals`], with a vector whose first part is valid.
 fn vector_refusals<T>(
     ring: &mut Runner<'_>,
     buffer: &Registered,
@@ -172,7 +172,7 @@ fn vector_refusals<T>(
 }
 
 fn readv_fixed_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let buffer = Registered::new(&**ring, b"")?;
@@ -180,7 +180,7 @@ fn readv_fixed_refused(ring: &mut dyn Ring) -> Result {
 }
 
 fn writev_fixed(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let buffer = Registered::new(&**ring, b"HELLO WORLD")?;
@@ -192,7 +192,7 @@ fn writev_fixed(ring: &mut dyn Ring) -> Result {
 }
 
 fn writev_fixed_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: what the entries point to is on this stack.
+    // SAFETY: entries point only to memory on this stack, which outlives each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let buffer = Registered::new(&**ring, b"nothing")?;

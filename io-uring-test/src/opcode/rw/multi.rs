@@ -1,4 +1,5 @@
-//! Reading into provided buffers, once or again and again; write streams, protection information.
+//! Reads into provided buffers, single and multishot. Also write streams and protection
+//! information.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -28,9 +29,9 @@ pub(crate) const CASES: &[Case] = &[
 const GROUP: u16 = 5;
 const SIZE: usize = 8;
 
-/// Provides buffers, numbered from 0 on.
+/// Provides buffers with IDs from 0.
 fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
-    // SAFETY: the buffers are on this stack.
+    // SAFETY: the buffers are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (start, n) = (buffers.as_mut_ptr().cast(), buffers.len() as u16);
     let provide = ProvideBuffers::new(start, SIZE as u32, n.into(), GROUP, 0).build();
@@ -39,7 +40,7 @@ fn provide(ring: &mut dyn Ring, buffers: &mut [[u8; SIZE]]) -> Result {
 }
 
 fn read_into_group(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the buffers are on this stack.
+    // SAFETY: the buffers are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello world")?;
     let mut buffers = [[0; SIZE]; 2];
@@ -50,7 +51,7 @@ fn read_into_group(ring: &mut dyn Ring) -> Result {
     for (read, expected) in [(read, &b"llo worl"[..]), (readv, b"wor")] {
         let done = ring.completion(read.flags(Flags::BUFFER_SELECT))?;
         assert_eq!(done.to_result(), Ok(expected.len() as u32));
-        let bid = done.buffer_select().expect("it took a buffer");
+        let bid = done.buffer_select().expect("the completion names no buffer");
         assert_eq!(&buffers[usize::from(bid)][..expected.len()], expected);
     }
     let done = ring.completion(read.flags(Flags::BUFFER_SELECT))?;
@@ -64,17 +65,17 @@ fn read_multishot(ring: &mut dyn Ring) -> Result {
     let mut buffers = [[0; SIZE]; 3];
     provide(ring, &mut buffers)?;
     let read = ReadMulti::new(Fixed(0), 0, GROUP).build().user_data(1);
-    // SAFETY: the buffers outlive the operation, whose end is awaited.
+    // SAFETY: the buffers outlive the operation, whose completion is awaited.
     unsafe { ring.push(&[read]) }?;
     ring.submit()?;
     for word in [b"one", b"two"] {
         write(&to, word)?;
         let done = reap(ring, 1)?;
         assert_eq!((done[0].to_result(), done[0].more()), (Ok(3), true));
-        let bid = done[0].buffer_select().expect("it took a buffer");
+        let bid = done[0].buffer_select().expect("the completion names no buffer");
         assert_eq!(&buffers[usize::from(bid)][..3], word);
     }
-    // SAFETY: a cancellation points to nothing.
+    // SAFETY: a cancellation uses no memory.
     unsafe { ring.push(&[AsyncCancel::new(1).build().user_data(2)]) }?;
     let done = reap(ring, 2)?;
     assert_eq!((done[0].to_result(), done[0].more()), (Err(Errno::CANCELED), false));
@@ -83,7 +84,7 @@ fn read_multishot(ring: &mut dyn Ring) -> Result {
 }
 
 fn read_multishot_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the buffers are on this stack.
+    // SAFETY: the buffers are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let (out, _to) = pipe()?;
     let file = file_with(b"hello")?;
@@ -91,7 +92,7 @@ fn read_multishot_refused(ring: &mut dyn Ring) -> Result {
     provide(&mut **ring, &mut buffers)?;
     let read = ReadMulti::new(&out, 0, GROUP).build();
     let refusals = [
-        // What cannot be waited for.
+        // A regular file cannot be polled.
         (ReadMulti::new(file.as_fd(), 0, GROUP).build(), Errno::BADFD),
         (read.clear_flags(), Errno::INVAL),
         (ReadMulti::new(&out, 5, GROUP).build(), Errno::INVAL),
@@ -99,9 +100,9 @@ fn read_multishot_refused(ring: &mut dyn Ring) -> Result {
     ring.refuses(refusals)
 }
 
-/// A file has none, and takes no notice.
+/// A regular file has no write streams, and the kernel ignores the setting.
 fn write_stream(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the buffers are on this stack.
+    // SAFETY: the buffers are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let file = file_with(b"hello")?;
     let write = Write::new(file.as_fd(), b"HE".as_ptr(), 2).write_stream(3).build();
@@ -112,11 +113,11 @@ fn write_stream(ring: &mut dyn Ring) -> Result {
 
 const ATTR: Need = Trial {
     what: "protection information",
-    // A kernel that knows none looks at none, and reads.
+    // A kernel without support ignores the field and performs the read.
     refusal: Errno::NOTSUP,
     call: || {
         let mut ring = KINDS[0].build(&Setup::USUAL)?;
-        // SAFETY: there is nothing at null, as the kernel finds.
+        // SAFETY: the kernel detects that the address is null.
         match with_attr(&mut unsafe { ring.runner() }, ptr::null())? {
             Err(Errno::FAULT) => Ok(()),
             Ok(_) => Err(Errno::NOTSUP.into()),
@@ -125,7 +126,7 @@ const ATTR: Need = Trial {
     },
 };
 
-/// Reads from what has no protection information.
+/// Reads from a file that has no protection information.
 fn with_attr(ring: &mut Runner<'_>, attr: *const AttrPi) -> Result<Result<u32, Errno>> {
     let zero = File::open("/dev/zero")?;
     let mut buf = [0; 8];
@@ -134,7 +135,7 @@ fn with_attr(ring: &mut Runner<'_>, attr: *const AttrPi) -> Result<Result<u32, E
 }
 
 fn read_attr_pi_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the buffers are on this stack.
+    // SAFETY: the buffers are on this stack, and outlive each call.
     let ring = &mut unsafe { ring.runner() };
     let mut pi = [0; 8];
     let attr = AttrPi::new(pi.as_mut_ptr(), 8).flags(PiFlags::CHK_GUARD);

@@ -1,4 +1,4 @@
-//! Ending and changing timeouts; timeouts of other operations; times without a pointer.
+//! Removing and updating timeouts, timeouts of other operations, and times without a pointer.
 
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -42,37 +42,37 @@ const HOUR: Timespec = Timespec::new().sec(3600);
 const MOMENT: Duration = Duration::from_millis(20);
 
 const UPDATE: Need = Trial {
-    what: "changing a timeout",
+    what: "timeout updates",
     refusal: Errno::INVAL,
-    // SAFETY: the time is constant.
+    // SAFETY: the time is a constant.
     call: || unsafe { taken(TimeoutUpdate::new(1, &HOUR).build(), &[Errno::NOENT]) },
 };
 const UPDATE_LINKED: Need = Trial {
-    what: "changing the timeout of another operation",
+    what: "updates of linked timeouts",
     refusal: Errno::INVAL,
     call: || {
         let update = TimeoutUpdate::new(1, &HOUR).flags(TimeoutFlags::LINK_TIMEOUT_UPDATE);
-        // SAFETY: the time is constant.
+        // SAFETY: the time is a constant.
         unsafe { taken(update.build(), &[Errno::NOENT]) }
     },
 };
 const IMMEDIATE: Need = Trial {
-    what: "a timeout without a pointer",
+    what: "timeouts with an immediate time",
     refusal: Errno::INVAL,
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     call: || unsafe { taken(Timeout::new(ptr::null()).immediate(1).build(), &[Errno::TIME]) },
 };
 
-/// Queues and submits, with times that are constant or outlive the submission.
+/// Queues and submits entries whose times are constants or outlive the submission.
 fn start(ring: &mut dyn Ring, entries: &[Entry]) -> Result {
-    // SAFETY: every caller in this file has what the entries point to until they are over.
+    // SAFETY: every caller in this file keeps the memory of the entries until they complete.
     unsafe { ring.push(entries) }?;
     ring.submit()?;
     Ok(())
 }
 
 fn timeout_remove(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the times are constants.
+    // SAFETY: the entries point only to times, which are constants.
     let ring = &mut unsafe { ring.runner() };
     start(&mut **ring, &[Timeout::new(&HOUR).build().user_data(1)])?;
     assert_eq!(ring.result(TimeoutRemove::new(2).build())?, Err(Errno::NOENT));
@@ -84,7 +84,7 @@ fn timeout_remove(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// To a time that comes, or is past.
+/// Moves a timeout to a time in the future, and to one in the past.
 fn timeout_remove_update(ring: &mut dyn Ring) -> Result {
     let moment = Timespec::from(MOMENT);
     for (flags, at_least) in [(TimeoutFlags::empty(), MOMENT), (TimeoutFlags::ABS, Duration::ZERO)]
@@ -100,20 +100,20 @@ fn timeout_remove_update(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A read that waits, and its timeout. The buffer outlives the caller's use.
+/// A read that waits, and its timeout. The buffer outlives the operations of the caller.
 fn waiting(from: &impl std::os::fd::AsFd, buf: &mut [u8; 8], timeout: LinkTimeout) -> [Entry; 2] {
     let read = Read::new(from.as_fd(), buf.as_mut_ptr(), 8).build().user_data(1);
     [read.flags(Flags::IO_LINK), timeout.build().user_data(2)]
 }
 
 fn timeout_remove_update_linked(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the times are constants.
+    // SAFETY: the entries point only to times, which are constants.
     let ring = &mut unsafe { ring.runner() };
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
     start(&mut **ring, &waiting(&out, &mut buf, LinkTimeout::new(&HOUR)))?;
     let moment = Timespec::from(MOMENT);
     let update = TimeoutUpdate::new(2, &moment);
-    // Of the other kind, there is none.
+    // There is no timeout of the other kind.
     assert_eq!(ring.result(update.build())?, Err(Errno::NOENT));
     let update = update.flags(TimeoutFlags::LINK_TIMEOUT_UPDATE);
     start(&mut **ring, &[update.build().user_data(3)])?;
@@ -124,13 +124,13 @@ fn timeout_remove_update_linked(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// Checks that it was cancelled; in a worker thread, it is interrupted.
+/// Checks that the operation was canceled, or interrupted in a worker thread.
 fn ended(cqe: &Completion) {
     assert!(matches!(cqe.to_result(), Err(Errno::CANCELED | Errno::INTR)), "{cqe:?}");
 }
 
 fn timeout_remove_update_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the times are constants.
+    // SAFETY: the entries point only to times, which are constants.
     let ring = &mut unsafe { ring.runner() };
     let update = |time: *const Timespec| TimeoutUpdate::new(1, time);
     let unknown = TimeoutFlags::from_bits_retain(1 << 30);
@@ -141,7 +141,7 @@ fn timeout_remove_update_refused(ring: &mut dyn Ring) -> Result {
     ])
 }
 
-/// In time, or not in time.
+/// The operation finishes in time, or does not.
 fn link_timeout(ring: &mut dyn Ring) -> Result {
     let ((out, to), mut buf) = (pipe()?, [0; 8]);
     start(ring, &waiting(&out, &mut buf, LinkTimeout::new(&HOUR)))?;
@@ -161,7 +161,7 @@ fn link_timeout(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-/// A point of the clock that is long past.
+/// An absolute time that is long past.
 fn link_timeout_absolute(ring: &mut dyn Ring) -> Result {
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
     let past = Timespec::from(MOMENT);
@@ -174,9 +174,9 @@ fn link_timeout_absolute(ring: &mut dyn Ring) -> Result {
 }
 
 fn link_timeout_refused(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the times are constants.
+    // SAFETY: the entries point only to times, which are constants.
     let ring = &mut unsafe { ring.runner() };
-    // Behind nothing.
+    // The timeout is linked to no operation.
     assert_eq!(ring.result(LinkTimeout::new(&HOUR).build())?, Err(Errno::INVAL));
     let ((out, _to), mut buf) = (pipe()?, [0; 8]);
     for (timeout, errno) in [
@@ -194,7 +194,7 @@ fn link_timeout_refused(ring: &mut dyn Ring) -> Result {
 const NANOSECONDS: u64 = MOMENT.as_nanos() as u64;
 
 fn timeout_immediate(ring: &mut dyn Ring) -> Result {
-    // SAFETY: the times are constants.
+    // SAFETY: the entries point only to times, which are constants.
     let ring = &mut unsafe { ring.runner() };
     for (flags, at_least) in [(TimeoutFlags::empty(), MOMENT), (TimeoutFlags::ABS, Duration::ZERO)]
     {
