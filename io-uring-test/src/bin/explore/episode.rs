@@ -15,6 +15,7 @@ mod lost;
 mod push;
 mod quiesce;
 mod reap;
+mod split;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -296,6 +297,7 @@ impl Lockstep<'_> {
             | Step::Enable { ring, .. }
             | Step::Restrict { ring, .. }
             | Step::Watch { ring }
+            | Step::Split { ring, .. }
             | Step::Group { ring, .. }
             | Step::Provide { ring, .. }
             | Step::GroupGone { ring, .. }

@@ -20,6 +20,7 @@ mod report;
 mod setup;
 mod step;
 mod supervise;
+mod views;
 mod watch;
 mod workers;
 mod world;

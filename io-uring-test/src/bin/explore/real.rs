@@ -11,10 +11,11 @@ use rustix_uring::{Builder, Errno, IoUring, Local, Parameters, SubmissionQueue};
 
 use crate::completions::{CKind, Completed};
 use crate::model::cqueue::Cqe;
+use crate::model::views::{Glance, Part};
 use crate::queue::{Kind, Slot};
 use crate::registers::{AnySubmitter, Registers};
 use crate::step::{Push, Reap};
-use crate::watch;
+use crate::{views, watch};
 
 /// What is visible of a ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +105,12 @@ pub(crate) trait Ring {
     /// Submits and reaps NOPs, so many at once, while another thread looks at how many are ready: how
     /// many were reaped, and the most that it has seen.
     fn watched(&mut self, rounds: usize, at_once: usize) -> Result<(usize, usize), Errno>;
+    /// Holds views of both queues over several calls, and says what comes of each.
+    ///
+    /// # Safety
+    ///
+    /// The contract of a pushed entry holds for each.
+    unsafe fn split(&mut self, parts: &[Part], entries: &[Sized]) -> Vec<Glance>;
     /// The safe forms of `truncate` and `clear`.
     fn take_back(&mut self, len: usize) -> Result<(), Errno>;
     fn quiesce(
@@ -195,8 +202,7 @@ unsafe fn push<S: Kind>(
                     Err(full) => Err(full),
                 },
                 (true, Sized::Wide(entry)) => S::reserve_wide(queue, entry, how.reserved),
-                (false, Sized::Narrow(entry)) => queue.push_any(entry),
-                (false, Sized::Wide(entry)) => S::push_wide(queue, entry),
+                (false, entry) => push_one(queue, entry),
             }
         });
         if how.sync_after == Some(i) {
@@ -204,6 +210,24 @@ unsafe fn push<S: Kind>(
         }
     }
     results
+}
+
+/// Pushes an entry of either size.
+///
+/// # Safety
+///
+/// The contract of a pushed entry holds.
+pub(crate) unsafe fn push_one<S: Kind>(
+    queue: &mut SubmissionQueue<'_, S>,
+    entry: &Sized,
+) -> Result<(), PushError> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match entry {
+            Sized::Narrow(entry) => queue.push_any(entry),
+            Sized::Wide(entry) => S::push_wide(queue, entry),
+        }
+    }
 }
 
 impl<S: Kind, C: CKind> Ring for Held<S, C> {
@@ -414,6 +438,11 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
 
     fn watched(&mut self, rounds: usize, at_once: usize) -> Result<(usize, usize), Errno> {
         on!(self, ring => watch::reap(ring, rounds, at_once))
+    }
+
+    unsafe fn split(&mut self, parts: &[Part], entries: &[Sized]) -> Vec<Glance> {
+        // SAFETY: the caller's promise.
+        on!(self, ring => unsafe { views::run(ring, parts, entries) })
     }
 
     fn take_back(&mut self, len: usize) -> Result<(), Errno> {

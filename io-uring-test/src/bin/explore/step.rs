@@ -4,6 +4,8 @@
 //! operation in flight, the k-th pipe. So whatever is left out of an episode, the rest is an episode
 //! too. A step that makes no sense where it stands does nothing.
 
+use crate::model::views::Part;
+
 /// How entries are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Push {
@@ -160,6 +162,11 @@ pub(crate) enum Step {
         ring: usize,
         arg: u8,
     },
+    /// Holds views of both queues over several calls.
+    Split {
+        ring: usize,
+        parts: [Part; 8],
+    },
     /// Another thread looks on while completions are reaped.
     Watch {
         ring: usize,
@@ -256,6 +263,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (25, Kind::Resize),
     (1, Kind::Lose),
     (2, Kind::Watch),
+    (20, Kind::Split),
     (14, Kind::Group),
     (20, Kind::Provide),
     (3, Kind::GroupGone),
@@ -302,6 +310,7 @@ pub(crate) enum Kind {
     Resize,
     Lose,
     Watch,
+    Split,
     Group,
     Provide,
     GroupGone,
@@ -419,6 +428,18 @@ impl Step {
             },
             Kind::Lose => Self::Lose,
             Kind::Watch => Self::Watch { ring },
+            Kind::Split => {
+                let all = u32::from_le_bytes([b, c, d, 0]);
+                let part = |i: usize| match all >> (3 * i) & 7 {
+                    0..3 => Part::Push,
+                    3 => Part::Sync,
+                    4 => Part::Submit,
+                    5 => Part::Take(1),
+                    6 => Part::Take(3),
+                    _ => Part::SyncCompletions,
+                };
+                Self::Split { ring, parts: std::array::from_fn(part) }
+            }
             Kind::Group => Self::Group {
                 ring,
                 group: usize::from(b & 1),

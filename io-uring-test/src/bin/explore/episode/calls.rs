@@ -102,6 +102,7 @@ impl Lockstep<'_> {
             | Step::CloseFd { .. } => self.hold(r, step),
             Step::Elsewhere { .. } => self.elsewhere(r),
             Step::Watch { .. } => self.watch(r),
+            Step::Split { parts, .. } => self.split(r, &parts),
             Step::Group { group, entries, kernels, .. } => self.group(r, group, entries, kernels),
             Step::Provide { group, n, publish, .. } => self.provide(r, group, n, publish),
             Step::GroupGone { group, by_other, .. } => self.group_gone(r, group, by_other),

@@ -46,15 +46,7 @@ impl Lockstep<'_> {
         }
         // Whether a socket has more is a hint.
         for cqe in taken.iter_mut().chain(&mut peeked) {
-            cqe.flags &= !F_SOCK_NONEMPTY;
-            self.whichever_came_first(r, cqe);
-        }
-        if self.model.ring(r).cq.size == Size::Big && self.model.kernel.known.has("stale_big") {
-            for cqe in taken.iter_mut().chain(&mut peeked) {
-                if cqe.flags & F_MORE != 0 || cqe.user_data >> 32 == 1 {
-                    cqe.big = Some([0; 2]);
-                }
-            }
+            self.without_hints(r, cqe);
         }
         let most = if all { usize::MAX } else { n };
         let unordered = self.model.ring(r).unordered || self.model.ring(r).workers;
@@ -100,6 +92,17 @@ impl Lockstep<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is not promised of a completion is left out of it.
+    pub(super) fn without_hints(&mut self, r: usize, cqe: &mut Cqe) {
+        cqe.flags &= !F_SOCK_NONEMPTY;
+        self.whichever_came_first(r, cqe);
+        let stale = self.model.kernel.known.has("stale_big");
+        let again = cqe.flags & F_MORE != 0 || cqe.user_data >> 32 == 1;
+        if stale && again && self.model.ring(r).cq.size == Size::Big {
+            cqe.big = Some([0; 2]);
+        }
     }
 
     /// A time may have run out just before what was watched has ended, or not.

@@ -27,6 +27,7 @@ pub(crate) mod squeue;
 mod state;
 mod submit;
 mod time;
+pub(crate) mod views;
 
 pub(crate) use kernel::Kernel;
 pub(crate) use state::{MESSAGES, Model, PIPES, SOURCES, STREAM};

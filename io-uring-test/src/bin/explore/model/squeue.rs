@@ -132,6 +132,15 @@ impl Sq {
         self.truncate(self.len() - self.unpublished);
     }
 
+    /// What is not published is out of sight.
+    pub(super) fn hold_back(&mut self) -> VecDeque<Slot> {
+        self.slots.split_off(self.len() - self.unpublished)
+    }
+
+    pub(super) fn give_back(&mut self, held: VecDeque<Slot>) {
+        self.slots.extend(held);
+    }
+
     /// The newest slots go, until so many are left.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.slots.truncate(len);

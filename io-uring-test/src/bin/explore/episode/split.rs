@@ -1,0 +1,62 @@
+//! Views of both queues that are held over several calls.
+
+use rustix_uring::squeue::Entry as RealEntry;
+
+use super::{Lockstep, Same, same};
+use crate::model::cqueue::Size;
+use crate::model::operation::{Entry, Op};
+use crate::model::restrict::opcode;
+use crate::model::views::Part;
+use crate::op;
+use crate::real::Sized;
+use crate::world::Borrowed;
+
+impl Lockstep<'_> {
+    /// Only NOPs, so that what happens between the parts is known.
+    pub(super) fn split(&mut self, r: usize, parts: &[Part]) -> Same {
+        let ring = self.model.ring(r);
+        let odd = ring.workers || ring.unordered || ring.drain_active || !ring.work.is_empty();
+        let may = !ring.disabled && !ring.lost && ring.may_do(opcode::NOP, 0);
+        let plain = ring.sq.entries().all(|entry| entry.op == Op::NOP && entry.flags == 0);
+        // Slots of mixed queues are no completions, and a rewound queue is submitted its own way.
+        let counts = ring.cq.size != Size::Mixed && !ring.sq.rewound && !ring.cq.overflows();
+        // What a NOP made a descriptor of, nobody closes here.
+        let made = ring.cq.all().any(|cqe| self.installs.contains_key(&cqe.user_data));
+        let ring = self.model.ring(r);
+        if odd || !may || !plain || !counts || made || !ring.waiting.is_empty() {
+            return Ok(());
+        }
+        let only_wide = ring.built.takes_wide && !ring.built.mixed_sq;
+        let (mut entries, mut real) = (Vec::new(), Vec::new());
+        for _ in parts {
+            let user_data = self.next;
+            self.next += 1;
+            let mut entry = Entry::new(user_data, Op::NOP, 0);
+            entry.wide = only_wide;
+            let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
+            let narrow: RealEntry = op::entry(entry.op, 0, user_data, &mut things);
+            real.push(if only_wide { Sized::Wide(narrow.into()) } else { Sized::Narrow(narrow) });
+            entries.push(entry);
+        }
+        say!(self, "// Views of {}'s queues are held over {parts:?}", op::name(r));
+        let mut views = self.model.views(r);
+        let mut expected = Vec::new();
+        for (part, entry) in parts.iter().zip(&entries) {
+            expected.push(self.model.view(r, &mut views, *part, entry));
+        }
+        self.model.drop_views(r, views);
+        // SAFETY: NOPs use no memory.
+        let mut seen = unsafe { self.real(r).split(parts, &real) };
+        for cqe in seen.iter_mut().flat_map(|glance| &mut glance.taken) {
+            self.without_hints(r, cqe);
+        }
+        for ((part, real), model) in parts.iter().zip(&seen).zip(&expected) {
+            same(&format!("with both views: {part:?}"), real, model)?;
+        }
+        let taken: Vec<_> = seen.into_iter().flat_map(|glance| glance.taken).collect();
+        for cqe in &taken {
+            self.check_memory(r, cqe)?;
+        }
+        self.rest(r)
+    }
+}
