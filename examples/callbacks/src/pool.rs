@@ -209,12 +209,11 @@ impl<U, H: Handle> Pool<U, H> {
         // SAFETY: a task in flight is on no list, and the kernel is done with it. The completion is the
         // operation's, as our caller says.
         unsafe {
-            let (result, Context { cb: _, msg, userdata }) = self.release(task);
-            let mut over = Task { result, msg, userdata };
             let rest = &mut (*task.as_ptr()).rest;
-            over.result.set(rest, cqe);
+            (*task.as_ptr()).over.assume_init_mut().set(rest, cqe);
             *rest = Rest::Unused;
-            over
+            let (result, Context { cb: _, msg, userdata }) = self.release(task);
+            Task { result, msg, userdata }
         }
     }
 

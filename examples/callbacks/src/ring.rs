@@ -284,6 +284,9 @@ impl<U, H: Handle> Ring<U, H> {
     /// under way keeps its task.
     pub fn end(&mut self) -> Result<(), RingError> {
         while self.pool.drop_next() {}
+        if self.pool.in_flight() == 0 {
+            return Ok(());
+        }
         let user_data = self.pool.user_data();
         let Self { uring, pool, .. } = self;
         uring

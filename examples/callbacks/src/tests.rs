@@ -35,6 +35,8 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// In bytes.
+    static FREED: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: all of it is the other allocator's.
@@ -46,6 +48,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        FREED.set(FREED.get() + layout.size());
         // SAFETY: as our caller promises.
         unsafe { Keeping.dealloc(block, layout) }
     }
@@ -59,6 +62,13 @@ fn allocations<T>(during: impl FnOnce() -> T) -> (usize, T) {
     let before = ALLOCATIONS.get();
     let value = during();
     (ALLOCATIONS.get() - before, value)
+}
+
+/// How many bytes this thread frees meanwhile.
+fn freed(during: impl FnOnce()) -> usize {
+    let before = FREED.get();
+    during();
+    FREED.get() - before
 }
 
 /// What was over, in that order.

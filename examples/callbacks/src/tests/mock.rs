@@ -184,23 +184,25 @@ fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
 #[test]
 fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
     let watch = Watch::begin();
-    let (mut ring, kernel) = mocked(4, |it| match it.opcode() {
+    // So many that they are most of what a ring has.
+    const TASKS: u32 = 1000;
+    let most = TASKS as usize * 200;
+    let (ring, _) = mocked::<Log>(TASKS, |_| Answer::usual());
+    assert!(freed(|| drop(ring)) > most);
+
+    let (mut ring, kernel) = mocked(TASKS, |it| match it.opcode() {
         opcode::Read::CODE => Answer::pending(),
         _ => Answer::usual(),
     });
-    start(
-        &mut ring,
-        &Log::default(),
-        0,
-        Op::Read(File::Own(null()), Buffer::new([0; 64]), Offset::At(0)),
-    );
+    let read = Op::Read(File::Own(null()), Buffer::new([0; 64]), Offset::At(0));
+    start(&mut ring, &Log::default(), 0, read);
     outcome!(first(&mut ring), Noop(Ok(())) => ());
     let [number] = kernel.in_flight()[..] else { panic!() };
     kernel.fail(Errno::NXIO);
     let failed = ring.run(RunCondition::UntilDone);
     assert!(matches!(failed, Err(RingError::Errno(Errno::NXIO))), "{failed:?}");
     kernel.fail(Errno::NXIO);
-    drop(ring);
+    assert!(freed(|| drop(ring)) < most);
     assert!(kernel.complete(number, Answer::bytes([7; 64])));
     watch.check();
 }
