@@ -4,9 +4,11 @@ use super::operations;
 use crate::types::{Fixed, FixedFdFlags, RawFd};
 
 operations! {
-    /// Puts files into slots of the registered file table, given by their descriptors.
+    /// Puts files into consecutive slots of the registered file table: one for each descriptor in
+    /// an array.
     ///
-    /// -1 empties a slot. [`SKIP_FILE`](crate::types::SKIP_FILE) leaves it unchanged.
+    /// Instead of a descriptor, -1 empties a slot, and [`SKIP_FILE`](crate::types::SKIP_FILE)
+    /// leaves it unchanged.
     ///
     /// - **Result:** the number of slots processed, which is less than `len` if one failed; -ENXIO
     ///   if there is no table

@@ -250,7 +250,8 @@ impl<S: squeue::FixedSize, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// # use rustix_uring::{opcode, IoUring};
     /// let mut ring = IoUring::new(8)?;
     /// let mut buf = vec![0; 64];
-    /// let read = opcode::Read::new(rustix_uring::types::Fd(-1), buf.as_mut_ptr(), 64).build();
+    /// let file = std::fs::File::open("README.md")?;
+    /// let read = opcode::Read::new(&file, buf.as_mut_ptr(), 64).build();
     /// // SAFETY: the buffer lives until the entry is removed.
     /// unsafe { ring.submission().push(&read)? };
     /// ring.truncate(0)?;

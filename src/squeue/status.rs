@@ -74,8 +74,9 @@ impl Status<'_> {
     /// Returns whether the SQPOLL thread sleeps. It then consumes published entries only after an
     /// enter call. [`Submitter::submit`](crate::Submitter::submit) checks this automatically.
     ///
-    /// A result of `false` covers the entries that this thread has published before the call, and
-    /// those of other threads if something has synchronized their publishing with this call.
+    /// If this returns `false`, the SQPOLL thread consumes all entries that your thread published
+    /// before the call. It also consumes those of another thread, if that thread published them and
+    /// then synchronized with yours (by a mutex, a channel, or a join).
     #[inline]
     pub fn need_wakeup(&self) -> bool {
         wakeup_fence();

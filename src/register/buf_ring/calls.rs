@@ -21,13 +21,13 @@ impl<H: Handle> Submitter<'_, H> {
     ///
     /// # Errors
     ///
-    /// EINVAL if `entries` is not such a number, if the memory is not page-aligned or is shorter
-    /// than [`BufRing::memory_size`], for flags and options that the kernel does not know, or on
-    /// older kernels; EEXIST if the group exists already; EFAULT if the memory is not mapped. After
-    /// an error, nothing is registered and the memory is yours again. Its first 16 bytes may have
-    /// been set to zero.
+    /// EINVAL if `entries` is not a power of two or exceeds 32768, if the memory is not
+    /// page-aligned or is shorter than [`BufRing::memory_size`], for flags and options that the
+    /// kernel does not know, or on older kernels; EEXIST if the group exists already; EFAULT if the
+    /// memory is not mapped. After an error, nothing is registered and the memory is yours again.
+    /// Its first 16 bytes may have been set to zero.
     ///
-    /// On a 32-bit kernel of version 6.1, taking a buffer causes a kernel oops if the ring is in
+    /// A 32-bit kernel of version 6.1 crashes (with an oops) when it takes a buffer from a ring in
     /// high memory.
     ///
     /// # Safety

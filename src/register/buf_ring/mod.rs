@@ -196,10 +196,10 @@ impl BufRing {
     ///   valid for reads and writes, and nothing else reads or writes them. This ends when a
     ///   completion returns the buffer: a completion that names it and does not have
     ///   [`buffer_more`](cqueue::Entry::buffer_more), or the completion of a bundle that has
-    ///   reached it. It also ends when the group is unregistered, or the ring has ended, *and*
-    ///   every operation that takes buffers from the group has completed. If all operations of the
-    ///   group are sends, it is enough that the bytes are valid for reads, and others may read
-    ///   them.
+    ///   reached it. It also ends when two conditions hold: the group is unregistered or the ring
+    ///   has ended, and every operation that takes buffers from the group has completed.
+    /// - If all operations of the group are sends, it is enough that the bytes are valid for reads,
+    ///   and others may read them.
     /// - The buffer, and its `bid`, are in the ring at most once at a time.
     /// - The ring never holds more than [`capacity`](Self::capacity) buffers. This counts the
     ///   published buffers that the kernel has not taken yet, and those added since. `add` cannot

@@ -72,11 +72,12 @@ pub struct BufSegment {
 ///   requested length of the buffer before it reads. If a read is short, call
 ///   [`advance`](Self::advance).
 /// - On incremental rings, an operation with `MSG_TRUNC` must not have a `len` that limits it.
-///   Otherwise the result does not tell how much of the buffer was consumed. Some 6.18 kernels
-///   (6.18.15, 6.18.44) also consume the following buffers for the bytes of a message that did not
-///   fit. `segments` reports these buffers with a `len` of 0. If the message ends exactly at the
-///   end of a buffer, nothing in the completion shows this, and `segments` does not report them.
-///   6.12.117, 7.2 and 7.3 consume one buffer.
+///   Otherwise the result does not tell how much of the buffer was consumed.
+/// - On incremental rings with `MSG_TRUNC`, some 6.18 kernels (6.18.15, 6.18.44) consume several
+///   buffers for a message that does not fit into one. The bytes beyond the first buffer are not
+///   stored, so `segments` reports the other buffers with a `len` of 0. It cannot report them if
+///   the message ends exactly at the end of a buffer, because nothing in the completion shows that
+///   the kernel has consumed them. Linux 6.12.117, 7.2 and 7.3 consume only one buffer.
 /// - With `MSG_TRUNC`, all buffers of the group must have the same length. A receive on Linux 6.18
 ///   stores at most the length of the buffer that it found first, even if it takes a longer buffer
 ///   when the message arrives. `segments` would then report bytes that were not stored.

@@ -80,11 +80,12 @@ impl<'buf> RecvMsgOut<'buf> {
     ///
     /// `msghdr` is the header that you passed to the operation. Only `msg_namelen` and
     /// `msg_controllen` matter: they are the sizes that the kernel reserves in the buffer for the
-    /// name and the control messages, used or not.
+    /// address and the control messages, used or not.
     ///
     /// # Errors
     ///
-    /// Fails if the buffer is shorter than the header and the space for name and control messages.
+    /// Fails if the buffer is shorter than the header and the space for address and control
+    /// messages.
     pub fn parse(buffer: &'buf [u8], msghdr: &MsgHdr) -> Result<Self, RecvMsgError> {
         let header = Header::read(buffer).ok_or(RecvMsgError)?;
         let (name, control_start) =
