@@ -1,4 +1,4 @@
-//! The chart: instructions, and times as multiples of the floor's.
+//! Draws the chart: instruction counts, and times as multiples of the floor's.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::count::Counted;
 use crate::peer::{Column, FLOOR, OURS, OURS_IN_BULK};
 use crate::time::Timed;
 
-/// The rows that stand for the others.
+/// The rows shown, which represent the others.
 const ROWS: &[&str] = &[
     "push/Read/in a batch",
     "push/Read/one per call",
@@ -24,10 +24,10 @@ const ROWS: &[&str] = &[
 ];
 const BAR: u32 = 13;
 
-/// Bars side by side, for each row.
+/// A group of bars for each row.
 struct Panel {
     title: &'static str,
-    /// Longer bars are cut off there.
+    /// Longer bars are cut off at this value.
     limit: f64,
     groups: Vec<(String, Vec<(Column, f64)>)>,
 }

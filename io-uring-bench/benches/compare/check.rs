@@ -1,4 +1,4 @@
-//! What the instructions must not exceed.
+//! The recorded instruction counts, which a run must not exceed.
 
 use std::fmt::Write;
 
@@ -7,10 +7,11 @@ use anyhow::bail;
 use crate::count::Counted;
 use crate::peer::{Column, OURS, OURS_IN_BULK, is_peer};
 
-/// How much more than was recorded is still the same code, as other compilers arrange it.
+/// The tolerated excess over the recorded count: other compiler versions arrange the same code
+/// differently.
 const TOLERANCE: f64 = 0.10;
 
-/// Instructions per operation of x86_64, release build, Rust 1.95.
+/// Instructions per operation on x86_64, in a release build by Rust 1.95.
 const RECORDED: &[(&str, Column, f64)] = &[
     ("push/Nop/in a batch", OURS, 16.5),
     ("push/Read/in a batch", OURS, 19.5),
@@ -37,10 +38,12 @@ const RECORDED: &[(&str, Column, f64)] = &[
     ("nop/plain/128", OURS_IN_BULK, 16.3),
 ];
 
-/// Compares what was counted with what was recorded, and pushing in batches with the peers.
+/// Compares the counts with the recorded ones, and pushes in batches with those of the peers.
 pub(crate) fn check(rows: &[Counted]) -> anyhow::Result<String> {
     if !cfg!(target_arch = "x86_64") {
-        return Ok("Instructions are recorded for x86_64 only, and were not checked.".into());
+        return Ok(
+            "Instruction counts are recorded for x86_64 only, so they were not checked.".into()
+        );
     }
     let mut faults = String::new();
     for &(name, column, recorded) in RECORDED {
@@ -65,11 +68,14 @@ pub(crate) fn check(rows: &[Counted]) -> anyhow::Result<String> {
         }
     }
     if !faults.is_empty() {
-        bail!("more than {:.0} % above what was recorded:\n{faults}", TOLERANCE * 100.0);
+        bail!(
+            "instruction counts exceed the recorded ones by more than {:.0} %:\n{faults}",
+            TOLERANCE * 100.0
+        );
     }
     let n = RECORDED.len();
     Ok(format!(
-        "All {n} recorded counts hold (tolerance {:.0} %), and no peer pushes a batch with fewer.",
+        "All {n} instruction counts are as recorded (tolerance {:.0} %), and no peer pushes a batch with fewer instructions.",
         TOLERANCE * 100.0
     ))
 }

@@ -1,7 +1,7 @@
-//! Instructions, loads and stores, as valgrind's callgrind counts them.
+//! Counts instructions, loads and stores with valgrind's callgrind.
 //!
-//! The benchmark runs itself under callgrind, once for all rows, and dumps what was counted after
-//! each run.
+//! The benchmark runs itself under callgrind, once for all rows, and dumps the counts after each
+//! run.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use crate::peer::Column;
 use crate::row::Row;
 
-/// Names the function inside which is counted.
+/// The name of the function inside which callgrind counts.
 const MEASURED: &str = "io_uring_bench_measured";
 
 #[inline(never)]
@@ -21,7 +21,7 @@ fn measured(run: &mut dyn FnMut()) {
     run();
 }
 
-/// Per operation.
+/// Counts per operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count {
     pub(crate) instructions: f64,
@@ -37,19 +37,19 @@ pub(crate) struct Counted {
 pub(crate) fn valgrind() -> anyhow::Result<String> {
     let version = Command::new("valgrind").arg("--version").output();
     let version = version.context(
-        "instructions are not counted: there is no valgrind (Debian: apt-get install valgrind)",
+        "instructions are not counted, because valgrind is not installed (Debian: apt-get install valgrind)",
     )?;
     Ok(String::from_utf8_lossy(&version.stdout).trim().into())
 }
 
-/// What the benchmark does under callgrind: each column of each row, twice, and the second time
-/// counted. Says on standard output which there were.
+/// The work of the benchmark under callgrind: runs each column of each row twice, and counts the
+/// second run. Prints what it ran to standard output.
 pub(crate) fn under_callgrind(rows: &[Row]) {
     for row in rows {
         for (column, made) in (row.make)() {
             match made {
                 Ok(mut run) => {
-                    // What happens the first time only, as looking functions up.
+                    // Excludes one-time work such as symbol lookup from the count.
                     run();
                     measured(&mut *run);
                     println!("{}\t{column}\t{}\t", row.name, row.ops);
@@ -60,7 +60,7 @@ pub(crate) fn under_callgrind(rows: &[Row]) {
     }
 }
 
-/// Counts the rows, of which `arguments` says to another run of the benchmark which they are.
+/// Counts the rows. `arguments` select the same rows in the other run of the benchmark.
 pub(crate) fn count(arguments: &[String]) -> anyhow::Result<Vec<Counted>> {
     let scratch = tempfile::tempdir()?;
     let dump = scratch.path().join("counts");
@@ -76,11 +76,11 @@ pub(crate) fn count(arguments: &[String]) -> anyhow::Result<Vec<Counted>> {
         .output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "valgrind: {}\n{errors}", output.status);
-    let dump = fs::read_to_string(dump).context("valgrind has dumped nothing")?;
+    let dump = fs::read_to_string(dump).context("valgrind wrote no dump")?;
     assign(&String::from_utf8(output.stdout)?, parts(&dump)?)
 }
 
-/// The sums of a dump's parts, one for each time that something was counted.
+/// The sums of the parts of a dump, one part for each counted run.
 fn parts(dump: &str) -> anyhow::Result<VecDeque<Count>> {
     let mut events = Vec::new();
     let mut counts = VecDeque::new();
@@ -107,7 +107,7 @@ fn parts(dump: &str) -> anyhow::Result<VecDeque<Count>> {
     Ok(counts)
 }
 
-/// Gives each line of what the other run has said its count.
+/// Assigns a count to each line that the other run printed.
 fn assign(lines: &str, mut counts: VecDeque<Count>) -> anyhow::Result<Vec<Counted>> {
     let mut rows: Vec<Counted> = Vec::new();
     for line in lines.lines() {
@@ -116,8 +116,8 @@ fn assign(lines: &str, mut counts: VecDeque<Count>) -> anyhow::Result<Vec<Counte
         let count = if reason.is_empty() {
             let ops: f64 = ops.parse()?;
             let Count { instructions, loads, stores } =
-                counts.pop_front().context("valgrind has dumped too little")?;
-            ensure!(instructions > 0.0, "nothing was counted for {name} of {column}");
+                counts.pop_front().context("the dump of valgrind has too few parts")?;
+            ensure!(instructions > 0.0, "the instruction count of {name}, {column} is 0");
             Ok(Count { instructions: instructions / ops, loads: loads / ops, stores: stores / ops })
         } else {
             Err(reason.into())
@@ -128,6 +128,6 @@ fn assign(lines: &str, mut counts: VecDeque<Count>) -> anyhow::Result<Vec<Counte
         let column: Column = column.to_owned().leak();
         rows.last_mut().expect("one was pushed").columns.push((column, count));
     }
-    ensure!(counts.is_empty(), "valgrind has dumped too much");
+    ensure!(counts.is_empty(), "the dump of valgrind has too many parts");
     Ok(rows)
 }

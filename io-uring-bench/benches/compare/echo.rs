@@ -1,7 +1,8 @@
-//! A server that sends back what it gets, over TCP on the loopback device.
+//! An echo server over TCP on the loopback device.
 //!
-//! The client sends one request on each connection, then waits for all answers, and begins again;
-//! it has a processor of its own if there are two. What is compared is the server: one thread.
+//! The client sends one request on each connection, waits for all answers, and starts again. It has
+//! a CPU of its own if there are two. The benchmark compares the servers, which have one thread
+//! each.
 
 mod servers;
 
@@ -18,7 +19,7 @@ use crate::peer::{Column, EPOLL, Everything, Lasting, Setup, each_peer};
 use crate::time::Quartiles;
 use servers::{epoll, uring};
 
-/// How much time a row may take.
+/// The time limits of a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
@@ -37,31 +38,31 @@ pub(crate) struct Echoed {
     pub(crate) columns: Vec<(Column, Result<Echo, String>)>,
 }
 
-/// Medians of the rounds.
+/// The medians over all rounds.
 pub(crate) struct Echo {
     pub(crate) per_second: f64,
-    /// Of the server's thread, in nanoseconds per request.
+    /// CPU time of the server thread, in nanoseconds per request.
     pub(crate) cpu: f64,
-    /// The processor's time as a multiple of the epoll server's.
+    /// CPU time as a multiple of the epoll server's.
     pub(crate) cpu_ratio: Quartiles,
     /// System calls per request.
     pub(crate) calls: f64,
 }
 
-/// What a server has done.
+/// The work that a server did.
 struct Served {
     calls: u64,
     cpu: Duration,
 }
 
-/// One round of one server.
+/// The result of one server in one round.
 struct Round {
     per_second: f64,
     cpu: f64,
     calls: f64,
 }
 
-/// A server: sockets, and memory for each.
+/// A server. It gets the connected sockets, and memory for each.
 type Server = fn(&Setup, &[TcpStream], &[Lasting]) -> Result<Served, String>;
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -94,7 +95,7 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> anyhow::Result<Echoed> {
     }
     let epoll_cpu: Vec<f64> = match &rounds[servers.len() - 1] {
         Ok(rounds) => rounds.iter().map(|round| round.cpu).collect(),
-        Err(reason) => return Err(anyhow!("the epoll server: {reason}")),
+        Err(reason) => return Err(anyhow!("the epoll server failed: {reason}")),
     };
     let columns = servers.iter().zip(rounds).map(|((column, _), rounds)| {
         let echo = rounds.map(|rounds| {
@@ -117,7 +118,7 @@ fn server<P: Everything>(setup: &Setup) -> Server {
     if setup.registered { uring::<P::Registered> } else { uring::<P> }
 }
 
-/// Lets a server serve for a while. The inner error is one that the server began with.
+/// Runs a server for the sample time. The inner error is one that the server had at its start.
 fn measure_once(
     row: &Row,
     bufs: &[Lasting],
@@ -130,7 +131,7 @@ fn measure_once(
             stay_on(0);
             let before = thread_time();
             let served = server(&row.setup, &sockets, bufs);
-            // The client must not wait for a server that is not there.
+            // Closes the sockets, so that the client does not wait for a server that has failed.
             drop(sockets);
             served.map(|served| Served { cpu: thread_time() - before, ..served })
         });
@@ -170,7 +171,8 @@ fn connect(n: usize) -> std::io::Result<(Vec<TcpStream>, Vec<TcpStream>)> {
     Ok((clients, sockets))
 }
 
-/// Asks until the time is over, and hangs up: how many requests, in which time.
+/// Sends requests until the time is over, and closes the connections. Returns the number of
+/// requests and the time.
 fn ask(clients: &mut [TcpStream], size: u32, sample: Duration) -> std::io::Result<(u64, Duration)> {
     let request = vec![0x5a; size as usize];
     let mut answer = vec![0; size as usize];
@@ -185,18 +187,18 @@ fn ask(clients: &mut [TcpStream], size: u32, sample: Duration) -> std::io::Resul
             requests += 1;
         }
     }
-    assert_eq!(answer, request, "the server sends back what it gets");
+    assert_eq!(answer, request, "the answer differs from the request");
     Ok((requests, start.elapsed()))
 }
 
-/// Binds the thread to one of the process's processors, if it has several.
+/// Binds the thread to one of the CPUs that the process may use, if it has several.
 fn stay_on(nth: usize) {
     let Ok(all) = rustix::thread::sched_getaffinity(None) else { return };
     let mut processors = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu));
     if let (true, Some(cpu)) = (all.count() > 1, processors.nth(nth)) {
         let mut one = CpuSet::new();
         one.set(cpu);
-        // Without it, the figures are only less steady.
+        // If this fails, the figures vary more.
         let _ = sched_setaffinity(None, &one);
     }
 }

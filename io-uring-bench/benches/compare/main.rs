@@ -1,4 +1,4 @@
-//! rustix-uring beside its peers and a hand-written floor, on the same work.
+//! Compares rustix-uring with its peers and a hand-written floor, on the same work.
 //!
 //! ```sh
 //! cargo bench --package io-uring-bench                        # everything, in minutes
@@ -28,27 +28,28 @@ use clap::Parser;
 
 use row::{Figures, Row};
 
-/// Measures rustix-uring beside its peers.
+/// Compares rustix-uring with its peers and a hand-written floor, on the same work.
 #[derive(Parser)]
 struct Arguments {
-    /// Only rows whose name begins so: `push`, `reap`, `nop/plain`, `setup`, `read`, `echo/50` …
+    /// Run only rows whose names begin with one of these: `push`, `reap`, `nop/plain`, `setup`,
+    /// `read`, `echo/50`, …
     rows: Vec<String>,
-    /// In less than a minute: fewer rounds, shorter ones, times less worth.
+    /// Finish within a minute: fewer and shorter rounds, and so less precise times.
     #[arg(long)]
     quick: bool,
-    /// Only what the rows are called.
+    /// Only list the names of the rows.
     #[arg(long)]
     list: bool,
-    /// Only instructions, loads and stores.
+    /// Only count instructions, loads and stores.
     #[arg(long)]
     counts: bool,
-    /// Fail if the instructions are more than was recorded.
+    /// Fail if instruction counts exceed the recorded ones.
     #[arg(long)]
     check: bool,
-    /// What the benchmark does when it has started itself under callgrind.
+    /// Set when the benchmark runs itself under callgrind.
     #[arg(long, hide = true)]
     under_callgrind: bool,
-    /// cargo says so.
+    /// Passed by cargo, and ignored.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -93,7 +94,7 @@ fn main() -> anyhow::Result<()> {
     let chart = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("io-uring-bench.svg");
     chart::draw(&chart, &counts, &times)?;
     if chart.exists() {
-        println!("The chart: {}", chart.display());
+        println!("Chart written to {}", chart.display());
     }
     Ok(())
 }
@@ -119,7 +120,7 @@ fn counts(arguments: &Arguments, rows: &[Row]) -> anyhow::Result<Vec<count::Coun
 }
 
 fn times(rows: &[Row], quick: bool) -> Vec<time::Timed> {
-    // Short samples, so that few of them are cut in two by another program's turn.
+    // Short samples reduce the number that contain a context switch.
     let (rounds, sample, limit) = if quick { (11, 50, 500) } else { (101, 200, 4000) };
     let effort = time::Effort {
         rounds,
@@ -158,7 +159,7 @@ fn echo(rows: &[echo::Row], quick: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where this was measured, and how.
+/// The machine, the versions and the command of this run.
 fn machine() -> String {
     let uname = rustix::system::uname();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

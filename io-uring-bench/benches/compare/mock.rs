@@ -1,8 +1,8 @@
-//! The kernel's side of a ring, played by us.
+//! A mock of the kernel's side of a ring.
 //!
 //! Pushing and reaping are measured without the kernel: a second mapping of the ring's memory moves
-//! the kernel's positions. The real one looks at none of them unless it is entered, which nobody
-//! does here.
+//! the kernel's head and tail. The real kernel reads them only when it is entered, which never
+//! happens in these rows.
 
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,18 +20,19 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// The kernel's side of a ring of this many entries.
+    /// The kernel's side of a ring with this many entries.
     pub(crate) fn kernel(fd: RawFd, entries: u32) -> anyhow::Result<Self> {
-        // The offsets are the same for every ring of the size.
+        // The offsets are the same for every ring of this size.
         let (_like, params) = setup(SetupFlags::NO_SQARRAY, entries)?;
-        // SAFETY: the caller has the ring open.
+        // SAFETY: the caller keeps the ring open.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let mappings = map(fd.as_fd(), &params)?;
         let [queues, sqes] = mappings.map(|(start, _)| start.cast::<u8>());
         let at = |offset: u32| queues.wrapping_add(offset as usize);
         let cqes = at(params.cq_off.cqes).cast::<[u64; 2]>();
         for i in 0..params.cq_entries as usize {
-            // SAFETY: within the mapping of this many completions, which nobody looks at yet.
+            // SAFETY: the pointer stays within the mapping of this many completions, which nothing
+            // reads yet.
             unsafe { cqes.add(i).write([i as u64, 0]) };
         }
         Ok(Self {
@@ -42,7 +43,7 @@ impl Mock {
         })
     }
 
-    /// Takes `n` submissions.
+    /// Consumes `n` submissions.
     #[inline(always)]
     pub(crate) fn take(&self, n: u32) {
         advance(self.sq_head, n);
@@ -54,17 +55,17 @@ impl Mock {
         advance(self.cq_tail, n);
     }
 
-    /// The submission in the place of this number.
+    /// The submission in this slot.
     pub(crate) fn entry(&self, slot: usize) -> [u8; 64] {
         assert!(slot * 64 < self.mappings[1].1);
-        // SAFETY: the slot is within, and nobody writes it now.
+        // SAFETY: the slot is within the queue, and nothing writes to it now.
         unsafe { self.sqes.add(slot).read_volatile() }
     }
 }
 
 #[inline(always)]
 fn advance(word: *const AtomicU32, n: u32) {
-    // SAFETY: the mapping is there until we are dropped.
+    // SAFETY: the mapping exists until this value is dropped.
     let word = unsafe { &*word };
     word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Release);
 }
@@ -72,8 +73,8 @@ fn advance(word: *const AtomicU32, n: u32) {
 impl Drop for Mock {
     fn drop(&mut self) {
         for (start, len) in self.mappings {
-            // SAFETY: our own mappings, which nobody uses any more.
-            unsafe { munmap(start, len) }.expect("the mapping is ours");
+            // SAFETY: these are our own mappings, which nothing uses any more.
+            unsafe { munmap(start, len) }.expect("cannot unmap the queues");
         }
     }
 }

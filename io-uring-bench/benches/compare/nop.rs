@@ -1,4 +1,4 @@
-//! NOPs through the kernel: pushed, submitted, awaited, reaped.
+//! NOPs through the kernel: push, submit, wait, reap.
 
 use std::hint::{black_box, spin_loop};
 use std::thread::yield_now;
@@ -9,7 +9,7 @@ use crate::row::{Figures, Made, Row};
 
 const ENTRIES: u32 = 128;
 const BATCHES: [u64; 4] = [1, 8, 32, 128];
-/// Round trips in a run.
+/// The number of round trips in a run.
 const ROUNDS: u64 = 16;
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -100,7 +100,7 @@ fn split<P: Everything>(setup: Setup) -> Made {
     if setup.registered { split_case::<P::Registered>(setup) } else { split_case::<P>(setup) }
 }
 
-/// Where there are no views, this is what there is instead.
+/// The alternative for crates without views.
 fn split_case<P: Everything>(setup: Setup) -> Made {
     let mut ring = P::ring(&setup, ENTRIES)?;
     Ok(Box::new(move || {
@@ -117,7 +117,8 @@ fn kept<P: Everything>(ring: &mut P::Ring, rounds: u64) -> u64 {
 }
 
 fn polled<P: Everything>(n: u64) -> Made {
-    // Completions are there before the thread has moved its position: room for two batches.
+    // The kernel thread posts completions before it advances the submission head, so the queue has
+    // room for two batches.
     let mut ring = P::ring(&Setup::SQPOLL, 2 * ENTRIES)?;
     check(polled_batches::<P>(&mut ring, 1, n), n)?;
     Ok(Box::new(move || {
@@ -125,7 +126,8 @@ fn polled<P: Everything>(n: u64) -> Made {
     }))
 }
 
-/// Submits without a system call while the kernel's thread is awake, and spins for what it does.
+/// Submits without a system call while the kernel's thread is awake, and spins until the operations
+/// complete.
 #[inline(never)]
 fn polled_batches<P: Everything>(ring: &mut P::Ring, rounds: u64, n: u64) -> u64 {
     let mut sum = 0u64;
@@ -140,7 +142,7 @@ fn polled_batches<P: Everything>(ring: &mut P::Ring, rounds: u64, n: u64) -> u64
             });
             spins += 1;
             if spins % 1024 == 0 {
-                // The thread may be waiting for this very processor.
+                // The thread may be waiting for this CPU.
                 yield_now();
             }
             spin_loop();
@@ -149,7 +151,7 @@ fn polled_batches<P: Everything>(ring: &mut P::Ring, rounds: u64, n: u64) -> u64
     sum
 }
 
-/// Rings that are set up and torn down.
+/// Setup and teardown of rings.
 pub(crate) fn setup_rows() -> Vec<Row> {
     [8, 256, 4096]
         .map(|entries| Row {
@@ -169,11 +171,11 @@ fn setup_case<P: Peer>(entries: u32) -> Made {
     }))
 }
 
-/// What the one call for a loop that stays in its task gives here.
+/// Describes the ring that `build_local` creates on this kernel.
 pub(crate) fn describe_local() -> anyhow::Result<String> {
     let ring = <rustix_uring::IoUring>::builder().build_local(ENTRIES)?;
     Ok(format!(
-        "`build_local` gives here: {:?}, registered index {:?}",
+        "`build_local` on this kernel: {:?}, registered index {:?}",
         ring.params().setup_flags(),
         ring.registered_index()
     ))

@@ -1,4 +1,4 @@
-//! What is compared, behind one face.
+//! The compared crates, behind a common interface.
 
 mod crates;
 mod floor;
@@ -16,22 +16,22 @@ pub(crate) use floor::{Floor, map, setup};
 pub(crate) use liburing::Liburing;
 pub(crate) use operation::{Lasting, Nop, Read, ReadFixed, Recv, Sample, Send, Timeout};
 
-/// What a column of a table is called.
+/// The name of a column.
 pub(crate) type Column = &'static str;
 
 pub(crate) const FLOOR: Column = "by hand";
 pub(crate) const OURS: Column = "rustix-uring";
 pub(crate) const OURS_IN_BULK: Column = "in bulk";
-/// What is there without a ring.
+/// Plain `pread(2)`, without a ring.
 pub(crate) const PREAD: Column = "pread";
 pub(crate) const EPOLL: Column = "epoll";
 
-/// Whether a column is another crate, or liburing.
+/// Whether the column is another crate or liburing.
 pub(crate) fn is_peer(column: Column) -> bool {
     ![FLOOR, OURS, OURS_IN_BULK, PREAD, EPOLL].contains(&column)
 }
 
-/// What is said about a column that is not there.
+/// The note about the missing liburing column.
 pub(crate) const NO_LIBURING: Option<&str> = if cfg!(feature = "liburing") {
     None
 } else {
@@ -41,20 +41,20 @@ pub(crate) const NO_LIBURING: Option<&str> = if cfg!(feature = "liburing") {
     )
 };
 
-/// How a ring is set up.
+/// The setup of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
     pub(crate) flags: SetupFlags,
-    /// The ring's descriptor is registered with the task.
+    /// Whether the ring's descriptor is registered with the task.
     pub(crate) registered: bool,
 }
 
 impl Setup {
-    /// Whatever the crate does unasked.
+    /// The default setup of the crate.
     pub(crate) const PLAIN: Self = Self::flags("plain", SetupFlags::empty());
     pub(crate) const SQPOLL: Self = Self::flags("SQPOLL", SetupFlags::SQPOLL);
-    /// What a loop that stays in its task can have.
+    /// Everything that suits a loop which stays in its task.
     pub(crate) const ALL: Self = Self {
         registered: true,
         ..Self::flags(
@@ -64,7 +64,7 @@ impl Setup {
                 .union(SetupFlags::NO_SQARRAY),
         )
     };
-    /// Each flag by itself, or with the one that it needs.
+    /// Each flag by itself, or with the flag that it requires.
     pub(crate) const EACH: [Self; 5] = [
         Self::flags("NO_SQARRAY", SetupFlags::NO_SQARRAY),
         Self::flags("COOP_TASKRUN", SetupFlags::COOP_TASKRUN),
@@ -78,48 +78,48 @@ impl Setup {
     }
 }
 
-/// A crate, or none, with rings of the plain kinds.
+/// A crate, or the floor without one, with rings of the default kinds.
 ///
-/// Nothing of it is more than a call or two of the crate's own, and everything is inlined into the
-/// measured program, which so is what somebody would write who uses only this crate.
+/// Each method makes only one or two calls of the crate, and everything is inlined. So the measured
+/// program is what you would write with this crate alone.
 pub(crate) trait Peer: Sized + 'static {
     const COLUMN: Column;
     /// The same crate with a registered ring, which may have another type.
     type Registered: Everything;
     type Ring: 'static;
-    /// What entries are pushed into.
+    /// The view through which entries are pushed.
     type Queue<'a>;
 
-    /// Sets a ring up, or says why there is none.
+    /// Sets up a ring, or returns the reason why it cannot.
     fn ring(setup: &Setup, entries: u32) -> Result<Self::Ring, String>;
 
     fn queue(ring: &mut Self::Ring) -> Self::Queue<'_>;
 
-    /// Submits what was pushed, and says how much that was.
+    /// Submits the pushed entries, and returns their number.
     fn submit(ring: &mut Self::Ring) -> usize;
 
     fn submit_and_wait(ring: &mut Self::Ring, want: usize) -> usize;
 
-    /// Goes past everything that is ready: user data and result.
+    /// Consumes all available completions, with their user data and results.
     fn reap(ring: &mut Self::Ring, each: impl FnMut(u64, i32));
 
-    /// Goes past one completion, which is there.
+    /// Consumes one completion, which must be available.
     fn reap_one(ring: &mut Self::Ring) -> u64;
 
-    /// `rounds` lone NOPs through views that are kept, where the crate has such.
+    /// Runs `rounds` single NOPs through long-lived views, if the crate has such.
     fn split_round_trips(_: &mut Self::Ring, _rounds: u64) -> Option<u64> {
         None
     }
 }
 
-/// A peer whose ring has a descriptor that can be asked for.
+/// A peer that exposes the descriptor of its ring.
 pub(crate) trait Named: Peer {
     fn fd(ring: &Self::Ring) -> RawFd;
 }
 
-/// A peer that knows the operation.
+/// A peer that supports the operation.
 ///
-/// Safe, because of what operations are made of here: see [`Lasting`].
+/// Its methods are safe, because the memory of the operations is never freed: see [`Lasting`].
 pub(crate) trait Push<O>: Peer {
     fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64);
 
@@ -131,13 +131,13 @@ pub(crate) trait Push<O>: Peer {
         }
     }
 
-    /// Pushes an entry that a function has built which is not inlined.
+    /// Pushes an entry that a function builds which is not inlined.
     fn push_behind_call(queue: &mut Self::Queue<'_>, fd: RawFd, buf: Lasting, i: u64)
     where
         O: Sample;
 }
 
-/// A peer that knows all operations of the benchmark.
+/// A peer that supports all operations of the benchmark.
 pub(crate) trait Everything:
     Peer + Push<Nop> + Push<Read> + Push<Send> + Push<Timeout> + Push<ReadFixed> + Push<Recv>
 {
@@ -147,7 +147,7 @@ impl<P> Everything for P where
 {
 }
 
-/// What an expression gives for each of the peers, with their columns.
+/// Evaluates an expression for each peer, and pairs the results with the columns.
 macro_rules! each_peer {
     ($P:ident => $made:expr) => {
         vec![

@@ -1,4 +1,4 @@
-//! Pushing and reaping, without the kernel.
+//! Pushing and reaping without the kernel.
 
 use std::hint::black_box;
 use std::os::fd::RawFd;
@@ -13,10 +13,10 @@ use crate::peer::{
 };
 use crate::row::{Figures, Made, Row, Run};
 
-/// Small enough that the entries stay in the processor's first cache.
+/// Small enough for the entries to stay in the first-level cache.
 const ENTRIES: u32 = 128;
 const BATCH: u32 = 128;
-/// A number that might be a descriptor; nothing is submitted.
+/// A plausible descriptor number. Nothing is submitted.
 const FD: RawFd = 3;
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -64,13 +64,13 @@ fn row(name: String, make: fn() -> Vec<(Column, Made)>) -> Row {
     }
 }
 
-/// Puts our crate's other way beside its first.
+/// Inserts the bulk variant of our crate next to the first one.
 pub(crate) fn with_bulk(mut columns: Vec<(Column, Made)>, bulk: Made) -> Vec<(Column, Made)> {
     columns.insert(2, (OURS_IN_BULK, bulk));
     columns
 }
 
-/// One way of pushing a batch.
+/// A function that pushes a batch.
 type Pushes<P> = fn(&mut <P as Peer>::Ring, u64, RawFd, Lasting);
 
 fn push_case<P: Named>(push: Pushes<P>) -> Made {
@@ -83,7 +83,7 @@ fn push_case<P: Named>(push: Pushes<P>) -> Made {
     }))
 }
 
-/// A view that somebody else holds, as event loops do: its fields are behind a reference.
+/// The caller holds the view, as in event loops: its fields are behind a reference.
 fn batch<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Lasting) {
     #[inline(never)]
     fn push<P: Push<O>, O: Sample>(queue: &mut P::Queue<'_>, n: u64, fd: RawFd, buf: Lasting) {
@@ -92,7 +92,7 @@ fn batch<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Last
     push::<P, O>(&mut P::queue(ring), n, fd, buf);
 }
 
-/// A view for each push.
+/// Each push uses a new view.
 #[inline(never)]
 fn calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Lasting) {
     #[inline(never)]
@@ -105,7 +105,7 @@ fn calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Last
     }
 }
 
-/// What the loop and the call cost in the rows of one push per call.
+/// The cost of the loop and the call in the rows with one push per call.
 fn nothing() -> Run {
     type Push = fn(*mut (), RawFd, *mut u8, u32, u64);
     fn push(_: *mut (), _: RawFd, _: *mut u8, _: u32, _: u64) {}
@@ -120,7 +120,7 @@ fn nothing() -> Run {
     Box::new(move || calls(black_box(push), null_mut(), black_box(BATCH.into()), FD, buf))
 }
 
-/// A view that somebody else holds, and entries that somebody else builds.
+/// The caller holds the view, and another function builds the entries.
 fn behind_calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, buf: Lasting) {
     #[inline(never)]
     fn push<P: Push<O>, O: Sample>(queue: &mut P::Queue<'_>, n: u64, fd: RawFd, buf: Lasting) {
@@ -131,7 +131,7 @@ fn behind_calls<P: Push<O>, O: Sample>(ring: &mut P::Ring, n: u64, fd: RawFd, bu
     push::<P, O>(&mut P::queue(ring), n, fd, buf);
 }
 
-/// One way of reaping all that is ready.
+/// A function that reaps everything that is available.
 type Reaps<P> = fn(&mut <P as Peer>::Ring) -> u64;
 
 fn reap_case<P: Named>(reap: Reaps<P>) -> Made {
@@ -156,13 +156,13 @@ fn reap<P: Peer>(ring: &mut P::Ring) -> u64 {
     sum
 }
 
-/// A view for each completion.
+/// Each completion uses a new view.
 #[inline(never)]
 fn reap_each<P: Peer>(ring: &mut P::Ring) -> u64 {
     (0..BATCH).fold(0, |sum, _| sum.wrapping_add(P::reap_one(ring)))
 }
 
-/// Before anything is measured: every peer writes the same bytes.
+/// Checks before the measurements that every peer writes the same bytes.
 pub(crate) fn compare_entries() -> anyhow::Result<()> {
     macro_rules! compare {
         ($($Op:ident)*) => { $(
@@ -176,7 +176,7 @@ pub(crate) fn compare_entries() -> anyhow::Result<()> {
                 let bytes = bytes.with_context(|| format!("{} of {column}", $Op::NAME))?;
                 ensure!(
                     bytes == floor,
-                    "{} of {column} is another entry:\n{bytes:x?}\nnot\n{floor:x?}",
+                    "{} of {column} writes a different entry:\n{bytes:x?}\nexpected\n{floor:x?}",
                     $Op::NAME
                 );
             }
@@ -186,7 +186,7 @@ pub(crate) fn compare_entries() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The second entry that is pushed, which has a number other than 0, as the kernel sees it.
+/// The second pushed entry, whose number is not 0, as the kernel sees it.
 fn bytes<P: Named>(push: Pushes<P>, buf: Lasting) -> anyhow::Result<[u8; 64]> {
     let mut ring = P::ring(&Setup::PLAIN, ENTRIES).map_err(anyhow::Error::msg)?;
     let kernel = Mock::kernel(P::fd(&ring), ENTRIES)?;

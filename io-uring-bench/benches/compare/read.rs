@@ -1,4 +1,4 @@
-//! Reads of 4 KiB at random places of a file, so many at a time.
+//! Random reads of 4 KiB from a file, with several in flight at a time.
 
 use std::cell::LazyCell;
 use std::fs::File;
@@ -14,12 +14,12 @@ use rustix::io_uring::{IoringRegisterOp, io_uring_register, iovec};
 use crate::peer::{Everything, Lasting, Named, PREAD, Read, ReadFixed, Setup, each_peer};
 use crate::row::{Figures, Made, Row};
 
-/// As many pages as the file has.
+/// The number of pages in the file.
 const PAGES: u64 = 4096;
-/// Reads in a run.
+/// The number of reads in a run.
 const READS: usize = 256;
 
-/// The file, opened both ways.
+/// The file, opened with and without direct I/O.
 struct Files {
     cached: File,
     direct: Result<File, String>,
@@ -39,12 +39,12 @@ impl Files {
             .read(true)
             .custom_flags(OFlags::DIRECT.bits() as i32)
             .open(cached.path())
-            .map_err(|error| format!("no direct reads in {directory}: {error}"));
+            .map_err(|error| format!("{directory} does not support direct reads: {error}"));
         Ok(Self { cached: cached.into_file(), direct })
     }
 }
 
-/// Made when somebody reads.
+/// The files, created at the first read.
 type Shared = Rc<LazyCell<Result<Files, String>>>;
 
 fn file(files: &Shared, direct: bool) -> Result<&File, String> {
@@ -52,7 +52,7 @@ fn file(files: &Shared, direct: bool) -> Result<&File, String> {
     if direct { files.direct.as_ref().map_err(Clone::clone) } else { Ok(&files.cached) }
 }
 
-/// A file and where to read it.
+/// A file, and the offsets to read.
 struct Reads {
     fd: RawFd,
     depth: usize,
@@ -65,8 +65,8 @@ struct Reads {
 
 impl Reads {
     fn new(files: &Shared, direct: bool, depth: usize, registered: bool) -> Result<Self, String> {
-        // Not really random, but the same for all; the multiplier is odd, so that nothing is read
-        // twice.
+        // A sequence that looks random and is the same for all columns. The multiplier is odd, so
+        // that no page is read twice.
         let offset = |i: u64| i.wrapping_mul(2_654_435_761) % PAGES * u64::from(Lasting::PAGE);
         Ok(Self {
             fd: file(files, direct)?.as_raw_fd(),
@@ -79,13 +79,13 @@ impl Reads {
         })
     }
 
-    /// What was read last is what is there.
+    /// Checks the data of the last read.
     fn check(&self) -> Result<(), String> {
         for buf in &self.bufs {
-            // SAFETY: a page, which no operation has any more.
+            // SAFETY: this is a page that no operation uses any more.
             let number = unsafe { buf.start.cast::<u64>().read_volatile() };
             if !self.offsets.contains(&(number * u64::from(Lasting::PAGE))) {
-                return Err(format!("page {number} was read, which was not asked for"));
+                return Err(format!("page {number} was read, but not requested"));
             }
         }
         Ok(())
@@ -129,12 +129,12 @@ fn case<P: Everything + Named>(reads: Reads) -> Made {
     Ok(Box::new(move || run::<P>(&mut ring, &reads, &mut free)))
 }
 
-/// Registering is not what is measured, so it is the same for all.
+/// Registers the buffers and the file. This is not measured, so all columns share it.
 fn register(ring: RawFd, reads: &Reads) -> rustix::io::Result<()> {
     let iovecs = reads.bufs.iter();
     let iovecs: Vec<_> =
         iovecs.map(|buf| iovec { iov_base: buf.start.cast(), iov_len: buf.len as usize }).collect();
-    // SAFETY: the caller has the ring open; what is registered lasts.
+    // SAFETY: the caller keeps the ring open, and the registered memory is never freed.
     unsafe {
         let ring = BorrowedFd::borrow_raw(ring);
         let n = iovecs.len() as u32;
@@ -145,7 +145,7 @@ fn register(ring: RawFd, reads: &Reads) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Keeps `depth` reads in flight until all are done.
+/// Keeps `depth` reads in flight until all have completed.
 #[inline(never)]
 fn run<P: Everything>(ring: &mut P::Ring, reads: &Reads, free: &mut Vec<u64>) {
     free.extend(0..reads.depth as u64);
@@ -159,7 +159,7 @@ fn run<P: Everything>(ring: &mut P::Ring, reads: &Reads, free: &mut Vec<u64>) {
         drop(queue);
         P::submit_and_wait(ring, 1);
         P::reap(ring, |i, result| {
-            assert_eq!(result as u32, Lasting::PAGE, "a page is read");
+            assert_eq!(result as u32, Lasting::PAGE, "the read is short");
             free.push(i);
             done += 1;
         });
@@ -181,10 +181,10 @@ fn pread(reads: Reads) -> Made {
     let page = Lasting::page();
     Ok(Box::new(move || {
         let file = file(&reads.file, reads.direct).expect("as before");
-        // SAFETY: the page is ours alone, and lasts.
+        // SAFETY: only this column uses the page, which is never freed.
         let buf = unsafe { std::slice::from_raw_parts_mut(page.start, page.len as usize) };
         for offset in &reads.offsets {
-            file.read_exact_at(buf, *offset).expect("a page is read");
+            file.read_exact_at(buf, *offset).expect("the read failed");
         }
     }))
 }

@@ -1,4 +1,4 @@
-//! Tables.
+//! Formats the tables.
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
@@ -52,8 +52,8 @@ pub(crate) fn quartiles(Quartiles { low, median, high }: Quartiles) -> String {
     format!("{median:.2} [{low:.2}–{high:.2}]")
 }
 
-/// A table of rows that have some of the columns each. What is not there gets a dash, and its
-/// reason below.
+/// A table of rows, each of which has some of the columns. A missing value is shown as a dash, with
+/// its reason below the table.
 fn table<'a, T: 'a>(
     rows: impl Iterator<Item = (&'a str, &'a [(Column, Result<T, String>)])>,
     cell: impl Fn(&T) -> String,

@@ -1,20 +1,20 @@
-//! A row of a table: the same work, done by each of the columns.
+//! A row of a table: the same work, done by each column.
 
 use crate::peer::Column;
 
-/// Does the row's work once.
+/// A function that does the work of the row once.
 pub(crate) type Run = Box<dyn FnMut()>;
 
-/// Or the reason why this column cannot.
+/// The function, or the reason why this column cannot do the work.
 pub(crate) type Made = Result<Run, String>;
 
 pub(crate) struct Row {
-    /// The part of the benchmark, and what is done, with slashes between.
+    /// The part of the benchmark and the work, separated by slashes.
     pub(crate) name: String,
-    /// How many operations a run has.
+    /// The number of operations in a run.
     pub(crate) ops: u64,
     pub(crate) figures: Figures,
-    /// The rings have threads that stay awake for [`IDLE`](crate::peer::IDLE).
+    /// Whether the rings have threads that stay awake for [`IDLE`](crate::peer::IDLE).
     pub(crate) polled: bool,
     pub(crate) make: Box<dyn Fn() -> Vec<(Column, Made)>>,
 }
@@ -22,6 +22,6 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Figures {
     Times,
-    /// And instructions, loads and stores.
+    /// Also instructions, loads and stores.
     CountsAndTimes,
 }

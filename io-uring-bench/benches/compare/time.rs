@@ -1,7 +1,7 @@
-//! Time: all columns of a row in turn, many rounds of it, in one process.
+//! Measures time: all columns of a row in turn, over many rounds, in one process.
 //!
-//! A machine is never as fast as it was a second ago. Within a round, though, the columns run one
-//! right after the other, so that their ratios say more than their times.
+//! The speed of a machine varies from second to second. Within a round, the columns run directly
+//! after each other, so that their ratios are more reliable than their times.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,19 +9,20 @@ use std::time::{Duration, Instant};
 use crate::peer::{Column, IDLE, OURS, is_peer};
 use crate::row::Row;
 
-/// How much time a row may take.
+/// The time limits of a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
-    /// After these, new rings are made: where memory comes to lie costs some rows a factor of two.
+    /// The number of rounds after which new rings are created: the placement of memory changes some
+    /// rows by a factor of two.
     pub(crate) rounds_per_ring: usize,
-    /// Of one column in one round, at least.
+    /// The minimum time of one column in one round.
     pub(crate) sample: Duration,
-    /// After which no further round is begun, if there were three.
+    /// The time after which no further round starts, once there were three.
     pub(crate) limit: Duration,
 }
 
-/// The quarters of what the rounds gave.
+/// The quartiles over all rounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quartiles {
     pub(crate) low: f64,
@@ -40,14 +41,14 @@ impl Quartiles {
 pub(crate) struct Timed {
     pub(crate) name: String,
     pub(crate) columns: Vec<(Column, Result<Time, String>)>,
-    /// Our crate as a multiple of each other one.
+    /// Our crate as a multiple of each other column.
     pub(crate) to_peers: Vec<(Column, Result<Quartiles, String>)>,
 }
 
 pub(crate) struct Time {
-    /// Of one operation.
+    /// Nanoseconds per operation.
     pub(crate) nanoseconds: f64,
-    /// As a multiple of the row's first column that is there.
+    /// Time as a multiple of the first available column of the row.
     pub(crate) ratio: Quartiles,
 }
 
@@ -64,12 +65,13 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
             columns.clear();
             columns = (row.make)();
         }
-        // Each round starts with another column: what comes before one is not always the same.
+        // Each round starts with another column, so that the preceding column varies.
         for turn in 0..columns.len() {
             let i = (round + turn) % columns.len();
             let Ok(run) = &mut columns[i].1 else { continue };
             if row.polled {
-                // The thread of the column before would take a processor from this one.
+                // Otherwise the SQPOLL thread of the previous column would take CPU time from this
+                // one.
                 sleep(Duration::from_millis(u64::from(2 * IDLE)));
             }
             run();
@@ -106,7 +108,7 @@ pub(crate) fn measure(row: &Row, effort: Effort) -> Timed {
     Timed { name: row.name.clone(), columns: times, to_peers }
 }
 
-/// How many runs of the first column that there is fill a sample.
+/// The number of runs of the first available column that fill a sample.
 fn iterations(columns: &mut [(Column, crate::row::Made)], sample: Duration) -> u64 {
     let Some(run) = columns.iter_mut().find_map(|(_, made)| made.as_mut().ok()) else { return 1 };
     let mut iterations = 1;

@@ -1,4 +1,4 @@
-//! What the functions are called with.
+//! The arguments with which the functions are called.
 
 use std::ffi::c_void;
 use std::fmt::Debug;
@@ -7,17 +7,17 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-/// How many extremes a type has at most: five for each bit and sign.
+/// The maximum number of extremes of a type: five for each bit and sign.
 pub(crate) const EXTREMES: usize = 5 * 2 * 64;
 
 /// The type of an argument.
 pub(crate) trait Argument: Copy + Debug + 'static {
-    /// The extreme with this number: the powers of two and their negatives, and two neighbors on
-    /// either side, which makes 0 and both ends of the type as well. They begin again after the
-    /// last.
+    /// The extreme with this number. The extremes are the powers of two, their negatives, and two
+    /// neighbors on either side, which include 0 and both ends of the type. After the last one,
+    /// they start again.
     fn extreme(n: usize) -> Self;
 
-    /// Extremes, small numbers, and any others.
+    /// Generates extremes, small numbers, and any other values.
     fn strategy() -> BoxedStrategy<Self>;
 }
 

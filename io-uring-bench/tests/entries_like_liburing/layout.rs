@@ -1,4 +1,4 @@
-//! The structs that this crate declares itself, field by field beside the C header.
+//! Compares the structs that this crate declares itself with the C header, field by field.
 
 use std::mem::offset_of;
 
@@ -6,7 +6,8 @@ use liburing_rs as c;
 use rustix_uring::squeue::Sqe;
 use rustix_uring::sys;
 
-/// Each field of ours is where the header has it, and nothing follows.
+/// Checks that each of our fields is at the offset of the header, and that the header has no fields
+/// after them.
 macro_rules! same {
     ($($Ours:ty = $Theirs:ident { $($ours:ident = $theirs:ident),* $(,)? })*) => { $(
         assert_eq!(size_of::<$Ours>(), size_of::<c::$Theirs>(), stringify!($Theirs));
@@ -49,7 +50,7 @@ fn fields_are_where_the_header_has_them() {
             ring_addr = ring_addr, ring_entries = ring_entries, bgid = bgid, flags = flags,
             min_left = min_left, resv = resv,
         }
-        // Its `event_desc` is newer than the header.
+        // Our `event_desc` is newer than the header.
         sys::zcrx_ifq_reg = io_uring_zcrx_ifq_reg {
             if_idx = if_idx, if_rxq = if_rxq, rq_entries = rq_entries, flags = flags,
             area_ptr = area_ptr, region_ptr = region_ptr, offsets = offsets, zcrx_id = zcrx_id,

@@ -4,11 +4,11 @@
 //! cargo test --release -p io-uring-bench --features liburing --test entries_like_liburing
 //! ```
 //!
-//! The functions called are liburing's own, compiled from its C: its build puts what is inline in
-//! `liburing.h` into `liburing-ffi.a` as well. The translation to Rust that `axboe-liburing` also
-//! has takes no part.
+//! The test calls liburing's own functions, compiled from C: its build also puts the inline
+//! functions of `liburing.h` into `liburing-ffi.a`. The test does not use the translation to Rust
+//! that `axboe-liburing` also contains.
 //!
-//! [`table`] has a row for each function, and every difference with its reason.
+//! [`table`] has a row for each function, and the reason for every difference.
 
 mod argument;
 mod header;
@@ -22,7 +22,7 @@ use crate::header::Header;
 use crate::row::Row;
 use crate::table::{EXCEPTIONS, rows};
 
-/// How many tuples of arguments each row compares at least.
+/// The minimum number of argument tuples that each row compares.
 const TUPLES: u32 = 4_000;
 
 #[test]
@@ -38,7 +38,8 @@ fn every_entry_is_that_of_liburing() {
                     if count > 0 {
                         differences.entry(reason).or_default().insert(row.name);
                     } else {
-                        failures.push(format!("{}: never happens: {reason}", row.name));
+                        failures
+                            .push(format!("{}: this exception never applies: {reason}", row.name));
                     }
                 }
             }
@@ -46,7 +47,10 @@ fn every_entry_is_that_of_liburing() {
         }
     }
     let functions: BTreeSet<_> = rows().iter().map(|row| row.name).collect();
-    println!("{} functions, {tuples} tuples; what differs:", functions.len());
+    println!(
+        "Compared {} functions with {tuples} tuples. Documented differences:",
+        functions.len()
+    );
     for (reason, functions) in differences {
         println!("- {reason}: {}", Vec::from_iter(functions).join(", "));
     }
@@ -60,16 +64,27 @@ fn every_function_has_a_row_with_its_signature() {
     assert!(theirs.len() > 100, "{theirs:?}");
     let with_row: BTreeSet<_> = rows().iter().map(|row| row.name).collect();
     let without: BTreeSet<_> = EXCEPTIONS.iter().map(|&(name, _)| name).collect();
-    assert!(with_row.is_disjoint(&without), "exceptions with a row: {without:?}");
+    assert!(
+        with_row.is_disjoint(&without),
+        "functions with both a row and an exception: {without:?}"
+    );
     let ours: BTreeSet<_> = with_row.union(&without).copied().collect();
-    assert_eq!(theirs.difference(&ours).collect::<Vec<_>>(), [&""; 0], "neither row nor exception");
-    assert_eq!(ours.difference(&theirs).collect::<Vec<_>>(), [&""; 0], "not in the header");
+    assert_eq!(
+        theirs.difference(&ours).collect::<Vec<_>>(),
+        [&""; 0],
+        "functions without a row or an exception"
+    );
+    assert_eq!(
+        ours.difference(&theirs).collect::<Vec<_>>(),
+        [&""; 0],
+        "rows for functions that the header lacks"
+    );
     for row in rows() {
         assert_eq!(header.signature(row.name), row.signature(), "{}", row.name);
     }
 }
 
-/// What `guide::from_liburing` names for a function is what its rows build.
+/// The builders that `guide::from_liburing` names for a function are those that its rows use.
 #[test]
 fn the_guide_names_what_is_compared() {
     let guide = include_str!("../../../src/docs/from_liburing.md");

@@ -1,12 +1,12 @@
-//! How a row is written, and how both sides of it are compared.
+//! The notation of a row, and the comparison of its two sides.
 
 use std::cell::Cell;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rustix_uring::squeue::{Entry128, Sqe};
 
-/// An entry of 128 bytes as the C functions get it. The small ones are at its beginning, and
-/// nothing may be written behind them.
+/// A 128-byte entry as the C functions get it. A 64-byte entry is its first half, and the functions
+/// must not write to the second half.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub(crate) struct Sqe128 {
@@ -21,15 +21,16 @@ impl From<Entry128> for Sqe128 {
     }
 }
 
-// The functions of all rows are in this library. Cargo passes on where `axboe-liburing` has put it.
+// This library has the functions of all rows. Cargo passes on the folder where `axboe-liburing` put
+// it.
 #[link(name = "uring-ffi", kind = "static")]
 unsafe extern "C" {
     fn io_uring_initialize_sqe(sqe: *mut Sqe128);
 }
 
 impl Sqe128 {
-    /// A slot in the queue as `io_uring_get_sqe` returns it: with what was there before, except
-    /// where `io_uring_initialize_sqe` has put zeros.
+    /// A slot as `io_uring_get_sqe` returns it: with its previous content, except where
+    /// `io_uring_initialize_sqe` writes zeros.
     pub(crate) fn lent(before: u8) -> Self {
         let word = u64::from_ne_bytes([before; 8]);
         let sqe = Sqe {
@@ -49,27 +50,27 @@ impl Sqe128 {
             pad2: word,
         };
         let mut lent = Self { sqe, rest: [0; 64] };
-        // SAFETY: it writes to the entry's fields.
+        // SAFETY: the function writes only to the fields of the entry.
         unsafe { io_uring_initialize_sqe(&mut lent) };
         lent
     }
 }
 
-/// A function of liburing and what makes the same entry here.
+/// A function of liburing, and the expression that builds the same entry with this crate.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) arguments: &'static [(&'static str, &'static str)],
-    /// The expression, as it stands in the table.
+    /// The expression as written in the table.
     pub(crate) ours: &'static str,
-    /// Why some tuples have no entry here; one reason at most.
+    /// The reason why some tuples have no entry here. There is at most one.
     pub(crate) none: &'static [&'static str],
-    /// Why the entries of some tuples differ.
+    /// The reasons why the entries of some tuples differ.
     pub(crate) but: &'static [&'static str],
     pub(crate) run: fn(&Tally, &mut TestRunner) -> Result<(), String>,
 }
 
 impl Row {
-    /// As the header has it.
+    /// The signature in the header.
     pub(crate) fn signature(&self) -> Vec<(&'static str, &'static str)> {
         let name = |name: &'static str| name.strip_prefix("r#").unwrap_or(name);
         self.arguments.iter().map(|&(argument, kind)| (name(argument), kind)).collect()
@@ -80,7 +81,7 @@ impl Row {
         self.ours.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
     }
 
-    /// Compares so many tuples, and more until each extreme of each argument has been there.
+    /// Compares at least `tuples` tuples, until each extreme of each argument has occurred.
     pub(crate) fn compare(&self, tuples: u32) -> Result<Tally, String> {
         let tally = Tally {
             compared: Cell::new(0),
@@ -94,14 +95,14 @@ impl Row {
                 .map_err(|failure| format!("{}: {failure}", self.name))?;
             tried += 1;
             if tried == 1_000 {
-                return Err(format!("{}: next to no tuple has an entry here", self.name));
+                return Err(format!("{}: almost no tuple has an entry in this crate", self.name));
             }
         }
         Ok(tally)
     }
 }
 
-/// What a row has seen.
+/// The statistics of a row.
 pub(crate) struct Tally {
     compared: Cell<u32>,
     none: Option<(&'static str, Cell<u32>)>,
@@ -113,22 +114,25 @@ impl Tally {
         self.compared.get().into()
     }
 
-    /// Each reason of the row, and how often it was needed.
+    /// The reasons of the row, and how often each was needed.
     pub(crate) fn differences(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let all = self.none.iter().chain(&self.but);
         all.map(|(reason, count)| (*reason, count.get()))
     }
 
-    /// There is no entry here for a tuple.
+    /// Records that a tuple has no entry here.
     pub(crate) fn none(&self) -> Result<(), TestCaseError> {
         let Some((_, count)) = &self.none else {
-            return Err(TestCaseError::fail("has no entry here, and no reason for that"));
+            return Err(TestCaseError::fail(
+                "this tuple has no entry in this crate, and the row states no reason",
+            ));
         };
         count.set(count.get() + 1);
         Ok(())
     }
 
-    /// Makes their entry ours in what the row's reason of this number allows.
+    /// Makes the entry of liburing equal ours where the reason with this number permits a
+    /// difference.
     pub(crate) fn but(&self, reason: usize, theirs: &mut Sqe, change: impl FnOnce(&mut Sqe)) {
         let unchanged = *theirs;
         change(theirs);
@@ -147,23 +151,23 @@ impl Tally {
     }
 }
 
-/// The rows, one for each function, or for each builder that stands for it:
+/// The rows, one for each function, or for each builder that corresponds to it:
 ///
 /// ```text
 /// function(argument: type, ...) => entry;
 /// ```
 ///
-/// The argument `sqe` is left out where it is the first; those before it are in brackets. The
-/// function gets a slot as it is lent to a program, or the entry after `upon`. `?` in our
-/// expression ends it for arguments that our types cannot express.
+/// The argument `sqe` is omitted if it is the first. Arguments before it are in brackets. The
+/// function gets a slot as `io_uring_get_sqe` returns it, or the entry given after `upon`. A `?`
+/// in our expression ends it for arguments that our types cannot express.
 ///
 /// ```text
 ///     , none REASON
 ///     , but REASON if condition => |theirs| change
 /// ```
 ///
-/// say why some tuples are without an entry here, and what is changed in theirs before they are
-/// compared.
+/// These clauses state why some tuples have no entry here, and what is changed in the entry of
+/// liburing before the comparison.
 macro_rules! rows {
     ($(
         $name:ident $([$($before:ident: $Before:ty),*])? ($($arg:ident: $Arg:ty),*)
@@ -184,7 +188,8 @@ macro_rules! rows {
                     theirs = Entry128::from($base).into();
                     user_data = 0;
                 )?
-                // SAFETY: it writes to the entry's fields, and takes pointers as numbers.
+                // SAFETY: the function writes only to the fields of the entry, and uses pointers
+                // only as numbers.
                 unsafe { $name($($($before,)*)? &mut theirs, $($arg),*) };
                 let ours = (|| Some(Sqe128::from(Entry128::from($ours))))();
                 let Some(mut ours) = ours else { return tally.none() };

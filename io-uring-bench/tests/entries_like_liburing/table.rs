@@ -1,4 +1,5 @@
-//! Each function of liburing, and what makes the same entry here.
+//! The table of liburing's functions and the expressions that build the same entries with this
+//! crate.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -19,43 +20,43 @@ use rustix_uring::types::{
 use crate::argument::{Argument, EXTREMES};
 use crate::row::{Row, Sqe128, Tally, rows};
 
-/// Functions without a row, and why.
+/// Functions without a row, with the reasons.
 pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[];
 
-// What C can express and our types cannot.
+// Reasons: arguments that C can express and our types cannot.
 
 const BUFFERS: &str = "`nbufs` and `bid` have the 16 bits of a buffer ID; the kernel also takes \
                        65,536 buffers at once, which are two entries here";
-const CANCEL_FLAGS: &str = "the kernel refuses unknown flags, and ignores `FD_FIXED` without `FD`";
+const CANCEL_FLAGS: &str = "the kernel rejects unknown flags, and ignores `FD_FIXED` without `FD`";
 const DIRECTION: &str = "`shutdown(2)` has three directions, and `Shutdown` is an enum of them";
 const FAMILY: &str = "an address family has 16 bits, as in `sockaddr`";
-const FAMILY_OR_SLOT: &str = "families have 16 bits, and slot 4,294,967,294 has no name";
+const FAMILY_OR_SLOT: &str = "families have 16 bits, and slot 4,294,967,294 cannot be expressed";
 const LAST_SLOT: &str = "one more than slot 4,294,967,295 is no slot, and closes descriptor 0: here it \
                          stays beyond the table";
-const PEER: &str = "`peer` is a `bool`, and the kernel refuses all but 0 and 1";
-const POLL_FLAGS: &str = "the kernel refuses updates with other flags than those three";
+const PEER: &str = "`peer` is a `bool`, and the kernel rejects all values but 0 and 1";
+const POLL_FLAGS: &str = "the kernel rejects updates with flags other than those three";
 const SLOT: &str = "slot 4,294,967,294 would be encoded as `IORING_FILE_INDEX_ALLOC`, so there is \
                     no `DestinationSlot` of it";
-const SOCKET_COMMAND: &str = "each command of a socket is a builder of its own";
+const SOCKET_COMMAND: &str = "each socket command has a builder of its own";
 
-// What is said otherwise here.
+// Reasons: arguments that are expressed differently here.
 
 const ADDRESS_LENGTH: &str = "an address of more than 65,535 bytes stays too long, where C cuts \
                               off the upper half of its length";
-const COMMAND_ARGUMENTS: &str = "commands without arguments have none in their builders";
+const COMMAND_ARGUMENTS: &str = "builders of commands without arguments accept none";
 const MULTISHOT_ADDRESS: &str = "`AcceptMulti` has no address, which each connection would \
                                  overwrite; `Accept` with `AcceptFlags::MULTISHOT` has one";
-const NO_FLAGS: &str = "the kernel refuses all flags here but 0, so there is no setter";
+const NO_FLAGS: &str = "the kernel rejects all flags here but 0, so there is no setter";
 const PROVIDED: &str = "the builder takes a group of provided buffers, and sets the flag for it; \
                         in C, programs do that";
-const PROVIDED_INSTEAD: &str = "the kernel ignores the buffer where provided ones are taken";
+const PROVIDED_INSTEAD: &str = "the kernel ignores the buffer if it uses provided ones";
 const REMOVAL_FLAGS: &str = "a removal takes no flags: some make it an update, which is \
                              `TimeoutUpdate`, and the kernel refuses the others";
 const SHORT_LENGTH: &str = "a length that fits goes into the field that older kernels read, as \
                             the function without 64 in its name has it";
 const UNASKED: &str = "what the flags do not ask for is not written; the kernel ignores or \
                        refuses it";
-const UPPER_HALF: &str = "C extends the sign of an `int` to 64 bits, of which the kernel reads 32";
+const UPPER_HALF: &str = "C sign-extends an `int` to 64 bits, and the kernel reads the lower 32";
 
 fn slot(index: u32) -> Option<DestinationSlot> {
     match index {
@@ -72,7 +73,7 @@ fn family(domain: i32) -> Option<AddressFamily> {
     domain.try_into().ok().map(AddressFamily::from_raw)
 }
 
-/// What to cancel, from what C has as flags.
+/// The criteria of a cancellation that C expresses as flags.
 fn criteria(flags: u32, user_data: u64, fd: i32) -> Option<CancelBuilder> {
     let flags = AsyncCancelFlags::from_bits_retain(flags);
     let fixed = flags.contains(AsyncCancelFlags::FD_FIXED);
@@ -99,11 +100,11 @@ fn criteria(flags: u32, user_data: u64, fd: i32) -> Option<CancelBuilder> {
             _ => return None,
         };
     }
-    // Beside others, `any` would be narrowed by them: C has it as a flag that ignores them.
+    // In C, `any` is a flag that ignores other criteria. Here, the others would narrow it.
     Some(criteria.flags(any))
 }
 
-/// Whether user data is not what these flags select by.
+/// Whether these flags select by something other than user data.
 fn other_criteria(flags: i32) -> bool {
     use AsyncCancelFlags as By;
     let flags = By::from_bits_retain(flags as u32);
@@ -125,7 +126,7 @@ fn longest_address() -> u32 {
     u32::from_ne_bytes([0xff, 0xff, 0, 0])
 }
 
-/// The row of each function, in the order of the header. An `as` converts as C does.
+/// A row for each function, in the order of the header. `as` converts like C does.
 pub(crate) fn rows() -> Vec<Row> {
     rows! {
         io_uring_sqe_set_data(data: *mut c_void) upon Nop::new().build()

@@ -1,4 +1,4 @@
-//! The servers: one for every ring, one for epoll.
+//! The servers: one for all rings, and one for epoll.
 
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -10,10 +10,10 @@ use rustix::io::{read, write};
 use super::Served;
 use crate::peer::{Everything, Lasting, Recv, Send, Setup};
 
-/// In the user data, beside the number of the connection.
+/// The flag in the user data that marks a send, next to the number of the connection.
 const SENT: u64 = 1 << 32;
 
-/// Receives and sends, each request a round of two operations.
+/// Receives and sends: each request takes two operations.
 pub(super) fn uring<P: Everything>(
     setup: &Setup,
     sockets: &[TcpStream],
@@ -66,7 +66,7 @@ fn serve_epoll(sockets: &[TcpStream], bufs: &[Lasting]) -> rustix::io::Result<Se
         calls += 1;
         for event in &events {
             let i = event.data.u64() as usize;
-            // SAFETY: the memory is this connection's alone, and no ring has it now.
+            // SAFETY: the memory belongs to this connection only, and no ring uses it now.
             let buf =
                 unsafe { std::slice::from_raw_parts_mut(bufs[i].start, bufs[i].len as usize) };
             let n = read(&sockets[i], &mut *buf)?;

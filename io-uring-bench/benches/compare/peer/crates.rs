@@ -1,4 +1,4 @@
-//! The crates: three of one shape.
+//! The compared crates, three of which have the same interface.
 
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,10 +10,11 @@ use super::{
     Send, Setup, Timeout,
 };
 
-/// How long an SQPOLL thread stays awake, in milliseconds.
+/// The time that an SQPOLL thread stays awake, in milliseconds.
 pub(crate) const IDLE: u32 = 2;
 
-/// A module of the operations as entries of a crate, whose builders have the same names in all.
+/// Defines a module with the operations as entries of a crate. The builders have the same names in
+/// all crates.
 macro_rules! entries {
     ($uring:ident) => {
         use super::*;
@@ -25,7 +26,7 @@ macro_rules! entries {
             fn entry(self, user_data: u64) -> Entry;
         }
 
-        /// Builds behind a call, and returns.
+        /// Builds an entry in a function that is not inlined, and returns it.
         #[inline(never)]
         pub(super) fn returned<O: Sample + Build>(fd: RawFd, buf: *mut u8, len: u32, i: u64) -> Entry {
             O::sample(fd, Lasting { start: buf, len }, i).entry(i)
@@ -57,7 +58,7 @@ mod ours {
     entries!(rustix_uring);
     use rustix_uring::squeue::{Filled, Vacant};
 
-    /// Builds behind a call, in the slot that the caller has reserved.
+    /// Builds an entry in a function that is not inlined, in the slot that the caller reserved.
     #[inline(never)]
     pub(super) fn written<O: Sample + Build>(
         slot: Vacant<'_, Entry>,
@@ -78,7 +79,8 @@ mod published {
     entries!(rustix_uring_06);
 }
 
-/// A builder with what the setup asks for; a flag that is not in the list is not in the crate.
+/// A builder with the flags of the setup. The crate does not support flags that are not in the
+/// list.
 macro_rules! builder {
     ($uring:ident, $setup:ident, $($FLAG:ident: $method:ident($($arg:expr)?)),*) => {{
         let mut builder = <$uring::IoUring>::builder();
@@ -90,7 +92,7 @@ macro_rules! builder {
             }
         )*
         if !rest.is_empty() {
-            return Err(format!("the crate has no {rest:?}"));
+            return Err(format!("the crate does not support {rest:?}"));
         }
         builder
     }};
@@ -107,7 +109,7 @@ fn our_ring(setup: &Setup, entries: u32) -> Result<rustix_uring::IoUring, String
     our_builder(setup)?.build(entries).map_err(|error| error.to_string())
 }
 
-/// With all of it, by the one call that is there for it.
+/// Sets up a ring with all suitable flags, by the single call for that purpose.
 fn our_local_ring(setup: &Setup, entries: u32) -> Result<LocalRing, String> {
     let ring = if setup.flags == Setup::ALL.flags {
         <rustix_uring::IoUring>::builder().build_local(entries)
@@ -142,7 +144,7 @@ fn published_ring(setup: &Setup, entries: u32) -> Result<rustix_uring_06::IoUrin
     builder.build(entries).map_err(|error| error.to_string())
 }
 
-/// `io-uring` keeps a registered index in the submitter that asked for it.
+/// `io-uring` stores a registered index in the submitter that registered it.
 pub(crate) struct TokioRegistered {
     submitter: io_uring::Submitter<'static>,
     ring: *mut io_uring::IoUring,
@@ -151,7 +153,7 @@ pub(crate) struct TokioRegistered {
 impl TokioRegistered {
     fn new(setup: &Setup, entries: u32) -> Result<Self, String> {
         let ring = Box::into_raw(Box::new(tokio_ring(setup, entries)?));
-        // SAFETY: the box is alive until we are dropped.
+        // SAFETY: the box is alive until this value is dropped.
         let submitter = unsafe { &*ring }.submitter();
         let mut ring = Self { submitter, ring };
         ring.submitter.register_ring_fd().map_err(|error| error.to_string())?;
@@ -160,19 +162,20 @@ impl TokioRegistered {
 
     #[inline(always)]
     fn ring(&self) -> &io_uring::IoUring {
-        // SAFETY: the box is alive until we are dropped, and only ever shared.
+        // SAFETY: the box is alive until this value is dropped, and only shared references to it
+        // exist.
         unsafe { &*self.ring }
     }
 
     #[inline(always)]
     fn submission(&mut self) -> io_uring::SubmissionQueue<'_> {
-        // SAFETY: we are borrowed mutably, so there is no other view.
+        // SAFETY: `self` is borrowed mutably, so there is no other view.
         unsafe { self.ring().submission_shared() }
     }
 
     #[inline(always)]
     fn completion(&mut self) -> io_uring::CompletionQueue<'_> {
-        // SAFETY: we are borrowed mutably, so there is no other view.
+        // SAFETY: `self` is borrowed mutably, so there is no other view.
         unsafe { self.ring().completion_shared() }
     }
 
@@ -191,7 +194,7 @@ impl TokioRegistered {
         &mut self,
     ) -> (&io_uring::Submitter<'_>, io_uring::SubmissionQueue<'_>, io_uring::CompletionQueue<'_>)
     {
-        // SAFETY: we are borrowed mutably, so there are no other views.
+        // SAFETY: `self` is borrowed mutably, so there are no other views.
         unsafe {
             let (sq, cq) = (self.ring().submission_shared(), self.ring().completion_shared());
             (&self.submitter, sq, cq)
@@ -201,14 +204,14 @@ impl TokioRegistered {
 
 impl Drop for TokioRegistered {
     fn drop(&mut self) {
-        // It fails if registering did, which is no matter.
+        // This fails if the registration failed, which does not matter here.
         let _ = self.submitter.unregister_ring_fd();
-        // SAFETY: the box is ours, and the submitter is not used any more.
+        // SAFETY: this value owns the box, and the submitter is no longer used.
         drop(unsafe { Box::from_raw(self.ring) });
     }
 }
 
-/// A crate's ring and its queues, whose methods have the same names in all of them too.
+/// Implements the peer for a crate whose ring and queue methods have the common names.
 macro_rules! peer {
     (
         $Peer:ident = $uring:ident, $Ring:ty, $ring:path, $column:expr, $Registered:ty,
@@ -233,12 +236,12 @@ macro_rules! peer {
 
             #[inline(always)]
             fn submit(ring: &mut Self::Ring) -> usize {
-                ring.submit().expect("the ring is entered")
+                ring.submit().expect("cannot submit")
             }
 
             #[inline(always)]
             fn submit_and_wait(ring: &mut Self::Ring, want: usize) -> usize {
-                ring.submit_and_wait(want).expect("the ring is entered")
+                ring.submit_and_wait(want).expect("cannot submit and wait")
             }
 
             #[inline(always)]
@@ -250,7 +253,7 @@ macro_rules! peer {
 
             #[inline(always)]
             fn reap_one(ring: &mut Self::Ring) -> u64 {
-                let $cqe = ring.completion().next().expect("a completion is there");
+                let $cqe = ring.completion().next().expect("there is no completion");
                 $user_data
             }
 
@@ -261,9 +264,9 @@ macro_rules! peer {
                 for i in 0..rounds {
                     <Self as Push<Nop>>::push(&mut sq, Nop, i);
                     sq.sync();
-                    submitter.submit_and_wait(1).expect("the ring is entered");
+                    submitter.submit_and_wait(1).expect("cannot submit and wait");
                     cq.sync();
-                    let $cqe = cq.next().expect("a completion is there");
+                    let $cqe = cq.next().expect("there is no completion");
                     sum += $user_data;
                     cq.sync();
                 }
@@ -273,14 +276,14 @@ macro_rules! peer {
     };
 }
 
-/// Pushing with a crate whose builders return entries.
+/// Implements pushing for a crate whose builders return entries.
 macro_rules! push {
     ($Peer:ident, $entries:ident) => {
         impl<O: $entries::Build> Push<O> for $Peer {
             #[inline(always)]
             fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
                 // SAFETY: the memory of the operation outlives it.
-                unsafe { queue.push(&op.entry(user_data)) }.expect("there is room");
+                unsafe { queue.push(&op.entry(user_data)) }.expect("the queue is full");
             }
 
             #[inline(always)]
@@ -290,7 +293,7 @@ macro_rules! push {
             {
                 // SAFETY: the memory of the operation outlives it.
                 unsafe { queue.push(&$entries::returned::<O>(fd, buf.start, buf.len, i)) }
-                    .expect("there is room");
+                    .expect("the queue is full");
             }
         }
     };
@@ -351,7 +354,7 @@ impl<O: ours::Build> Push<O> for Ours {
     #[inline(always)]
     fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
         // SAFETY: the memory of the operation outlives it.
-        unsafe { queue.push(&op.entry(user_data)) }.expect("there is room");
+        unsafe { queue.push(&op.entry(user_data)) }.expect("the queue is full");
     }
 
     #[inline(always)]
@@ -359,18 +362,18 @@ impl<O: ours::Build> Push<O> for Ours {
     where
         O: Sample,
     {
-        let slot = queue.reserve().expect("there is room");
+        let slot = queue.reserve().expect("the queue is full");
         // SAFETY: the memory of the operation outlives it.
         unsafe { ours::written::<O>(slot, fd, buf.start, buf.len, i).commit() };
     }
 }
 
-/// Our crate where whole batches are pushed and reaped: `push_each` and slices, and, behind a
-/// call, entries that are returned.
+/// Our crate with batch operations: `push_each` and slices. In rows with a builder behind a call,
+/// the builder returns the entry.
 pub(crate) struct InBulk<P>(PhantomData<P>);
 pub(crate) type OursInBulk = InBulk<Ours>;
 
-/// Our rings, however they are held open.
+/// Our rings, with a shared or a task-bound handle.
 pub(crate) trait OurRing:
     for<'a> Peer<Queue<'a> = rustix_uring::SubmissionQueue<'a>, Registered = OursLocal>
 {
@@ -439,14 +442,14 @@ impl<P: OurRing, O: ours::Build> Push<O> for InBulk<P> {
     #[inline(always)]
     fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
         // SAFETY: the memory of the operation outlives it.
-        unsafe { queue.push(&op.entry(user_data)) }.expect("there is room");
+        unsafe { queue.push(&op.entry(user_data)) }.expect("the queue is full");
     }
 
     #[inline(always)]
     fn push_each(queue: &mut Self::Queue<'_>, n: u64, op: impl Fn(u64) -> O) {
         // SAFETY: the operations' memory lasts.
         unsafe { queue.push_each(n as usize, |i| op(i as u64).entry(i as u64)) }
-            .expect("there is room");
+            .expect("the queue is full");
     }
 
     #[inline(always)]
@@ -456,7 +459,7 @@ impl<P: OurRing, O: ours::Build> Push<O> for InBulk<P> {
     {
         // SAFETY: the memory of the operation outlives it.
         unsafe { queue.push(&ours::returned::<O>(fd, buf.start, buf.len, i)) }
-            .expect("there is room");
+            .expect("the queue is full");
     }
 }
 

@@ -1,7 +1,7 @@
-//! The hand-written floor: a ring for one program, without a crate.
+//! The hand-written floor: a ring for a single program, without a crate.
 //!
-//! It knows what it has submitted, so that it asks the kernel for room and completions only, and
-//! asks for room once a batch.
+//! It tracks what it submitted, so it reads only the kernel's submission head and completion tail,
+//! the former once per batch.
 
 use std::ffi::c_void;
 use std::io;
@@ -36,10 +36,11 @@ pub(crate) struct Ring {
     flags: *const AtomicU32,
     capacity: u32,
     cq_mask: u32,
-    /// How far we have reaped, and submitted.
+    /// The completion head: we have reaped up to this position.
     head: u32,
+    /// The submission tail at the last submit.
     submitted: u32,
-    /// The descriptor, or an index.
+    /// The descriptor or the registered index.
     number: RawFd,
     enter: IoringEnterFlags,
     mappings: [(*mut c_void, usize); 2],
@@ -72,17 +73,17 @@ struct Cqe {
     flags: u32,
 }
 
-/// Asks the kernel for a ring.
+/// Requests a ring from the kernel.
 pub(crate) fn setup(flags: SetupFlags, entries: u32) -> io::Result<(OwnedFd, io_uring_params)> {
     let mut params = io_uring_params::default();
     params.flags = IoringSetupFlags::from_bits_retain(flags.bits());
     params.sq_thread_idle = IDLE;
-    // SAFETY: the parameters have no addresses.
+    // SAFETY: the parameters contain no addresses.
     let fd = unsafe { io_uring_setup(entries, &mut params) }?;
     Ok((fd, params))
 }
 
-/// Maps both parts of a ring's memory: the queues, and the entries.
+/// Maps both parts of the ring memory: the queues and the entries.
 pub(crate) fn map(
     fd: BorrowedFd<'_>,
     params: &io_uring_params,
@@ -93,20 +94,20 @@ pub(crate) fn map(
     let entries = params.sq_entries as usize * size_of::<Sqe>();
     let map = |len, offset| {
         let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
-        // SAFETY: a new mapping, at an address that the kernel chooses.
+        // SAFETY: this is a new mapping at an address that the kernel chooses.
         unsafe { mmap(null_mut(), len, prot, flags, fd, offset) }.map(|start| (start, len))
     };
     Ok([map(queues, IORING_OFF_SQ_RING)?, map(entries, IORING_OFF_SQES)?])
 }
 
-/// Registers or gives back a ring's descriptor.
+/// Registers or unregisters the descriptor of a ring.
 fn ring_fd(fd: BorrowedFd<'_>, op: IoringRegisterOp, index: u32) -> io::Result<u32> {
     let mut update = io_uring_rsrc_update::default();
     update.offset = index;
     if op == IoringRegisterOp::RegisterRingFds {
         update.data = io_uring_ptr::new(without_provenance_mut(fd.as_raw_fd() as usize));
     }
-    // SAFETY: one update, which the kernel reads, and writes the index into.
+    // SAFETY: the kernel reads one update, and writes the index to it.
     unsafe { io_uring_register(fd, op, (&raw mut update).cast::<c_void>(), 1) }?;
     Ok(update.offset)
 }
@@ -146,12 +147,13 @@ impl Ring {
 
     #[inline(always)]
     fn enter(&mut self, submit: u32, want: u32, flags: IoringEnterFlags) -> usize {
-        // SAFETY: a descriptor or an index that this ring keeps; what the entries point to lasts.
+        // SAFETY: this ring keeps the descriptor or index, and the memory of the entries is never
+        // freed.
         unsafe {
             let number = BorrowedFd::borrow_raw(self.number);
             io_uring_enter(number, submit, want, self.enter | flags)
         }
-        .expect("the ring is entered") as usize
+        .expect("cannot enter the kernel") as usize
     }
 
     #[inline(always)]
@@ -169,16 +171,16 @@ impl Drop for Ring {
         if self.enter.contains(IoringEnterFlags::REGISTERED_RING) {
             let index = self.number as u32;
             ring_fd(self.fd.as_fd(), IoringRegisterOp::UnregisterRingFds, index)
-                .expect("the index is ours");
+                .expect("cannot unregister the index");
         }
         for (start, len) in self.mappings {
-            // SAFETY: our own mappings, which nobody uses any more.
-            unsafe { munmap(start, len) }.expect("the mapping is ours");
+            // SAFETY: these are our own mappings, which nothing uses any more.
+            unsafe { munmap(start, len) }.expect("cannot unmap the ring");
         }
     }
 }
 
-/// Positions of the submission queue in registers.
+/// The positions of the submission queue, kept in registers.
 pub(crate) struct Queue<'a> {
     sqes: *mut Sqe,
     mask: u32,
@@ -188,12 +190,12 @@ pub(crate) struct Queue<'a> {
 }
 
 impl Queue<'_> {
-    /// The next slot.
+    /// Returns the next slot.
     #[inline(always)]
     fn slot(&mut self) -> *mut Sqe {
         let index = (self.tail & self.mask) as usize;
         self.tail = self.tail.wrapping_add(1);
-        // SAFETY: the mask keeps the index inside.
+        // SAFETY: the mask keeps the index within the queue.
         unsafe { self.sqes.add(index) }
     }
 }
@@ -253,7 +255,7 @@ impl Peer for Floor {
         let (cqes, mask, mut at) = (ring.cqes, ring.cq_mask, ring.head);
         let end = tail.load(Ordering::Acquire);
         while at != end {
-            // SAFETY: the mask keeps the index inside, and the completion is published.
+            // SAFETY: the mask keeps the index within the queue, and the completion is published.
             let cqe = unsafe { &*cqes.add((at & mask) as usize) };
             each(cqe.user_data, cqe.res);
             at = at.wrapping_add(1);
@@ -267,7 +269,7 @@ impl Peer for Floor {
         // SAFETY: the ring keeps the mapping that the words lie in.
         let (head, tail) = unsafe { (&*ring.cq_head, &*ring.cq_tail) };
         assert!(tail.load(Ordering::Acquire) != ring.head);
-        // SAFETY: the mask keeps the index inside, and the completion is published.
+        // SAFETY: the mask keeps the index within the queue, and the completion is published.
         let cqe = unsafe { &*ring.cqes.add((ring.head & ring.cq_mask) as usize) };
         let user_data = cqe.user_data;
         ring.head = ring.head.wrapping_add(1);
@@ -282,15 +284,15 @@ impl Named for Floor {
     }
 }
 
-/// An operation as the kernel's struct.
+/// An operation that can be expressed as the kernel's struct.
 trait Write {
     fn sqe(self, user_data: u64) -> Sqe;
 }
 
-/// Builds behind a call, in place.
+/// Builds an entry in place, in a function that is not inlined.
 #[inline(never)]
 fn write_behind_call<O: Sample + Write>(slot: *mut Sqe, fd: RawFd, buf: *mut u8, len: u32, i: u64) {
-    // SAFETY: the caller has a slot that is free.
+    // SAFETY: the caller passes a free slot.
     unsafe { slot.write(O::sample(fd, Lasting { start: buf, len }, i).sqe(i)) };
 }
 
@@ -298,7 +300,7 @@ impl<O: Write> Push<O> for Floor {
     #[inline(always)]
     fn push(queue: &mut Queue<'_>, op: O, user_data: u64) {
         assert!(queue.tail != queue.limit);
-        // SAFETY: there is room, so the slot is free.
+        // SAFETY: the queue has a free slot, so this one is free.
         unsafe { queue.slot().write(op.sqe(user_data)) };
     }
 
@@ -306,7 +308,7 @@ impl<O: Write> Push<O> for Floor {
     fn push_each(queue: &mut Queue<'_>, n: u64, op: impl Fn(u64) -> O) {
         assert!(n <= u64::from(queue.limit.wrapping_sub(queue.tail)));
         for i in 0..n {
-            // SAFETY: there is room for all, so the slot is free.
+            // SAFETY: the queue has enough free slots for all, so this one is free.
             unsafe { queue.slot().write(op(i).sqe(i)) };
         }
     }

@@ -1,4 +1,4 @@
-//! liburing: its C functions, and what is inline in its header in the translation of the
+//! liburing: its C functions, and the inline functions of its header as translated by the
 //! `axboe-liburing` crate.
 
 use std::os::fd::RawFd;
@@ -18,13 +18,13 @@ pub(crate) struct Ring(uring::io_uring);
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: the ring was set up, and is not used any more. Its registered index, if it has
-        // one, goes with it.
+        // SAFETY: the ring was set up, and is no longer used. The call also releases its registered
+        // index, if it has one.
         unsafe { uring::io_uring_queue_exit(&mut self.0) };
     }
 }
 
-/// liburing returns negated errnos.
+/// Converts liburing's negated errnos into results.
 #[inline(always)]
 fn checked(result: i32) -> Result<usize, Errno> {
     if result < 0 { Err(Errno::from_raw_os_error(-result)) } else { Ok(result as usize) }
@@ -43,7 +43,7 @@ impl Peer for Liburing {
             ..Default::default()
         };
         let mut ring = uring::io_uring::default();
-        // SAFETY: both structs are valid, and the parameters have no addresses.
+        // SAFETY: both structs are valid, and the parameters contain no addresses.
         let made =
             checked(unsafe { uring::io_uring_queue_init_params(entries, &mut ring, &mut params) });
         made.map_err(|error| error.to_string())?;
@@ -63,21 +63,21 @@ impl Peer for Liburing {
 
     #[inline(always)]
     fn submit(ring: &mut Ring) -> usize {
-        // SAFETY: the ring was set up; what its entries point to lasts.
-        checked(unsafe { uring::io_uring_submit(&mut ring.0) }).expect("the ring is entered")
+        // SAFETY: the ring was set up, and the memory of its entries is never freed.
+        checked(unsafe { uring::io_uring_submit(&mut ring.0) }).expect("cannot submit")
     }
 
     #[inline(always)]
     fn submit_and_wait(ring: &mut Ring, want: usize) -> usize {
-        // SAFETY: the ring was set up; what its entries point to lasts.
+        // SAFETY: the ring was set up, and the memory of its entries is never freed.
         checked(unsafe { uring::io_uring_submit_and_wait(&mut ring.0, want as u32) })
-            .expect("the ring is entered")
+            .expect("cannot submit and wait")
     }
 
     #[inline(always)]
     fn reap(ring: &mut Ring, mut each: impl FnMut(u64, i32)) {
         let mut n = 0;
-        // SAFETY: the ring was set up; completions are looked at before they are given back.
+        // SAFETY: the ring was set up. Completions are read before their slots are released.
         unsafe {
             uring::io_uring_for_each_cqe(&mut ring.0, |cqe| {
                 each(uring::io_uring_cqe_get_data64(cqe), (*cqe).res);
@@ -90,10 +90,10 @@ impl Peer for Liburing {
     #[inline(always)]
     fn reap_one(ring: &mut Ring) -> u64 {
         let mut cqe = null_mut();
-        // SAFETY: the ring was set up; the completion is looked at before it is given back.
+        // SAFETY: the ring was set up. The completion is read before its slot is released.
         unsafe {
             checked(uring::io_uring_peek_cqe(&mut ring.0, &mut cqe))
-                .expect("a completion is there");
+                .expect("there is no completion");
             let user_data = uring::io_uring_cqe_get_data64(cqe);
             uring::io_uring_cqe_seen(&mut ring.0, cqe);
             user_data
@@ -107,15 +107,15 @@ impl Named for Liburing {
     }
 }
 
-/// An operation by its `io_uring_prep` function.
+/// An operation that can be expressed by its `io_uring_prep` function.
 trait Prep {
     /// # Safety
     ///
-    /// The slot is one that `io_uring_get_sqe` gave.
+    /// The slot was returned by `io_uring_get_sqe`.
     unsafe fn prep(self, sqe: *mut uring::io_uring_sqe);
 }
 
-/// Builds behind a call, in place.
+/// Builds an entry in place, in a function that is not inlined.
 #[inline(never)]
 fn prep_behind_call<O: Sample + Prep>(
     sqe: *mut uring::io_uring_sqe,
@@ -124,7 +124,7 @@ fn prep_behind_call<O: Sample + Prep>(
     len: u32,
     i: u64,
 ) {
-    // SAFETY: the caller has a free slot.
+    // SAFETY: the caller passes a free slot.
     unsafe {
         O::sample(fd, Lasting { start: buf, len }, i).prep(sqe);
         uring::io_uring_sqe_set_data64(sqe, i);
@@ -134,7 +134,7 @@ fn prep_behind_call<O: Sample + Prep>(
 impl<O: Prep> Push<O> for Liburing {
     #[inline(always)]
     fn push(queue: &mut Self::Queue<'_>, op: O, user_data: u64) {
-        // SAFETY: the ring was set up, and the slot is free if there is one.
+        // SAFETY: the ring was set up, and a slot that is returned is free.
         unsafe {
             let sqe = uring::io_uring_get_sqe(*queue);
             assert!(!sqe.is_null());
@@ -161,7 +161,7 @@ macro_rules! prep {
             #[inline(always)]
             unsafe fn prep(self, $sqe: *mut uring::io_uring_sqe) {
                 let $op = self;
-                // SAFETY: the caller vouches for the slot.
+                // SAFETY: the caller guarantees that the slot is free.
                 unsafe { $prep };
             }
         }

@@ -5,16 +5,16 @@ use std::os::fd::RawFd;
 
 use rustix_uring::types::Timespec;
 
-/// Memory that is never given back, so that no operation can outlive it. A page, or several.
+/// One or several pages that are never freed, so that no operation can outlive them.
 ///
-/// Nobody reads what the kernel writes there while it does.
+/// Nothing reads the memory while the kernel writes to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lasting {
     pub(crate) start: *mut u8,
     pub(crate) len: u32,
 }
 
-// SAFETY: the memory belongs to no thread, and is reached through raw pointers only.
+// SAFETY: the memory belongs to no thread, and is accessed only through raw pointers.
 unsafe impl std::marker::Send for Lasting {}
 // SAFETY: as above.
 unsafe impl Sync for Lasting {}
@@ -24,7 +24,7 @@ impl Lasting {
 
     pub(crate) fn page() -> Self {
         let layout = Layout::from_size_align(Self::PAGE as usize, Self::PAGE as usize).unwrap();
-        // SAFETY: the layout is not empty.
+        // SAFETY: the size of the layout is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         if start.is_null() {
             handle_alloc_error(layout);
@@ -48,7 +48,7 @@ pub(crate) struct Read {
     pub(crate) offset: u64,
 }
 
-/// Into a registered buffer, from a registered file.
+/// A read into a registered buffer, from a registered file.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadFixed {
     pub(crate) slot: u32,
@@ -75,8 +75,8 @@ pub(crate) struct Timeout {
     pub(crate) count: u32,
 }
 
-/// An operation as it is pushed to be measured, and never submitted. Nothing of its arguments is
-/// known to the compiler.
+/// An operation that is pushed for the measurement and never submitted. The compiler knows nothing
+/// about its arguments.
 pub(crate) trait Sample: Copy + 'static {
     const NAME: &'static str;
 
