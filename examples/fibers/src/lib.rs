@@ -36,9 +36,9 @@
 //! a call that returns only after its fibers have ended.
 //!
 //! Without [`run`], the fibers that remain when `main` returns run in the destructor of a
-//! thread-local variable. Therefore a panic of theirs does not change the exit status,
-//! `process::exit` waits for them as well, and a C library that does not run these destructors for
-//! the main thread (musl) does not wait: use [`run`] where that matters.
+//! thread-local variable. Therefore a panic of theirs does not change the exit status, and
+//! `process::exit` waits for them as well. With musl or a statically linked glibc, such destructors
+//! do not run for the main thread: use [`run`] there.
 //!
 //! # Reading order
 //!

@@ -232,7 +232,13 @@ fn stacks_are_as_large_as_is_said() {
 #[ignore = "run by another, in a process of its own"]
 fn overflows_a_small_stack() {
     let small = Builder::new().stack_size(64 << 10);
-    small.run(|| spawn(|| deep(70 << 10)).join().unwrap()).unwrap();
+    let outcome = small.run(|| {
+        // Below the stack of the last one are those of others.
+        (0..31).for_each(|_| drop(spawn(|| sleep(HOUR))));
+        spawn(|| deep(70 << 10)).join().unwrap();
+        std::process::exit(0)
+    });
+    outcome.unwrap();
 }
 
 #[test]
