@@ -13,7 +13,7 @@ use rustix_uring::types::Timespec;
 use rustix_uring::{Errno, opcode};
 
 use crate::ring::operate;
-use crate::scheduler::{self, Key, Main, suspend, suspend_after, with};
+use crate::scheduler::{self, Abort, Key, Main, suspend, suspend_after, with};
 use crate::stacks::{Pool, Stack};
 
 /// Calls `root`, waits until all fibers that it has spawned have ended, and returns its result.
@@ -273,11 +273,12 @@ fn outlive<T>(body: impl FnOnce() -> T, family: impl FnOnce() -> Option<Rc<Famil
     let outcome = panic::catch_unwind(AssertUnwindSafe(body));
     let mut panicked = false;
     if let Some(family) = family() {
+        let unwinding = Abort("a parent stopped waiting for fibers that borrow from its stack");
         if outcome.is_err() {
             family.cancel();
         }
-        // Nothing unwinds before the wait is over: the fibers borrow what lies on this stack.
         family.wait();
+        mem::forget(unwinding);
         panicked = family.panicked.get() > 0;
     }
     match outcome {

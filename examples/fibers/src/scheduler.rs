@@ -294,10 +294,13 @@ impl Scheduler {
     /// The running fiber has ended.
     fn ended(&mut self, stack: Stack) {
         self.stacks.give(stack);
-        self.ready.extend(self.starved.pop_front());
+        if let Some(starved) = self.starved.pop_front() {
+            self.ready.push_back(starved);
+        }
         self.unlink(self.running);
-        let ended = self.fibers.remove(self.running);
-        self.ready.extend(ended.joiner);
+        if let Some(joiner) = self.fibers.remove(self.running).joiner {
+            self.ready.push_back(joiner);
+        }
     }
 
     #[inline]
