@@ -99,9 +99,30 @@ impl<S: FixedSize> FixedSize for Rewind<S> {}
     label = "expected `squeue::Entry` or `squeue::Entry128`",
     note = "to include `Mixed` and `Rewind`, use the bound `squeue::Kind`"
 )]
-pub trait EntryMarker: FixedSize + Kind<Slot = Self> + Copy + Debug + From<Entry> {}
-impl EntryMarker for Entry {}
-impl EntryMarker for Entry128 {}
+pub trait EntryMarker: FixedSize + Kind<Slot = Self> + Copy + Debug + From<Entry> {
+    /// Returns the user data.
+    fn get_user_data(&self) -> u64;
+
+    /// Replaces the user data.
+    fn set_user_data(&mut self, user_data: u64);
+}
+
+macro_rules! entry_markers {
+    ($($Entry:ident)*) => {$(
+        impl EntryMarker for $Entry {
+            #[inline]
+            fn get_user_data(&self) -> u64 {
+                $Entry::get_user_data(self)
+            }
+
+            #[inline]
+            fn set_user_data(&mut self, user_data: u64) {
+                $Entry::set_user_data(self, user_data);
+            }
+        }
+    )*};
+}
+entry_markers! { Entry Entry128 }
 
 /// A kind of queue that accepts entries of type `E`. Every kind accepts [`Entry`].
 #[diagnostic::on_unimplemented(

@@ -17,7 +17,10 @@ pub(crate) struct Driver<
 }
 
 fn nop<S: squeue::EntryMarker>(user_data: u64) -> S {
-    opcode::Nop::new().build().user_data(user_data).into()
+    let mut entry: S = opcode::Nop::new().build().into();
+    entry.set_user_data(user_data);
+    assert_eq!(entry.get_user_data(), user_data);
+    entry
 }
 
 /// Pushes one, whatever its size is.
