@@ -80,6 +80,7 @@ fn dirty_pages() -> std::ptr::NonNull<[u8]> {
 }
 
 fn main() {
+    let pieces = [buffer(), buffer(), buffer(), buffer()];
     let socket = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
     let pipe = || rustix::pipe::pipe().unwrap();
     let pipes = [pipe(), pipe(), pipe(), socket(SocketType::STREAM), socket(SocketType::DGRAM)];

@@ -6,8 +6,23 @@ use rustix_uring::{Errno, send_msg_ring};
 use super::{Lockstep, Same, raw, same};
 use crate::model::cqueue::F_32;
 use crate::model::operation::Op;
-use crate::model::registered::{PIECES, Registered};
+use crate::model::registered::{PIECE, PIECES, Registered};
 use crate::op;
+
+/// Slots as a program registers them.
+fn slots_code(slots: &[Option<Registered>]) -> String {
+    let code = |slot: &Option<Registered>| match slot {
+        Some(Registered { piece, .. }) => {
+            format!("iovec {{ iov_base: pieces[{piece}].cast(), iov_len: {PIECE} }}")
+        }
+        None => "iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }".into(),
+    };
+    slots.iter().map(code).collect::<Vec<_>>().join(", ")
+}
+
+fn tags_of(slots: &[Option<Registered>]) -> Vec<u64> {
+    slots.iter().map(|slot| slot.map_or(0, |slot| slot.tag)).collect()
+}
 
 impl Lockstep<'_> {
     /// A tag, which is told from the user data of entries as messages are.
@@ -28,7 +43,12 @@ impl Lockstep<'_> {
             .collect();
         let expected = self.model.ring(r).register_buffers(slots.clone());
         self.model.system_call();
-        say!(self, "// Registers buffers with {}: {slots:?}: {expected:?}", op::name(r));
+        let (code, numbers) = (slots_code(&slots), tags_of(&slots));
+        say!(
+            self,
+            "println!(\"{{:?}}\", unsafe {{ {}.submitter().register_buffers2(&[{code}], &{numbers:?}) }}); // {expected:?}",
+            op::name(r)
+        );
         let (all, tags) = self.world.pieces(&slots);
         let mut real = Err(Errno::IO);
         // SAFETY: the memory stays for good, and is used by operations alone until they have ended.
@@ -50,7 +70,12 @@ impl Lockstep<'_> {
         let new = (piece < PIECES).then(|| Registered { piece, tag: self.tag(tag) });
         let expected = self.model.ring(r).update_buffer(slot, new);
         self.model.system_call();
-        say!(self, "// Updates slot {slot} of {}: {new:?}: {expected:?}", op::name(r));
+        let (code, numbers) = (slots_code(&[new]), tags_of(&[new]));
+        say!(
+            self,
+            "println!(\"{{:?}}\", unsafe {{ {}.submitter().register_buffers_update({slot}, &[{code}], Some(&{numbers:?})) }}); // {expected:?}",
+            op::name(r)
+        );
         let (all, tags) = self.world.pieces(&[new]);
         let mut real = Err(Errno::IO);
         self.real(r).with_submitter(&mut |it| {

@@ -25,15 +25,25 @@ impl Lockstep<'_> {
         }
         let expected = self.model.ring(r).register_files(files.clone());
         self.model.register_call(r);
-        say!(self, "// Registers files with {}: {files:?}: {expected:?}", op::name(r));
+        let code = |file: &Option<File>| {
+            file.map_or("FileSlot::EMPTY".into(), |file| {
+                format!("FileSlot::new(&pipes[{}].0)", file.pipe)
+            })
+        };
+        let code = files.iter().map(code).collect::<Vec<String>>().join(", ");
+        let numbers: Vec<_> = files.iter().map(|file| file.map_or(0, |file| file.tag)).collect();
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.submitter().register_files_tags(&[{code}], &{numbers:?})); // {expected:?}",
+            op::name(r)
+        );
         let (world, mut real) = (&self.world, Ok(()));
         let slot = |file: &Option<File>| {
             file.map_or(FileSlot::EMPTY, |file| world.reader(file.pipe).into())
         };
         let slots: Vec<_> = files.iter().map(slot).collect();
-        let tags: Vec<_> = files.iter().map(|file| file.map_or(0, |file| file.tag)).collect();
         if let Some(ring) = &mut self.rings[r] {
-            ring.with_submitter(&mut |it| real = raw(it.files(&slots, &tags)));
+            ring.with_submitter(&mut |it| real = raw(it.files(&slots, &numbers)));
         }
         same("register_files_tags", &real, &expected)?;
         self.rest(r)

@@ -11,6 +11,29 @@ use crate::op;
 use crate::real::Sized;
 use crate::world::Borrowed;
 
+/// The block that does the same.
+fn code(name: &str, parts: &[Part], entries: &[Entry]) -> String {
+    let mut code = format!("{{\nlet (submitter, mut queue, mut completions) = {name}.split();\n");
+    for (part, entry) in parts.iter().zip(entries) {
+        code += &match part {
+            Part::Push => {
+                let nop = op::code(entry.op, 0, entry.user_data);
+                let nop = if entry.wide { format!("Entry128::from({nop})") } else { nop };
+                format!("let _ = unsafe {{ queue.push(&{nop}) }};\n")
+            }
+            Part::Sync => "queue.sync();\n".into(),
+            Part::Submit => "println!(\"{:?}\", submitter.submit());\n".into(),
+            Part::Take(n) => {
+                format!(
+                    "println!(\"{{:?}}\", completions.by_ref().take({n}).collect::<Vec<_>>());\n"
+                )
+            }
+            Part::SyncCompletions => "completions.sync();\n".into(),
+        };
+    }
+    code + "}"
+}
+
 impl Lockstep<'_> {
     /// Only NOPs, so that what happens between the parts is known.
     pub(super) fn split(&mut self, r: usize, parts: &[Part]) -> Same {
@@ -38,7 +61,7 @@ impl Lockstep<'_> {
             real.push(if only_wide { Sized::Wide(narrow.into()) } else { Sized::Narrow(narrow) });
             entries.push(entry);
         }
-        say!(self, "// Views of {}'s queues are held over {parts:?}", op::name(r));
+        say!(self, "{}", code(op::name(r), parts, &entries));
         let mut views = self.model.views(r);
         let mut expected = Vec::new();
         for (part, entry) in parts.iter().zip(&entries) {
