@@ -33,8 +33,8 @@ fn main() -> Result<()> {
         ROWS,
         &[
             ("fibers", with_fibers),
-            ("uringy", with_uringy),
-            ("may", with_may),
+            ("uringy 0.5", with_uringy),
+            ("may 0.3", with_may),
             ("tokio, one thread", || tokio(&mut Builder::new_current_thread())),
             ("tokio, many threads", || tokio(&mut Builder::new_multi_thread())),
             ("threads", threads),
