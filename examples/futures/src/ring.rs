@@ -199,6 +199,7 @@ impl Ring {
                 Err(errno) => return errno.into(),
             }
             let readable = tokio::select! {
+                biased;
                 () = self.0.unsent.notified() => Ok(()),
                 readable = future::poll_fn(|cx| self.poll_readable(cx)) => readable,
             };

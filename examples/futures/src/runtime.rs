@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::panic;
 
 use tokio::runtime::Builder;
 use tokio::task::{self, JoinHandle, LocalSet};
@@ -44,9 +45,16 @@ pub fn try_start<F: Future>(program: F) -> io::Result<F::Output> {
     // It goes first, also in a panic: futures of its tasks are dropped while there is a ring.
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
+        // As a task of its own, it has its turn behind all that are ready.
+        let drives = ring.0.clone();
+        let driving = spawn(async move { drives.drive().await });
         tokio::select! {
+            biased;
             output = program => Ok(output),
-            error = ring.0.drive() => Err(error),
+            failed = driving => match failed {
+                Ok(error) => Err(error),
+                Err(panicked) => panic::resume_unwind(panicked.into_panic()),
+            },
         }
     })
 }
