@@ -22,7 +22,7 @@ use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{AtFlags, CURRENT_POSITION, Statx, StatxFlags};
 use rustix_uring::{Errno, IoUring, opcode};
 
-/// How many blocks one chain moves.
+/// The number of blocks that one chain moves.
 const BLOCKS: usize = 16;
 const BLOCK: usize = 64 << 10;
 
@@ -60,14 +60,14 @@ impl Cat {
         Ok(Self { ring: IoUring::new(2 * BLOCKS as u32)?, out: io::stdout(), blocks })
     }
 
-    /// Prints a file: what there is of it now in chains, and then what else comes.
+    /// Prints a file: its present content in chains, and then what is appended meanwhile.
     fn file(&mut self, file: &File) -> Result<()> {
         let size = self.size(file)?;
         let mut offset = 0;
         while offset < size {
             let moved = self.chain(file.as_fd(), offset, size)?;
             if moved == 0 {
-                break; // it has become shorter
+                break; // the file was truncated
             }
             offset += moved;
         }
@@ -80,13 +80,13 @@ impl Cat {
             .flags(AtFlags::EMPTY_PATH)
             .mask(StatxFlags::SIZE)
             .build();
-        // SAFETY: file and struct outlive the operation, whose end `run` awaits.
+        // SAFETY: `file` and `statx` outlive the operation, which `run` awaits.
         unsafe { self.run(&[entry]) }?[0]?;
-        // SAFETY: the operation has succeeded, so the kernel has filled the struct.
+        // SAFETY: the operation succeeded, so the kernel has filled the struct.
         Ok(unsafe { statx.assume_init() }.stx_size)
     }
 
-    /// Moves what fits into one chain, and says how many bytes that were.
+    /// Moves as much as fits into one chain, and returns the number of bytes.
     fn chain(&mut self, file: BorrowedFd<'_>, offset: u64, size: u64) -> Result<u64> {
         let mut entries = Vec::new();
         let mut end = offset;
@@ -101,11 +101,11 @@ impl Cat {
             entries.push(write.offset(CURRENT_POSITION).build().flags(Flags::IO_LINK));
             end += u64::from(len);
         }
-        // The last one is linked to nothing.
+        // The last write is linked to nothing.
         if let Some(last) = entries.last_mut() {
             *last = last.clear_flags();
         }
-        // SAFETY: file, standard output and blocks outlive the operations, whose end `run` awaits.
+        // SAFETY: file, standard output and blocks outlive the operations, which `run` awaits.
         let results = unsafe { self.run(&entries) }?;
 
         let mut moved = 0;
@@ -113,24 +113,24 @@ impl Cat {
             let len = (size - offset - moved).min(BLOCK as u64) as usize;
             let read = pair[0].context("cannot read")? as usize;
             let written = match pair[1] {
-                Err(Errno::CANCELED) if read < len => 0, // severed by the short read
+                Err(Errno::CANCELED) if read < len => 0, // canceled by the short read
                 written => written.context("cannot write")? as usize,
             };
             self.write_all(index, written..read)?;
             moved += read as u64;
             if read < len || written < read {
-                break; // what was linked behind it has not happened
+                break; // the entries linked after it did not run
             }
         }
         Ok(moved)
     }
 
-    /// Moves one block after the other, until there is no more.
+    /// Moves one block after the other until the end of the input.
     fn rest(&mut self, from: BorrowedFd<'_>, mut offset: u64) -> Result<()> {
         loop {
             let buf = self.blocks[0].as_mut_ptr();
             let read = opcode::Read::new(from, buf, BLOCK as u32).offset(offset).build();
-            // SAFETY: file and block outlive the operation, whose end `run` awaits.
+            // SAFETY: file and block outlive the operation, which `run` awaits.
             let read = unsafe { self.run(&[read]) }?[0].context("cannot read")? as usize;
             if read == 0 {
                 return Ok(());
@@ -147,9 +147,9 @@ impl Cat {
             let bytes = &self.blocks[block][rest.clone()];
             let write = opcode::Write::new(self.out.as_fd(), bytes.as_ptr(), bytes.len() as u32);
             let write = write.offset(CURRENT_POSITION).build();
-            // SAFETY: standard output and block outlive the operation, whose end `run` awaits.
+            // SAFETY: standard output and block outlive the operation, which `run` awaits.
             match unsafe { self.run(&[write]) }?[0].context("cannot write")? {
-                0 => bail!("cannot write: standard output takes no more"),
+                0 => bail!("cannot write: standard output accepts no more data"),
                 n => rest.start += n as usize,
             }
         }
@@ -160,7 +160,7 @@ impl Cat {
     ///
     /// # Safety
     ///
-    /// What they point to, and their descriptors, are valid until this returns.
+    /// The memory that they point to, and their descriptors, stay valid until this returns.
     unsafe fn run(&mut self, entries: &[Entry]) -> Result<Vec<Result<u32, Errno>>> {
         let numbered = |index: usize| entries[index].user_data(index as u64);
         // SAFETY: the caller upholds the same contract.
@@ -171,8 +171,8 @@ impl Cat {
             match self.ring.submit_and_wait(outstanding) {
                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
                 Err(errno) => {
-                    // The memory is the kernel's until the end. If not even that can be waited for,
-                    // nothing may be freed any more.
+                    // The kernel may use the memory until the operations complete. If even waiting
+                    // for that fails, nothing may be freed any more.
                     let user_data: Vec<u64> = (0..entries.len() as u64).collect();
                     let left = &mut outstanding;
                     let ended = self.ring.quiesce_with(left, Duration::MAX, &user_data, |_| true);

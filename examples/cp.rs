@@ -45,7 +45,7 @@ impl Options {
                 let number = args.next().and_then(|it| it.to_str()?.parse().ok());
                 let within = number.filter(|it| (1..=max).contains(it));
                 within.with_context(|| {
-                    format!("{} takes a number from 1 to {max}", arg.to_string_lossy())
+                    format!("{} requires a number from 1 to {max}", arg.to_string_lossy())
                 })
             };
             match arg.to_str() {
@@ -89,12 +89,12 @@ fn copy(options: &Options) -> Result<()> {
     let mode = if old.is_some() { 0o600 } else { source.mode() & 0o777 };
     let mut to = Unfinished::create(dest, mode).with_context(cannot_write)?;
 
-    // A small file needs one buffer for each of its blocks, and one more to find its end.
+    // A small file needs one buffer for each of its blocks, and one more to detect the end.
     let blocks = source.len() / u64::from(options.block) + 1;
     let window = blocks.min(options.window.into()) as u32;
     let copied = Window::new(window, options.block, &from, &to.file)?.copy(options)?;
 
-    // If the source has shrunk during the copy, we may have written more than it has now.
+    // If the source shrank during the copy, the copy may be longer than the data read last.
     to.file.set_len(copied).with_context(cannot_write)?;
     if let Some(old) = old {
         fchown(&to.file, Some(old.uid()), Some(old.gid())).with_context(cannot_write)?;
@@ -141,8 +141,8 @@ fn regular(path: &Path) -> Result<Metadata> {
     Ok(metadata)
 }
 
-/// Returns where the copy goes, with links followed, and the file that it replaces, if there is one
-/// that we may write to.
+/// Returns the path of the copy, with symbolic links followed, and the metadata of the file that it
+/// replaces, if that exists and is writable.
 fn destination(path: &Path) -> Result<(PathBuf, Option<Metadata>)> {
     match fs::canonicalize(path) {
         Ok(path) => {
@@ -163,21 +163,21 @@ struct Window<'a> {
     from: &'a File,
     to: &'a File,
     buffers: Vec<Buffer>,
-    /// How many operations were pushed whose completions have not been reaped.
+    /// The number of pushed operations whose completions have not been reaped.
     in_flight: usize,
-    /// Where the next block begins.
+    /// The offset of the next block.
     next: u64,
-    /// Where the source ends, as far as we know: a read at this offset returned nothing.
+    /// The end of the source as far as we know: a read at this offset returned nothing.
     end: u64,
 }
 
 struct Buffer {
     bytes: Box<[u8]>,
-    /// Where its block begins in the file.
+    /// The offset of the block in the file.
     offset: u64,
     /// Whether the block is being written. It is read first.
     writing: bool,
-    /// The part of the buffer that is still to be filled, or to be written.
+    /// The part of the buffer that remains to be filled or written.
     rest: Range<usize>,
 }
 
@@ -205,7 +205,7 @@ impl<'a> Window<'a> {
         }
         while self.in_flight > 0 {
             match self.ring.submit_and_wait(1) {
-                // Entries that an error leaves in the queue go with the next submission.
+                // Entries that an error leaves in the queue are submitted with the next call.
                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
                 Err(errno) => return Err(errno).context("cannot submit"),
             }
@@ -215,7 +215,7 @@ impl<'a> Window<'a> {
                 let (what, path) =
                     if writing { ("write", &options.dest) } else { ("read", &options.source) };
                 match cqe.to_result() {
-                    Ok(0) if writing => bail!("{}: it takes no more", cannot(what, path)),
+                    Ok(0) if writing => bail!("{}: it accepts no more data", cannot(what, path)),
                     Ok(n) => self.advance(index, n as usize)?,
                     Err(Errno::INTR | Errno::AGAIN) => self.push(index)?,
                     Err(errno) => return Err(errno).with_context(|| cannot(what, path)),
@@ -265,15 +265,15 @@ impl<'a> Window<'a> {
             opcode::Read::new(self.from.as_fd(), bytes.as_mut_ptr(), len).offset(offset).build()
         };
         let entry = entry.user_data(index as u64);
-        // SAFETY: only this function touches the bytes of a buffer. It is called when the buffer has
-        // no operation in flight: at the start, and once for each completion. Both files are
+        // SAFETY: only this function accesses the bytes of a buffer. It is called when the buffer
+        // has no operation in flight: at the start, and once for each completion. Both files are
         // borrowed for longer than the window lives, and `drop` waits before it frees the buffers.
         unsafe { self.ring.submission().push(&entry) }?;
         self.in_flight += 1;
         Ok(())
     }
 
-    /// Takes the next completion, if there is one.
+    /// Returns the next completion, if there is one.
     fn reap(&mut self) -> Option<cqueue::Entry> {
         let cqe = self.ring.completion().next()?;
         self.in_flight -= 1;
@@ -282,11 +282,11 @@ impl<'a> Window<'a> {
 }
 
 impl Drop for Window<'_> {
-    /// Waits until no operation is in flight: until then, the kernel may write to the buffers, however
-    /// the copy ended.
+    /// Waits until no operation is in flight. Until then, the kernel may write to the buffers,
+    /// however the copy ended.
     fn drop(&mut self) {
         let user_data: Vec<u64> = (0..self.buffers.len() as u64).collect();
-        // Every read and write of a regular file ends, however slow the disk is.
+        // Every read and write of a regular file completes, however slow the disk is.
         let forever = Duration::MAX;
         let ended = self.ring.quiesce_with(&mut self.in_flight, forever, &user_data, |_| true);
         if ended.is_err() {

@@ -1,9 +1,9 @@
-//! Says what the running kernel can do: whether io_uring is available, and if not why; limits; what
-//! `build_local` gets here; flags, features and operations, each with the release that brought it.
+//! Reports what the running kernel supports: whether io_uring is available, and if not why; limits;
+//! the result of `build_local`; flags, features and operations, each with its first release.
 //!
-//! Nothing is concluded from the kernel's version. Setup flags are tried, operations come from the
-//! kernel's probe, and register operations from its query or, before Linux 6.18, from which of them
-//! the kernel lets a ring be restricted to. What cannot be told is "not known".
+//! Nothing is concluded from the kernel's version. Setup flags are tried. Operations come from the
+//! kernel's probe. Register operations come from its query or, before Linux 6.18, from a trial
+//! which of them a restriction may name. What cannot be found out is "not known".
 
 use std::collections::BTreeMap;
 use std::env;
@@ -53,22 +53,22 @@ fn main() -> ExitCode {
 
 #[derive(Default)]
 struct Report {
-    /// A label and a text, and the same as a member of JSON.
+    /// Each fact: its label, its text, and both as a JSON member.
     facts: Vec<(&'static str, String, String)>,
-    /// Empty where there is no ring.
+    /// Empty if no ring can be set up.
     lists: Vec<List>,
 }
 
 struct List {
     title: &'static str,
     key: &'static str,
-    /// What all of the kernel's names begin with.
+    /// The common prefix of the kernel's names.
     prefix: &'static str,
-    /// A name, the release that brought it, and whether the kernel has it.
+    /// The name, the release that added it, and whether the kernel has it.
     items: Vec<(String, Option<&'static str>, String)>,
 }
 
-/// Of what the kernel does not have, and of what it has. Anything else is a reason for neither.
+/// The status of items that the kernel lacks or has. Any other status is an explanation.
 const LACKS: &str = "lacks";
 const HAS: &str = "has";
 
@@ -121,7 +121,7 @@ impl List {
         }
     }
 
-    /// A line for each release, what the kernel has first.
+    /// One line for each release. What the kernel has comes first.
     fn text(&self, text: &mut String) {
         let mut rows = BTreeMap::<_, Vec<&str>>::new();
         for (name, since, state) in &self.items {
@@ -153,7 +153,7 @@ impl List {
     }
 }
 
-/// The words behind a label, in lines of at most 90 columns.
+/// Appends words after a label, in lines of at most 90 columns.
 fn paragraph(text: &mut String, label: &str, words: &str) {
     let mut column = label.len();
     *text += label;
@@ -168,7 +168,7 @@ fn paragraph(text: &mut String, label: &str, words: &str) {
     *text += "\n";
 }
 
-/// A string of JSON.
+/// A string as JSON.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
@@ -212,7 +212,7 @@ impl Report {
         report
     }
 
-    /// The kernel, whether there is io_uring, and why not, as far as can be told.
+    /// The kernel, whether io_uring is available, and as far as possible the reason if it is not.
     fn access(&mut self) {
         let release = read("/proc/sys/kernel/osrelease");
         let disabled = read("/proc/sys/kernel/io_uring_disabled");
@@ -282,9 +282,9 @@ fn limit(name: &str) -> [Option<String>; 2] {
     [words.next(), words.next()]
 }
 
-/// Whether rings count as locked memory, without `CAP_IPC_LOCK`: tries it with nothing to lock.
+/// Whether rings count as locked memory: tries a setup without privilege and with a limit of 0.
 fn charged(soft: Option<String>, hard: Option<String>) -> Option<bool> {
-    // None is no limit.
+    // `None` means no limit.
     let (soft, maximum) = (soft?.parse().ok(), hard?.parse().ok());
     let trial = || {
         let mut sets = capabilities(None)?;
@@ -293,7 +293,7 @@ fn charged(soft: Option<String>, hard: Option<String>) -> Option<bool> {
         IoUring::new(2).map(drop)
     };
     prlimit(None, Resource::Memlock, Rlimit { current: Some(0), maximum }).ok()?;
-    // Capabilities are a thread's own.
+    // Each thread has its own capabilities, so the trial uses a thread.
     let tried = thread::Builder::new().spawn(trial).map(|trial| trial.join());
     let _ = prlimit(None, Resource::Memlock, Rlimit { current: soft, maximum });
     match tried.ok()?.ok()? {
@@ -302,10 +302,10 @@ fn charged(soft: Option<String>, hard: Option<String>) -> Option<bool> {
     }
 }
 
-/// How many worker threads the rings of a thread may have: bounded, unbounded.
+/// The maximum numbers of bounded and unbounded workers for the rings of a thread.
 fn workers() -> Option<[u32; 2]> {
     let ask = || {
-        // Bounded ones are at most as many as the thread's first ring has entries: a large one.
+        // The size of a thread's first ring limits its bounded workers, so this ring is large.
         let ring = [4096, 256, 16, 8].iter().find_map(|size| IoUring::new(*size).ok())?;
         let mut max = [0; 2];
         ring.submitter().register_iowq_max_workers(&mut max).ok()?;
@@ -314,7 +314,7 @@ fn workers() -> Option<[u32; 2]> {
     thread::Builder::new().spawn(ask).ok()?.join().ok()?
 }
 
-/// Tries again where memory is short: rings that are closed give theirs back a little later.
+/// Retries while memory is short: the kernel frees the memory of closed rings with a delay.
 fn patiently<T>(make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     for _ in 0..20 {
         match make() {
@@ -325,7 +325,7 @@ fn patiently<T>(make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     make()
 }
 
-/// Sets up a ring with each flag, and with what it requires.
+/// Tries to set up a ring with each flag and the flags that it requires.
 fn setup_flags(ring: &IoUring, query: Option<QueryOpcodes>) -> List {
     let mut list = List::new("Setup flags", "setup_flags", "IORING_SETUP_");
     let known = query.map_or(SetupFlags::empty(), |it| it.setup_flags());
@@ -359,7 +359,7 @@ fn set_up(flag: SetupFlags, ring: &IoUring) -> Result<(), Errno> {
         }
         SetupFlags::CQSIZE => plain.setup_cqsize(8),
         SetupFlags::CLAMP => plain.setup_clamp(),
-        // SAFETY: the descriptor is the ring's, which is open until after the set-up.
+        // SAFETY: the descriptor belongs to the ring, which stays open until after the setup.
         SetupFlags::ATTACH_WQ => unsafe { plain.setup_attach_wq(ring.as_raw_fd()) },
         SetupFlags::R_DISABLED => plain.setup_r_disabled(),
         SetupFlags::SUBMIT_ALL => plain.setup_submit_all(),
@@ -376,29 +376,29 @@ fn set_up(flag: SetupFlags, ring: &IoUring) -> Result<(), Errno> {
         SetupFlags::CQE_MIXED => return kinds::<squeue::Entry, cqueue::Mixed>(),
         SetupFlags::SQE_MIXED => return kinds::<squeue::Mixed, cqueue::Entry>(),
         SetupFlags::SQ_REWIND => return kinds::<squeue::Rewind<squeue::Entry>, cqueue::Entry>(),
-        // A kernel that has made a ring never answers this.
+        // A kernel that created a ring never returns this errno.
         _ => return Err(Errno::NOSYS),
     };
     builder.build(2).map(drop)
 }
 
-/// Sets up a ring in memory of our own, with or without a descriptor.
+/// Sets up a ring in our own memory, with or without a descriptor.
 fn in_memory(registered: bool) -> Result<(), Errno> {
     let builder = <IoUring>::builder();
     let len = builder.memory_size(2)?;
     let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping, at an address that the kernel chooses, disturbs no other.
+    // SAFETY: this is a new mapping at an address that the kernel chooses.
     let start = unsafe { mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE) }?;
     let memory = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
     let memory = NonNull::slice_from_raw_parts(memory, len);
-    // SAFETY: the memory is a mapping of this ring's alone. It is unmapped below, not used again.
+    // SAFETY: only this ring uses the mapping, which is unmapped below.
     let built = unsafe {
         match registered {
             true => builder.build_registered_in_memory(2, memory).map(drop),
             false => builder.build_in_memory(2, memory).map(drop),
         }
     };
-    // SAFETY: the mapping is ours, and the one ring that used it is dropped.
+    // SAFETY: the mapping is ours, and the only ring that used it is dropped.
     unsafe { munmap(start, len) }?;
     built
 }
@@ -433,16 +433,16 @@ fn operations(probe: Result<&Probe, Errno>) -> List {
 
 fn registers(ring: &IoUring, query: Option<QueryOpcodes>, probe: Result<&Probe, Errno>) -> List {
     let mut list = List::new("Register operations", "register_operations", "IORING_");
-    // Their numbers are consecutive, so a count says which of them the kernel has.
+    // The numbers are consecutive, so a count tells which of them the kernel has.
     let count = query.map_or_else(count_registers, |query| Ok(query.register_opcodes()));
-    // ZCRX_IFQ's number was kept free for some releases. The operation RECV_ZC came with it.
+    // The number of ZCRX_IFQ was reserved for some releases. The operation RECV_ZC came with it.
     let receives = probe.is_ok_and(|probe| probe.is_supported(opcode::RecvZc::CODE));
     let is_free = |number| number == ZCRX_IFQ && !receives;
     for number in 0..256 {
         let state = match count {
             Ok(count) if number < count && !is_free(number) => configured(ring, number),
             Ok(_) => LACKS,
-            // The kernel has answered the probe, so it has that, and what came before.
+            // The kernel answered the probe, so it has that and all earlier operations.
             Err(_) if probe.is_ok() && number <= IORING_REGISTER_PROBE as u32 => HAS,
             Err(errno) => &format!("not known: {errno}"),
         };
@@ -457,10 +457,10 @@ fn registers(ring: &IoUring, query: Option<QueryOpcodes>, probe: Result<&Probe, 
 
 const ZCRX_IFQ: u32 = IORING_REGISTER_ZCRX_IFQ as u32;
 
-/// How many register operations there are, without calling one of them: the kernel restricts a ring
-/// to those that it knows, and to no others.
+/// Counts the register operations without calling any: a restriction can name exactly those that
+/// the kernel knows.
 fn count_registers() -> Result<u32, Errno> {
-    // Looks for the lowest that is refused. Each trial takes a new ring.
+    // Searches for the lowest number that is rejected. Each trial needs a new ring.
     let (mut low, mut high) = (0, u8::MAX);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -474,7 +474,7 @@ fn count_registers() -> Result<u32, Errno> {
     if low == 0 { Err(Errno::INVAL) } else { Ok(low.into()) }
 }
 
-/// Whether an operation whose number the kernel knows was also compiled in.
+/// Whether an operation whose number the kernel knows is also compiled in.
 fn configured(ring: &IoUring, number: u32) -> &'static str {
     const NAPI: [u32; 2] = [IORING_REGISTER_NAPI as u32, IORING_UNREGISTER_NAPI as u32];
     let (number, nr_args) = match number {
@@ -489,10 +489,10 @@ fn configured(ring: &IoUring, number: u32) -> &'static str {
         }
         _ => return HAS,
     };
-    // None of them takes this: what is reserved must be zero.
+    // Every operation rejects this argument, because reserved fields must be zero.
     let mut nonsense = [u64::MAX; 32];
-    // SAFETY: the kernel reads and writes less than this, and refuses what it reads, so that it
-    // follows no address and keeps nothing.
+    // SAFETY: the kernel accesses less than this array, and rejects the content before it follows
+    // an address or keeps a pointer.
     match unsafe { ring.submitter().register(number, nonsense.as_mut_ptr().cast(), nr_args) } {
         Err(Errno::OPNOTSUPP) => "not configured",
         _ => HAS,

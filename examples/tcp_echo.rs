@@ -1,13 +1,14 @@
-//! Echoes what TCP connections send, on one ring and one thread, until ctrl-c.
+//! Echoes data on TCP connections, with one ring and one thread, until Ctrl-C.
 //!
 //! `tcp_echo [ADDRESS]` listens on 127.0.0.1:7777 by default; port 0 means any free port.
 //!
-//! One *multishot* accept serves all connections, and each connection has one multishot receive. The
-//! kernel takes the memory for it from a ring of *provided* buffers, so an idle connection needs no
-//! buffer. The program sends each buffer back from where it lies and then returns it to the ring. On
-//! a kernel that lacks any of this, it accepts connections one by one and gives each its own buffer.
+//! One *multishot* accept serves all connections, and each connection has one multishot receive.
+//! The kernel takes the memory for it from a ring of *provided* buffers, so an idle connection
+//! needs no buffer. The program sends each buffer from where the data is, and then returns it to
+//! the ring. If the kernel lacks any of this, the program accepts connections one by one and gives
+//! each its own buffer.
 //!
-//! Each connection has at most one send in flight, so that its data stay in order.
+//! Each connection has at most one send in flight, so that its data stays in order.
 
 use std::collections::VecDeque;
 use std::env;
@@ -27,12 +28,12 @@ use rustix_uring::{BufRing, BufRingFlags, Errno, IoUring, cqueue, opcode};
 use signal_hook::consts::SIGINT;
 use signal_hook::low_level::pipe;
 
-/// How large a buffer is, in bytes, and how many are provided.
+/// The size of a buffer in bytes, and the number of provided buffers.
 const BUFFER: usize = 4096;
 const BUFFERS: u16 = 256;
 /// The group of provided buffers.
 const GROUP: u16 = 0;
-/// How long the end may take.
+/// The time limit for stopping.
 const END: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
@@ -50,7 +51,7 @@ fn main() -> Result<()> {
     served
 }
 
-/// What a completion is of: in the user data, with the connection's number.
+/// The kind of operation. The user data contains it with the connection's number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Stop,
@@ -75,28 +76,29 @@ struct Server {
     stopped: Box<[u8; 1]>,
     provided: Option<Provided>,
     accepts_many: bool,
-    /// By number; numbers of closed ones are given again.
+    /// The connections by number. The numbers of closed ones are reused.
     connections: Vec<Option<Connection>>,
-    /// Connections that found no buffer to receive into.
+    /// Connections that found no free buffer for a receive.
     starved: Vec<usize>,
-    /// How many operations were pushed whose last completion has not come.
+    /// The number of pushed operations whose last completion has not arrived.
     outstanding: usize,
     accepted: usize,
     echoed: u64,
 }
 
-/// Buffers that all connections receive into.
+/// Buffers into which all connections receive.
 struct Provided {
     ring: BufRing,
-    /// Each by itself: to touch one is not to touch another, which the kernel may be filling.
+    /// One box for each buffer: accessing one does not touch another, which the kernel may be
+    /// filling.
     memory: Vec<Box<[u8]>>,
 }
 
 struct Connection {
     stream: TcpStream,
-    /// What was received and not sent yet: where in whose memory.
+    /// Received data that is not sent yet: the buffer, and the range in it.
     received: VecDeque<(Option<u16>, Range<usize>)>,
-    /// For when there are no provided buffers.
+    /// The connection's own buffer, used if there are no provided buffers.
     own: Box<[u8]>,
     receiving: bool,
     sending: bool,
@@ -122,7 +124,7 @@ impl Server {
         })
     }
 
-    /// Echoes until ctrl-c.
+    /// Echoes until Ctrl-C.
     fn serve(&mut self) -> Result<()> {
         let stop = opcode::Read::new(self.stop.as_fd(), self.stopped.as_mut_ptr(), 1).build();
         self.push(stop.user_data(user_data(Kind::Stop, 0)))?;
@@ -143,9 +145,9 @@ impl Server {
         }
     }
 
-    /// Comes to the end of what is in flight: only then may memory and descriptors go.
+    /// Waits until nothing is in flight. Memory and descriptors may be released only then.
     fn stop(&mut self) {
-        // Before 5.19, operations can only be cancelled by their user data.
+        // Before 5.19, operations can be canceled only by their user data.
         let connections = (0..self.connections.len())
             .flat_map(|number| [user_data(Kind::Receive, number), user_data(Kind::Send, number)]);
         let user_data: Vec<u64> = [user_data(Kind::Stop, 0), user_data(Kind::Accept, 0)]
@@ -155,7 +157,7 @@ impl Server {
         let in_flight = &mut self.outstanding;
         let ended = self.ring.quiesce_with(in_flight, END, &user_data, |cqe| {
             if kind_of(&cqe).0 == Kind::Accept {
-                // SAFETY: this is a completion of an accept, and the first to look at it.
+                // SAFETY: this is a completion of an accept, and nothing has used its descriptor.
                 drop(unsafe { cqe.to_fd() });
             }
             true
@@ -167,13 +169,14 @@ impl Server {
 
     /// Pushes an entry, and submits first if the queue is full.
     ///
-    /// What it points to, and its descriptor, live in the server or in one of its connections,
-    /// neither of which goes before its operations have ended.
+    /// The memory that the entry points to, and its descriptor, belong to the server or to one of
+    /// its connections. Neither is dropped before its operations have completed.
     fn push(&mut self, entry: Entry) -> Result<()> {
         if self.ring.submission().is_full() {
             self.ring.submit().context("cannot submit")?;
         }
-        // SAFETY: see above; a connection is closed when it has neither a receive nor a send.
+        // SAFETY: see above. A connection is closed only when it has neither a receive nor a send
+        // in flight.
         unsafe { self.ring.submission().push(&entry) }?;
         self.outstanding += 1;
         Ok(())
@@ -196,7 +199,7 @@ impl Server {
     }
 
     fn accepted(&mut self, cqe: &cqueue::Entry) -> Result<()> {
-        // SAFETY: this is a completion of an accept, and nobody else looks at it.
+        // SAFETY: this is a completion of an accept, and nothing else uses its descriptor.
         match unsafe { cqe.to_fd() } {
             Ok(fd) => {
                 self.accepted += 1;
@@ -217,7 +220,7 @@ impl Server {
                 self.connections[number] = Some(connection);
                 self.receive(number)?;
             }
-            // Before 5.19, an accept that goes on is not known.
+            // Kernels before 5.19 do not support multishot accept.
             Err(Errno::INVAL) if self.accepts_many => self.accepts_many = false,
             Err(errno) => eprintln!("cannot accept: {errno}"),
         }
@@ -247,9 +250,9 @@ impl Server {
                 self.send(number)?;
             }
             Err(Errno::NOBUFS) => self.starved.push(number),
-            Ok(_) | Err(_) => connection.closing = true, // the end, or a reset
+            Ok(_) | Err(_) => connection.closing = true, // end of stream, or a reset
         }
-        // A connection with a buffer of its own receives again when that is sent.
+        // A connection with its own buffer receives again when that buffer is sent.
         if !cqe.more() && self.provided.is_some() && !self.starved.contains(&number) {
             self.go_on(number)?;
         }
@@ -257,7 +260,7 @@ impl Server {
         Ok(())
     }
 
-    /// Receives again, unless there is nothing more to come.
+    /// Starts a receive, unless the connection has reached the end of the stream.
     fn go_on(&mut self, number: usize) -> Result<()> {
         match &self.connections[number] {
             Some(connection) if !connection.closing && !connection.receiving => {
@@ -267,7 +270,7 @@ impl Server {
         }
     }
 
-    /// Sends the next piece, unless one is under way.
+    /// Sends the next piece, unless a send is in flight.
     fn send(&mut self, number: usize) -> Result<()> {
         let Some(connection) = &mut self.connections[number] else { return Ok(()) };
         let (false, Some((buffer, range))) = (connection.sending, connection.received.front())
@@ -293,14 +296,15 @@ impl Server {
         match cqe.to_result() {
             Ok(len) => {
                 self.echoed += u64::from(len);
-                let (_, range) = connection.received.front_mut().expect("it was being sent");
+                let (_, range) =
+                    connection.received.front_mut().expect("a completed send without data");
                 range.start += len as usize;
                 if range.start == range.end {
                     self.give_back(number)?;
                 }
             }
             Err(_) => {
-                // Nobody listens. This also ends a receive that is under way.
+                // The peer is gone. The shutdown also ends a receive that is in flight.
                 connection.closing = true;
                 let _ = connection.stream.shutdown(Shutdown::Both);
                 while self.has_received(number) {
@@ -317,8 +321,8 @@ impl Server {
         matches!(&self.connections[number], Some(it) if !it.received.is_empty())
     }
 
-    /// Gives the buffer of a connection's oldest piece back, and lets those receive again who found
-    /// none.
+    /// Returns the buffer of a connection's oldest piece to the ring, and starts the receives of
+    /// connections that had found no buffer.
     fn give_back(&mut self, number: usize) -> Result<()> {
         let Some(connection) = &mut self.connections[number] else { return Ok(()) };
         match (connection.received.pop_front(), &mut self.provided) {
@@ -334,7 +338,7 @@ impl Server {
         }
     }
 
-    /// Closes a connection that sends no more, once everything is echoed.
+    /// Closes a connection that receives no more, once everything is echoed.
     fn close_if_done(&mut self, number: usize) {
         let done =
             |it: &Connection| it.closing && !it.receiving && !it.sending && it.received.is_empty();
@@ -346,14 +350,15 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Also after an error or a panic.
+    /// Runs after an error or a panic too.
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 impl Provided {
-    /// Registers the buffers, or says that the kernel has no such thing (5.19 and 6.4 brought it).
+    /// Registers the buffers. Returns `None` if the kernel does not support them (new in 5.19 and
+    /// 6.4).
     fn new(ring: &IoUring) -> Result<Option<Self>> {
         let flags = BufRingFlags::empty();
         let ring = match ring.submitter().register_buf_ring_mmap(BUFFERS, GROUP, flags) {
@@ -369,8 +374,8 @@ impl Provided {
 
     fn give(&mut self, buffer: u16) {
         let bytes = &mut self.memory[usize::from(buffer)];
-        // SAFETY: the buffer is ours: it was never given, or a completion brought it and what it
-        // held is sent. The memory goes after the server has stopped.
+        // SAFETY: this buffer belongs to us: it was never added, or a completion returned it and
+        // its data is sent. The memory is freed after the server has stopped.
         unsafe { self.ring.add(bytes.as_mut_ptr(), BUFFER as u32, buffer) };
     }
 }

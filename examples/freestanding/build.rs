@@ -1,4 +1,4 @@
-//! Links without what the C compiler would add: start files, libraries, position independence.
+//! Links without what a C compiler adds: start files, libraries, and position independence.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -6,9 +6,9 @@ fn main() {
         "-nostartfiles",
         "-nostdlib",
         "-static",
-        // Nothing is there that would relocate the program at its start.
+        // Nothing would relocate the program at its start.
         "-no-pie",
-        // Sections need not begin pages of their own in the file.
+        // In the file, sections need not begin on pages of their own.
         "-Wl,-z,noseparate-code",
         "-Wl,--build-id=none",
     ] {

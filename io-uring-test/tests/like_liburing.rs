@@ -1,5 +1,5 @@
-//! Who comes from liburing finds all of its functions in `guide::from_liburing`, each with what does
-//! the same here, or with the reason why nothing does.
+//! `guide::from_liburing` lists every function of liburing, each with its equivalent here or with
+//! the reason why there is none.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use cargo_metadata::{CargoOpt, MetadataCommand};
 use regex::Regex;
 
-/// Their function, what it is here, and what is to be said of that.
+/// The rows of the tables: the function, its equivalent, and a remark.
 fn rows() -> impl Iterator<Item = [&'static str; 3]> {
     let lines = include_str!("../../src/docs/from_liburing.md").lines();
     lines.filter_map(|line| line.strip_prefix("| `")?.strip_suffix('|')).map(|row| {
@@ -18,21 +18,24 @@ fn rows() -> impl Iterator<Item = [&'static str; 3]> {
     })
 }
 
-/// The functions of liburing that are for programs, as the header has them that the benchmark is
-/// built with.
+/// The public functions of liburing, from the header with which the benchmark is built.
 fn theirs() -> Result<BTreeSet<String>> {
     let metadata = MetadataCommand::new().features(CargoOpt::AllFeatures).exec()?;
     let is_it = |package: &&cargo_metadata::Package| *package.name == "axboe-liburing";
-    let package =
-        metadata.packages.iter().find(is_it).context("axboe-liburing is no dependency")?;
-    let folder = package.manifest_path.parent().context("a manifest lies in a folder")?;
+    let package = metadata
+        .packages
+        .iter()
+        .find(is_it)
+        .context("axboe-liburing is not among the dependencies")?;
+    let folder =
+        package.manifest_path.parent().context("the path of the manifest has no parent")?;
     let header = fs::read_to_string(folder.join("src/include/liburing.h"))?;
     let header = Regex::new(r"(?s)/\*.*?\*/")?.replace_all(&header, "");
     let function = Regex::new(r"\b(io_uring_\w+)\s*\(")?;
     Ok(function.captures_iter(&header).map(|found| found[1].to_owned()).collect())
 }
 
-/// Everything that is public here, without `rustix_uring::` before it; and whether it wants a
+/// All public items of this crate, without the prefix `rustix_uring::`, and whether each requires a
 /// feature.
 fn ours() -> Result<BTreeSet<(String, bool)>> {
     let item = Regex::new(
@@ -40,7 +43,8 @@ fn ours() -> Result<BTreeSet<(String, bool)>> {
     )?;
     let listing = fs::read_to_string("tests/public-api.txt")?;
     let mut ours = BTreeSet::new();
-    // A type that is public in two places is listed in both, and its methods under one name there.
+    // A type that is public in two places is listed in both, but its methods only under one of the
+    // names.
     let mut place = String::new();
     for line in listing.lines() {
         let plain = without_arguments(line);
@@ -59,7 +63,7 @@ fn ours() -> Result<BTreeSet<(String, bool)>> {
     Ok(ours)
 }
 
-/// A line of the listing without what stands in angle brackets.
+/// A line of the listing without generic arguments.
 fn without_arguments(line: &str) -> String {
     let mut depth = 0;
     let outside = |it: &char| {
@@ -74,13 +78,21 @@ fn no_function_of_liburing_is_left_out() -> Result<()> {
     let theirs = theirs()?;
     assert!(theirs.len() > 200, "{theirs:?}");
     let rows: BTreeSet<_> = rows().map(|[theirs, ..]| theirs.to_owned()).collect();
-    assert_eq!(theirs.difference(&rows).collect::<Vec<_>>(), [""; 0], "not in the tables");
-    assert_eq!(rows.difference(&theirs).collect::<Vec<_>>(), [""; 0], "not in liburing");
+    assert_eq!(
+        theirs.difference(&rows).collect::<Vec<_>>(),
+        [""; 0],
+        "functions that the tables lack"
+    );
+    assert_eq!(
+        rows.difference(&theirs).collect::<Vec<_>>(),
+        [""; 0],
+        "functions that liburing lacks"
+    );
     Ok(())
 }
 
-/// What is in every build is linked to, what wants a feature is not: the link would be broken
-/// without.
+/// Items of every build are links. Items that require a feature are not: the link would be broken
+/// without the feature.
 #[test]
 fn everything_named_is_there() -> Result<()> {
     let ours = ours()?;
@@ -89,7 +101,7 @@ fn everything_named_is_there() -> Result<()> {
     let mut checked = 0;
     for [theirs, here, why] in rows() {
         if here == "–" {
-            assert!(!why.is_empty(), "{theirs} has no reason for being missing");
+            assert!(!why.is_empty(), "{theirs}: the table gives no reason why it is missing");
             continue;
         }
         for name in here.split(", ") {
@@ -99,7 +111,7 @@ fn everything_named_is_there() -> Result<()> {
                     (link[1].to_owned(), false)
                 }
                 None => {
-                    assert!(why.contains("`raw-syscall`"), "{theirs}: {name} is not linked to");
+                    assert!(why.contains("`raw-syscall`"), "{theirs}: {name} is not a link");
                     (
                         plain.captures(name).with_context(|| format!("{theirs}: {name}"))?[1]
                             .to_owned(),
@@ -107,7 +119,7 @@ fn everything_named_is_there() -> Result<()> {
                     )
                 }
             };
-            assert!(ours.contains(&found), "{theirs}: there is no {found:?}");
+            assert!(ours.contains(&found), "{theirs}: this crate has no {found:?}");
             checked += 1;
         }
     }

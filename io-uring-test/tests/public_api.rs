@@ -5,8 +5,8 @@
 //! BLESS=1 cargo test -p io-uring-test --test public_api
 //! ```
 //!
-//! The listing is that of `cargo public-api`. It reads rustdoc's JSON, which is unstable: the stable
-//! compiler writes it only when asked this way.
+//! The listing is in the format of `cargo public-api`. It is derived from rustdoc's JSON, which is
+//! unstable: the stable compiler writes it only with `RUSTC_BOOTSTRAP`.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -16,11 +16,11 @@ use anyhow::{Context, Result, ensure};
 
 const LISTING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/public-api.txt");
 
-/// Traits that the compiler keeps to itself. No program can name them, and they come and go.
+/// Internal traits of the compiler. Programs cannot name them, and they change between versions.
 const INTERNAL: [&str; 3] =
     ["core::marker::Freeze", "core::marker::StructuralPartialEq", "core::marker::UnsafeUnpin"];
 
-/// A ring that is bound to its task must not leave it. No code says so, only the absence of two traits.
+/// A task-bound ring must not leave its task. Only the absence of these two traits ensures that.
 const BOUND: [&str; 2] = [
     "impl !core::marker::Send for rustix_uring::Local",
     "impl !core::marker::Sync for rustix_uring::Local",
@@ -31,7 +31,7 @@ fn surface_is_what_was_agreed_on() -> Result<()> {
     let without = BTreeSet::from_iter(surface("--no-default-features")?);
     let all = surface("--all-features")?;
     let lost: Vec<_> = without.iter().filter(|line| !all.contains(line)).collect();
-    ensure!(lost.is_empty(), "features take away: {lost:#?}");
+    ensure!(lost.is_empty(), "items that disappear when features are enabled: {lost:#?}");
     for promise in BOUND {
         ensure!(all.iter().any(|line| line == promise), "missing: {promise}");
     }
@@ -55,13 +55,16 @@ fn surface_is_what_was_agreed_on() -> Result<()> {
     for line in new.difference(&old) {
         println!("+ {line}");
     }
-    ensure!(agreed == listing, "the public surface has changed; if it is meant to, set BLESS=1");
+    ensure!(
+        agreed == listing,
+        "the public API has changed; if that is intended, run this test with BLESS=1"
+    );
     Ok(())
 }
 
-/// What is public, a line each.
+/// The public items, one per line.
 fn surface(features: &str) -> Result<Vec<String>> {
-    // Apart from the builds that do without, and from each other.
+    // Uses a folder separate from other builds, and from the other feature set.
     let target = format!("{}/public-api{features}", env!("CARGO_TARGET_TMPDIR"));
     let rustdoc = Command::new(env!("CARGO"))
         .args(["rustdoc", "--quiet", "--package", "rustix-uring", "--lib", features])
@@ -74,10 +77,10 @@ fn surface(features: &str) -> Result<Vec<String>> {
     let api = public_api::Builder::from_rustdoc_json(target + "/doc/rustix_uring.json")
         .omit_blanket_impls(true)
         .build()
-        .context("another rustdoc than the `public-api` crate knows? Try another version of it")?;
+        .context("cannot read rustdoc's JSON; try a version of the `public-api` crate that supports this rustdoc")?;
     let lines: Vec<_> = api
         .items()
-        // Without std, rustix has the descriptors' types itself.
+        // Without std, the descriptor types are those of rustix.
         .map(|item| item.to_string().replace("rustix::maybe_polyfill::os::", "std::os::"))
         .filter(|line| !INTERNAL.iter().any(|name| line.contains(name)))
         .collect();

@@ -1,13 +1,12 @@
-//! Prints a file, with nothing but the kernel: no `std`, no allocator, no libc.
+//! Prints a file with only the kernel: no `std`, no allocator, no libc.
 //!
 //! ```sh
 //! cargo build --release --manifest-path examples/freestanding/Cargo.toml
 //! examples/freestanding/target/release/freestanding FILE
 //! ```
 //!
-//! What it prints is read and written by chains of linked operations, as in `examples/cat.rs`. It
-//! can be the only process of a machine: as the first one, it prints `/init` unless it is given a
-//! file.
+//! Chains of linked operations read and write the file, as in `examples/cat.rs`. The program can be
+//! the only process of a machine: as the first process, it prints `/init` if it gets no argument.
 #![no_std]
 #![no_main]
 #![no_builtins]
@@ -27,11 +26,11 @@ use start::Arguments;
 const CWD: Fd = Fd(-100);
 const STDOUT: Fd = Fd(1);
 
-/// How many blocks one chain moves.
+/// The number of blocks that one chain moves.
 const BLOCKS: usize = 8;
 const BLOCK: u32 = 32 << 10;
 
-/// What went wrong with the file, and why.
+/// What failed, and the reason.
 type Failure = (&'static str, Errno);
 
 fn main(arguments: Arguments) -> u8 {
@@ -53,7 +52,7 @@ fn main(arguments: Arguments) -> u8 {
     1
 }
 
-/// Prints what went wrong, with the number that `errno(3)` has a name for.
+/// Prints what failed, and the number of the error, which `errno(3)` explains.
 fn complain((what, errno): Failure) {
     print(what.as_bytes());
     print(b": errno ");
@@ -66,7 +65,7 @@ fn complain((what, errno): Failure) {
     print(b"\n");
 }
 
-/// Prints to standard error, where nobody can be told that it does not work.
+/// Prints to standard error. If that fails, there is no way to report it.
 fn print(text: &[u8]) {
     // SAFETY: nothing here closes standard error.
     let _ = io::write(unsafe { stdio::stderr() }, text);
@@ -89,7 +88,7 @@ impl Cat {
         }
     }
 
-    /// Asks for the size of a file and opens it, if there is one.
+    /// Queries the size of a file and opens it. Fails if it does not exist.
     fn open(&mut self, path: &CStr) -> Result<(Fd, u64), Failure> {
         let mut statx = MaybeUninit::<Statx>::uninit();
         let size = opcode::Statx::new(CWD, path.as_ptr(), statx.as_mut_ptr())
@@ -97,18 +96,18 @@ impl Cat {
             .mask(StatxFlags::SIZE);
         let open = opcode::OpenAt::new(CWD, path.as_ptr()).flags(OFlags::RDONLY);
         let mut results = [Err(Errno::CANCELED); 2];
-        // SAFETY: path and struct outlive the operations, whose end `run` awaits.
+        // SAFETY: the path and the struct outlive the operations, which `run` awaits.
         unsafe { self.run(&[size.build().flags(Flags::IO_LINK), open.build()], &mut results) }?;
         results[0].map_err(|errno| ("cannot find out its size", errno))?;
         let file = results[1].map_err(|errno| ("cannot open", errno))?;
-        // SAFETY: the operation has succeeded, so the kernel has filled the struct.
+        // SAFETY: the operation succeeded, so the kernel has filled the struct.
         Ok((Fd(file as i32), unsafe { statx.assume_init() }.stx_size))
     }
 
-    /// Moves as much as one chain can, and says how many bytes that were: none at the end.
+    /// Moves as much as fits into one chain, and returns the number of bytes: 0 at the end.
     ///
-    /// A short read severs a chain, so nothing is asked for beyond the size, except by a last read,
-    /// of what has come since, or of files whose size is none (`/proc`).
+    /// A short read severs a chain, so the chain does not exceed the size of the file. A final read
+    /// goes further: it gets data appended since, and the content of files with size 0 (`/proc`).
     fn chain(&mut self, file: Fd, offset: u64, size: u64) -> Result<u64, Failure> {
         let mut entries = [opcode::Nop::new().build(); 2 * BLOCKS];
         let mut lens = [0; BLOCKS];
@@ -125,24 +124,24 @@ impl Cat {
             end += u64::from(len);
             blocks += 1;
         }
-        // The last one is linked to nothing.
+        // The last write is linked to nothing.
         let entries = &mut entries[..2 * blocks];
         entries[2 * blocks - 1] = entries[2 * blocks - 1].clear_flags();
         let mut results = [Err(Errno::CANCELED); 2 * BLOCKS];
-        // SAFETY: the blocks are there for good, and the file stays open.
+        // SAFETY: the blocks are never freed, and the file stays open.
         unsafe { self.run(entries, &mut results) }?;
 
         let mut moved = 0;
         for (block, len) in lens[..blocks].iter().copied().enumerate() {
             let read = results[2 * block].map_err(|errno| ("cannot read", errno))?;
             let written = match results[2 * block + 1] {
-                Err(Errno::CANCELED) if read < len => 0, // severed by the short read
+                Err(Errno::CANCELED) if read < len => 0, // canceled by the short read
                 written => written.map_err(|errno| ("cannot write", errno))?,
             };
             self.write(block, written, read)?;
             moved += u64::from(read);
             if read < len || written < read {
-                break; // what was linked behind it has not happened
+                break; // the entries linked after it did not run
             }
         }
         Ok(moved)
@@ -154,7 +153,7 @@ impl Cat {
             let rest = &self.blocks[block][from as usize..];
             let write = opcode::Write::new(STDOUT, rest.as_ptr(), to - from);
             let mut result = [Err(Errno::CANCELED)];
-            // SAFETY: the block is there for good.
+            // SAFETY: the block is never freed.
             unsafe { self.run(&[write.offset(CURRENT_POSITION).build()], &mut result) }?;
             match result[0] {
                 Ok(0) => return Err(("cannot write", Errno::IO)),
@@ -165,11 +164,11 @@ impl Cat {
         Ok(())
     }
 
-    /// Runs entries, and puts their results in order.
+    /// Runs entries, and returns their results in order.
     ///
     /// # Safety
     ///
-    /// What they point to, and their descriptors, are valid until this returns.
+    /// The memory that they point to, and their descriptors, stay valid until this returns.
     unsafe fn run(
         &mut self,
         entries: &[Entry],
@@ -184,7 +183,7 @@ impl Cat {
             match self.ring.submit_and_wait(outstanding) {
                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
                 Err(errno) => {
-                    // The memory is still the kernel's, so there is no going back.
+                    // The kernel may still use the memory, so this function must not return.
                     complain(("cannot submit", errno));
                     start::exit(1);
                 }

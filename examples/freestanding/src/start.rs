@@ -1,4 +1,4 @@
-//! What a C library would do: the entry point, the memory functions, the end.
+//! The parts of a C library that the program needs: entry point, memory functions, and exit.
 
 use core::arch::global_asm;
 use core::ffi::CStr;
@@ -18,12 +18,12 @@ impl Arguments {
         if index >= self.count {
             return None;
         }
-        // SAFETY: the kernel has put `count` pointers to strings there, which stay.
+        // SAFETY: the kernel has stored `count` pointers to strings there, which are never freed.
         unsafe { Some(CStr::from_ptr((*self.first.add(index)).cast())) }
     }
 }
 
-// The stack pointer is all that a program is started with: the number of arguments lies there.
+// A program starts with only the stack pointer. The number of arguments is on top of the stack.
 #[cfg(target_arch = "x86_64")]
 global_asm!(
     ".globl _start",
@@ -48,16 +48,16 @@ global_asm!(
 
 /// # Safety
 ///
-/// The stack is as the kernel has set it up.
+/// The stack is as the kernel set it up.
 unsafe extern "C" fn start(stack: *const usize) -> ! {
-    // SAFETY: the number of arguments lies on the stack, and pointers to them behind it.
+    // SAFETY: the number of arguments is on top of the stack, followed by the pointers to them.
     let arguments = unsafe { Arguments { count: *stack, first: stack.add(1).cast() } };
     exit(crate::main(arguments))
 }
 
 pub(crate) fn exit(status: u8) -> ! {
     loop {
-        // SAFETY: there are no destructors to run, and nobody else is there to be surprised.
+        // SAFETY: the program has no destructors to run, and no other threads.
         let _ = unsafe { syscall!(Sysno::exit_group, status) };
     }
 }
@@ -67,13 +67,13 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     exit(101)
 }
 
-// Calls of these are what the compiler makes of copies and comparisons. `no_builtins` keeps it from
-// making calls of the loops in here.
+// The compiler turns copies and comparisons into calls of these functions. `no_builtins` prevents
+// it from turning the loops here into such calls.
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(dest: *mut u8, src: *const u8, len: usize) -> *mut u8 {
     for i in 0..len {
-        // SAFETY: the caller vouches for `len` bytes at both.
+        // SAFETY: the caller guarantees `len` valid bytes at both pointers.
         unsafe { *dest.add(i) = *src.add(i) };
     }
     dest
@@ -82,11 +82,12 @@ unsafe extern "C" fn memcpy(dest: *mut u8, src: *const u8, len: usize) -> *mut u
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(dest: *mut u8, src: *const u8, len: usize) -> *mut u8 {
     if dest.addr().wrapping_sub(src.addr()) >= len {
-        // SAFETY: the caller vouches for the memory; going up, nothing is overwritten unread.
+        // SAFETY: the caller guarantees the memory. An ascending copy overwrites no byte before it
+        // is read.
         return unsafe { memcpy(dest, src, len) };
     }
     for i in (0..len).rev() {
-        // SAFETY: the caller vouches for `len` bytes at both.
+        // SAFETY: the caller guarantees `len` valid bytes at both pointers.
         unsafe { *dest.add(i) = *src.add(i) };
     }
     dest
@@ -95,7 +96,7 @@ unsafe extern "C" fn memmove(dest: *mut u8, src: *const u8, len: usize) -> *mut 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(dest: *mut u8, byte: i32, len: usize) -> *mut u8 {
     for i in 0..len {
-        // SAFETY: the caller vouches for `len` bytes.
+        // SAFETY: the caller guarantees `len` valid bytes.
         unsafe { *dest.add(i) = byte as u8 };
     }
     dest
@@ -104,7 +105,7 @@ unsafe extern "C" fn memset(dest: *mut u8, byte: i32, len: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     for i in 0..len {
-        // SAFETY: the caller vouches for `len` bytes at both.
+        // SAFETY: the caller guarantees `len` valid bytes at both pointers.
         let (a, b) = unsafe { (*a.add(i), *b.add(i)) };
         if a != b {
             return i32::from(a) - i32::from(b);
@@ -115,14 +116,14 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
-    // SAFETY: the caller vouches for `len` bytes at both.
+    // SAFETY: the caller guarantees `len` valid bytes at both pointers.
     unsafe { memcmp(a, b, len) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn strlen(string: *const u8) -> usize {
     let mut len = 0;
-    // SAFETY: the caller vouches for a string with a zero at its end.
+    // SAFETY: the caller guarantees a string with a terminating zero.
     while unsafe { *string.add(len) } != 0 {
         len += 1;
     }

@@ -1,4 +1,5 @@
-//! What the kernel writes, whatever it is, is read without a fault.
+//! Parses arbitrary bytes in place of what the kernel writes. The parsers must not panic or access
+//! memory out of bounds.
 
 #![no_main]
 

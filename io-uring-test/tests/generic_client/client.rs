@@ -1,4 +1,4 @@
-//! A driver, generic over the ring's entries and completions, in the words of the `io-uring` crate.
+//! A driver written with the API of the `io-uring` crate, generic over entries and completions.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,7 +7,7 @@ use super::io_uring::{
     CompletionQueue, IoUring, Probe, SubmissionQueue, Submitter, cqueue, opcode, squeue, types,
 };
 
-/// A ring, and what has found no room in it yet.
+/// A ring, and the entries that did not fit in its queue yet.
 pub(crate) struct Driver<
     S: squeue::EntryMarker = squeue::Entry,
     C: cqueue::EntryMarker = cqueue::Entry,
@@ -23,12 +23,12 @@ fn nop<S: squeue::EntryMarker>(user_data: u64) -> S {
     entry
 }
 
-/// Pushes one, whatever its size is.
+/// Pushes one entry of either size.
 fn push<S: squeue::EntryMarker>(
     sq: &mut SubmissionQueue<'_, S>,
     entry: &S,
 ) -> Result<(), squeue::PushError> {
-    // SAFETY: nothing but NOPs is pushed here, which use no memory.
+    // SAFETY: only NOPs are pushed here, which use no memory.
     unsafe { sq.push(entry) }
 }
 
@@ -40,7 +40,7 @@ fn push_all<S: squeue::EntryMarker>(
     unsafe { sq.push_multiple(entries) }
 }
 
-/// What is ready, with its length asked beforehand.
+/// The user data of the completions that are ready. Reserves memory for them first.
 fn reap<C: cqueue::EntryMarker>(cq: &mut CompletionQueue<'_, C>) -> Vec<u64> {
     cq.sync();
     let mut reaped = Vec::with_capacity(cq.len());
@@ -68,7 +68,7 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Driver<S, C> {
         Ok(Self { ring, backlog: (0..10).map(nop).collect() })
     }
 
-    /// Runs the backlog, and two more; the numbers of all, in order.
+    /// Runs the backlog and two more entries. Returns the user data of all, in order.
     pub(crate) fn run(mut self) -> io::Result<Vec<u64>> {
         let mut done = Vec::new();
         while let Some(entry) = self.backlog.pop_front() {

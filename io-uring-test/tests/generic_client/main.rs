@@ -1,11 +1,11 @@
-//! A client that was written for the `io-uring` crate, generic over entries and completions, compiles
-//! and runs with either crate: `client.rs` is included twice, and only what `io_uring` stands for
-//! differs. In a program of its own, that is one line of the manifest:
+//! A client that was written for the `io-uring` crate, generic over entries and completions,
+//! compiles and runs with either crate. `client.rs` is included twice, and only the meaning of
+//! `io_uring` differs. In a program, that is one line of the manifest:
 //!
 //! ```toml
 //! io-uring = { package = "rustix-uring", version = "0.7" }
 //! ```
-#![allow(clippy::duplicate_mod, reason = "the same file for two crates is what this is about")]
+#![allow(clippy::duplicate_mod, reason = "the test includes the same file for two crates")]
 
 #[path = "."]
 mod before {
@@ -21,7 +21,7 @@ mod after {
     pub(crate) mod client;
 }
 
-/// What one of the two makes of the same program.
+/// The result of the same program with one of the two crates.
 macro_rules! run {
     ($side:ident, $uring:ident) => {{
         use $side::client::Driver;
@@ -41,6 +41,6 @@ fn either_crate_runs_it() {
     let before = run!(before, io_uring);
     let after = run!(after, rustix_uring);
     assert_eq!(before, after);
-    // Entries of 128 bytes came with Linux 5.19; the plain kind is everywhere.
+    // 128-byte entries are new in Linux 5.19. The default kind works on every kernel.
     assert_eq!(after[0].as_deref(), Ok(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 100, 101][..]));
 }
