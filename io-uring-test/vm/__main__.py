@@ -65,7 +65,11 @@ def main():
             complaints += pid1.run([matrix.Entry.parse(text) for text in kernels], args.refresh)
         if not (args.targets or args.pid1):
             entries = [matrix.Entry.parse(text) for text in chosen]
-            tests = matrix.Explorer(args.seed, args.explore) if args.explore else matrix.Cases(args.cases)
+            if args.explore:
+                # Booting and a shorter sequence take time too.
+                tests = matrix.Explorer(args.seed, args.explore, max(args.timeout - 120, 1))
+            else:
+                tests = matrix.Cases(args.cases)
             results = matrix.run(entries, tests, logs, args.jobs, args.timeout, args.refresh)
             print("\n" + matrix.summary(results) + "\n", flush=True)
         if args.targets or args.all:

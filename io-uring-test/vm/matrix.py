@@ -126,12 +126,14 @@ class Explorer:
 
     seed: int
     steps: int
+    seconds: int  # at most, so that it ends by itself and says how far it has come
 
     def programs(self, arch):
         return {"explore": toolchain.explorer(arch)}
 
     def commands(self):
-        return {"explore": ["/vm/bin/explore", "--seed", str(self.seed), "--steps", str(self.steps)]}
+        limits = ["--steps", str(self.steps), "--seconds", str(self.seconds)]
+        return {"explore": ["/vm/bin/explore", "--seed", str(self.seed), *limits]}
 
 
 def run_one(result, tests, logs, timeout, refresh):
