@@ -271,7 +271,11 @@ fn move_file(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
     let to = if arg & 0xf0 == 0xf0 { ring } else { 1 - ring };
     let there = model.rings[to].as_ref();
     let there = there.is_some_and(|to| to.built.descriptor && !to.built.local && !to.defers);
-    let slot = u32::from(arg) % 6;
+    // Most of them of what is there.
+    let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
+    let wanted = u32::from(arg >> 4) % 6;
+    let full = |at: &u32| slots.is_some_and(|slots| slots.get(*at).is_some());
+    let slot = (wanted..6).chain(0..wanted).find(full).unwrap_or(wanted);
     match arg & 3 {
         0 if model.kernel.installs => Op::Install { slot, keeps_on_exec: arg & 4 != 0 },
         1.. if there && model.kernel.clones && !reads_slots(model, to) => Op::SendFile {

@@ -477,7 +477,7 @@ impl Step {
                     [b, b >> 2, c].map(|byte| usize::from(some) * usize::from(byte % 4));
                 Self::Clone { ring, replaces: c & 0x40 != 0, from, to, n }
             }
-            Kind::Files => Self::Files { ring, n: u32::from(b % 6), tags: c & 3 == 3 },
+            Kind::Files => Self::Files { ring, n: u32::from(b % 6), tags: c & 1 != 0 },
             Kind::FileRange => {
                 Self::FileRange { ring, first: u32::from(b % 4), len: u32::from(c % 5) }
             }
