@@ -1,8 +1,10 @@
 //! Fibers without a scope, and threads without `run`.
 
 use std::cell::{Cell, RefCell};
+use std::io::{BufRead, BufReader};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{io, thread};
@@ -298,4 +300,30 @@ fn lines_are_printed_even_by_the_cancelled() {
     let printed = apart_with("spawning::prints", |command| command.output().unwrap().stdout);
     let printed = String::from_utf8(printed).unwrap();
     assert!(printed.contains("one and 2\ncancelled\n\n"), "{printed}");
+}
+
+#[test]
+#[ignore = "run by another, in a process of its own"]
+fn prints_more_than_a_pipe_holds() {
+    run(|| {
+        spawn(|| (0..1000).for_each(|_| crate::println!("{}", "x".repeat(999))));
+        sleep(MOMENT).unwrap();
+        crate::eprintln!("the other fiber runs");
+    });
+}
+
+#[test]
+fn only_the_fiber_that_prints_waits_for_the_reader() {
+    apart_with("spawning::prints_more_than_a_pipe_holds", |command| {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap();
+        // Nobody reads the standard output meanwhile.
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        assert!(errors.lines().any(|line| line.unwrap() == "the other fiber runs"));
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let lines = output.stdout.split(|&byte| byte == b'\n');
+        // The name of the test stands before the first.
+        assert_eq!(lines.filter(|line| line.ends_with(&[b'x'; 999])).count(), 1000);
+    });
 }
