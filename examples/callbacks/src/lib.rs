@@ -49,8 +49,8 @@
 //!
 //! The programs are in `examples`: small ones (`noop`, `timer`, `read_write`, `open_close`, `cancel`,
 //! `thread`, `mock`), and `callbacks`, a state machine that goes through five operations a hundred
-//! thousand times, with ping-pong between two threads. `benches/beside` has the same work done by hand,
-//! on the bare crate.
+//! thousand times, with ping-pong between two threads. `benches/beside` measures
+//! reads and an echo beside loops that are written by hand on the bare crate.
 
 #[cfg(feature = "mock")]
 pub mod mock;

@@ -301,7 +301,8 @@ impl<U, H: Handle> Ring<U, H> {
 }
 
 impl<U, H: Handle> Drop for Ring<U, H> {
-    /// Also after a panic. A forgotten ring never comes here, and its tasks stay where they are.
+    /// Ends all operations, also after a panic. A forgotten ring does not get here, and its tasks stay
+    /// where they are.
     fn drop(&mut self) {
         // Where this fails, the pool keeps what the kernel has: see its `drop`.
         let _ = self.end();
