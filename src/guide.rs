@@ -35,3 +35,6 @@ pub mod from_io_uring {}
 
 #[doc = include_str!("docs/from_liburing.md")]
 pub mod from_liburing {}
+
+#[doc = include_str!("docs/from_0_6.md")]
+pub mod from_0_6 {}
