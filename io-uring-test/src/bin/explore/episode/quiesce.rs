@@ -171,7 +171,19 @@ impl Lockstep<'_> {
                 Op::Receive(what) => what.multi && !pipes[what.source].is_empty(),
                 _ => false,
             });
-        if turns || ring.disabled || woken || cancels || messages || full || workers || times {
+        // What ends under another name is not the one that was counted.
+        let renamed =
+            all().any(|entry| matches!(entry.op, Op::PollUpdate { new_user_data: Some(_), .. }));
+        if renamed
+            || turns
+            || ring.disabled
+            || woken
+            || cancels
+            || messages
+            || full
+            || workers
+            || times
+        {
             return None;
         }
         let (mut counted, mut silent) = (Vec::new(), Vec::new());
