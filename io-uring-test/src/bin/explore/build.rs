@@ -1,4 +1,4 @@
-//! Rings of every kind, set up as data says.
+//! Sets up rings of every kind from a description.
 
 use std::ptr::{self, NonNull};
 
@@ -13,14 +13,14 @@ use crate::model::setup::{Entries, How, Setup, flag};
 use crate::queue::Kind;
 use crate::real::{self, Ring};
 
-/// Pages for a ring, which were used for something else.
+/// Pages for a ring. They were used for something else before.
 pub(crate) struct Pages(NonNull<[u8]>);
 
 impl Pages {
     const LEN: usize = 16 * 4096;
 
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        // SAFETY: without an address hint, the kernel chooses unused addresses.
         let start = unsafe {
             mmap_anonymous(
                 ptr::null_mut(),
@@ -30,12 +30,12 @@ impl Pages {
             )
         }?;
         let start = NonNull::new(start.cast::<u8>()).context("mapped at address 0")?;
-        // SAFETY: the pages are ours, and as long.
+        // SAFETY: the pages are ours, and have this length.
         unsafe { start.write_bytes(0xa5, 4 * 4096) };
         Ok(Self(NonNull::slice_from_raw_parts(start, Self::LEN)))
     }
 
-    /// All of them.
+    /// All of the pages.
     pub(crate) fn all(&self) -> NonNull<[u8]> {
         self.0
     }
@@ -43,19 +43,20 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and was a ring's at most, which may be unmapped at any time.
+        // SAFETY: the mapping is ours. At most a ring used it, and its memory may be unmapped at
+        // any time.
         let _ = unsafe { munmap(self.0.cast().as_ptr(), Self::LEN) };
     }
 }
 
-/// Whether rings can lie in pages of the usual size.
+/// Whether rings can use pages of the usual size.
 pub(crate) fn takes_small_pages() -> Result<bool> {
     let pages = Pages::new()?;
-    // SAFETY: the memory is ours, and is unmapped after the ring is gone.
+    // SAFETY: the memory is ours, and is unmapped after the ring is dropped.
     Ok(unsafe { <IoUring>::builder().build_in_memory(4, pages.0) }.is_ok())
 }
 
-/// A ring or an errno, and the memory that it is in.
+/// A ring or an errno, and the memory of the ring.
 pub(crate) type Built = (Result<Box<dyn Ring>, Errno>, Option<Pages>);
 
 pub(crate) fn build(setup: &Setup) -> Result<Built> {
@@ -93,7 +94,7 @@ fn of_kind<S: Kind, C: CKind>(
         (How::Local, _) => builder.build_local(entries).map(real::local),
         (How::FromFd, _) => real::anew(&builder, entries),
         (how, Some(memory)) => {
-            // SAFETY: the memory is ours, and outlives the ring. After that it is unmapped.
+            // SAFETY: the memory is ours, and outlives the ring. It is unmapped afterwards.
             unsafe { real::in_memory(&builder, entries, memory, how == How::RegisteredIn) }
         }
         _ => builder.build(entries).map(real::shared),

@@ -1,10 +1,10 @@
-//! The kinds of completion queue, as far as they differ.
+//! The operations in which the kinds of completion queue differ.
 
 use rustix_uring::{CompletionQueue, cqueue};
 
 use crate::model::cqueue::Cqe;
 
-/// A completion as the model has it.
+/// A completion as the model represents it.
 pub(crate) trait Completed: Copy {
     fn cqe(self) -> Cqe;
 }
@@ -31,9 +31,9 @@ impl Completed for cqueue::Mixed {
     }
 }
 
-/// A kind of completion queue, as far as the kinds differ.
+/// The operations in which the kinds of completion queue differ.
 pub(crate) trait CKind: cqueue::Kind + Completed {
-    /// Takes completions by way of slices, where the queue has such.
+    /// Takes completions as slices, if the queue supports that.
     fn by_slices(queue: &mut CompletionQueue<'_, Self>, n: usize, into: &mut Vec<Cqe>);
 }
 

@@ -1,18 +1,18 @@
-//! What is left behind.
+//! Detects what a ring leaves behind.
 
 use std::fs;
 
-/// What the process has that a ring could leave behind.
+/// Resources of the process that a ring could leave behind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
     descriptors: usize,
-    /// Mappings of rings, and address space that is only reserved.
+    /// Mappings of rings, and reserved address space.
     mappings: usize,
 }
 
-/// What it has now.
+/// The present footprint.
 pub(crate) fn look() -> Footprint {
-    // What the first thread brings along stays: memory of the allocator, a stack.
+    // Memory that the first thread needs stays allocated: an allocator arena and a stack.
     static FIRST: std::sync::Once = std::sync::Once::new();
     FIRST.call_once(|| _ = std::thread::spawn(|| vec![0; 100].len()).join());
     let descriptors = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
@@ -21,12 +21,12 @@ pub(crate) fn look() -> Footprint {
     Footprint { descriptors, mappings: maps.lines().filter(ours).count() }
 }
 
-/// Whether nothing was left behind.
+/// Fails if something was left behind.
 pub(crate) fn same(before: &Footprint) -> Result<(), String> {
     let now = look();
     if now == *before {
         Ok(())
     } else {
-        Err(format!("left behind: {now:?}, and before {before:?}"))
+        Err(format!("the rings left something behind: {now:?}, before: {before:?}"))
     }
 }

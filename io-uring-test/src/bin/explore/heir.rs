@@ -1,5 +1,5 @@
-//! Forked children: what they do with what they have inherited must not disturb the parent, and what
-//! is theirs must not suffer by it.
+//! Forked children: what they do with inherited rings must not affect the parent, nor damage their
+//! own memory.
 
 use std::ptr;
 
@@ -7,21 +7,22 @@ use rustix_uring::{IoUring, opcode};
 
 use crate::real::Ring;
 
-/// A child drops the rings that it has inherited, makes one of its own before, if it is to, and looks
-/// whether its own memory is still there.
+/// In a child, creates a ring if requested, drops the inherited rings, and checks that the child's
+/// own memory still exists.
 pub(crate) fn run(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), String> {
-    // SAFETY: there is no other thread; the child ends without coming back.
+    // SAFETY: this process has no other thread, and the child exits without returning.
     match unsafe { libc::fork() } {
         -1 => Err("fork fails".into()),
         // SAFETY: as above.
         0 => unsafe { libc::_exit(child(rings, own).err().unwrap_or(0)) },
         pid => {
             let mut status = 0;
-            // SAFETY: the status is ours to write. A child that hangs is killed with us.
+            // SAFETY: the kernel writes to `status`, which is ours. A child that hangs is killed
+            // together with this process.
             while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 {}
             match status {
                 0 => Ok(()),
-                _ => Err(format!("the child ends with status {status:#x}")),
+                _ => Err(format!("the child ended with wait status {status:#x}")),
             }
         }
     }
@@ -29,12 +30,12 @@ pub(crate) fn run(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(
 
 const LEN: usize = 4 * 4096;
 
-/// An error is what to exit with.
+/// The error is the exit code.
 fn child(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), i32> {
-    // Whatever was left out of the child is a hole, and the first place for a new mapping.
+    // Memory that the child lacks leaves a hole, where the kernel places new mappings first.
     let mut pages = [ptr::null_mut(); 4];
     for page in &mut pages {
-        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        // SAFETY: without an address hint, the kernel chooses unused addresses.
         *page = unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             libc::mmap(ptr::null_mut(), LEN, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
@@ -46,7 +47,7 @@ fn child(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), i32> {
         unsafe { ptr::write_bytes(page.cast::<u8>(), 7, LEN) };
     }
     let mut ring = match own {
-        // By an index, which may be that of an inherited one.
+        // The index of this ring may equal that of an inherited one.
         true => Some(<IoUring>::builder().build_local(4).map_err(|_| 2)?),
         false => None,
     };
@@ -55,11 +56,11 @@ fn child(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), i32> {
     }
     for page in pages {
         let mut there = [0; LEN / 4096];
-        // SAFETY: the answer has room for every page.
+        // SAFETY: the answer has a byte for every page.
         if unsafe { libc::mincore(page, LEN, there.as_mut_ptr()) } != 0 {
             return Err(3);
         }
-        // SAFETY: they are there.
+        // SAFETY: the pages are mapped.
         if unsafe { *page.cast::<u8>() } != 7 {
             return Err(4);
         }

@@ -1,9 +1,9 @@
-//! Faults of kernels that are known: which kernels have them, what the model does about them, and
-//! how they were reproduced.
+//! Known faults of kernels: which kernels have them, how the model accounts for them, and how they
+//! were reproduced.
 //!
-//! This is the one place that looks at a kernel's version. Everything else asks the kernel what it has.
+//! Only this module uses the kernel's version. Everything else asks the kernel what it supports.
 
-/// What the model knows of the kernel's faults.
+/// The known faults of one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) version: (u32, u32),
@@ -12,12 +12,12 @@ pub(crate) struct Known {
 /// A row of the table.
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// From this version on, and up to but without that one, if it was mended.
+    /// The first version with the fault, and the first version without it, if it was fixed.
     pub(crate) from: (u32, u32),
     pub(crate) until: Option<(u32, u32)>,
-    /// What the model does about it.
+    /// How the model accounts for the fault.
     pub(crate) model: &'static str,
-    /// A program that shows it.
+    /// A program that shows the fault.
     pub(crate) reproduction: &'static str,
 }
 
@@ -27,7 +27,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         // Seen on 5.10, and not on 6.1.
         from: (5, 1),
         until: Some((6, 1)),
-        model: "nothing is submitted behind a drain but NOPs that the kernel accepts",
+        model: "only NOPs that the kernel accepts are submitted after a drain",
         reproduction: "submit two NOPs, a NOP with IO_DRAIN, and an entry that is refused: the refusal is \
                        posted at once, and the drain, which waits until exactly two completions were \
                        posted, waits for ever",
@@ -37,7 +37,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         // Seen on 6.1 and 6.12, and not on 6.16.
         from: (5, 1),
         until: Some((6, 16)),
-        model: "nothing that the kernel refuses is submitted with or behind a drain",
+        model: "no entry that the kernel rejects is submitted with or after a drain",
         reproduction: "submit a timeout and a NOP with IO_DRAIN, and then an entry with an unknown opcode: \
                        its completion is counted as that of the timeout, and the drain runs while that \
                        still waits; with two such entries, it never does, whatever becomes of the timeout",
@@ -74,7 +74,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         name: "message_32",
         from: (6, 18),
         until: None,
-        model: "no message with the flag of 32 bytes goes to a ring whose completions have one size",
+        model: "no message with the 32-byte flag goes to a ring whose completions have one size",
         reproduction: "send a message with user flags IORING_CQE_F_32 to a ring with completions of 16 \
                        bytes of which the last slot is the next: the kernel fills that slot with \
                        something to be skipped, as if the queue were mixed, and the program sees a \
@@ -84,7 +84,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         name: "stale_big",
         from: (6, 18),
         until: None,
-        model: "what messages and all but the last completion of a multishot request have beyond 16 bytes is not compared",
+        model: "bytes beyond the first 16 are not compared in messages and in multishot completions but the last",
         reproduction: "on a ring with completions of 32 bytes in dirty memory, let a multishot poll \
                        complete: its last 16 bytes are what was in the slot before",
     },
@@ -92,7 +92,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         name: "mixed_wait",
         from: (6, 18),
         until: None,
-        model: "no wait on a mixed completion queue is for as many slots as there are",
+        model: "no wait on a mixed completion queue is for all of its slots",
         reproduction: "let a mixed completion queue have one slot left, and a completion of 32 bytes wait \
                        in the kernel for two; then wait for as many as there are slots: the kernel goes \
                        round in io_cqring_wait for ever, and no signal ends it, SIGKILL included",
@@ -101,7 +101,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         name: "mixed_overfull",
         from: (6, 18),
         until: None,
-        model: "completions of 32 bytes come to a mixed queue only where there is room for all that may come",
+        model: "32-byte completions come to a mixed queue only if it has free slots for all possible completions",
         reproduction: "let a mixed completion queue have one slot left, which is the last one, and post a \
                        completion of 32 bytes: the kernel fills the slot with something to be skipped, and \
                        then uses the same slot once more: the tail is one more than the queue has slots \
@@ -112,7 +112,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         // Seen on 6.18.15, and not on 6.18.44: the kernel is asked.
         from: (6, 17),
         until: Some((6, 19)),
-        model: "a bundle goes on by what the socket says is left, which counts what was read of a write",
+        model: "a bundle continues according to the remaining bytes that the socket reports, which include the part of a write that was already read",
         reproduction: "write three bytes to a UNIX stream socket, read two, and ask the other end with \
                        FIONREAD how much is left: three. A bundle that fills its first buffer to the \
                        end goes on if there seems to be more than one byte",
@@ -120,7 +120,7 @@ pub(crate) static FAULTS: &[Fault] = &[
 ];
 
 impl Known {
-    /// Of the kernel that this runs on.
+    /// The faults of the running kernel.
     pub(crate) fn here() -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
@@ -128,7 +128,7 @@ impl Known {
         Self { version }
     }
 
-    /// The rows that this kernel has, for the report.
+    /// The faults that this kernel has, for the report.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &'static Fault> {
         FAULTS.iter().filter(|fault| self.has(fault.name))
     }

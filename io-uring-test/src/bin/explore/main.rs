@@ -1,8 +1,8 @@
-//! Random programs against a model of io_uring in plain Rust.
+//! Compares random programs with a model of io_uring in plain Rust.
 //!
-//! An *episode* is a ring and a sequence of calls. Each call is made on the real ring and on the model
-//! ([`model`]), and all that is visible must be the same. The first difference is reduced to the
-//! shortest sequence that still shows it, and printed as a program.
+//! An *episode* is a ring and a sequence of calls. The explorer makes each call on the real ring
+//! and on the model ([`model`]), and compares everything that is visible. It reduces the first
+//! difference to the shortest sequence that still shows it, and prints that as a program.
 
 mod build;
 mod completions;
@@ -31,40 +31,40 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Parser;
 
-/// Runs random programs against a model of io_uring, on the kernel that this is.
+/// Compares random programs with a model of io_uring, on the running kernel.
 #[derive(Parser)]
 struct Args {
-    /// What the episodes are drawn from; from the clock if not given.
+    /// The seed of the episodes (default: from the clock).
     #[arg(long)]
     seed: Option<u64>,
-    /// How many steps.
+    /// The total number of steps.
     #[arg(long, default_value_t = 1_000_000)]
     steps: u64,
-    /// How long at most.
+    /// Time limit in seconds.
     #[arg(long, default_value_t = 3600)]
     seconds: u64,
-    /// How many steps an episode has at most.
+    /// The maximum number of steps in an episode.
     #[arg(long, default_value_t = 100)]
     length: usize,
-    /// Begin with this episode.
+    /// The number of the first episode.
     #[arg(long, default_value_t = 0)]
     episode: u64,
-    /// List the faults of kernels that are known, and what the model does about them.
+    /// List the known faults of this kernel, and how the model accounts for them.
     #[arg(long)]
     known: bool,
-    /// Let the model be wrong, where two completions are ready, to see what is made of it.
+    /// Make the model wrong if two completions are ready, to test the report of a difference.
     #[arg(long, hide = true)]
     inject: bool,
-    /// Report a difference as it was found, without looking for a shorter sequence.
+    /// Report a difference as found, without searching for a shorter sequence.
     #[arg(long)]
     brief: bool,
-    /// Run that one only.
+    /// Run only the first episode.
     #[arg(long)]
     only: bool,
-    /// Print that one as a program, whether there is a difference or not.
+    /// Print the first episode as a program, whether it shows a difference or not.
     #[arg(long)]
     show: bool,
-    /// Run whatever is looked at alone this many times, if no difference shows before.
+    /// Run an episode that is run alone up to this many times, until it shows a difference.
     #[arg(long, default_value_t = 1)]
     tries: u32,
 }
@@ -81,15 +81,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether there is no difference.
+/// Returns whether there is no difference.
 fn explore(args: &Args) -> Result<bool> {
     let clock = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
     let seed = args.seed.unwrap_or(clock % 1_000_000_000);
-    // SAFETY: a signal that ends us, if what the kernel is asked with hangs.
+    // SAFETY: the signal ends this process if a query of the kernel hangs.
     unsafe { libc::alarm(60) };
     let mut kernel = kernel::ask()?;
     kernel.injected = args.inject;
-    // SAFETY: as above; it has not.
+    // SAFETY: cancels the alarm, which has no other precondition.
     unsafe { libc::alarm(0) };
     let (major, minor) = kernel.known.version;
     println!("seed {seed}, Linux {major}.{minor} ({})", std::env::consts::ARCH);

@@ -1,4 +1,4 @@
-//! The kinds of submission queue, as far as they differ.
+//! The operations in which the kinds of submission queue differ.
 
 use rustix_uring::squeue::{Entry, Entry128, Mixed, PushError, Rewind};
 use rustix_uring::{Errno, Handle, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
@@ -19,11 +19,11 @@ impl Slot for Entry128 {
     }
 }
 
-/// What not every kind does; entries of 128 bytes where there are such.
+/// Operations that not every kind supports. 128-byte entries are used if the kind has them.
 ///
 /// # Safety
 ///
-/// Of each `unsafe fn`: that of the method of [`SubmissionQueue`] that it calls.
+/// Each `unsafe fn` has the contract of the method of [`SubmissionQueue`] that it calls.
 pub(crate) trait Kind: squeue::Kind<Slot: Slot> + Sized {
     unsafe fn push_wide(
         queue: &mut SubmissionQueue<'_, Self>,
@@ -43,14 +43,15 @@ pub(crate) trait Kind: squeue::Kind<Slot: Slot> + Sized {
         entry: &Entry128,
         how_far: u8,
     ) -> Result<(), PushError>;
-    /// `false` where the kind has no such method.
+    /// Returns `false` if the kind has no such method.
     unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool;
-    /// Takes entries back without `unsafe`: down to so many, or, where the kind cannot, all.
+    /// Takes entries back without `unsafe`: down to this number, or all of them if the kind cannot
+    /// keep some.
     fn take_back<C: cqueue::Kind, H: Handle>(
         ring: &mut IoUring<Self, C, H>,
         len: usize,
     ) -> Result<(), Errno>;
-    /// Submits what the view has, its own way.
+    /// Submits the entries of the view with the view's own method.
     fn submit_view<H: Handle>(
         queue: &mut SubmissionQueue<'_, Self>,
         submitter: &Submitter<'_, H>,

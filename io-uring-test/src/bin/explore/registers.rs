@@ -1,4 +1,4 @@
-//! One face for the register calls of rings of all kinds.
+//! A common interface for the register calls of rings of all kinds.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -9,7 +9,7 @@ use rustix_uring::{
     BufRing, BufRingFlags, Errno, Handle, Local, Restriction, Submitter, UnregisterError,
 };
 
-/// The submitter of a ring, however that is held.
+/// The submitter of a ring, with either kind of handle.
 pub(crate) enum AnySubmitter<'a> {
     Shared(Submitter<'a, OwnedFd>),
     Local(Submitter<'a, Local>),
@@ -18,11 +18,11 @@ pub(crate) enum AnySubmitter<'a> {
 /// Register calls.
 pub(crate) trait Registers {
     fn enable(&self) -> Result<(), Errno>;
-    /// Registers a group, in this memory or in the kernel's.
+    /// Registers a group, in the given memory or in kernel memory.
     ///
     /// # Safety
     ///
-    /// That of `register_buf_ring`.
+    /// Same as `register_buf_ring`.
     unsafe fn group(
         &self,
         memory: Option<NonNull<[u8]>>,
@@ -33,11 +33,11 @@ pub(crate) trait Registers {
     fn group_gone(&self, bufs: BufRing) -> Result<(), UnregisterError>;
     /// # Safety
     ///
-    /// That of `register_buffers2`.
+    /// Same as `register_buffers2`.
     unsafe fn buffers(&self, all: &[iovec], tags: &[u64]) -> Result<(), Errno>;
     /// # Safety
     ///
-    /// That of `register_buffers_update`.
+    /// Same as `register_buffers_update`.
     unsafe fn buffer_update(&self, slot: u32, all: &[iovec], tags: &[u64]) -> Result<usize, Errno>;
     fn buffers_gone(&self) -> Result<(), Errno>;
     fn available(&self, bufs: &BufRing) -> Result<u16, Errno>;
@@ -53,7 +53,7 @@ pub(crate) trait Registers {
         n: u32,
         flags: CloneBuffersFlags,
     ) -> Result<(), Errno>;
-    /// With a tag, by the call that takes one.
+    /// Updates with a tag use the call that accepts one.
     fn files_update(
         &self,
         slot: u32,

@@ -1,4 +1,4 @@
-//! What was found, as a program.
+//! Prints what the explorer found, as a program.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::model::Kernel;
 use crate::step;
 use crate::supervise::{self, Found, Outcome, Plan};
 
-/// The line that closes a run.
+/// Prints the last line of a run.
 pub(crate) fn summary(outcome: &Outcome, seconds: f64) {
     let total: u64 = outcome.steps.iter().sum();
     let mut kinds = String::new();
@@ -32,7 +32,7 @@ pub(crate) fn difference(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<
     Ok(())
 }
 
-/// Prints an episode as a program; says whether there is no difference.
+/// Prints an episode as a program. Returns whether there is no difference.
 pub(crate) fn program(kernel: &Kernel, plan: &Plan) -> Result<bool> {
     let (episode, trial) = supervise::alone(kernel, plan)?;
     print(&episode, &trial.lines, trial.what.as_deref());

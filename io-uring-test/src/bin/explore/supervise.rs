@@ -1,7 +1,8 @@
-//! Episodes run in a child, so that one that crashes or hangs is a difference as any other.
+//! Runs episodes in a child process, so that a crash or a hang counts as a difference like any
+//! other.
 //!
-//! The child says in memory that it shares with us where it is. A difference ends it. Then each
-//! candidate for a shorter sequence runs in a child of its own.
+//! The child reports its position in memory that it shares with the parent. It ends at a
+//! difference. Then each candidate for a shorter sequence runs in a child of its own.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -25,11 +26,11 @@ pub(crate) struct Plan {
     pub(crate) steps: u64,
     pub(crate) time: Duration,
     pub(crate) length: usize,
-    /// How many times an episode that is run alone is run, if it shows no difference before.
+    /// How often an episode that is run alone is repeated, if it shows no difference.
     pub(crate) tries: u32,
 }
 
-/// What has come of it.
+/// The outcome of a run.
 pub(crate) struct Outcome {
     pub(crate) episodes: u64,
     pub(crate) steps: [u64; step::KINDS],
@@ -42,48 +43,50 @@ pub(crate) struct Found {
     pub(crate) what: String,
 }
 
-/// How long one step takes at most.
+/// The time limit of one step.
 const HUNG: Duration = Duration::from_secs(8);
-/// The same, for candidates of what has hung already.
+/// The time limit of one step for candidates of an episode that hung.
 const HUNG_AGAIN: Duration = Duration::from_secs(2);
 const TEXT: usize = 1 << 16;
 
-/// What a child says. Zeroes are where it begins.
+/// The report of a child. All zeros is the initial state.
 #[repr(C)]
 struct Board {
     episode: AtomicU64,
     episodes: AtomicU64,
     steps: [AtomicU64; step::KINDS],
-    /// Steps of all kinds, to see that it goes on.
+    /// The number of steps so far, which shows that the child makes progress.
     pulse: AtomicU64,
-    /// How long the text is.
+    /// The length of the text.
     len: AtomicU32,
     text: [u8; TEXT],
 }
 
-/// A board in memory that children share.
+/// A report in memory that children share.
 #[derive(Clone, Copy)]
 struct Shared(NonNull<Board>);
 
 impl Shared {
     fn new() -> Result<Self> {
         let (len, protection) = (size_of::<Board>(), ProtFlags::READ | ProtFlags::WRITE);
-        // SAFETY: without a wished-for address, the kernel takes addresses that nobody uses.
+        // SAFETY: without an address hint, the kernel chooses unused addresses.
         let page =
             unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::SHARED) }?;
         Ok(Self(NonNull::new(page.cast()).context("mapped at address 0")?))
     }
 
     fn board(&self) -> &Board {
-        // SAFETY: the mapping is as long as a board, stays, and zeroes are one.
+        // SAFETY: the mapping is as long as a board and is never unmapped. All zeros is a valid
+        // board.
         unsafe { self.0.as_ref() }
     }
 
-    /// Adds to the text.
+    /// Appends to the text.
     fn write(&mut self, text: &str) {
         let from = self.board().len.load(Ordering::Relaxed) as usize;
         let n = text.len().min(TEXT - from);
-        // SAFETY: the text is ours to write while the child runs, and read only after it has ended.
+        // SAFETY: only the child writes the text while it runs, and the parent reads it only after
+        // the child has ended.
         unsafe {
             (&raw mut (*self.0.as_ptr()).text).cast::<u8>().add(from).copy_from(text.as_ptr(), n)
         };
@@ -96,27 +99,28 @@ impl Shared {
     }
 }
 
-/// How a child has ended.
+/// How a child ended.
 enum End {
-    /// By itself; 0 is well.
+    /// It exited with this code; 0 is a success.
     Exit(i32),
     Signal(i32),
     Hung,
 }
 
-/// Runs something in a child, which exits with what it returns, and ends it if it does not go on.
+/// Runs a closure in a child, which exits with the returned code. Kills the child if it makes no
+/// progress.
 fn in_child(
     shared: &mut Shared,
     patience: Duration,
     run: impl FnOnce(&mut Shared) -> i32,
 ) -> Result<End> {
-    // SAFETY: there is no other thread; the child ends without coming back.
+    // SAFETY: this process has no other thread, and the child exits without returning.
     let pid = match unsafe { libc::fork() } {
         -1 => bail!("fork fails"),
         0 => {
             let run = std::panic::AssertUnwindSafe(|| run(shared));
             let code = std::panic::catch_unwind(run).unwrap_or(101);
-            // SAFETY: nothing of ours has to be done at exit.
+            // SAFETY: the child has no exit handlers that must run.
             unsafe { libc::_exit(code) }
         }
         pid => pid,
@@ -125,7 +129,7 @@ fn in_child(
     let mut pause = Duration::from_micros(50);
     loop {
         let mut status = 0;
-        // SAFETY: the status is ours to write.
+        // SAFETY: the kernel writes to `status`, which is ours.
         if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
             return Ok(match libc::WIFSIGNALED(status) {
                 true => End::Signal(libc::WTERMSIG(status)),
@@ -140,7 +144,7 @@ fn in_child(
             unsafe {
                 libc::kill(pid, libc::SIGKILL);
             }
-            // One that does not even end so is in the hands of the kernel.
+            // A child that survives even this is stuck in the kernel.
             let end = Instant::now() + Duration::from_secs(5);
             while Instant::now() < end {
                 // SAFETY: as above.
@@ -159,7 +163,7 @@ fn in_child(
 struct Pulse<'a> {
     patience: usize,
     board: &'a Board,
-    /// Where lines go, if they are wanted: at once, so that they are there after a crash.
+    /// Where lines go, if requested. They are written at once, so that a crash does not lose them.
     lines: Option<Shared>,
 }
 
@@ -182,7 +186,7 @@ impl Watch for Pulse<'_> {
     }
 }
 
-/// The episode of a number, as a tree that can be made smaller.
+/// The episode with this number, as a tree that can be reduced.
 fn draw(plan: &Plan, number: u64) -> Result<impl ValueTree<Value = Episode>> {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&plan.seed.to_le_bytes());
@@ -196,7 +200,7 @@ fn draw(plan: &Plan, number: u64) -> Result<impl ValueTree<Value = Episode>> {
     }
 }
 
-/// Runs episodes until there is a difference, or as many as were asked for.
+/// Runs episodes until there is a difference, or until the requested number is reached.
 pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
     let mut shared = Shared::new()?;
     let end = in_child(&mut shared, HUNG, |shared| {
@@ -241,13 +245,13 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
     })
 }
 
-/// What has become of a candidate.
+/// The outcome of a candidate.
 pub(crate) struct Trial {
     pub(crate) what: Option<String>,
     pub(crate) lines: String,
 }
 
-/// Runs an episode alone, and again and again until there is a difference.
+/// Runs an episode alone, repeatedly until it shows a difference.
 fn try_several(
     kernel: &Kernel,
     shared: &mut Shared,
@@ -330,5 +334,5 @@ pub(crate) fn shrink(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<Shor
         }
         candidate = tree.current();
     }
-    best.context("alone, the episode shows no difference: it takes those before it")
+    best.context("run alone, the episode shows no difference: it depends on the episodes before it")
 }

@@ -1,4 +1,4 @@
-//! Another thread looks on while a ring's completions are reaped.
+//! Another thread observes a ring while its completions are reaped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,8 @@ use rustix_uring::{Errno, Handle, IoUring};
 use crate::completions::CKind;
 use crate::queue::Kind;
 
-/// Submits and reaps NOPs: how many were reaped, and the most that the other thread has seen ready.
+/// Submits and reaps NOPs. Returns how many were reaped, and the maximum that the other thread saw
+/// ready.
 pub(crate) fn reap<S: Kind, C: CKind, H: Handle>(
     ring: &mut IoUring<S, C, H>,
     rounds: usize,
@@ -31,7 +32,7 @@ pub(crate) fn reap<S: Kind, C: CKind, H: Handle>(
                 // SAFETY: a NOP uses no memory.
                 let _ = unsafe { queue.push_each(at_once, |_| Nop::new().build()) };
                 S::submit_view(&mut queue, &submitter)?;
-                // What the kernel has taken is room.
+                // Makes the consumed slots available.
                 queue.sync();
                 completions.sync();
                 reaped += completions.by_ref().count();
@@ -41,7 +42,7 @@ pub(crate) fn reap<S: Kind, C: CKind, H: Handle>(
         };
         let reaped = reap();
         over.store(true, Ordering::Relaxed);
-        let most = watcher.join().expect("the thread does not panic");
+        let most = watcher.join().expect("the thread panicked");
         reaped.map(|reaped| (reaped, most))
     })
 }

@@ -1,6 +1,7 @@
-//! What operations are about: pipes, and memory.
+//! The objects that operations use: pipes and memory.
 //!
-//! Whatever waits here is fed by a step, cancelled, or ends when its ring is gone.
+//! Every operation that waits here is ended by a step or a cancellation, or when its ring is
+//! dropped.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -27,12 +28,12 @@ struct Pipe {
     writer: Option<OwnedFd>,
 }
 
-/// What is there to be operated on.
+/// The objects that operations use.
 pub(crate) struct World {
     pipes: [OnceCell<Pipe>; SOURCES],
-    /// Memory that operations write to, by their user data.
+    /// The buffers of operations, by user data.
     buffers: HashMap<u64, Box<[u8; 64]>>,
-    /// Memory that may be registered, and stays for good once it was.
+    /// Memory that may be registered. Once registered, it is never freed.
     pieces: OnceCell<NonNull<[[u8; PIECE]; PIECES]>>,
 }
 
@@ -48,7 +49,7 @@ impl World {
                 PIPES => pair(SocketType::STREAM),
                 _ => pair(SocketType::DGRAM),
             }
-            .expect("there is room for a pipe");
+            .expect("cannot create a pipe");
             Pipe { reader, writer: Some(writer) }
         })
     }
@@ -75,7 +76,7 @@ impl World {
     fn piece(&self, piece: usize) -> NonNull<u8> {
         let all =
             self.pieces.get_or_init(|| NonNull::from(Box::leak(Box::new([[0; PIECE]; PIECES]))));
-        // SAFETY: there are as many.
+        // SAFETY: the index is less than the number of pieces.
         unsafe { all.cast::<[u8; PIECE]>().add(piece) }.cast()
     }
 
@@ -90,24 +91,25 @@ impl World {
         slots.iter().map(of).unzip()
     }
 
-    /// What lies in these pieces.
+    /// The content of the pieces.
     pub(crate) fn in_pieces(&self) -> Option<[[u8; PIECE]; PIECES]> {
-        // SAFETY: they are there for good, and nothing that runs now writes to them.
+        // SAFETY: the pieces are never freed, and no running operation writes to them.
         self.pieces.get().map(|all| unsafe { all.read_volatile() })
     }
 
-    /// What an operation has read.
+    /// The data that an operation has read.
     pub(crate) fn take(&mut self, user_data: u64) -> Option<Box<[u8; 64]>> {
         self.buffers.remove(&user_data)
     }
 
-    /// Memory of operations whose end nobody has seen is never used again.
+    /// Leaks the buffers of operations whose completion was not seen, so that they are never
+    /// reused.
     pub(crate) fn leak(&mut self) {
         self.buffers.drain().for_each(|(_, buffer)| _ = Box::leak(buffer));
     }
 }
 
-/// The world, while entries are made that point into it.
+/// The world, while entries are created that point to it.
 pub(crate) struct Borrowed<'a> {
     pub(crate) world: &'a mut World,
     pub(crate) rings: &'a [Option<Box<dyn Ring>>; 2],
