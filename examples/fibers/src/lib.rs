@@ -14,8 +14,8 @@
 //! assert_eq!(sum.unwrap(), 42);
 //! ```
 //!
-//! The thread itself can do all this too, without [`run`]: its fibers then run whenever it waits, and
-//! it ends when all of them have ended. `examples/document.rs` is such a program.
+//! A thread can use fibers without [`run`], too. They run whenever the thread waits, and the thread
+//! ends when all of them have ended. `examples/document.rs` is such a program.
 //!
 //! # The promises
 //!
@@ -23,8 +23,8 @@
 //!   program with its main thread.
 //! - **Results and panics.** [`JoinHandle::join`] returns the result of a fiber, or its panic. A panic
 //!   that nobody joins ends the parent as well.
-//! - **Cancellation** travels down the tree. It makes operations fail, and takes nothing else from a
-//!   fiber: destructors run, and may wait.
+//! - **Cancellation** travels down the tree. It makes operations fail and does nothing else: a
+//!   canceled fiber ends by returning, and its destructors run.
 //! - **Borrowing.** A fiber of a [`scope`] may borrow what outlives the scope. No fiber need be
 //!   `Send`, because all fibers of a thread stay on it.
 //! - **Kernels.** Linux 6.1 or newer.
