@@ -1,8 +1,8 @@
-//! Everything that `io-uring` 0.7.16 has is here under the same name with the same signature, or stands
-//! in a table of `guide::from_io_uring`, with what to use instead and why. And whatever stands in a
-//! table is a difference.
+//! Compares the public API of `io-uring` 0.7.16 with ours. Every item has the same name and the same
+//! signature in both crates, or a row in the tables of `guide::from_io_uring`. A row that is no longer
+//! a difference fails the test, too.
 //!
-//! Theirs is the listing of `cargo public-api` for `io-uring`, ours is the recorded one.
+//! Their API is what `cargo public-api` lists for `io-uring`. Ours is the recorded `public-api.txt`.
 
 mod signature;
 
@@ -17,13 +17,13 @@ use regex::Regex;
 
 use self::signature::{Items, Signature};
 
-/// The version that the guide is about, which is a dependency so that its sources are at hand.
+/// The version that the guide describes. It is a dependency, so cargo has its sources.
 const VERSION: &str = "0.7.16";
 
 const GUIDE: &str = include_str!("../../../src/docs/from_io_uring.md");
 
-/// Differences that go through all of the crate. Each is one row of the guide, whose first two cells
-/// begin with these.
+/// Differences that occur throughout the crate. Each has one row, whose first two cells begin with
+/// these texts.
 const EVERYWHERE: [[&str; 2]; 5] = [
     ["`io::Result<T>`", "`Result<T, Errno>`"],
     ["`impl UseFixed`", "`impl Target`"],
@@ -32,10 +32,11 @@ const EVERYWHERE: [[&str; 2]; 5] = [
     ["`Ord` and `PartialOrd` of flags", "–"],
 ];
 
-/// What the crates have, and how a row of the guide writes it.
+/// The public items of `io-uring`.
 fn theirs() -> Result<Items> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("io-uring");
-    // A package of its own, because cargo documents no other package's dependency for development.
+    // cargo does not document the development dependencies of another package. So this package has
+    // `io-uring` as an ordinary dependency.
     fs::create_dir_all(folder.join("src"))?;
     let manifest = format!(
         "[package]\nname = \"client\"\nedition = \"2024\"\n\n[dependencies]\nio-uring = \"={VERSION}\"\n\n[workspace]\n"
@@ -74,8 +75,8 @@ fn rows() -> Result<Vec<[&'static str; 3]>> {
     .collect()
 }
 
-/// How the differences that go through all of the crate change an item of theirs. `None` if it is one
-/// of them.
+/// Applies the differences that occur throughout the crate to an item of theirs. Returns `None` if the
+/// item is such a difference itself.
 fn translated(
     path: &str,
     item: &Signature,
@@ -109,8 +110,8 @@ fn translated(
     Some(item)
 }
 
-/// Where ours has an item: under the same path; in the root, as `register::Probe`; in the trait above
-/// a trait; or in the type to which another dereferences.
+/// Finds our counterpart of an item: under the same path, in the root (`register::Probe`), in a
+/// supertrait, or in the type to which its type dereferences.
 fn place<'a>(ours: &Items, path: &'a str) -> Option<Cow<'a, str>> {
     let of_root = path.strip_prefix("register::").filter(|it| it.contains("::"));
     let dereferences = ours.contains_key("impl Deref for cqueue::Entry32");
@@ -122,8 +123,8 @@ fn place<'a>(ours: &Items, path: &'a str) -> Option<Cow<'a, str>> {
         .find(|path| ours.contains_key(&**path))
 }
 
-/// Whether an item belongs to a type that is not here, or only as a name for another crate's. The
-/// type has a row, its items have none.
+/// Tells whether an item belongs to a type that this crate lacks, or only re-exports. Such a type has
+/// a row, and its items have none.
 fn belongs_to_missing(theirs: &Items, ours: &Items, path: &str) -> bool {
     let is_other = |it: &Signature| ["type", "use"].contains(&it.kind.as_str());
     if let Some((_, implementer)) = path.rsplit_once(" for ") {
@@ -134,7 +135,7 @@ fn belongs_to_missing(theirs: &Items, ours: &Items, path: &str) -> bool {
     theirs.contains_key(owner) && ours.get(owner).is_none_or(is_other)
 }
 
-/// The rows that the guide must have: theirs, and ours if it has the same name.
+/// The rows that the guide must have: their cell, and our cell if we have an item of that name.
 fn differences(theirs: &Items, ours: &Items) -> BTreeMap<String, Option<String>> {
     let mut used = BTreeSet::new();
     let mut rows = BTreeMap::new();
@@ -187,7 +188,7 @@ fn every_difference_is_a_row_and_every_row_is_a_difference() -> Result<()> {
     Ok(())
 }
 
-/// A row says why, and what it links to exists. That the links are right, `cargo doc` checks.
+/// Each row has a reason, and names items that exist. `cargo doc` checks the links themselves.
 #[test]
 fn rows_have_reasons_and_name_what_exists() -> Result<()> {
     let ours = ours()?;
@@ -196,11 +197,10 @@ fn rows_have_reasons_and_name_what_exists() -> Result<()> {
         ensure!(!why.is_empty(), "{theirs} has no reason");
         ensure!(
             !why.starts_with("as above"),
-            "{theirs}: say it, the tables are searched, not read"
+            "{theirs}: repeat the reason, readers search the tables"
         );
         for found in link.captures_iter(here) {
             let path = &found[1];
-            // The fields and methods of a type that is re-exported are listed elsewhere.
             let owner = signature::parent(path);
             let reexported = owner == "sys"
                 || ours.get(owner).is_some_and(|it| ["use", "type"].contains(&it.kind.as_str()));

@@ -1,8 +1,7 @@
-//! Reads a listing of `cargo public-api`, of either crate, and brings the signatures into a form in
-//! which they can be compared.
+//! Reads what `cargo public-api` lists for a crate, and normalizes the signatures for comparison.
 //!
-//! Paths lose their crates and modules, lifetimes are removed, `Self` becomes the name of the type, and
-//! a type parameter becomes its position. Whatever still differs then is a difference for programs.
+//! Paths lose crates and modules, lifetimes are removed, `Self` becomes the name of the type, and a type
+//! parameter becomes its position. What differs after that is a difference for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -23,11 +22,11 @@ pub(crate) struct Signature {
     pub(crate) result: String,
 }
 
-/// The public items of a crate by path, without the crate's name. The implementation of a trait is an
-/// item, too: `impl Drop for IoUring`.
+/// The public items of a crate by path, without the name of the crate. Implementations of traits are
+/// items, too: `impl Debug for IoUring`.
 pub(crate) type Items = BTreeMap<String, Signature>;
 
-/// A segment of a path, and what it has in angle brackets.
+/// A segment of a path, and its angle brackets with their content.
 type Segment = (String, String);
 
 macro_rules! regex {
@@ -53,7 +52,7 @@ pub(crate) const TYPES: [&str; 6] = ["struct", "enum", "trait", "union", "type",
 pub(crate) fn items(listing: impl Iterator<Item = String>, name: &str) -> Result<Items> {
     let mut items = Items::new();
     let mut modules = BTreeSet::from([String::new()]);
-    // The lines after the first of a trait's implementation belong to the trait.
+    // The methods of a trait's implementation follow its first line. They are not compared.
     let mut of_trait = false;
     for line in listing {
         let line = line.strip_suffix(" // with a feature").unwrap_or(&line);
@@ -84,10 +83,9 @@ impl Signature {
         Self { kind: kind.to_owned(), arguments: Vec::new(), result: String::new() }
     }
 
-    /// How a row of the guide writes the item, which is different from `other`.
+    /// Returns the cell of the guide for this item, which differs from `other`.
     ///
-    /// `same` are the arguments and the result by which it is compared: what is the same in `other`
-    /// is left out.
+    /// `same` is this item as it is compared. What `other` has in common with it is left out.
     pub(crate) fn row(&self, path: &str, same: &Self, other: Option<&Self>) -> String {
         let Self { kind, arguments, result } = self;
         if !kind.ends_with("fn") {
@@ -121,7 +119,7 @@ impl Signature {
         row
     }
 
-    /// Whether a program that uses this one compiles with `other`. A function may become `const`.
+    /// Tells whether a program that uses this item compiles with `other`. A function may become `const`.
     pub(crate) fn compatible(&self, other: &Self) -> bool {
         let kind = |of: &Self| of.kind.trim_start_matches("const ").to_owned();
         let constant = |of: &Self| of.kind.starts_with("const ");
@@ -139,12 +137,12 @@ impl Signature {
     }
 }
 
-/// Whether a function with `ours` as an argument takes what one with `theirs` takes.
+/// Tells whether an argument of type `ours` accepts values of type `theirs`.
 fn accepts(theirs: &str, ours: Option<&String>) -> bool {
     ours.is_some_and(|ours| ours == theirs || *ours == format!("impl Into<{theirs}>"))
 }
 
-/// An argument as the guide writes it. That a type may be converted into is said there once.
+/// Returns an argument as the guide writes it. The guide says once that arguments are converted.
 fn shown(argument: &str) -> String {
     let converted = argument.strip_prefix("impl Into<").and_then(|it| it.strip_suffix('>'));
     converted.unwrap_or(argument).replace("$0", "E")
@@ -156,7 +154,7 @@ fn without_lifetimes(text: &str) -> String {
     ONLY_LIFETIME.replace_all(&text, "").into_owned()
 }
 
-/// Splits `pub const fn name::path...` before the path. `None` for what is not the crate's.
+/// Splits `pub const fn name::path...` before the path. Returns `None` for items of other crates.
 fn kind<'a>(line: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
     let line = line.strip_prefix("pub ")?;
     let start = line.find(&format!("{name}::"))?;
@@ -199,7 +197,7 @@ fn path(text: &str) -> (Vec<Segment>, &str) {
     (segments, &text[at..])
 }
 
-/// Splits at the commas that are in no brackets.
+/// Splits at the commas outside brackets.
 fn split(text: &str) -> Vec<String> {
     let mut depth = 0;
     let outside = |char: char| {
@@ -210,20 +208,20 @@ fn split(text: &str) -> Vec<String> {
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// What a segment has in angle brackets, in pieces.
+/// Returns the arguments in a segment's angle brackets.
 fn generics(segment: &Segment) -> Vec<String> {
     let inside = segment.1.strip_prefix('<').and_then(|it| it.strip_suffix('>'));
     inside.map_or(Vec::new(), split)
 }
 
-/// Brings a type into the common form. `owner` is the type whose item has it, `function` are the
+/// Normalizes a type. `owner` is the type that the item belongs to, and `function` has the type
 /// parameters of the function.
 fn ty(text: &str, owner: &Segment, function: &[String], name: &str) -> String {
     let text = without_lifetimes(text).replace("&'static ", "&");
     let text = OUR_RESULT.replace(&text, "Result<$1, Errno>");
     let mut text = shortened(&text, name);
     for (at, parameter) in generics(owner).iter().filter(|it| !it.starts_with('\'')).enumerate() {
-        // The longer ones are types, which the implementation is for.
+        // Longer names are types, in an implementation for one of them only.
         let parameter = parameter.split(':').next().unwrap_or_default();
         if parameter.len() == 1 {
             text = word(&text, parameter, &format!("${at}"));
@@ -233,7 +231,7 @@ fn ty(text: &str, owner: &Segment, function: &[String], name: &str) -> String {
         text = word(&text, parameter, &format!("impl {}", shortened(bound, name)));
     }
     let text = word(&text, "Self", &owner.0).replace("<$0 as Kind>::Slot", "$0::Slot");
-    // Ours has a parameter more, for which the guide has a row of its own.
+    // Our type has one more parameter, which has a row of its own.
     SUBMITTER.replace_all(&text, "Submitter").into_owned()
 }
 
@@ -249,7 +247,7 @@ fn shortened(text: &str, name: &str) -> String {
     PATH.replace_all(text, |found: &Captures<'_>| short(&found[0], name)).into_owned()
 }
 
-/// The last segment of a path, with what tells types of the same name apart.
+/// Returns the last segment of a path, with a prefix where types share a name.
 fn short(path: &str, name: &str) -> String {
     let segments: Vec<_> = path.split("::").collect();
     let (&[first, .., last] | &[first @ last]) = &segments[..] else { return String::new() };
@@ -287,7 +285,7 @@ fn signature(kind: &str, path: &[Segment], rest: &str, name: &str) -> Option<Sig
         let rest = rest[end + 1..].split(" where ").next()?;
         signature.result = rest.strip_prefix(" → ").map(form).unwrap_or_default();
     } else if TYPES.contains(&kind) && kind != "type" {
-        // The bounds are differences of the traits, which have rows of their own.
+        // Bounds are not compared: the traits have rows of their own.
         let names = generics(last).into_iter();
         let names: Vec<_> =
             names.map(|it| it.split(':').next().unwrap_or_default().to_owned()).collect();
@@ -298,12 +296,13 @@ fn signature(kind: &str, path: &[Segment], rest: &str, name: &str) -> Option<Sig
     Some(signature)
 }
 
-/// `<S: Bound> Trait for Type<S>` as `impl Trait for Type`. `None` for what is not a promise.
+/// Turns `<S: Bound> Trait for Type<S>` into `impl Trait for Type`. Returns `None` for traits that
+/// promise nothing.
 fn implementation(head: &str, name: &str) -> Option<String> {
     let generics = path(head).0.first()?.1.len();
     let (of, implementer) = head[generics..].trim_start().split_once(" for ")?;
     let of = shortened(of, name);
-    // Traits that no program can name, and one that nothing is promised by.
+    // Programs cannot name the first three. `Drop` is not an interface.
     let internal = ["Freeze", "StructuralPartialEq", "UnsafeUnpin", "Drop"].contains(&of.as_str());
     let implementer = implementer.split(" where ").next()?;
     let implementer = shortened(implementer, name);
