@@ -1,4 +1,4 @@
-//! An episode: a ring and a sequence of steps, run on the model and on the real ring in lock-step.
+//! An episode: a ring and a sequence of steps. Runs on the model and on the real ring in lockstep.
 
 macro_rules! say {
     ($self:ident, $($format:tt)*) => {

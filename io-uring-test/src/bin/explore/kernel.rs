@@ -1,4 +1,4 @@
-//! What the kernel has: it is asked, by its features, by setting rings up, by trying operations.
+//! Queries what the kernel supports: by its features, by setting up rings, and by trying operations.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};

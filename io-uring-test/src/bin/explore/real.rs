@@ -1,4 +1,4 @@
-//! One face for the real rings of all kinds.
+//! A common interface for the real rings of all kinds.
 
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! Rings to set up: drawn from a few bytes, and written as Rust.
+//! Ring setups: drawn from a few bytes, and written as Rust.
 
 use std::fmt::Write as _;
 

@@ -1,8 +1,8 @@
-//! What an episode consists of.
+//! The steps of an episode.
 //!
-//! Every number in a step is small, and taken modulo what there is when the step runs: the k-th
-//! operation in flight, the k-th pipe. So whatever is left out of an episode, the rest is an episode
-//! too. A step that makes no sense where it stands does nothing.
+//! Every number in a step is small, and taken modulo what exists when the step runs: the k-th
+//! operation in flight, the k-th pipe. So if steps are removed from an episode, the rest is still a
+//! valid episode. A step that makes no sense at its position does nothing.
 
 use crate::model::views::Part;
 

@@ -1,4 +1,4 @@
-//! The calls that neither push, submit nor reap.
+//! Calls that neither push, submit nor reap.
 
 use rustix_uring::{Errno, Restriction, squeue};
 

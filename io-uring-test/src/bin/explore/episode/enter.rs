@@ -1,4 +1,4 @@
-//! Submitting and waiting, and waiting until requests that run in their own time have come to rest.
+//! Submitting and waiting, and waiting until asynchronous requests are at rest.
 
 use rustix_uring::types::{SubmitArgs, Timespec};
 

@@ -1,4 +1,4 @@
-//! Groups of provided buffers, and the account of what completions have used of them.
+//! Groups of provided buffers, and the tracker of what completions have used of them.
 
 use std::ptr::NonNull;
 

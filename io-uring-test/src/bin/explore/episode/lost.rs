@@ -1,7 +1,7 @@
-//! Rings that are lost: the kernel has resized one, and its new queues cannot be mapped.
+//! Lost rings: the kernel has resized a ring, and the new queues cannot be mapped.
 //!
-//! A filter of system calls sees to that, for good. So it happens in a child, which goes through all
-//! steps of the episode with a ring of its own, and loses it at the one that says so.
+//! A seccomp filter causes this, and cannot be removed. So it happens in a child, which runs all
+//! steps of the episode with a ring of its own, and loses the ring at the step that requests it.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Pushing: a step's entries, on both sides.
+//! Pushes the entries of a step on both sides.
 
 use super::{Lockstep, Same, same};
 use crate::model::operation::{BUFFER_SELECT, Entry, Op};

@@ -1,4 +1,4 @@
-//! Taking completions, and looking at what operations have written.
+//! Reaps completions, and compares what operations have written.
 
 use super::{Lockstep, Same, same};
 use crate::model::buffers::F_BUFFER;

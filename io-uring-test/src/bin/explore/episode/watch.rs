@@ -1,4 +1,4 @@
-//! Another thread looks on.
+//! Another thread observes the ring.
 
 use super::{Lockstep, Same, same};
 use crate::model::operation::{Entry, Op};

@@ -1,11 +1,11 @@
-//! Provided buffers: memory that the kernel fills when there is something to put into it.
+//! Provided buffers: memory that the kernel fills when data arrives.
 //!
-//! - A group is a ring of buffers. The program adds some and publishes them; the kernel takes them in
-//!   that order, and a completion names the one that was filled, which is the program's again.
-//! - In an *incremental* group, a buffer goes on being filled where the last completion has stopped.
-//!   Until it is full, completions say that there is more to come (`BUF_MORE`).
-//! - Where a buffer is needed and none is there, or the group has gone, the request ends with -ENOBUFS
-//!   (a bundle without a group, with -ENOENT). A request that waits for data has taken none yet.
+//! - A group is a ring of buffers. The program adds buffers and publishes them. The kernel takes them
+//!   in that order, and a completion names the one that was filled, which then belongs to the program.
+//! - In an *incremental* group, the kernel continues to fill a buffer where the last completion
+//!   stopped. Until the buffer is full, completions announce more (`BUF_MORE`).
+//! - If a request needs a buffer and the group is empty or gone, it ends with -ENOBUFS (a bundle
+//!   without a group ends with -ENOENT). A request that waits for data has not taken a buffer yet.
 
 use std::collections::VecDeque;
 

@@ -1,12 +1,13 @@
-//! Cancelling.
+//! Cancellation.
 //!
-//! - Found is what waits: by its user data, by its file, or anything. What is linked behind it is not.
-//! - A request that was found can be found again, by another cancellation, until its completion is
-//!   posted; a timeout cannot.
-//! - A request that was found completes with -ECANCELED, by the work of its task, and its chain is
-//!   severed. The cancellation itself is done before that. (Older kernels complete a poll at once, before
-//!   the removal that has found it.)
-//! - Asked for one, the answer is 0 or -ENOENT; asked for all, it is how many there were.
+//! - A cancellation finds waiting requests: by user data, by file, or any. It does not find the
+//!   entries linked after them.
+//! - Until its completion is posted, another cancellation can find a request again. This does not
+//!   apply to timeouts.
+//! - A request that was found completes with -ECANCELED, by work of its task, and its chain is severed.
+//!   The cancellation itself completes before that. (Older kernels complete a poll at once, before
+//!   the removal that found it.)
+//! - A cancellation of one request results in 0 or -ENOENT, and one of all requests in their number.
 
 use super::errno::*;
 use super::operation::{Criteria, Entry, Op};

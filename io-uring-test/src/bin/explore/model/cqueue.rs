@@ -1,11 +1,11 @@
-//! The completion queue: a ring of slots of 16 bytes (32 on rings that have only such completions).
+//! The completion queue: a ring of 16-byte slots (32-byte slots if all completions are big).
 //!
-//! - The kernel moves the tail, the program moves the head when it gives back what it has read.
-//! - A completion that finds no room waits in the kernel (it *overflows*), and all after it do, so
-//!   that they stay in order. They move to the queue when somebody enters and asks for events.
-//! - In a mixed queue a completion of 32 bytes lies in two slots, never on both sides of the end:
-//!   where only the last slot is left, the kernel fills it with something that is skipped. It does so
-//!   even where there is no room for the completion itself then.
+//! - The kernel advances the tail. The program advances the head when it releases what it has read.
+//! - A completion that finds no free slot waits in the kernel (it *overflows*), and so do all later
+//!   ones, so that they stay in order. They move to the queue when a task enters and asks for events.
+//! - In a mixed queue, a big completion takes two slots and never straddles the end: if only the last
+//!   slot before the end is left, the kernel fills it with a CQE that is skipped. It does so even if
+//!   there is no room for the completion itself afterwards.
 
 use std::collections::VecDeque;
 

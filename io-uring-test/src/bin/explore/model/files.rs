@@ -1,8 +1,8 @@
 //! Registered files: descriptors that operations name by a slot.
 //!
-//! - Where a file goes may be left to the kernel. It takes the first empty slot of a range from the one on
-//!   that it has touched last, and begins anew at the end of the range, once.
-//! - When a slot is given up that has a tag, a completion with that as its user data is posted.
+//! - The program may let the kernel choose a slot. The kernel takes the first empty slot of a range,
+//!   starting at the slot that it used last, and wraps around at the end of the range once.
+//! - When a slot with a tag is released, a completion with the tag as its user data is posted.
 
 /// What is in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

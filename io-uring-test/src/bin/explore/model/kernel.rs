@@ -1,4 +1,4 @@
-//! What differs from kernel to kernel.
+//! Differences between kernels.
 
 use super::restrict::Restrictions;
 use crate::known::Known;

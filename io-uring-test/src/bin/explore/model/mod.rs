@@ -1,10 +1,10 @@
 //! io_uring in plain Rust: what every call returns, and what is visible after it.
 //!
-//! Nothing in here calls the library, or the kernel. To read it is to learn the rules: begin with
-//! the two queues ([`squeue`], [`cqueue`]), go on with what a submission does ([`submit`]), how
-//! requests run and chains go on ([`run`]), and how they are cancelled ([`cancel`]).
+//! Nothing here calls the library or the kernel. Read it to learn the rules: begin with the two queues
+//! ([`squeue`], [`cqueue`]), continue with submission ([`submit`]), how requests run and chains
+//! continue ([`run`]), and how requests are canceled ([`cancel`]).
 //!
-//! What a file is about is below it: operations and queues, then a ring ([`ring`]), then both rings
+//! The files build on each other: operations and queues, then a ring ([`ring`]), then both rings
 //! ([`state`]), then what happens to them.
 
 pub(crate) mod buffers;

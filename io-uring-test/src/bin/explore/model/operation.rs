@@ -1,4 +1,4 @@
-//! What can be submitted, and what is known of it.
+//! The operations that can be submitted, and their properties.
 
 /// The flags of an entry, by the kernel's numbers.
 pub(crate) const FIXED_FILE: u8 = 1 << 0;

@@ -1,10 +1,10 @@
 //! Receiving into provided buffers.
 //!
-//! - A stream gives as much as there is room for in one buffer; for a bundle, see [`bundle`].
-//! - A message is received once: what finds no room in the buffer is gone. With `MSG_TRUNC` the result
-//!   is how long the message is, and not how much of it there is.
-//! - A multishot request posts for each buffer that it fills, and waits for more. It ends where the
-//!   buffers do, or the data. (A read does so once, and then looks whether there is more.)
+//! - A stream delivers as much as fits in one buffer; for a bundle, see [`bundle`].
+//! - A message is received once: what does not fit in the buffer is lost. With `MSG_TRUNC`, the result
+//!   is the length of the whole message instead of the length received.
+//! - A multishot request posts a completion for each buffer that it fills, and waits for more. It ends
+//!   when the buffers or the data end. (A read completes once, and then checks whether there is more.)
 
 use super::buffers::{F_BUF_MORE, F_BUFFER, Segment, Taken};
 use super::errno::*;

@@ -1,8 +1,8 @@
 //! Registered buffers: memory that the kernel has pinned, which operations name by a slot.
 //!
-//! - An operation looks its slot up when it is issued, fails with -EFAULT if nothing is there or what
-//!   it is about lies outside, and holds what it has found until it ends.
-//! - When a slot is given up that has a tag, a completion with that as its user data is posted.
+//! - An operation looks up its slot when it is issued. It fails with -EFAULT if the slot is empty or
+//!   its range lies outside the buffer. Otherwise it holds the buffer until it ends.
+//! - When a slot with a tag is released, a completion with the tag as its user data is posted.
 
 /// How many pieces of memory there are to be registered, and how long each is.
 pub(crate) const PIECES: usize = 4;

@@ -1,9 +1,9 @@
 //! Resizing, and the calls that cancel.
 //!
-//! - Only rings that defer their completions can be resized, and whose memory is the kernel's.
+//! - Only rings with DEFER_TASKRUN and queues in kernel memory can be resized.
 //! - The kernel moves first. If the program cannot follow, the ring is lost: its queues have no slots,
-//!   and every call fails. What is in flight goes on, and what was queued never runs.
-//! - What is queued and what is ready moves along, at the same positions, if it fits.
+//!   and every call fails. Requests in flight continue, and queued entries never run.
+//! - Queued entries and ready completions move to the same positions in the new queues, if they fit.
 
 use super::cqueue::Size;
 use super::errno::*;

@@ -1,10 +1,10 @@
-//! Restrictions: what a ring may do, for good.
+//! Restrictions: what a ring may do, permanently.
 //!
-//! - They are listed once, while the ring is disabled, and hold from when it is enabled on.
-//! - An entry completes with -EACCES if its operation is not listed, if it has a flag that is not, or
-//!   lacks one that is required. A register call that is not listed fails with EACCES, before
-//!   anything else is looked at.
-//! - Entering is never forbidden.
+//! - They are registered once, while the ring is disabled, and apply from when it is enabled.
+//! - An entry completes with -EACCES if its operation is not listed, if it has a flag that is not
+//!   listed, or if it lacks a required flag. A register call that is not listed fails with EACCES,
+//!   before the kernel checks anything else.
+//! - Entering is always allowed.
 
 use super::operation::{By, HARDLINK, LINK, Op, Receive, SKIP};
 

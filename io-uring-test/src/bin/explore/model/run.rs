@@ -1,15 +1,15 @@
-//! How requests run, and how chains go on.
+//! How requests run, and how chains continue.
 //!
-//! - What can be done at once is done within the submission. All else completes by the *work* of the
-//!   task, when it returns from a system call; on rings that defer (`DEFER_TASKRUN`), only when it
-//!   asks for events.
-//! - Behind a request that succeeds, the next of its chain starts, by such work.
-//! - Behind one that fails, all others of its chain end with -ECANCELED, unless the link is hard.
-//! - A timeout that is linked behind a request (`LINK_TIMEOUT`) is no part of the chain: what is behind
-//!   it follows the request.
-//! - A silent request (`CQE_SKIP_SUCCESS`) posts nothing if it succeeds. If it fails it does post, and
-//!   **all that is behind it is silent**, whatever their own flags say; behind one that is not silent,
-//!   all post.
+//! - A request that can complete at once does so during the submission. All others complete by the
+//!   *work* of the task, when it returns from a system call. On rings that defer this work
+//!   (`DEFER_TASKRUN`), they complete only when the task asks for events.
+//! - After a request succeeds, the next one of its chain starts, by such work.
+//! - After a request fails, all others of its chain end with -ECANCELED, unless the link is hard.
+//! - A timeout linked to a request (`LINK_TIMEOUT`) is no part of the chain: the entry after the
+//!   timeout follows the request.
+//! - A silent request (`CQE_SKIP_SUCCESS`) posts nothing if it succeeds. If it fails, it posts, and
+//!   **all entries after it are silent**, whatever their own flags. After a failed request that is not
+//!   silent, all entries post.
 
 use super::cqueue::{Cqe, F_32, F_MORE, Size};
 use super::errno::*;

@@ -1,4 +1,4 @@
-//! Setting a ring up: what the kernel refuses, and what it makes of the rest.
+//! Setting up a ring: what the kernel rejects, and how it adjusts the rest.
 
 use super::cqueue::Size;
 use super::errno::*;

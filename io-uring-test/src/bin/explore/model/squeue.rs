@@ -1,13 +1,13 @@
-//! The submission queue: a ring of slots of 64 bytes (128 on rings that have only such entries).
+//! The submission queue: a ring of 64-byte slots (128-byte slots if all entries are big).
 //!
-//! - The program moves the tail, the kernel moves the head. What lies between is queued.
-//! - A mixed queue has entries of one slot and of two. An entry of two never lies on both sides of
-//!   the end: where only the last slot is left, a NOP fills it (the *pad*), and takes over the link
-//!   of the entry before it, if the kernel has not taken that one yet.
-//! - A rewound queue has no head: every submission starts at the first slot, and what is left over
-//!   moves there.
-//! - What a view has pushed is queued when the view is synced or dropped. A forgotten view queues
-//!   nothing more.
+//! - The program advances the tail, and the kernel advances the head. The entries between are queued.
+//! - A mixed queue has entries of one slot and of two. An entry of two slots never straddles the end:
+//!   if only the last slot before the end is left, a NOP fills it (the *pad*). The pad takes over the
+//!   link of the entry before it, if the kernel has not consumed that entry yet.
+//! - A rewound queue has no head: every submission starts at the first slot, and remaining entries
+//!   move there.
+//! - The entries that a view has pushed are queued when the view is synced or dropped. A forgotten
+//!   view queues nothing more.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! All there is: two rings, and what their operations are about.
+//! The whole state: two rings, and the objects that their operations use.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,12 +1,12 @@
 //! Submitting and waiting.
 //!
-//! - The kernel takes entries one by one. One that it refuses gets a completion that says why, and
-//!   ends the submission, unless the ring goes on behind errors (`SUBMIT_ALL`), or the entry has a link
-//!   flag: a chain is put together to its end first, and then it is not run at all.
-//! - A chain ends at the first entry without a link flag, or with the submission. In the second case, a
-//!   worker thread starts it.
-//! - What was not taken stays queued.
-//! - A wait comes after the submission, and only if everything was taken. An error of the wait is
+//! - The kernel consumes entries one by one. A rejected entry gets a completion with the error, and
+//!   ends the submission. There are two exceptions: the ring continues after errors (`SUBMIT_ALL`),
+//!   or the entry has a link flag: then the kernel assembles the whole chain, and does not run it.
+//! - A chain ends at the first entry without a link flag, or with the submission. In the second case,
+//!   a worker thread starts it.
+//! - Entries that were not consumed stay queued.
+//! - The wait follows the submission, and only if all entries were consumed. An error of the wait is
 //!   reported only if nothing was submitted.
 
 use super::cqueue::Size;

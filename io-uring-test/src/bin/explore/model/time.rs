@@ -1,10 +1,11 @@
 //! Timeouts.
 //!
-//! - When its time runs out, a timeout ends with -ETIME, which is a failure unless it says that it is
-//!   none. One that may run out several times does not end before the last.
-//! - One that is linked behind a request cancels that, and ends with -ETIME itself. If the request ends
-//!   before, so does the timeout, with -ECANCELED. That is no failure: a silent one says nothing.
-//! - Another time can be given to one that waits; if it watches a request, only by saying so.
+//! - An expired timeout ends with -ETIME, which is a failure unless the timeout has the flag for
+//!   success. A timeout that may expire several times ends with the last one.
+//! - A timeout linked to a request cancels the request when it expires, and ends with -ETIME. If the
+//!   request ends first, the timeout ends with -ECANCELED. This is no failure: a silent timeout posts
+//!   nothing then.
+//! - A waiting timeout can be updated. For a linked timeout, the update must say that it is one.
 
 use super::errno::*;
 use super::operation::{Criteria, Op, Time};

@@ -1,9 +1,9 @@
 //! Views of both queues that are held over several calls.
 //!
-//! - What a view of the submission queue has pushed is queued from its next sync on: a submission in between
-//!   does not see it. And the view sees what the kernel has taken only when it syncs.
-//! - What a view of the completion queue has taken is room for the kernel from its next sync on, or from
-//!   when it has come to the end of what it sees. What is posted in between, it does not see.
+//! - What a view of the submission queue has pushed is queued from its next sync: a submission before
+//!   that does not see it. The view sees what the kernel has consumed only when it syncs.
+//! - The slots that a view of the completion queue has consumed are released at its next sync, or when
+//!   it reaches the end of what it sees. It does not see completions posted in between.
 
 use super::cqueue::Cqe;
 use super::operation::Entry;
