@@ -1,5 +1,5 @@
-//! An event loop of callbacks on io_uring: operations from a fixed pool of tasks, and a function that
-//! is called when each of them is over.
+//! An io_uring event loop with callbacks. Operations run in a fixed pool of tasks, and the loop calls
+//! your function when an operation completes.
 //!
 //! ```
 //! use callbacks::{Context, OpResult, Ring, RingError, RunCondition, Task};
@@ -16,41 +16,42 @@
 //! ```
 //!
 //! A callback gets the ring, so it can start the next operation. It returns a `Result`, and an error
-//! ends [`Ring::run`]. Each task carries three things for you: the function, a small number for the
-//! state of a state machine, and whatever you choose as `userdata`.
+//! ends [`Ring::run`]. Each task carries three values for you: the function to call, a small number for
+//! the state of a state machine, and `userdata` of a type that you choose.
 //!
-//! Once the tasks exist, nothing here allocates: operations, files and buffers move in and out. You
-//! need not drop anything in a certain order, or at all. What the kernel uses is in the pool. A ring
-//! that is dropped waits for the kernel, and a ring that is forgotten leaves its pool to it.
+//! After [`Ring::init`] has allocated the tasks, running operations allocates nothing: files and buffers
+//! move into a task and out again. You can drop or forget anything, in any order, because all memory
+//! that the kernel uses is in the pool. If you drop a ring, it cancels its operations and waits for
+//! their completions. If you forget a ring, it leaks the pool, so the kernel can still write to it.
 //!
 //! # What soundness forbids
 //!
 //! - *An operation cannot borrow its buffer, and you cannot get a pointer to its task.* The kernel
-//!   writes until the completion, and safe code can end a borrow before that, so an operation owns its
-//!   files and buffers, its callback gets the [`Task`] by value with all of them, and you cancel by
-//!   [`TaskId`].
-//! - *`userdata` is not a pointer without a type, and a message carries no address.* Safe code could
-//!   not know that these are still valid, so `userdata` is a type parameter, and a [`Message`] is two
-//!   numbers, for which the receiving ring has a function: [`Ring::listen`].
+//!   writes to the buffer until the completion, and safe code can end a borrow before that.
+//!   Therefore an operation owns its files and buffers, its callback gets all of them by value in a
+//!   [`Task`], and you cancel an operation by its [`TaskId`].
+//! - *`userdata` is not an untyped pointer, and a message carries no address.* Safe code could not know
+//!   whether such a pointer is still valid. Therefore `userdata` is a type parameter, and a [`Message`]
+//!   is two numbers, which the receiving ring passes to a function of yours: [`Ring::listen`].
 //!
-//! # Needs
+//! # Requirements
 //!
-//! Linux 5.19, for sockets that a ring makes and for canceling everything at once.
+//! Linux 5.19, because the ring creates sockets and can cancel all operations at once.
 //!
 //! # Reading order
 //!
 //! 1. `owned.rs`: files, buffers and messages.
-//! 2. `op.rs`: what can be done, and what comes of it. An operation owns what the kernel works on.
-//! 3. `pool.rs`: where operations are while they are under way.
-//! 4. `ring.rs`: how they get to the kernel, and how their callbacks are called.
+//! 2. `op.rs`: the operations and their results. An operation owns the memory that the kernel uses.
+//! 3. `pool.rs`: the tasks, which hold operations while they are queued or in flight.
+//! 4. `ring.rs`: the loop, which submits operations and calls callbacks.
 //! 5. `start.rs`: a method for each operation.
-//! 6. `thread.rs`: a ring on a thread of its own, which shares the worker threads.
-//! 7. `mock.rs`: rings without a kernel.
+//! 6. `thread.rs`: a ring on its own thread, which shares the kernel's worker threads with its parent.
+//! 7. `mock.rs`: rings on a mock kernel.
 //!
-//! The programs are in `examples`: small ones (`noop`, `timer`, `read_write`, `open_close`, `cancel`,
-//! `thread`, `mock`), and `callbacks`, a state machine that goes through five operations a hundred
-//! thousand times, with ping-pong between two threads. `benches/beside` measures
-//! reads and an echo beside loops that are written by hand on the bare crate.
+//! The programs are in `examples`. Small ones are `noop`, `timer`, `read_write`, `open_close`, `cancel`,
+//! `thread` and `mock`. The larger one, `callbacks`, runs a state machine of five operations a hundred
+//! thousand times, then plays ping-pong between two threads. `benches/beside` compares reads and an
+//! echo server with loops that are written by hand on `rustix-uring`.
 
 #[cfg(feature = "mock")]
 pub mod mock;

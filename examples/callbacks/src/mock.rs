@@ -1,8 +1,8 @@
-//! Rings without a kernel, for tests that are to be the same each time, also under Miri. With the
-//! cargo feature `mock`.
+//! Rings on a mock kernel, for deterministic tests, which also run under Miri. Enable the Cargo feature
+//! `mock` to use them.
 //!
-//! Without [replies](Mock::on), no-ops, timers, closes and cancellations work, and everything else fails with
-//! EINVAL. Time passes only while a ring waits, and then at once.
+//! Without [replies](Mock::on), no-ops, timers, closes and cancellations work, and every other operation
+//! fails with EINVAL. Time advances only while a ring waits, and then without delay.
 //!
 //! ```
 //! use callbacks::mock::{Mock, Reply, opcode};
@@ -33,38 +33,38 @@ pub use rustix_uring::opcode;
 
 use crate::ring::Ring;
 
-/// What a mock kernel is asked for.
+/// An operation that a mock kernel has received.
 #[derive(Debug)]
 pub struct Request<'a>(&'a Submission);
 
 impl Request<'_> {
-    /// Returns the number of the descriptor, for operations that have one.
+    /// Returns the file descriptor, for operations that have one.
     pub fn fd(&self) -> RawFd {
         self.0.fd()
     }
 
-    /// Returns the length of the buffer, or whatever else the entry has in its place.
+    /// Returns the `len` field of the entry, which is the length of the buffer for most operations.
     pub fn len(&self) -> u32 {
         self.0.as_raw().len
     }
 
-    /// Returns whether that is 0.
+    /// Returns whether [`len`](Self::len) is 0.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the offset, or whatever else the entry has in its place.
+    /// Returns the `off` field of the entry, which is the file offset for most operations.
     pub fn offset(&self) -> u64 {
         self.0.as_raw().off
     }
 
-    /// Returns what the program writes or sends.
+    /// Returns the bytes that the program writes or sends.
     pub fn data(&self) -> Option<Vec<u8>> {
         self.0.data()
     }
 }
 
-/// What a mock kernel does with a request.
+/// How a mock kernel completes an operation.
 #[derive(Debug)]
 pub struct Reply {
     what: What,
@@ -86,45 +86,48 @@ impl Reply {
         Self { what, after: Duration::ZERO }
     }
 
-    /// What happens without a reply.
+    /// Completes the operation as a mock kernel without replies does.
     pub fn usual() -> Self {
         Self::new(What::Usual)
     }
 
-    /// Nothing, until the operation is canceled.
+    /// Leaves the operation in flight until it is canceled.
     pub fn pending() -> Self {
         Self::new(What::Pending)
     }
 
-    /// It fails.
+    /// Fails the operation with this error.
     pub fn error(errno: Errno) -> Self {
         Self::new(What::Error(errno))
     }
 
-    /// It succeeds, with this count; 0 for operations that count nothing. A write or send cannot have
-    /// written more than it was given. Operations that fill a buffer or make a descriptor need one of
-    /// the other replies, and fail with EINVAL.
+    /// Completes the operation with this count. Use 0 for operations that have no count. A write, send or
+    /// splice reports at most the length that the program requested.
+    ///
+    /// Operations that fill a buffer or create a descriptor fail with EINVAL: use [`bytes`](Self::bytes)
+    /// or [`fd`](Self::fd) for them.
     pub fn count(count: u32) -> Self {
         Self::new(What::Count(count))
     }
 
-    /// A read or receive has got these bytes, or as many of them as its buffer holds.
+    /// Completes a read or receive with these bytes, or with as many of them as fit in its buffer. Any
+    /// other operation fails with EINVAL.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self::new(What::Bytes(bytes.into()))
     }
 
-    /// An open, socket or accept has made this descriptor.
+    /// Completes an open, socket or accept with this descriptor. Any other operation fails with EINVAL.
     pub fn fd(fd: impl Into<OwnedFd>) -> Self {
         Self::new(What::Fd(fd.into()))
     }
 
-    /// Not before the ring has waited for this long. A close does not wait.
+    /// Delays the completion until the ring has waited for this long. A close is not delayed.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
         Self { after: time, ..self }
     }
 
-    /// The answer, which is true for this operation whatever the reply says.
+    /// Converts the reply to an answer that is sound for this operation, whatever the reply is.
     fn answer(self, it: &Submission) -> Answer {
         let code = it.opcode();
         let is = |codes: &[u8]| codes.contains(&code);
@@ -150,22 +153,23 @@ impl Reply {
 
 type Replies = Box<dyn FnMut(&Request<'_>) -> Reply + Send>;
 
-/// A kernel that is a program.
+/// A mock kernel: you choose how it completes each operation.
 #[derive(Default)]
 pub struct Mock {
-    /// By operation.
+    /// The opcode of an operation, and the function that replies to it.
     replies: Vec<(u8, Replies)>,
 }
 
 impl Mock {
-    /// Makes a kernel without replies.
+    /// Returns a mock kernel without replies.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Registers the function that replies to the operation with this code. The last one counts.
+    /// Registers the function that replies to the operation with this code. It replaces an earlier
+    /// function for the same code.
     ///
-    /// A cancellation, [`opcode::AsyncCancel`], always does what it does usually.
+    /// The mock kernel ignores replies to [`opcode::AsyncCancel`]: cancellations always work.
     #[must_use]
     pub fn on(
         mut self,
@@ -177,7 +181,7 @@ impl Mock {
         self
     }
 
-    /// Makes a ring with this many tasks on this kernel.
+    /// Creates a ring with this many tasks on this mock kernel.
     pub fn ring<U>(mut self, tasks: u32) -> Ring<U, Kernel> {
         let script = Script::new(move |it| {
             let reply = self.replies.iter_mut().find(|(code, _)| *code == it.opcode());
@@ -188,25 +192,26 @@ impl Mock {
                 (_, Some((_, reply))) => reply(&Request(it)).answer(it),
             }
         });
-        // SAFETY: results are true for the runtime's own operations, which see to the rest:
-        // `Reply::answer` lets only operations that make a descriptor have one, which it gives up, and
-        // none has more than it was given. Nobody can reach the ring's `Kernel` from outside.
+        // SAFETY: `Reply::answer` allows only results that are sound for the operations of this crate. Only
+        // operations that create a descriptor get one, and the reply gives up its ownership. No count
+        // exceeds the length of the operation. Code outside of this crate cannot reach the `Kernel`.
         let uring = unsafe { IoUring::builder().build_mock(SLOTS, script) };
-        Ring::on(uring.expect("there are rings of this size"), tasks)
+        Ring::on(uring.expect("the mock kernel accepts this size"), tasks)
     }
 }
 
-/// Fewer than most rings have tasks, so that tests see them wait.
+/// The number of submission slots. Most rings have more tasks than this, so tests also cover tasks that
+/// wait for a slot.
 const SLOTS: u32 = 8;
 
-/// What becomes of a descriptor that is to be closed: only an operation that was canceled leaves it to
-/// the program.
+/// Completes a close, and closes the descriptor. Only if the close was canceled does the program still own
+/// the descriptor.
 fn close(reply: Reply, it: &Submission) -> Answer {
     match reply.what {
         What::Pending | What::Error(Errno::CANCELED) => reply.answer(it),
         _ => {
-            // SAFETY: `Op::Close` owns it, and gives it up when this completes, which nothing can
-            // prevent any more.
+            // SAFETY: `Op::Close` owns the descriptor, and gives up its ownership at the completion. The
+            // answer is uncancellable, so the completion is certain.
             drop(unsafe { OwnedFd::from_raw_fd(it.fd()) });
             Reply { after: Duration::ZERO, ..reply }.answer(it).uncancellable()
         }
@@ -214,7 +219,7 @@ fn close(reply: Reply, it: &Submission) -> Answer {
 }
 
 impl Ring<(), Kernel> {
-    /// Makes a ring on a [mock kernel](Mock) without replies.
+    /// Creates a ring on a [mock kernel](Mock) without replies.
     pub fn init_mock() -> Self {
         Mock::new().ring(16)
     }

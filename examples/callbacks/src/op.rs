@@ -1,8 +1,8 @@
-//! What can be done, and what comes of it.
+//! The operations and their results.
 //!
-//! An operation owns what the kernel works on: its file, its buffer, its path. While it is under
-//! way it stays where it is, in its task, and nobody else can touch it. When it is over,
-//! everything comes back with the result.
+//! An operation owns everything that the kernel uses for it: its file, its buffer, its path. From the
+//! start to the completion these stay in the operation's task, where no other code can access them.
+//! After the completion, the callback gets the files and buffers back with the result.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -20,12 +20,13 @@ use rustix_uring::{Errno, cqueue, opcode};
 use crate::owned::{Buffer, File, Mailbox, Message, StatBuffer, Vectored};
 use crate::pool::TaskId;
 
-/// Where in a file to read or write.
+/// The position in a file at which to read or write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offset {
-    /// At the file's own position, which moves. For pipes and sockets, which have no other.
+    /// The file's own position, which the operation advances. Use this for pipes and sockets, which
+    /// have no offsets.
     File,
-    /// At this many bytes from the start. The file's own position does not move.
+    /// This many bytes from the start. The file's own position does not change.
     At(u64),
 }
 
@@ -69,75 +70,76 @@ pub enum Op {
     Stat(Path, StatBuffer),
     /// Reads the metadata of a file, or of a symbolic link itself.
     Lstat(Path, StatBuffer),
-    /// Makes a socket, close-on-exec.
+    /// Creates a socket, close-on-exec.
     Socket(AddressFamily, SocketType),
     /// Connects a socket.
     Connect(File, SocketAddr),
-    /// Accepts a connection of a listening socket.
+    /// Accepts a connection on a listening socket.
     Accept(File),
     /// Receives from a socket.
     Recv(File, Buffer),
     /// Sends on a connected socket.
     Send(File, Buffer),
-    /// Waits until the file is ready for one of these.
+    /// Waits until one of these events occurs on the file.
     Poll(File, PollFlags),
     /// Moves up to this many bytes from the first file to the second. One of them must be a pipe; the
     /// other is read or written at its own position.
     Splice(File, File, u32),
     /// Cancels one operation.
     Cancel(TaskId),
-    /// Cancels every operation that the kernel has.
+    /// Cancels every operation that is in flight on this ring.
     CancelAll,
     /// Sends a message to another ring.
     MsgRing(Mailbox, Message),
 }
 
-/// What came of an operation, and what it owned.
+/// The result of an operation, and the files and buffers that it owned.
 #[derive(Debug)]
 pub enum OpResult {
-    /// Of [`Op::Noop`].
+    /// The result of [`Op::Noop`].
     Noop(Result<(), Errno>),
-    /// Of [`Op::Timer`] and [`Op::TimerAt`]: `Ok` when the time is up.
+    /// The result of [`Op::Timer`] and [`Op::TimerAt`]: `Ok` if the timer expired.
     Timer(Result<(), Errno>),
-    /// Of [`Op::Read`]: how many bytes, 0 at the end of the file.
+    /// The result of [`Op::Read`]: the number of bytes read, 0 at the end of the file.
     Read(Result<usize, Errno>, File, Buffer),
-    /// Of [`Op::Write`]: how many bytes.
+    /// The result of [`Op::Write`]: the number of bytes written.
     Write(Result<usize, Errno>, File, Buffer),
-    /// Of [`Op::Readv`]: how many bytes, 0 at the end of the file.
+    /// The result of [`Op::Readv`]: the number of bytes read, 0 at the end of the file.
     Readv(Result<usize, Errno>, File, Vectored),
-    /// Of [`Op::Writev`]: how many bytes.
+    /// The result of [`Op::Writev`]: the number of bytes written.
     Writev(Result<usize, Errno>, File, Vectored),
-    /// Of [`Op::Open`].
+    /// The result of [`Op::Open`].
     Open(Result<OwnedFd, Errno>),
-    /// Of [`Op::Close`]. The descriptor is closed in any case.
+    /// The result of [`Op::Close`]. The descriptor is closed even if this is an error.
     Close(Result<(), Errno>),
-    /// Of [`Op::Fsync`].
+    /// The result of [`Op::Fsync`].
     Fsync(Result<(), Errno>, File),
-    /// Of [`Op::Stat`] and [`Op::Lstat`].
+    /// The result of [`Op::Stat`] and [`Op::Lstat`].
     Stat(Result<(), Errno>, StatBuffer),
-    /// Of [`Op::Socket`].
+    /// The result of [`Op::Socket`].
     Socket(Result<OwnedFd, Errno>),
-    /// Of [`Op::Connect`].
+    /// The result of [`Op::Connect`].
     Connect(Result<(), Errno>, File),
-    /// Of [`Op::Accept`]: the connection and its peer, and the listening socket.
+    /// The result of [`Op::Accept`]: the connection and the address of its peer. The file is the
+    /// listening socket.
     Accept(Result<(OwnedFd, Option<SocketAddr>), Errno>, File),
-    /// Of [`Op::Recv`]: how many bytes, 0 at the end.
+    /// The result of [`Op::Recv`]: the number of bytes received, 0 at the end of the stream.
     Recv(Result<usize, Errno>, File, Buffer),
-    /// Of [`Op::Send`]: how many bytes.
+    /// The result of [`Op::Send`]: the number of bytes sent.
     Send(Result<usize, Errno>, File, Buffer),
-    /// Of [`Op::Poll`]: what the file is ready for.
+    /// The result of [`Op::Poll`]: the events that occurred.
     Poll(Result<PollFlags, Errno>, File),
-    /// Of [`Op::Splice`]: how many bytes.
+    /// The result of [`Op::Splice`]: the number of bytes moved.
     Splice(Result<usize, Errno>, File, File),
-    /// Of [`Op::Cancel`] and [`Op::CancelAll`]: how many operations were found. Each of them still
-    /// has a result of its own, usually `ECANCELED`.
+    /// The result of [`Op::Cancel`] and [`Op::CancelAll`]: the number of operations that the kernel
+    /// found. Each of them still completes with its own result, usually `ECANCELED`.
     Cancel(Result<usize, Errno>),
-    /// Of [`Op::MsgRing`].
+    /// The result of [`Op::MsgRing`].
     MsgRing(Result<(), Errno>),
 }
 
-/// What an operation owns and does not give back, and what else the kernel needs. Some of it is large,
-/// and all of it stays in the task.
+/// What an operation owns and does not return to its callback, and other memory that the kernel needs.
+/// Some of it is large. All of it stays in the task.
 #[derive(Debug)]
 pub(crate) enum Rest {
     Unused,
@@ -149,10 +151,10 @@ pub(crate) enum Rest {
     Mailbox(Mailbox),
 }
 
-/// In the place of a result until there is one.
+/// The result of an operation that has not completed.
 const PENDING: Errno = Errno::INPROGRESS;
 
-/// Puts what the callback gets into its place in the task, and borrows what is in it.
+/// Moves the values that the callback gets back into the task, and borrows them there.
 macro_rules! keep {
     ($over:ident, $Kind:ident($($owned:ident),*)) => {{
         let over = $over.write(OpResult::$Kind(Err(PENDING), $($owned),*));
@@ -161,7 +163,7 @@ macro_rules! keep {
     }};
 }
 
-/// The same for the rest.
+/// Moves the value that the callback does not get back into the task, and borrows it there.
 macro_rules! lay_aside {
     ($rest:ident, $Kind:ident($owned:ident)) => {{
         *$rest = Rest::$Kind($owned);
@@ -171,8 +173,9 @@ macro_rules! lay_aside {
 }
 
 impl Op {
-    /// Puts what it owns into the task: what its callback gets, and the rest. Returns the entry for the
-    /// kernel. That points into both, so they must stay in place and untouched until the completion.
+    /// Moves everything that the operation owns into the task: `over` gets what the callback gets back,
+    /// and `rest` the other values. Returns the entry for the kernel, which points into both. Do not move
+    /// or access either of them until the completion.
     #[inline]
     pub(crate) fn entry(self, over: &mut MaybeUninit<OpResult>, rest: &mut Rest) -> Entry {
         match self {
@@ -268,7 +271,7 @@ impl Op {
                 splice.flags(SpliceFlags::MOVE).build()
             }
             Self::Cancel(task) => {
-                // The kernel says 0 if it has found the one.
+                // Without `ALL`, the kernel returns 0 if it has found the operation.
                 over.write(OpResult::Cancel(Ok(1)));
                 opcode::AsyncCancel::new(task.0).build()
             }
@@ -286,15 +289,16 @@ impl Op {
 }
 
 impl OpResult {
-    /// Sets what came of the operation, which is over now. The rest of what it owned can go then.
+    /// Sets the result of an operation that has completed. After that, `rest` can be dropped.
     ///
     /// # Safety
     ///
-    /// The completion is this operation's, its last, and nobody else looks at it.
+    /// `cqe` is the last completion of this operation, and no other code takes a descriptor from it.
     #[inline]
     pub(crate) unsafe fn set(&mut self, rest: &mut Rest, cqe: &cqueue::Entry) {
         let result = cqe.to_result();
-        // SAFETY: used below where the operation makes a descriptor; our caller promises the rest.
+        // SAFETY: called below only for operations that create a descriptor. The caller promises that
+        // the completion is theirs and that nobody else takes the descriptor.
         let fd = || unsafe { cqe.to_fd() };
         match self {
             Self::Read(count, ..)
@@ -314,7 +318,8 @@ impl OpResult {
             Self::Close(done) => {
                 *done = result.map(drop);
                 match mem::replace(rest, Rest::Unused) {
-                    // Otherwise the kernel did not get to closing it, so dropping it does.
+                    // The kernel has closed the descriptor, unless the operation was canceled before it
+                    // ran. Then the other arm drops the `OwnedFd`, which closes it.
                     Rest::Close(fd) if *done != Err(Errno::CANCELED) => drop(fd.into_raw_fd()),
                     _ => {}
                 }

@@ -1,4 +1,4 @@
-//! What operations own: files, buffers, addresses of other rings.
+//! The values that operations own: files, buffers, messages and the addresses of other rings.
 
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -12,18 +12,18 @@ use std::{fmt, fs};
 use rustix_uring::types::{Statx, iovec};
 use rustix_uring::{Errno, IoUring, cqueue};
 
-/// A file or socket, of one operation or of several.
+/// A file or socket, owned by one operation or shared by several.
 #[derive(Debug)]
-#[repr(align(16))] // So that it moves in one piece: a processor stalls if it reads across two stores.
+#[repr(align(16))] // Moves in one load and store: a load that spans two recent stores stalls.
 pub enum File {
-    /// One operation at a time has it.
+    /// One operation at a time uses the descriptor.
     Own(OwnedFd),
-    /// Several operations have it at the same time.
+    /// Several operations can use the descriptor at the same time.
     Shared(Rc<OwnedFd>),
 }
 
 impl File {
-    /// Returns the descriptor, unless somebody else still shares it.
+    /// Returns the descriptor, or `None` if it is still shared.
     pub fn into_own(self) -> Option<OwnedFd> {
         match self {
             Self::Own(fd) => Some(fd),
@@ -63,16 +63,16 @@ impl From<Rc<OwnedFd>> for File {
 
 /// Memory to read into or to write from.
 #[derive(Debug)]
-#[repr(align(16))] // As for a file.
+#[repr(align(16))] // For the same reason as `File`.
 pub struct Buffer {
     /// The memory.
     pub bytes: Box<[u8]>,
-    /// The part of it that an operation uses. What lies outside of `bytes` is ignored.
+    /// The part of `bytes` that an operation uses. Indexes past the end of `bytes` are ignored.
     pub range: Range<usize>,
 }
 
 impl Buffer {
-    /// Makes a buffer of all of these bytes.
+    /// Returns a buffer that covers all of `bytes`.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         let bytes = bytes.into();
         Self { range: 0..bytes.len(), bytes }
@@ -88,7 +88,7 @@ impl Buffer {
     pub(crate) fn parts(&mut self) -> (*mut u8, u32) {
         let end = self.range.end.min(self.bytes.len());
         let part = &mut self.bytes[self.range.start.min(end)..end];
-        // The kernel never reads or writes more than this at once.
+        // The kernel reads or writes at most about 2 GiB in one operation.
         (part.as_mut_ptr(), part.len().min(i32::MAX as usize) as u32)
     }
 }
@@ -108,7 +108,7 @@ pub struct Vectored {
 }
 
 impl Vectored {
-    /// Takes these buffers, and allocates the array.
+    /// Wraps these buffers, and allocates the array.
     pub fn new(buffers: Vec<Buffer>) -> Self {
         let iovecs = Vec::with_capacity(buffers.len());
         Self { buffers, iovecs }
@@ -124,13 +124,14 @@ impl Vectored {
     }
 }
 
-/// Where the kernel writes the metadata of a file. It is all zeros before, and you can use it again.
+/// A buffer to which the kernel writes the metadata of a file. It starts as all zeros, and you can reuse
+/// it.
 pub struct StatBuffer(Box<Statx>);
 
 impl StatBuffer {
     /// Allocates a buffer.
     pub fn new() -> Self {
-        // SAFETY: `Statx` has only integers in it, for which zero is a value.
+        // SAFETY: `Statx` has only integer fields, for which zero is valid.
         Self(Box::new(unsafe { MaybeUninit::zeroed().assume_init() }))
     }
 
@@ -160,7 +161,7 @@ impl fmt::Debug for StatBuffer {
     }
 }
 
-/// The address of a ring, for messages. It keeps a descriptor of the ring open.
+/// The address of a ring, to which other rings send messages. It keeps a descriptor of the ring open.
 #[derive(Clone, Debug)]
 pub struct Mailbox(pub(crate) Arc<OwnedFd>);
 
@@ -172,20 +173,20 @@ impl Mailbox {
     }
 }
 
-/// What one ring tells another.
+/// A message from one ring to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What it is about.
+    /// The kind of message; you define the numbers.
     pub subject: u32,
-    /// What it says.
+    /// The content of the message.
     pub value: i32,
 }
 
-/// A bit of the user data that messages have and tasks do not have.
+/// The bit that is set in the user data of messages and clear in that of tasks.
 const MESSAGE: u64 = 1 << 63;
 
 impl Message {
-    /// The message in a completion, if it is one.
+    /// Returns the message that a completion carries, if any.
     #[inline]
     pub(crate) fn of(cqe: &cqueue::Entry) -> Option<Self> {
         let subject = cqe.user_data() as u32;

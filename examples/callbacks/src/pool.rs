@@ -1,11 +1,12 @@
-//! The pool: a fixed number of tasks, made once, and used again and again.
+//! The pool: a fixed number of tasks, allocated once and reused.
 //!
-//! A task is on one list at a time. The lists are *intrusive*: the links are in the tasks, so a list
-//! needs no memory of its own. The kernel finds the way back by the user data of an entry: the number
-//! of the task, and how often it was used before.
+//! A free task and a queued task are each on one list. The lists are *intrusive*: the links are in the
+//! tasks, so a list allocates nothing. The user data of an entry identifies its task. It contains the
+//! number of the task, and a count of its uses.
 //!
-//! A task has a place for everything that its operation needs from the start to the callback. Whatever
-//! the kernel works on is written there once, and moved out once, when the operation is over.
+//! A task stores everything that its operation needs from the start to the callback. The pool writes the
+//! memory that the kernel uses once, when you start the operation, and moves it out once, after the
+//! completion.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -16,10 +17,10 @@ use rustix_uring::{Handle, cqueue};
 use crate::op::{Op, OpResult, Rest};
 use crate::ring::{Callback, Context, Refused, Task};
 
-/// An operation that was started. Once that is over, this finds nothing, even if the pool uses the same
-/// task again.
+/// Identifies an operation that you have started. After the operation has completed, this ID matches
+/// nothing, even if the pool reuses its task.
 // The lower half is the number of the task. The upper half counts its uses, except for the highest bit,
-// which messages have.
+// which marks messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskId(pub(crate) u64);
 
@@ -37,21 +38,21 @@ struct Slot<U, H: Handle> {
     next: Option<Link<U, H>>,
     id: TaskId,
     in_flight: bool,
-    // These three are there while the task is queued or in flight.
-    /// What the callback gets.
+    // The next three are initialized while the task is queued or in flight.
+    /// What the callback gets back.
     over: MaybeUninit<OpResult>,
     context: MaybeUninit<Context<U, H>>,
     entry: MaybeUninit<Entry>,
-    /// What it does not get.
+    /// What the callback does not get back.
     rest: Rest,
 }
 
 type Link<U, H> = NonNull<Slot<U, H>>;
 
-/// A task that the kernel has.
+/// A task whose entry was given to the kernel and has not completed.
 pub(crate) struct InFlight<U, H: Handle>(Link<U, H>);
 
-/// Tasks in the order in which they were put here: the first and the last.
+/// A first-in, first-out list of tasks: its first and its last.
 struct List<U, H: Handle>(Option<(Link<U, H>, Link<U, H>)>);
 
 impl<U, H: Handle> List<U, H> {
@@ -60,7 +61,8 @@ impl<U, H: Handle> List<U, H> {
     /// The task is on no list, and outlives this one.
     #[inline]
     unsafe fn push(&mut self, task: Link<U, H>) {
-        // SAFETY: our caller promises it. A task on a list outlives the list, and its link is the list's.
+        // SAFETY: the caller promises that the task outlives this list, as every task on it does. Only
+        // the list that a task is on uses its link.
         unsafe {
             (*task.as_ptr()).next = None;
             if let Some((_, last)) = self.0 {
@@ -73,22 +75,23 @@ impl<U, H: Handle> List<U, H> {
     #[inline]
     fn pop(&mut self) -> Option<Link<U, H>> {
         let (first, last) = self.0?;
-        // SAFETY: a task on a list outlives the list.
+        // SAFETY: every task on the list outlives the list, as the caller of `push` has promised.
         self.0 = unsafe { (*first.as_ptr()).next }.map(|next| (next, last));
         Some(first)
     }
 }
 
-/// All tasks of a loop.
+/// All tasks of a ring.
 ///
-/// They are reached by raw pointers, a field at a time: a reference to a whole task would claim
-/// memory that the kernel is writing to.
+/// The pool accesses tasks by raw pointers, one field at a time. A reference to a whole task would alias
+/// the memory that the kernel writes to.
 pub(crate) struct Pool<U, H: Handle> {
     tasks: NonNull<[Slot<U, H>]>,
     free: List<U, H>,
     queued: List<U, H>,
-    /// How many are queued or in flight, and how many are in flight.
+    /// The number of tasks that are queued or in flight.
     busy: usize,
+    /// The number of tasks that are in flight.
     in_flight: usize,
 }
 
@@ -109,7 +112,7 @@ impl<U, H: Handle> Pool<U, H> {
         let mut pool = Self { tasks, free, queued, busy: 0, in_flight: 0 };
         let mut number = 0;
         while let Some(task) = pool.task(number) {
-            // SAFETY: a new task is on no list, and lists live in the pool.
+            // SAFETY: a new task is on no list. Both the list and the tasks live as long as the pool.
             unsafe { pool.free.push(task) };
             number += 1;
         }
@@ -118,32 +121,33 @@ impl<U, H: Handle> Pool<U, H> {
 
     #[inline]
     fn task(&self, number: usize) -> Option<Link<U, H>> {
-        // SAFETY: there are that many.
+        // SAFETY: `number` is less than the length of the allocation.
         (number < self.tasks.len()).then(|| unsafe { self.tasks.cast().add(number) })
     }
 
-    /// How many are queued or in flight.
+    /// Returns the number of tasks that are queued or in flight.
     pub(crate) fn busy(&self) -> usize {
         self.busy
     }
 
-    /// How many the kernel has.
+    /// Returns the number of tasks that are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// The user data of those that the kernel has.
+    /// Returns the user data of all tasks that are in flight.
     pub(crate) fn user_data(&self) -> Vec<u64> {
         (0..self.tasks.len())
             .filter_map(|number| self.task(number))
-            // SAFETY: these two fields are only ours.
+            // SAFETY: the task is in the pool, and the kernel does not access these two fields.
             .map(|task| unsafe { ((*task.as_ptr()).in_flight, (*task.as_ptr()).id.0) })
             .filter_map(|(in_flight, id)| in_flight.then_some(id))
             .collect()
     }
 
-    /// Gives a free task, if there is one, this operation, and puts it in the queue.
-    #[allow(clippy::result_large_err, reason = "what is given back is what was given")]
+    /// Moves this operation into a free task, and queues the task. If no task is free, returns the
+    /// operation and the context.
+    #[allow(clippy::result_large_err, reason = "the caller gets the operation back, unboxed")]
     #[inline]
     pub(crate) fn queue(
         &mut self,
@@ -152,7 +156,8 @@ impl<U, H: Handle> Pool<U, H> {
     ) -> Result<TaskId, Refused<U, H>> {
         let Some(task) = self.free.pop() else { return Err(Refused { op, context }) };
         self.busy += 1;
-        // SAFETY: a free task is ours alone, and has nothing in it. It was just taken off its list.
+        // SAFETY: the kernel does not use a free task, and its three values are uninitialized. `pop` has
+        // just removed it from its list.
         unsafe {
             let id = (*task.as_ptr()).id.next_use();
             (*task.as_ptr()).id = id;
@@ -164,41 +169,42 @@ impl<U, H: Handle> Pool<U, H> {
         }
     }
 
-    /// Takes the next task out of the queue, for the kernel: its entry, which is to be pushed.
+    /// Removes the next task from the queue, and marks it as in flight. Returns its entry, which the
+    /// caller must push.
     #[inline]
     pub(crate) fn start(&mut self) -> Option<&Entry> {
         let task = self.queued.pop()?;
         self.in_flight += 1;
-        // SAFETY: a queued task has an entry, and the kernel does not know of it yet.
+        // SAFETY: `queue` has initialized the entry, and the kernel has not seen it yet.
         unsafe {
             (*task.as_ptr()).in_flight = true;
             Some((*task.as_ptr()).entry.assume_init_ref())
         }
     }
 
-    /// The task in flight whose completion this is. None, if it is no task's.
+    /// Returns the task in flight that this completion belongs to, or `None` if there is no such task.
     #[inline]
     pub(crate) fn find(&self, cqe: &cqueue::Entry) -> Option<InFlight<U, H>> {
         let id = TaskId(cqe.user_data());
         let task = self.task(id.number())?;
-        // SAFETY: these two fields are only ours.
+        // SAFETY: the task is in the pool, and the kernel does not access these two fields.
         let found = unsafe { (*task.as_ptr()).id == id && (*task.as_ptr()).in_flight };
         found.then_some(InFlight(task))
     }
 
-    /// The function to call when the task is over.
+    /// Returns the callback of the task.
     #[inline]
     pub(crate) fn callback(&self, task: &InFlight<U, H>) -> Callback<U, H> {
-        // SAFETY: a task in flight has a context, which is only ours.
+        // SAFETY: the context of a task in flight is initialized, and the kernel does not access it.
         unsafe { (*task.0.as_ptr()).context.assume_init_ref().cb }
     }
 
-    /// Ends a task, and frees it. Returns it as its callback gets it.
+    /// Sets the result of a task, and frees it. Returns what its callback gets.
     ///
     /// # Safety
     ///
-    /// The task was just found by this completion. That is one of the ring that gets the entries of
-    /// [`start`](Self::start), and the last of its entry.
+    /// [`find`](Self::find) has just returned the task for this completion. The completion comes from the
+    /// ring to which the entries of [`start`](Self::start) are pushed, and is the last of its entry.
     #[inline]
     pub(crate) unsafe fn finish(
         &mut self,
@@ -206,8 +212,8 @@ impl<U, H: Handle> Pool<U, H> {
         cqe: &cqueue::Entry,
     ) -> Task<U> {
         self.in_flight -= 1;
-        // SAFETY: a task in flight is on no list, and the kernel is done with it. The completion is the
-        // operation's, as our caller says.
+        // SAFETY: a task in flight is on no list. The caller promises that the completion is the last of
+        // this operation, so the kernel no longer uses the task.
         unsafe {
             let rest = &mut (*task.as_ptr()).rest;
             (*task.as_ptr()).over.assume_init_mut().set(rest, cqe);
@@ -217,10 +223,11 @@ impl<U, H: Handle> Pool<U, H> {
         }
     }
 
-    /// Drops the next task of the queue, and says whether there was one.
+    /// Drops the operation of the next queued task, and returns whether there was one.
     pub(crate) fn drop_next(&mut self) -> bool {
         let Some(task) = self.queued.pop() else { return false };
-        // SAFETY: a queued task was just taken off its list, and the kernel does not know of it.
+        // SAFETY: `pop` has just removed the task from its list. It is initialized, and the kernel has not
+        // seen it.
         unsafe {
             drop(self.release(task));
             (*task.as_ptr()).rest = Rest::Unused;
@@ -228,15 +235,16 @@ impl<U, H: Handle> Pool<U, H> {
         true
     }
 
-    /// Frees a task, but for the rest.
+    /// Frees a task, and moves its values out, except for `rest`.
     ///
     /// # Safety
     ///
-    /// It is on no list, and has something in it, which the kernel does not use.
+    /// The task is on no list, its values are initialized, and the kernel does not use them.
     #[inline]
     unsafe fn release(&mut self, task: Link<U, H>) -> (OpResult, Context<U, H>) {
         self.busy -= 1;
-        // SAFETY: as our caller says. Both move out, and a free task has none.
+        // SAFETY: the caller promises that both values are initialized and that the task is on no list.
+        // Nobody reads them again, because they are uninitialized in a free task.
         unsafe {
             (*task.as_ptr()).in_flight = false;
             self.free.push(task);
@@ -246,11 +254,12 @@ impl<U, H: Handle> Pool<U, H> {
 }
 
 impl<U, H: Handle> Drop for Pool<U, H> {
-    /// Frees the tasks, unless the kernel has some: it would go on writing to them.
+    /// Frees the tasks, unless some are in flight: the kernel would write to freed memory.
     fn drop(&mut self) {
         while self.drop_next() {}
         if self.in_flight == 0 {
-            // SAFETY: `new` has leaked it, and no task has work that is in need of dropping.
+            // SAFETY: `new` has leaked the box, and no reference to it is left. No task is queued or in
+            // flight, so none has an initialized value to drop.
             drop(unsafe { Box::from_raw(self.tasks.as_ptr()) });
         }
     }

@@ -1,4 +1,4 @@
-//! The loop: tasks go to the kernel, completions come back, callbacks are called.
+//! The event loop: it submits tasks to the kernel, reaps completions, and calls callbacks.
 
 use std::error::Error;
 use std::fmt;
@@ -12,46 +12,46 @@ use crate::op::{Op, OpResult};
 use crate::owned::{Mailbox, Message};
 use crate::pool::{Pool, TaskId};
 
-/// The function that is called when an operation is over. It may start others. An error ends
-/// [`Ring::run`].
+/// The function that the ring calls when an operation has completed. It can start more operations. If
+/// it returns an error, [`Ring::run`] ends with that error.
 pub type Callback<U, H = OwnedFd> = fn(&mut Ring<U, H>, Task<U>) -> Result<(), RingError>;
 
-/// The function that is called for each message. What it leaves in `U` is there the next time. An
-/// error ends [`Ring::run`].
+/// The function that the ring calls for each message. It gets the same `U` each time, so it can keep
+/// state there. If it returns an error, [`Ring::run`] ends with that error.
 pub type MessageCallback<U, H = OwnedFd> =
     fn(&mut Ring<U, H>, &mut U, Message) -> Result<(), RingError>;
 
-/// Which function to call, and what to give it.
+/// The callback of an operation, and the values to pass to it.
 pub struct Context<U = (), H: Handle = OwnedFd> {
-    /// The function.
+    /// The function to call when the operation has completed.
     pub cb: Callback<U, H>,
     /// A small number, for example the state of a state machine.
     pub msg: u16,
-    /// Whatever else the callback needs, usually a pointer.
+    /// A value for the callback, usually a smart pointer.
     pub userdata: U,
 }
 
 impl<U: Default, H: Handle> Default for Context<U, H> {
-    /// A callback that does nothing.
+    /// Returns a context whose callback does nothing.
     fn default() -> Self {
         Self { cb: |_, _| Ok(()), msg: 0, userdata: U::default() }
     }
 }
 
-/// A task that is over, as its callback gets it.
+/// A completed task, which the ring passes to the callback.
 #[derive(Debug)]
 pub struct Task<U = ()> {
-    /// What came of the operation, and what it owned.
+    /// The result of the operation, and the files and buffers that it owned.
     pub result: OpResult,
-    /// From its [`Context`].
+    /// The number from the [`Context`].
     pub msg: u16,
-    /// From its [`Context`].
+    /// The value from the [`Context`].
     pub userdata: U,
 }
 
-/// An operation that was not started because all tasks are busy.
+/// An operation that the ring did not start because all tasks are busy.
 pub struct Refused<U, H: Handle> {
-    /// The operation, with all that it owns.
+    /// The operation, with everything that it owns.
     pub op: Op,
     /// Its context.
     pub context: Context<U, H>,
@@ -75,16 +75,16 @@ impl<U, H: Handle> Error for Refused<U, H> {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RingError {
-    /// The kernel refused something, or a callback passed on the error of an operation.
+    /// A system call failed, or a callback returned the error of an operation.
     Errno(Errno),
-    /// All tasks were busy: a callback passed on a [`Refused`].
+    /// All tasks were busy, and a callback returned the [`Refused`] as its error.
     Full,
-    /// A callback failed.
+    /// A callback failed with its own error.
     Callback(Box<dyn Error + Send + Sync>),
 }
 
 impl RingError {
-    /// Makes the error of a callback that fails.
+    /// Wraps any error of a callback.
     pub fn callback(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Callback(error.into())
     }
@@ -114,24 +114,25 @@ impl<U, H: Handle> From<Refused<U, H>> for RingError {
     }
 }
 
-/// How long the end of a ring may take.
+/// How long [`Ring::end`] waits for completions.
 const END: Duration = Duration::from_secs(60);
 
-/// How long [`Ring::run`] runs.
+/// When [`Ring::run`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunCondition {
-    /// Until something has completed, and what has completed by then was called back.
+    /// After at least one completion. The ring first calls the callbacks of everything that has
+    /// completed by then.
     Once,
-    /// Until no task is busy.
+    /// When no task is busy.
     UntilDone,
-    /// Until a callback [stops](Ring::stop) it.
+    /// When a callback [stops](Ring::stop) the ring.
     UntilStopped,
 }
 
-/// A ring, its tasks, and their callbacks: an event loop for one thread.
+/// A ring and its pool of tasks: an event loop for one thread.
 ///
-/// `U` is the type of [`Context::userdata`]. `H` is what holds the ring open: a descriptor, or a mock
-/// kernel in tests.
+/// `U` is the type of [`Context::userdata`]. `H` is the handle that keeps the ring open: a descriptor, or
+/// a mock kernel in tests.
 pub struct Ring<U = (), H: Handle = OwnedFd> {
     uring: IoUring<Entry, cqueue::Entry, H>,
     pool: Pool<U, H>,
@@ -139,11 +140,10 @@ pub struct Ring<U = (), H: Handle = OwnedFd> {
     stopped: bool,
 }
 
-/// The most slots of the submission queue. If there are more tasks, they wait their turn.
+/// The maximum number of slots in the submission queue. Further tasks wait in the pool's queue.
 const MOST_SLOTS: u32 = 256;
 
-/// The queues for so many tasks: how many slots, and a completion queue that has room for all tasks
-/// and for some messages.
+/// Sets up a ring for this many tasks. The completion queue has room for all tasks and for some messages.
 fn build(builder: &mut Builder, tasks: u32) -> Result<IoUring, Errno> {
     let slots = tasks.clamp(1, MOST_SLOTS);
     builder.setup_cqsize(tasks.max(slots).saturating_mul(2)).build(slots)
@@ -154,7 +154,7 @@ impl<U> Ring<U> {
     ///
     /// # Errors
     ///
-    /// Those of setting up a ring, for example ENOSYS or EPERM where io_uring is not available.
+    /// ENOSYS or EPERM if io_uring is not available, and the other errors of `io_uring_setup`.
     pub fn init(tasks: u32) -> Result<Self, RingError> {
         Ok(Self::on(build(&mut IoUring::builder(), tasks)?, tasks))
     }
@@ -168,66 +168,67 @@ impl<U> Ring<U> {
         Ok(Mailbox::of(&self.uring)?)
     }
 
-    /// Sets up the queues of a ring that has the same worker threads as this one.
+    /// Sets up another ring, which uses the same kernel worker threads as this one.
     pub(crate) fn build_sharing(&self, tasks: u32) -> Result<IoUring, Errno> {
         let mut builder = IoUring::builder();
-        // SAFETY: we have the ring, so its descriptor stays open during the call.
+        // SAFETY: `self` owns the ring, so the descriptor stays open during the call.
         unsafe { builder.setup_attach_wq(self.uring.as_fd().as_raw_fd()) };
         build(&mut builder, tasks)
     }
 }
 
 impl<U, H: Handle> Ring<U, H> {
-    /// The ring must be new: the pool trusts what completes on it.
+    /// Wraps a ring, which must be new. The pool trusts every completion on it that names a task.
     pub(crate) fn on(uring: IoUring<Entry, cqueue::Entry, H>, tasks: u32) -> Self {
         Self { uring, pool: Pool::new(tasks), listener: None, stopped: false }
     }
 
-    /// Queues an operation. The callback is called when it is over.
+    /// Queues an operation. The ring calls the callback when the operation has completed.
     ///
-    /// The kernel gets it when the ring runs.
+    /// [`run`](Self::run) submits the operation to the kernel.
     ///
     /// # Errors
     ///
     /// If all tasks are busy, you get the operation and the context back.
-    #[allow(clippy::result_large_err, reason = "what is given back is what was given")]
+    #[allow(clippy::result_large_err, reason = "the caller gets the operation back, unboxed")]
     #[inline]
     pub fn start(&mut self, op: Op, context: Context<U, H>) -> Result<TaskId, Refused<U, H>> {
         self.pool.queue(op, context)
     }
 
-    /// Calls this function for each message from now on.
+    /// Registers the function that the ring calls for each message from now on.
     pub fn listen(&mut self, callback: MessageCallback<U, H>, userdata: U) {
         self.listener = Some((callback, userdata));
     }
 
-    /// Ends [`run`](Self::run), after the callbacks of what has completed by now.
+    /// Makes [`run`](Self::run) return after it has called the callbacks of everything that has already
+    /// completed.
     pub fn stop(&mut self) {
         self.stopped = true;
     }
 
-    /// Returns how many operations are not over.
+    /// Returns the number of operations that are queued or in flight.
     pub fn busy(&self) -> usize {
         self.pool.busy()
     }
 
-    /// Submits, waits, and calls back.
+    /// Submits operations, waits for completions, and calls callbacks, until `condition` is met.
     ///
     /// # Errors
     ///
-    /// The first error of a callback, or that of the kernel. After the error of a callback, you can
-    /// run the ring again: what had completed by then is called back first.
+    /// The first error of a callback, or the error of `io_uring_enter`. After the error of a callback, you
+    /// can run the ring again. It then calls the callbacks of operations that have already completed.
     pub fn run(&mut self, condition: RunCondition) -> Result<(), RingError> {
         self.stopped = false;
         while !self.stopped && (self.pool.busy() > 0 || condition == RunCondition::UntilStopped) {
             self.push();
             match self.uring.submit_and_wait(1) {
-                // What is left in the queue goes with the next call, when there is room again.
+                // Entries that stay in the queue are submitted by the next call.
                 Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
                 Err(errno) => return Err(errno.into()),
             }
             let mut any = false;
-            // One by one: a callback has the whole ring, and it may fail or panic.
+            // Reap one completion at a time: a callback borrows the whole ring, and it may fail or panic.
             while let Some(cqe) = self.reap() {
                 any = true;
                 self.complete(&cqe)?;
@@ -239,14 +240,14 @@ impl<U, H: Handle> Ring<U, H> {
         Ok(())
     }
 
-    /// Moves tasks from the pool's queue to the ring's, as long as there is room.
+    /// Moves tasks from the pool's queue to the submission queue, while that has free slots.
     fn push(&mut self) {
         let mut queue = self.uring.submission();
         while !queue.is_full() {
             let Some(entry) = self.pool.start() else { break };
-            // SAFETY: the task owns what the entry points to, and leaves it alone until `finish` gets
-            // the completion. The pool outlives that: see `drop`.
-            unsafe { queue.push(entry) }.expect("it is not full");
+            // SAFETY: the entry points only into its task. The pool does not move or access that memory
+            // until `finish` gets the completion, and does not free it before: see `drop`.
+            unsafe { queue.push(entry) }.expect("the queue has a free slot");
         }
     }
 
@@ -262,7 +263,8 @@ impl<U, H: Handle> Ring<U, H> {
         }
         let Some(task) = self.pool.find(cqe) else { return Ok(()) };
         let cb = self.pool.callback(&task);
-        // SAFETY: this ring gets no other entries than the pool's, and each completes once.
+        // SAFETY: `find` has found the task by this completion. Only the pool's entries are pushed to
+        // this ring, and each of them completes once.
         let task = unsafe { self.pool.finish(task, cqe) };
         cb(self, task)
     }
@@ -270,18 +272,18 @@ impl<U, H: Handle> Ring<U, H> {
     fn receive(&mut self, message: Message) -> Result<(), RingError> {
         let Some((callback, mut userdata)) = self.listener.take() else { return Ok(()) };
         let result = callback(self, &mut userdata, message);
-        // Unless the callback has called `listen`.
+        // If the callback has called `listen`, the new listener stays.
         self.listener.get_or_insert((callback, userdata));
         result
     }
 
-    /// Ends all operations without calling anybody. Cancels what is under way, and waits for what
-    /// cannot be canceled.
+    /// Ends all operations without calling their callbacks. Cancels the operations that are in flight, and
+    /// waits for those that cannot be canceled.
     ///
     /// # Errors
     ///
-    /// ETIME if something is still under way after a minute, and the kernel's errors. What is still
-    /// under way keeps its task.
+    /// ETIME if an operation is still in flight after a minute, and the errors of `io_uring_enter`. An
+    /// operation that is still in flight keeps its task.
     pub fn end(&mut self) -> Result<(), RingError> {
         while self.pool.drop_next() {}
         if self.pool.in_flight() == 0 {
@@ -301,10 +303,10 @@ impl<U, H: Handle> Ring<U, H> {
 }
 
 impl<U, H: Handle> Drop for Ring<U, H> {
-    /// Ends all operations, also after a panic. A forgotten ring does not get here, and its tasks stay
-    /// where they are.
+    /// Ends all operations, even during a panic. If you forget the ring, this does not run, and the tasks
+    /// stay allocated.
     fn drop(&mut self) {
-        // Where this fails, the pool keeps what the kernel has: see its `drop`.
+        // If this fails, the pool leaks the tasks that are in flight: see its `drop`.
         let _ = self.end();
     }
 }

@@ -1,6 +1,6 @@
-//! A method for each operation. All of them are [`Ring::start`], with its errors.
+//! A method for each operation. All of them call [`Ring::start`], and fail as it does.
 
-#![allow(clippy::result_large_err, reason = "what is given back is what was given")]
+#![allow(clippy::result_large_err, reason = "the caller gets the operation back, unboxed")]
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -21,15 +21,15 @@ macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $Type:ty),*) => $op:expr;)*) => {
         /// # Operations
         ///
-        /// Each queues one, as [`start`](Ring::start) does: if all tasks are busy, you get the
-        /// operation and the context back.
+        /// Each method queues one operation, like [`start`](Ring::start). If all tasks are busy, you get
+        /// the operation and the context back.
         impl<U, H: Handle> Ring<U, H> {
             $(
                 $(#[$doc])*
                 ///
                 /// # Errors
                 ///
-                /// As [`start`](Ring::start).
+                /// Same errors as [`start`](Ring::start).
                 #[inline]
                 pub fn $name(&mut self, $($arg: $Type,)* context: Context<U, H>) -> Started<U, H> {
                     self.start($op, context)
@@ -40,7 +40,7 @@ macro_rules! methods {
 }
 
 methods! {
-    /// Does nothing. For tests and benchmarks.
+    /// Does nothing. Use it for tests and benchmarks.
     noop() => Op::Noop;
     /// Waits for this long.
     timer(time: impl Into<Timespec>) => Op::Timer(time.into());
@@ -68,11 +68,11 @@ methods! {
     stat(path: impl Into<Path>, buffer: StatBuffer) => Op::Stat(path.into(), buffer);
     /// Reads the metadata of a file, or of a symbolic link itself.
     lstat(path: impl Into<Path>, buffer: StatBuffer) => Op::Lstat(path.into(), buffer);
-    /// Makes a socket.
+    /// Creates a socket.
     socket(domain: AddressFamily, socket_type: SocketType) => Op::Socket(domain, socket_type);
     /// Connects a socket.
     connect(socket: impl Into<File>, to: SocketAddr) => Op::Connect(socket.into(), to);
-    /// Accepts a connection of a listening socket.
+    /// Accepts a connection on a listening socket.
     accept(listener: impl Into<File>) => Op::Accept(listener.into());
     /// Receives from a socket.
     recv(socket: impl Into<File>, buffer: impl Into<Buffer>)
@@ -80,25 +80,25 @@ methods! {
     /// Sends on a connected socket.
     send(socket: impl Into<File>, buffer: impl Into<Buffer>)
         => Op::Send(socket.into(), buffer.into());
-    /// Waits until a file is ready for one of these.
+    /// Waits until one of these events occurs on a file.
     poll(file: impl Into<File>, flags: PollFlags) => Op::Poll(file.into(), flags);
-    /// Moves up to `len` bytes from one file to another, one of which is a pipe.
+    /// Moves up to `len` bytes from one file to another. One of them must be a pipe.
     splice(from: impl Into<File>, to: impl Into<File>, len: u32)
         => Op::Splice(from.into(), to.into(), len);
     /// Cancels an operation.
     cancel(task: TaskId) => Op::Cancel(task);
-    /// Cancels every operation that the kernel has.
+    /// Cancels every operation that is in flight on this ring.
     cancel_all() => Op::CancelAll;
     /// Sends a message to another ring.
     msg_ring(to: Mailbox, message: Message) => Op::MsgRing(to, message);
 }
 
 impl TaskId {
-    /// Cancels the operation, as [`Ring::cancel`].
+    /// Cancels the operation, like [`Ring::cancel`].
     ///
     /// # Errors
     ///
-    /// As [`Ring::start`].
+    /// Same errors as [`Ring::start`].
     pub fn cancel<U, H: Handle>(
         self,
         ring: &mut Ring<U, H>,

@@ -1,4 +1,4 @@
-//! A ring on a thread of its own, which shares its parent's worker threads.
+//! A ring on its own thread, which shares the kernel's worker threads with its parent ring.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -12,10 +12,11 @@ use crate::op::OpResult;
 use crate::owned::{File, Mailbox};
 use crate::ring::{Context, Ring, RingError, RunCondition, Task};
 
-/// A thread that runs a ring until it is killed, until a callback [stops](Ring::stop) it, or until a
-/// callback fails.
+/// A thread that runs a ring until you [kill](Self::kill) it, until a callback [stops](Ring::stop) the
+/// ring, or until a callback fails.
 ///
-/// To drop it is to kill it, and to wait for its end. A forgotten one runs on.
+/// If you drop this value, it kills the thread and waits until it has ended. If you forget it, the thread
+/// continues to run.
 ///
 /// ```
 /// use callbacks::{Context, Message, Ring, RingError, RunCondition, Thread};
@@ -37,21 +38,23 @@ use crate::ring::{Context, Ring, RingError, RunCondition, Task};
 #[derive(Debug)]
 pub struct Thread {
     mailbox: Mailbox,
-    /// The thread's ring polls the other end of it, which is ready when this one is closed.
+    /// One end of a pair of sockets. The thread's ring polls the other end, which becomes ready when this
+    /// one is closed.
     life: Option<UnixStream>,
     running: Option<JoinHandle<Result<(), RingError>>>,
 }
 
 impl Thread {
-    /// Starts a thread with a ring of this many tasks. The thread calls `start` once, which may start
-    /// operations and [listen](Ring::listen) to messages.
+    /// Starts a thread with a ring of this many tasks. The thread calls `start` once. In `start`, you can
+    /// start operations and [listen](Ring::listen) to messages.
     ///
-    /// The ring has one task more, which waits for the kill. [`Ring::end`] would end that as well: in
-    /// a thread, [stop](Ring::stop) the ring instead.
+    /// The ring has one more task, which waits for [`kill`](Self::kill). [`Ring::end`] would end that task
+    /// too, so [stop](Ring::stop) the ring of a thread instead.
     ///
     /// # Errors
     ///
-    /// Those of setting up a ring, and of starting a thread.
+    /// The errors of `io_uring_setup` and of [`std::thread::Builder::spawn`]. EMFILE or ENFILE if too many
+    /// descriptors are open.
     pub fn spawn<P, U: Default + 'static>(
         parent: &mut Ring<P>,
         tasks: u32,
@@ -76,8 +79,8 @@ impl Thread {
         &self.mailbox
     }
 
-    /// Tells the thread to end, and does not wait. The thread cancels what its ring has under way, and
-    /// calls nobody back for it.
+    /// Tells the thread to end, without waiting for it. The thread cancels the operations that are in
+    /// flight on its ring, and does not call their callbacks.
     pub fn kill(&mut self) {
         self.life = None;
     }
@@ -86,11 +89,12 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// That of the thread's [`Ring::run`].
+    /// The error of the function that you passed to [`spawn`](Self::spawn), or of the thread's
+    /// [`Ring::run`].
     ///
     /// # Panics
     ///
-    /// If the thread has panicked, with its panic.
+    /// If the thread has panicked, resumes its panic.
     pub fn join(mut self) -> Result<(), RingError> {
         let running = self.running.take().expect("only join and drop take it");
         running.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
@@ -101,7 +105,7 @@ impl Drop for Thread {
     fn drop(&mut self) {
         self.kill();
         if let Some(running) = self.running.take() {
-            // Nobody is there to be told of errors and panics.
+            // A drop cannot report the thread's error or panic: `join` does.
             let _ = running.join();
         }
     }
@@ -115,7 +119,8 @@ fn wait_for_the_kill<U: Default>(ring: &mut Ring<U>, life: File) -> Result<(), R
 
 fn killed<U: Default>(ring: &mut Ring<U>, task: Task<U>) -> Result<(), RingError> {
     match task.result {
-        // Somebody has canceled everything, and did not mean this. Our task is free by now.
+        // A callback has called `cancel_all`, which also canceled this poll. Its task is free again, so
+        // starting it once more cannot fail.
         OpResult::Poll(Err(Errno::CANCELED), life) => return wait_for_the_kill(ring, life),
         OpResult::Poll(Err(errno), _) => return Err(errno.into()),
         _ => ring.stop(),
