@@ -1,4 +1,4 @@
-//! What runs futures: a few lines.
+//! A small executor for futures.
 
 use std::pin::pin;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::ring::Shared;
 
-/// Something that one thread waits at until another opens it.
+/// A gate: one thread waits until another opens it.
 #[derive(Default)]
 pub(crate) struct Gate {
     state: Mutex<State>,
@@ -17,7 +17,7 @@ pub(crate) struct Gate {
 #[derive(Default)]
 struct State {
     open: bool,
-    /// Somebody waits. To wake nobody would be a system call as well.
+    /// Whether a thread waits. Without this, `open` would make a system call even if no thread waits.
     waiting: bool,
 }
 
@@ -34,7 +34,7 @@ impl Gate {
         lock(&self.state).open
     }
 
-    /// Waits until it is open, and closes it behind.
+    /// Waits until the gate is open, then closes it.
     pub(crate) fn pass(&self) {
         let mut state = lock(&self.state);
         state.waiting = true;
@@ -51,12 +51,12 @@ impl Wake for Gate {
     }
 }
 
-/// Nothing panics while it holds one of our locks, half way through something.
+/// Locks a mutex, even if it is poisoned: no code panics while the data under a lock is inconsistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Blocks until a future is done.
+/// Blocks until a future has finished, and returns its output.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let gate = Arc::new(Gate::default());
@@ -69,13 +69,13 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs tasks on this thread until all are done.
+/// Runs tasks on this thread until all have finished.
 pub fn run_all<F: Future<Output = ()>>(tasks: impl IntoIterator<Item = F>) {
-    run_with(tasks, None, |next| next.recv().expect("we have a sender ourselves"));
+    run_with(tasks, None, |next| next.recv().expect("`run_with` keeps a sender"));
 }
 
-/// The same. If no task is ready, `wait` gets the number of the next one. Whoever wakes one tells the
-/// ring.
+/// Runs tasks like [`run_all`]. If no task is ready, `wait` returns the number of the next one that is. Each
+/// wake of a task also notifies `ring`.
 pub(crate) fn run_with<F: Future<Output = ()>>(
     tasks: impl IntoIterator<Item = F>,
     ring: Option<Arc<Shared>>,
@@ -112,7 +112,7 @@ impl Wake for Task {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let _ = self.ready.send(self.number); // nobody waits for a task when all are done
+        let _ = self.ready.send(self.number); // fails only after all tasks have finished
         if let Some(ring) = &self.ring {
             ring.task_woken();
         }

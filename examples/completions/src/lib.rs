@@ -1,6 +1,7 @@
-//! Completions that cannot be misused, for threads and for async code.
+//! Completions that safe code cannot misuse, for threads and for async code.
 //!
-//! Operations borrow their buffers, in a scope that ends only when they have:
+//! Operations borrow their buffers. You start them in a scope, which returns only after all of them have
+//! ended:
 //!
 //! ```no_run
 //! # use completions::{Ring, read_at};
@@ -10,7 +11,7 @@
 //! let mut buf = [0; 4096];
 //! ring.scope(|scope| {
 //!     let reading = scope.start(read_at(&file, &mut buf, 0));
-//!     // do something else; from any thread, or `await`
+//!     // Do something else. You can also wait on another thread, or `await`.
 //!     let (read, buf) = reading.wait();
 //!     println!("{:?}", &buf[..read?]);
 //!     Ok(())
@@ -18,42 +19,43 @@
 //! # }
 //! ```
 //!
-//! A read needs a buffer that can be written to and that outlives the scope. You cannot touch the
-//! buffer meanwhile. A program that does otherwise does not compile. You never have to submit. If the
-//! ring has no room for another operation, starting one blocks. Nothing of this depends on
-//! destructors.
+//! The compiler enforces the rules: a read requires a mutable buffer that outlives the scope, and you
+//! cannot access the buffer while the read is in flight. You never submit explicitly. If the ring is full,
+//! starting an operation blocks. None of these promises depends on a destructor.
 //!
-//! - [`Ring`] is what threads and tasks share, [`Options`] are its kinds: with a thread of the kernel
-//!   that submits, or with devices that are polled.
-//! - [`Scope`] starts operations, alone or in chains; functions such as [`read_at`] make them.
-//! - [`Completion`] is what comes of one, to wait for or to `await`.
+//! - [`Ring`] is a ring that threads and tasks share. [`Options`] selects other kinds of ring: one whose
+//!   queue a kernel thread reads, and one that polls devices.
+//! - [`Scope`] starts operations, alone or in chains. Functions such as [`read_at`] create the operations.
+//! - [`Completion`] is a handle to an operation that you have started: wait for it, or `await` it.
 //! - [`Scope::block_on`] and [`Scope::run_all`] run futures, as [`block_on`] and [`run_all`] do outside of
-//!   a scope. Any other executor does as well.
+//!   a scope. You can also use any other executor.
 //!
-//! # Beside rio
+//! # Compared with rio
 //!
-//! The promises are those of the `rio` crate, and its four programs are in `examples/`. Two things have
-//! another shape here, for soundness:
+//! The `rio` crate makes the same promises, and its four programs are in `examples/`. Soundness forbids two
+//! parts of its API, which differ here:
 //!
-//! - rio's completions keep a borrow only until they are dropped, and a completion that is forgotten
-//!   leaves the kernel with memory that is somebody else's. So operations start in a scope, and what
-//!   they borrow is there before it; in a future, which can be forgotten as well, they own it.
-//! - rio's reads take buffers by `&`, and several can fill the same one. Here a read takes `&mut`, or
-//!   owns its buffer, and both come back with the result.
+//! - rio's completions keep a borrow alive until they are dropped. If you forget one, the borrow ends while
+//!   the kernel still writes to the memory. Therefore you start operations in a scope, and what they
+//!   borrow must exist before the scope. In a future, which can also be forgotten, they own their buffers.
+//! - rio's reads take buffers by `&`, so several reads can fill the same buffer. Here a read takes `&mut`,
+//!   or owns its buffer. Either way, you get the buffer back with the result.
 //!
-//! An order is between operations that one call starts ([`Scope::link`], [`Scope::chain`]). rio's orders
-//! an operation before whichever comes next, which can be another thread's.
+//! You can order only operations that one call starts ([`Scope::link`], [`Scope::chain`]). rio orders an
+//! operation before the next one on the ring, which can come from another thread.
 //!
-//! It needs Linux 5.18, and 5.19 to make a [`socket`].
+//! This crate requires Linux 5.18, and Linux 5.19 to create a [`socket`].
 //!
 //! # Reading order
 //!
-//! 1. `scope.rs`: why a scope, and what it promises.
-//! 2. `operation.rs`: what an operation uses, and what becomes of it; `shorthand.rs` has no more to say.
-//! 3. `ring.rs`: the ring that is shared, and who drives it; `ring/driver.rs`: what that is.
-//! 4. `executor.rs`: a few lines that run futures; `part.rs`: a part of a buffer.
-//! 5. `tests.rs` and its folder: completions that are dropped, forgotten and cancelled at every point;
-//!    and `tests/compile_fail.rs`: what must not compile.
+//! 1. `scope.rs`: scopes, why they are needed, and what they promise.
+//! 2. `operation.rs`: operations, the memory that they own or borrow, and their results. `shorthand.rs` only
+//!    adds methods that create and start an operation in one call.
+//! 3. `ring.rs`: the shared ring, and which thread enters the kernel. `ring/driver.rs`: the code that
+//!    this thread runs.
+//! 4. `executor.rs`: a small executor for futures. `part.rs`: a part of a buffer.
+//! 5. `tests.rs` and its folder: tests that drop, forget and cancel completions at every point.
+//!    `tests/compile_fail.rs`: programs that must not compile.
 //! 6. `examples/`: rio's programs, and a larger one.
 
 mod executor;

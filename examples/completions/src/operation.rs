@@ -1,9 +1,9 @@
-//! Operations, before they start: what they use, and what they make of it.
+//! Operations: the buffers and descriptors that they hold, and how they produce their output.
 //!
-//! A buffer is whatever gives out bytes, borrowed or owned: a `&mut [u8]`, a `Vec<u8>`, an array. A
-//! descriptor is whatever has one: a `&File`, an `Arc<TcpStream>`. An operation has them until it has
-//! ended, and then gives the buffer back, so that it can be used again in the same scope. Where nobody
-//! waits for it any more, it goes on the ring's thread, which is no place to block.
+//! A buffer is any value that provides bytes, borrowed or owned: a `&mut [u8]`, a `Vec<u8>`, an array. A
+//! descriptor is any value that has one: a `&File`, an `Arc<TcpStream>`. An operation holds both until it
+//! has ended. Then it returns the buffer, so you can use it again in the same scope. If you have dropped
+//! the completion, the ring's thread may drop the buffer. Destructors of buffers should not block there.
 
 use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -22,24 +22,24 @@ use rustix_uring::{Errno, cqueue, opcode};
 
 use crate::executor::lock;
 
-/// An operation that has not started. What it uses lives for `'a` at least.
+/// An operation that has not started. Everything that it holds outlives `'a`.
 #[must_use = "an operation does nothing until a scope starts it"]
 pub struct Operation<'a, T> {
     pub(crate) entry: Entry,
     pub(crate) outcome: Arc<dyn Outcome<T> + 'a>,
 }
 
-/// How many bytes, and the buffer.
+/// The number of bytes that were transferred, and the buffer.
 pub type Counted<B> = (io::Result<usize>, B);
 
 impl<'a, T: Send + 'a> Operation<'a, T> {
-    /// An operation: `entry` makes it of what is `held` for it, and `done` makes the output of that
-    /// and of the completion, or of the error.
+    /// Creates an operation that owns `held`. `entry` builds the entry, which may point into `held`. `done`
+    /// computes the output from `held` and the completion, or the error.
     ///
     /// # Safety
     ///
-    /// [The contract](rustix_uring::squeue#the-contract) holds for the entry as long as `held` is
-    /// neither dropped, nor moved, nor touched.
+    /// [The contract](rustix_uring::squeue#the-contract) holds for the entry as long as `held` is not
+    /// dropped, moved or accessed.
     pub(crate) unsafe fn new<H: Send + 'a>(
         held: H,
         entry: impl FnOnce(&mut H) -> Entry,
@@ -47,20 +47,21 @@ impl<'a, T: Send + 'a> Operation<'a, T> {
     ) -> Self {
         let (held, stage) = (Mutex::new(Some((held, done))), Mutex::new(Stage::InFlight(None)));
         let mut state = Arc::new(State { held, stage });
-        // What is held is in its place, and stays there: now an entry may point to it.
+        // `held` does not move any more until the completion, so the entry may point into it.
         let new = Arc::get_mut(&mut state).and_then(|state| state.held.get_mut().ok()?.as_mut());
-        let (held, _) = new.expect("it is new");
+        let (held, _) = new.expect("a new state is not shared");
         Self { entry: entry(held), outcome: state }
     }
 
-    /// The same, once everything that the ring was given before has ended; and what it is given later
-    /// starts when this has ended. An accept that waits for a connection holds all of it up.
+    /// Makes the operation a barrier. It starts after all operations that were submitted to the ring before
+    /// it have ended, and later operations start after it has ended. An accept that waits for a
+    /// connection therefore holds up the barrier, and everything after it.
     pub fn drained(self) -> Self {
         Self { entry: self.entry.flags(Flags::IO_DRAIN), ..self }
     }
 }
 
-/// Reads at an offset, as much as the buffer is long or less; 0 is the end of the file.
+/// Reads at an offset, at most the length of the buffer. A count of 0 means the end of the file.
 pub fn read_at<'a, F, B>(file: F, buf: B, offset: u64) -> Operation<'a, Counted<B>>
 where
     F: AsFd + Send + 'a,
@@ -71,12 +72,12 @@ where
         let read = opcode::Read::new(file.as_fd(), bytes.as_mut_ptr(), length(bytes));
         read.offset(offset).build()
     };
-    // SAFETY: descriptor and buffer are held. What a buffer gives out stays its own until it is
-    // touched again.
+    // SAFETY: the operation holds the descriptor and the buffer. The bytes that a buffer provides stay valid
+    // until it is accessed again, and `State` does not access it before the completion.
     unsafe { Operation::new((file, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 
-/// Writes at an offset, as much as the buffer is long or less.
+/// Writes at an offset, at most the length of the buffer.
 pub fn write_at<'a, F, B>(file: F, buf: B, offset: u64) -> Operation<'a, Counted<B>>
 where
     F: AsFd + Send + 'a,
@@ -91,7 +92,7 @@ where
     unsafe { Operation::new((file, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 
-/// Reads into several buffers at an offset, which is 0 for sockets.
+/// Reads into several buffers at an offset. For sockets, use offset 0.
 pub fn read_vectored_at<'a, 'b: 'a, F, B>(
     file: F,
     bufs: B,
@@ -104,15 +105,15 @@ where
     let entry = move |(file, bufs): &mut (F, B)| {
         let bufs = bufs.as_mut();
         let len = u32::try_from(bufs.len()).unwrap_or(u32::MAX);
-        // `std` promises that its slices are laid out as the system's.
+        // `std` guarantees that `IoSliceMut` has the same layout as `iovec`.
         let read = opcode::Readv::new(file.as_fd(), bufs.as_mut_ptr().cast::<iovec>(), len);
         read.offset(offset).build()
     };
-    // SAFETY: as in `read_at`. The buffers live as long as the slices, which outlive the operation.
+    // SAFETY: as in `read_at`. The slices borrow the buffers for 'b, which outlives the operation.
     unsafe { Operation::new((file, bufs), entry, |(_, bufs), result| (result.map(count), bufs)) }
 }
 
-/// Writes several buffers at an offset, which is 0 for sockets.
+/// Writes several buffers at an offset. For sockets, use offset 0.
 pub fn write_vectored_at<'a, 'b: 'a, F, B>(
     file: F,
     bufs: B,
@@ -132,7 +133,7 @@ where
     unsafe { Operation::new((file, bufs), entry, |(_, bufs), result| (result.map(count), bufs)) }
 }
 
-/// Receives, as much as the buffer is long or less; 0 is the end.
+/// Receives at most the length of the buffer. A count of 0 means the end of the stream.
 pub fn recv<'a, F, B>(socket: F, buf: B) -> Operation<'a, Counted<B>>
 where
     F: AsFd + Send + 'a,
@@ -172,28 +173,28 @@ where
         accept.flags(SocketFlags::CLOEXEC).build()
     };
     let done = |(_, peer): (F, SocketAddrBuf), result: io::Result<cqueue::Entry>| {
-        // SAFETY: accepting makes a descriptor, and this is the only look at its completion.
+        // SAFETY: an accept creates a descriptor, and no other code takes it from the completion.
         let stream = TcpStream::from(unsafe { result?.to_fd() }?);
         Ok((stream, peer.to_socket_addr().ok_or(Errno::AFNOSUPPORT)?))
     };
-    // SAFETY: the descriptor is held, and the room for the address.
+    // SAFETY: the operation holds the descriptor and the buffer for the address.
     unsafe { Operation::new((listener, SocketAddrBuf::new()), entry, done) }
 }
 
-/// Makes a socket that can [connect] to an address. Needs Linux 5.19.
+/// Creates a socket that can [connect] to an address. Requires Linux 5.19.
 pub fn socket<'a>(address: SocketAddr) -> Operation<'a, io::Result<TcpStream>> {
     let family = SocketAddrAny::from(address).address_family();
     let socket = opcode::Socket::new(family, SocketType::STREAM, None);
     let entry = socket.flags(SocketFlags::CLOEXEC).build();
     let done = |(), result: io::Result<cqueue::Entry>| {
-        // SAFETY: this makes a descriptor, and it is the only look at its completion.
+        // SAFETY: this operation creates a descriptor, and no other code takes it from the completion.
         Ok(TcpStream::from(unsafe { result?.to_fd() }?))
     };
-    // SAFETY: it points to nothing.
+    // SAFETY: the entry points to no memory.
     unsafe { Operation::new((), move |()| entry, done) }
 }
 
-/// Connects a socket to an address, and gives it back.
+/// Connects a socket to an address, and returns the socket with the result.
 pub fn connect<'a, F>(socket: F, address: SocketAddr) -> Operation<'a, (io::Result<()>, F)>
 where
     F: AsFd + Send + 'a,
@@ -202,17 +203,17 @@ where
         opcode::Connect::new(socket.as_fd(), address.as_ptr(), address.addr_len()).build()
     };
     let held = (socket, SocketAddrAny::from(address));
-    // SAFETY: descriptor and address are held.
+    // SAFETY: the operation holds the descriptor and the address.
     unsafe { Operation::new(held, entry, |(socket, _), result| (result.map(drop), socket)) }
 }
 
-/// Writes data and metadata of a file to the device. It waits for no write that is in flight: link it
-/// behind the writes, or wait for them.
+/// Flushes written data and metadata of a file to the device. This does not wait for writes that are in
+/// flight: link it behind them, or wait for them first.
 pub fn fsync<'a, F: AsFd + Send + 'a>(file: F) -> Operation<'a, io::Result<()>> {
     sync(file, FsyncFlags::empty())
 }
 
-/// The same, without the metadata that a read does not need.
+/// Flushes like [`fsync`], except for metadata that is not needed to read the data.
 pub fn fdatasync<'a, F: AsFd + Send + 'a>(file: F) -> Operation<'a, io::Result<()>> {
     sync(file, FsyncFlags::DATASYNC)
 }
@@ -222,11 +223,11 @@ where
     F: AsFd + Send + 'a,
 {
     let entry = move |file: &mut F| opcode::Fsync::new(file.as_fd()).flags(flags).build();
-    // SAFETY: the descriptor is held.
+    // SAFETY: the operation holds the descriptor.
     unsafe { Operation::new(file, entry, |_, result| result.map(drop)) }
 }
 
-/// The kernel does at most 2 GiB at a time.
+/// Returns the length of a buffer for the kernel, which transfers at most 2 GiB in one operation.
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
@@ -235,9 +236,9 @@ fn count(cqe: cqueue::Entry) -> usize {
     cqe.result() as usize
 }
 
-/// What an operation uses, and what comes of it. It has a place of its own on the heap.
+/// The state of an operation: what it holds, and its output. It is on the heap and does not move.
 struct State<H, D, T> {
-    /// Until the operation has ended. Nobody locks it before.
+    /// `Some` until the operation has ended. No thread locks it before that.
     held: Mutex<Option<(H, D)>>,
     stage: Mutex<Stage<T>>,
 }
@@ -245,25 +246,25 @@ struct State<H, D, T> {
 enum Stage<T> {
     InFlight(Option<Waker>),
     Ended(T),
-    /// Something that was held did, when it went.
+    /// Code of the held values has panicked, for example their destructors.
     Panicked(Box<dyn Any + Send>),
     Taken,
 }
 
-/// A state, of which only the output's type is known.
+/// A state whose other types are erased: only the type of its output is known.
 pub(crate) trait Outcome<T>: Send + Sync {
-    /// Takes the output, if it is there.
+    /// Takes the output, if the operation has ended.
     ///
     /// # Panics
     ///
-    /// If it was taken before, or with what something that was held has panicked with.
+    /// If the output was already taken. If a held value has panicked, resumes its panic.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<T>;
 
-    /// The reference by which the ring keeps the state.
+    /// Returns a reference by which the ring keeps the state alive.
     ///
     /// # Safety
     ///
-    /// It is completed before anything ends that the state borrows, or never.
+    /// The caller completes the reference before anything that the state borrows ends, or never.
     unsafe fn keep(self: Arc<Self>) -> Kept;
 }
 
@@ -291,31 +292,32 @@ where
     }
 }
 
-/// A reference to a state of any type. Dropping it drops nothing.
+/// A counted reference to a state of any type. If you drop it, the reference leaks.
 pub(crate) struct Kept {
     state: *const (),
     complete: unsafe fn(*const (), io::Result<cqueue::Entry>),
 }
 
-// SAFETY: states are `Send` and `Sync`.
+// SAFETY: it stands for an `Arc<State>`, and `Outcome` requires states to be `Send` and `Sync`.
 unsafe impl Send for Kept {}
 
 impl Kept {
-    /// Gives up what was held for the operation, and the reference.
+    /// Computes the output from what the operation holds, wakes its waiter, and releases the reference.
     pub(crate) fn complete(self, result: io::Result<cqueue::Entry>) {
-        // SAFETY: both come from one `keep`, and the reference is given up once, in time.
+        // SAFETY: `keep` has created the pointer and the function together. `self` is consumed, so this
+        // happens once, and the caller of `keep` has promised that it happens in time.
         unsafe { (self.complete)(self.state, result) }
     }
 }
 
 /// # Safety
 ///
-/// `state` is a reference of an `Arc` of this type, which is given up.
+/// `state` comes from `Arc::into_raw` of this type, and the caller does not use it again.
 unsafe fn complete<H, D, T>(state: *const (), result: io::Result<cqueue::Entry>)
 where
     D: FnOnce(H, io::Result<cqueue::Entry>) -> T,
 {
-    // SAFETY: as our caller promises.
+    // SAFETY: the caller promises that this pointer comes from `Arc::into_raw` of this type.
     let state = unsafe { Arc::from_raw(state.cast::<State<H, D, T>>()) };
     let held = lock(&state.held).take();
     let Some((held, done)) = held else { return };

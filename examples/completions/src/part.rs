@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-/// A part of a buffer, which is a buffer itself.
+/// A part of a buffer. You can use it as a buffer.
 pub struct Part<B> {
-    /// The buffer.
+    /// The whole buffer.
     pub whole: B,
-    /// Which of its bytes are the part.
+    /// The range of bytes that the part covers.
     pub range: Range<usize>,
 }
 
 impl<B> Part<B> {
-    /// The bytes of `whole` that are in `range`.
+    /// Returns the part of `whole` that `range` covers.
     pub fn new(whole: B, range: Range<usize>) -> Self {
         Self { whole, range }
     }
@@ -19,7 +19,7 @@ impl<B> Part<B> {
 
 /// # Panics
 ///
-/// If the range is not within the buffer, as slices do.
+/// If the range exceeds the buffer.
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Part<B> {
     fn as_ref(&self) -> &[u8] {
         &self.whole.as_ref()[self.range.clone()]

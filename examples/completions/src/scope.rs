@@ -1,13 +1,13 @@
-//! Scopes: what they start has ended when they have.
+//! Scopes: a scope returns only after all operations that it has started have ended.
 //!
-//! A completion can be forgotten, and its destructor does not run then. A function cannot be kept from
-//! coming to its end before it returns. So it is not completions that keep buffers borrowed until the
-//! kernel is done, but [`Ring::scope`], as [`std::thread::scope`] does it for threads: what operations
-//! borrow is there before the scope begins, and is borrowed until it has ended, whatever becomes of
-//! their completions.
+//! You can forget a completion, and then its destructor does not run. Therefore completions cannot keep
+//! buffers borrowed until the kernel has finished. A function call can, because no code of its caller runs
+//! before it returns. [`Ring::scope`] is such a call, as [`std::thread::scope`] is for threads. What an
+//! operation borrows exists before the scope begins, and stays borrowed until the scope has ended, even
+//! if you drop or forget the completion.
 //!
-//! The same goes for async code. A future can be forgotten half way, and then nothing behind its next
-//! `await` is ever run: there cannot be an async scope. It is the executor that runs inside of one.
+//! An async scope is not possible. You can forget a future between two polls, and then the code after its
+//! `await` never runs. Run the executor inside of a scope instead.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -21,18 +21,18 @@ use crate::executor::{self, Gate, block_on};
 use crate::operation::{Operation, Outcome};
 use crate::ring::{Count, Ring};
 
-/// Where operations are started. It can be shared with threads, which end inside of it.
+/// Starts operations. You can share it with threads that end before the scope does.
 pub struct Scope<'scope, 'env: 'scope> {
     ring: &'env Ring,
     in_flight: Arc<Count>,
-    /// Invariant: neither lifetime can be taken for a shorter one.
+    /// Makes both lifetimes invariant, so the compiler cannot shorten them.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
 impl Ring {
-    /// Runs `f`, and then waits until every operation that it has started has ended. If it panics,
-    /// they are cancelled before that.
+    /// Runs `f`, then waits until every operation of the scope has ended. If `f` panics, cancels the
+    /// operations first.
     pub fn scope<'env, F, T>(&'env self, f: F) -> T
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -59,19 +59,18 @@ impl Drop for End<'_> {
 }
 
 impl<'scope> Scope<'scope, '_> {
-    /// Starts an operation. It is submitted when somebody waits, for this one or another.
+    /// Starts an operation. The ring submits it when a thread or a task waits for any operation.
     ///
-    /// Waits while the ring has as many operations in flight as it has room for.
+    /// If the ring is full, blocks until another operation has ended.
     pub fn start<T>(&'scope self, operation: Operation<'scope, T>) -> Completion<'scope, T> {
-        // SAFETY: it is among the operations of the scope, which waits for all of them before 'scope
-        // ends.
+        // SAFETY: the scope counts this operation, and `Ring::scope` waits for it before 'scope ends.
         let kept = unsafe { operation.outcome.clone().keep() };
         let first = self.ring.start(&self.in_flight, [(operation.entry, kept)].into_iter());
         self.completion(first, operation.outcome)
     }
 
-    /// Starts two operations, the second when the first has ended. Unless that did all that it was to
-    /// do, the second fails with ECANCELED.
+    /// Starts two operations. The kernel starts the second when the first has ended. If the first fails or
+    /// is short, the second fails with ECANCELED.
     pub fn link<T, U>(
         &'scope self,
         first: Operation<'scope, T>,
@@ -87,8 +86,8 @@ impl<'scope> Scope<'scope, '_> {
         )
     }
 
-    /// Starts operations that each wait for the one before, as with [`link`](Self::link). If they are
-    /// more than the ring has room for, all fail with EINVAL.
+    /// Starts operations that each wait for the previous one, like [`link`](Self::link). If there are more
+    /// of them than the ring was created for, all fail with EINVAL.
     pub fn chain<T>(
         &'scope self,
         operations: impl IntoIterator<Item = Operation<'scope, T>>,
@@ -114,8 +113,8 @@ impl<'scope> Scope<'scope, '_> {
         Completion { ring: self.ring, owner: self.in_flight.owner, number, outcome }
     }
 
-    /// Runs tasks on this thread until all are done, as [`run_all`](crate::run_all) does. On the thread
-    /// that runs the scope it is faster: that one enters the kernel itself whenever no task is ready.
+    /// Runs tasks on this thread until all have finished, like [`run_all`](crate::run_all). On the thread
+    /// that runs the scope, this is faster: the thread enters the kernel itself when no task is ready.
     pub fn run_all<F: Future<Output = ()>>(&self, tasks: impl IntoIterator<Item = F>) {
         if thread::current().id() != self.in_flight.owner {
             return executor::run_all(tasks);
@@ -129,29 +128,29 @@ impl<'scope> Scope<'scope, '_> {
             });
             number.unwrap_or_else(|| {
                 self.ring.call();
-                next.recv().expect("we have a sender ourselves")
+                next.recv().expect("`run_with` keeps a sender")
             })
         });
     }
 
-    /// Blocks until a future is done, as [`block_on`](crate::block_on) does, and is faster where
-    /// [`run_all`](Self::run_all) is.
+    /// Blocks until a future has finished, like [`block_on`](crate::block_on). On the thread that runs the
+    /// scope, this is faster.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut output = None;
         self.run_all([async { output = Some(future.await) }]);
-        output.expect("it is done")
+        output.expect("`run_all` returns after the task has finished")
     }
 }
 
-/// What comes of an operation that was started: to [wait](Self::wait) for, or to `await`.
+/// A handle to an operation that was started. [Wait](Self::wait) for it, or `await` it, to get the result.
 ///
-/// The operation goes on if it is dropped, as a thread does without its handle.
-#[must_use = "it says what came of the operation"]
+/// If you drop the handle, the operation continues, as a thread does.
+#[must_use = "a completion has the result of the operation"]
 pub struct Completion<'scope, T> {
     ring: &'scope Ring,
     /// The thread that runs the scope.
     owner: ThreadId,
-    /// `None` if it was refused.
+    /// `None` if the ring has refused the operation.
     number: Option<u64>,
     outcome: Arc<dyn Outcome<T> + 'scope>,
 }
@@ -175,8 +174,8 @@ impl<T> Completion<'_, T> {
         }
     }
 
-    /// Asks the kernel to end the operation early: with ECANCELED, if it still can. Either way it has
-    /// to be waited for.
+    /// Asks the kernel to cancel the operation. If the kernel still can, the operation fails with
+    /// ECANCELED. The scope waits for the operation in either case.
     pub fn cancel(&self) {
         if let Some(number) = self.number {
             self.ring.cancel(number);

@@ -1,4 +1,4 @@
-//! Operations that a scope makes and starts in one call, as rio's ring does.
+//! Methods that create and start an operation in one call, like the methods of rio's ring.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -26,7 +26,7 @@ impl<'scope> Scope<'scope, '_> {
         self.start(operation::write_at(file, buf, at))
     }
 
-    /// Starts to [write a file to the device](operation::fsync).
+    /// Starts an [`fsync`](operation::fsync) of a file.
     pub fn fsync<F>(&'scope self, file: F) -> Completion<'scope, io::Result<()>>
     where
         F: AsFd + Send + 'scope,
@@ -34,7 +34,7 @@ impl<'scope> Scope<'scope, '_> {
         self.start(operation::fsync(file))
     }
 
-    /// Starts to [receive](operation::recv).
+    /// Starts a [receive](operation::recv).
     pub fn recv<F, B>(&'scope self, socket: F, buf: B) -> Completion<'scope, Counted<B>>
     where
         F: AsFd + Send + 'scope,
@@ -43,7 +43,7 @@ impl<'scope> Scope<'scope, '_> {
         self.start(operation::recv(socket, buf))
     }
 
-    /// Starts to [send](operation::send).
+    /// Starts a [send](operation::send).
     pub fn send<F, B>(&'scope self, socket: F, buf: B) -> Completion<'scope, Counted<B>>
     where
         F: AsFd + Send + 'scope,
@@ -52,7 +52,7 @@ impl<'scope> Scope<'scope, '_> {
         self.start(operation::send(socket, buf))
     }
 
-    /// Starts to [accept](operation::accept) a connection.
+    /// Starts an [accept](operation::accept) of a connection.
     pub fn accept<F>(
         &'scope self,
         listener: F,
@@ -63,7 +63,7 @@ impl<'scope> Scope<'scope, '_> {
         self.start(operation::accept(listener))
     }
 
-    /// Starts to [connect](operation::connect) a socket.
+    /// Starts a [connect](operation::connect) of a socket.
     pub fn connect<F>(
         &'scope self,
         socket: F,
