@@ -1,4 +1,4 @@
-//! Files and sockets through completions: a copy that is read back, and an echo server.
+//! Files and sockets with completions: copies a file and verifies the copy, and runs an echo server.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
@@ -15,8 +15,8 @@ use completions::{
 };
 use rustix_uring::types::{CURRENT_POSITION, OFlags};
 
-/// Files and sockets through completions. Without a command, it copies a file of its own, and echoes
-/// to connections of its own.
+/// Files and sockets with completions. Without a command, copies a temporary file, and runs an echo server
+/// with its own clients.
 #[derive(Parser)]
 #[command(name = "completions")]
 struct Options {
@@ -26,11 +26,11 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Copy a file past the page cache, reading back what was written.
+    /// Copy a file with direct I/O, and read each block back to compare it.
     Copy { source: PathBuf, dest: PathBuf },
-    /// Send everyone back what they send.
+    /// Run an echo server.
     Echo {
-        /// Where to listen; port 0 is any free one.
+        /// The address to listen on. Port 0 selects a free port.
         #[arg(default_value = "127.0.0.1:7777")]
         address: SocketAddr,
     },
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// A buffer that direct I/O takes: aligned as the strictest of devices wants it.
+/// A buffer for direct I/O, aligned for the strictest devices.
 #[derive(Clone)]
 #[repr(align(4096))]
 struct Block([u8; Block::LEN]);
@@ -76,11 +76,11 @@ impl AsMut<[u8]> for Block {
     }
 }
 
-/// How many blocks are copied at a time.
+/// The number of blocks to copy concurrently.
 const BLOCKS: usize = 16;
 
-/// Copies a file with direct I/O, where the file system has it. Each block is written, read back and
-/// compared.
+/// Copies a file with direct I/O, if the file system supports it. Writes each block, reads it back, and
+/// compares it.
 fn copy(ring: &Ring, source: &Path, dest: &Path) -> Result<()> {
     let len = source.metadata()?.len();
     let (from, read_directly) = open_direct(OpenOptions::new().read(true), source)
@@ -96,7 +96,7 @@ fn copy(ring: &Ring, source: &Path, dest: &Path) -> Result<()> {
         ensure!(done > 0, "{} has become shorter", source.display());
         copied += done;
     }
-    to.set_len(copied)?; // the last block was written as a whole
+    to.set_len(copied)?; // the last block was written with its padding
     to.sync_all()?;
     let how = |directly| if directly { "directly" } else { "through the page cache" };
     let (read, written) = (how(read_directly), how(written_directly));
@@ -104,7 +104,7 @@ fn copy(ring: &Ring, source: &Path, dest: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies as many blocks as there are, from `start` on. Returns how many bytes that were.
+/// Copies one batch of blocks, from `start` on. Returns the number of bytes copied.
 fn copy_some(
     ring: &Ring,
     from: &File,
@@ -127,13 +127,13 @@ fn copy_some(
                 break;
             }
             copied += read as u64;
-            // Direct I/O is of whole sectors, also at the end of the file.
+            // Direct I/O transfers whole sectors, even at the end of the file.
             let len = read.next_multiple_of(Block::ALIGN);
             let write = write_at(to, Part::new(block, 0..len), offset);
             let read_back = read_at(to, Part::new(back, 0..len), offset);
             copying.push((read, scope.link(write, read_back)));
             if read < Block::LEN {
-                break; // the end, or not: the next call tells
+                break; // possibly the end of the file: the next call finds out
             }
         }
         for (read, (writing, reading)) in copying {
@@ -147,7 +147,7 @@ fn copy_some(
     })
 }
 
-/// Opens a file, for direct I/O if the file system has that, and says whether it has.
+/// Opens a file, for direct I/O if the file system supports it. Returns the mode as a second value.
 fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<(File, bool)> {
     let file = options.open(path)?;
     let mut options = options.clone();
@@ -157,8 +157,8 @@ fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// Serves so many connections at a time, in a task each, all on this thread: one connection each, or
-/// one after the other for ever.
+/// Serves this many connections concurrently, with a task for each, all on this thread. Each task serves one
+/// connection, or one after the other if `for_ever` is set.
 fn echo(ring: &Ring, listener: &TcpListener, connections: usize, for_ever: bool) {
     let mut buffers = vec![[0; 4096]; connections];
     ring.scope(|scope| {
@@ -177,7 +177,7 @@ fn echo(ring: &Ring, listener: &TcpListener, connections: usize, for_ever: bool)
     });
 }
 
-/// Serves one connection, and gives the buffer back.
+/// Serves one connection, and returns the buffer.
 async fn serve<'scope>(
     scope: &'scope Scope<'scope, '_>,
     listener: &'scope TcpListener,
@@ -204,7 +204,7 @@ async fn serve<'scope>(
 }
 
 fn copy_ourselves(ring: &Ring) -> Result<()> {
-    // Where we are, as temporary files often lie in memory.
+    // Use the current directory: the directory for temporary files is often in memory.
     let dir = tempfile::tempdir_in(".")?;
     let (source, dest) = (dir.path().join("source"), dir.path().join("dest"));
     let contents: Vec<u8> = (0..3_000_001).map(|_| fastrand::u8(..)).collect();
@@ -228,11 +228,11 @@ fn echo_ourselves(ring: &Ring) -> Result<()> {
         }
         Ok::<_, anyhow::Error>(())
     })?;
-    println!("{CONNECTIONS} connections got all of the {LEN} bytes back that they have sent");
+    println!("{CONNECTIONS} connections: each got back all {LEN} bytes that it has sent");
     Ok(())
 }
 
-/// Writes lines behind each other, and reads them when they are all written.
+/// Writes lines in order, and reads them after all writes have ended.
 fn write_in_order(ring: &Ring) -> Result<()> {
     let file = tempfile::tempfile()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -245,7 +245,7 @@ fn write_in_order(ring: &Ring) -> Result<()> {
             write_vectored_at(&file, parts, CURRENT_POSITION)
         };
         let writing = scope.chain(numbers.map(line));
-        // Nobody connects, and the drained read would wait for that as well, as would the scope.
+        // No client connects, so the drained read and the scope would wait for this accept.
         accepting.cancel();
         let parts = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut others)];
         let (read, _) = scope.start(read_vectored_at(&file, parts, 0).drained()).wait();
@@ -256,11 +256,11 @@ fn write_in_order(ring: &Ring) -> Result<()> {
         read.context("cannot read")
     })?;
     ensure!((read, &first, &others) == (16, b"one ", b"\ntwo \nthree "), "out of order");
-    println!("{} lines written in order, and read behind that", numbers.len());
+    println!("{} lines written in order, then read back", numbers.len());
     Ok(())
 }
 
-/// Sends so many bytes, and compares what comes back.
+/// Sends this many bytes, and compares the echo.
 fn converse(address: SocketAddr, len: usize) -> Result<()> {
     let bytes: Vec<u8> = (0..len).map(|_| fastrand::u8(..)).collect();
     let stream = TcpStream::connect(address)?;

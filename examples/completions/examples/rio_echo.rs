@@ -1,7 +1,8 @@
-//! rio's echo server: async, one connection after the other.
+//! rio's echo server: async, with one connection after the other.
 //!
-//! A future can be forgotten at any `await`, so no operation borrows a local of one: buffer and stream
-//! go into the operation, and the buffer comes back. What is there before the scope can be borrowed.
+//! You can forget a future at any `await`, so an operation cannot borrow a local variable of a future.
+//! Instead, the buffer and the stream move into the operation, and the buffer comes back with the result.
+//! An operation can borrow everything that exists before the scope.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};

@@ -1,8 +1,8 @@
-//! rio's program for disks: it writes with `O_DIRECT`, and reads what it has written.
+//! rio's program for disks: it writes with `O_DIRECT`, and reads the data back.
 //!
-//! Each read has a buffer of its own, which is mutable: two operations never fill the same memory. A
-//! write and the read behind it are [linked](completions::Scope::link) in one call, so that nothing
-//! that another thread starts can come between them.
+//! Each read has its own mutable buffer, so two operations never fill the same memory. One call
+//! [links](completions::Scope::link) a write and the read after it, so no operation of another thread can
+//! come between them.
 
 use std::fs::OpenOptions;
 use std::io::Result;
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     file.read(true).write(true).create(true).truncate(true);
     let file = file.custom_flags(OFlags::DIRECT.bits() as i32).open("file")?;
 
-    // Not on the stack: without optimization, it has no room for several of them.
+    // Not on the stack: an unoptimized build makes several copies, which do not fit.
     static OUT_BUF: Aligned = Aligned([42; CHUNK_SIZE as usize]);
     let out_slice: &[u8] = &OUT_BUF.0;
 

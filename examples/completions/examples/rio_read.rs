@@ -1,4 +1,4 @@
-//! rio's program that reads from a file, by a thread that waits and by a future.
+//! rio's program that reads from a file: first a thread waits for the read, then a future does.
 
 use std::fs::File;
 use std::io;

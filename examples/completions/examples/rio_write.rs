@@ -1,4 +1,4 @@
-//! rio's program that writes a file, by a thread that waits and by a future.
+//! rio's program that writes a file: first a thread waits for the write, then a future does.
 
 use std::fs::File;
 use std::io;

@@ -1,14 +1,15 @@
-//! The ring that is shared, and who enters the kernel for it.
+//! The shared ring, and the threads that enter the kernel for it.
 //!
-//! The kernel cancels what a thread has submitted when that thread ends. So not everybody can submit.
-//! There are two who can, and they take turns at the [`Driver`]:
+//! When a thread exits, the kernel cancels the operations that it has submitted. Therefore not every thread
+//! may submit. Two kinds of thread may, and they take turns with the [`Driver`]:
 //!
-//! - the thread that runs a scope, for the operations of that scope: it is there until they have ended.
-//!   It does so while it waits for one of them, and then nobody has to be woken.
-//! - the ring's own thread, for all others. It begins when somebody waits who cannot drive, and goes on
-//!   until nothing is in flight any more.
+//! - The thread that runs a scope submits the operations of that scope, because it outlives them. It
+//!   drives the ring while it waits for one of them, so no other thread has to wake it.
+//! - The ring's own thread submits all other operations. It starts to drive when a thread waits that cannot
+//!   drive itself, and continues until nothing is in flight.
 //!
-//! Either submits all there is in one call, waits in the same call, and hands out what has completed.
+//! The driving thread submits all queued entries in one system call, waits in the same call, and then
+//! completes the operations whose completions have arrived.
 
 mod driver;
 
@@ -28,17 +29,17 @@ use self::driver::{Abort, Bell, Driver};
 use crate::executor::{Gate, lock};
 use crate::operation::Kept;
 
-/// The user data of what wakes who drives. There are two at most: one that was late, and one for when
-/// somebody sleeps again.
+/// The user data of completions that wake the driving thread. At most two can be outstanding: a late one,
+/// which arrived after the thread woke up, and one for its next sleep.
 const WAKE: u64 = u64::MAX;
 const WAKES: u32 = 2;
-/// In the user data of a cancellation, beside the number of what is cancelled.
+/// This bit marks the user data of a cancellation. The other bits are the number of the operation to cancel.
 const CANCEL: u64 = 1 << 63;
 
-/// After how long to cancel once more: a cancellation does not find what is just being started.
+/// The interval between cancellations of an operation: the kernel does not find one that is just starting.
 const ONCE_MORE: Duration = Duration::from_millis(20);
 
-/// A ring that threads and tasks share. What it does is started in a [`scope`](Self::scope).
+/// A ring that threads and tasks share. You start operations in a [`scope`](Self::scope).
 pub struct Ring {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -47,11 +48,11 @@ pub struct Ring {
 
 pub(crate) struct Shared {
     book: Mutex<Book>,
-    /// Operations have ended, and all of a scope's, maybe.
+    /// Notified when operations have ended, for threads that wait for the end of a scope.
     ended: Condvar,
-    /// Who has this drives. It is locked before the book.
+    /// The thread that holds this lock drives. Lock order: `driver` before `book`.
     driver: Mutex<Driver>,
-    /// There is work for the ring's thread.
+    /// Notified when there is work for the ring's thread.
     work: Condvar,
     bell: Bell,
 }
@@ -59,47 +60,49 @@ pub(crate) struct Shared {
 struct Book {
     /// Entries that were not pushed yet.
     unsent: VecDeque<Entry>,
-    /// The thread that runs the scopes that they are of, if it is one.
+    /// The thread that runs the scopes of all unsent entries. `None` if there are several such threads.
     unsent_of: Option<ThreadId>,
-    /// What entries use, by their user data, until the completion is reaped.
+    /// The operations whose completions were not reaped, by their user data.
     in_flight: HashMap<u64, InFlight, BuildHasherDefault<Number>>,
-    /// How many cancellations were not reaped.
+    /// The number of cancellations whose completions were not reaped.
     cancelling: usize,
-    /// The user data of the next operation. None is given twice, so that a cancellation cannot come
-    /// upon another operation.
+    /// The user data of the next operation. It is never reused, so a cancellation cannot find another
+    /// operation.
     next: u64,
-    /// For how many more completions there is a slot. An operation has two, the other one for a
-    /// cancellation. So the queue cannot overflow.
+    /// The number of free completion slots. An operation reserves two: one for itself and one for a
+    /// cancellation. Therefore the completion queue cannot overflow.
     room: usize,
-    /// Who waits for how many slots: first come, first served.
+    /// Threads that wait for this many slots, in the order of their arrival.
     held_back: VecDeque<(usize, Arc<Gate>)>,
-    /// How many threads wait for the end of a scope.
+    /// The number of threads that wait for the end of a scope.
     ending: usize,
-    /// The ring's thread drives, or is about to.
+    /// Whether the ring's thread drives, or is about to.
     thread_drives: bool,
-    /// The thread that runs tasks, and drives whenever none is ready.
+    /// The thread that runs tasks, and drives when none of them is ready.
     attended: Option<ThreadId>,
-    /// Who drives has seen all of this, and waits in the kernel.
+    /// Whether the driving thread has seen the current book, and waits in the kernel.
     asleep: bool,
+    /// Whether the ring was dropped.
     over: bool,
     #[cfg(test)]
     overflowed: bool,
-    /// How often somebody has entered the kernel.
+    /// How often a thread has entered the kernel.
     #[cfg(test)]
     turns: usize,
 }
 
-/// Numbers are their own hash, but for their order: the map expects the differences in all bits.
+/// Hashes consecutive numbers. The multiplication spreads their differences over all bits, as the map
+/// expects.
 #[derive(Default)]
 struct Number(u64);
 
 impl Hasher for Number {
     fn write(&mut self, _: &[u8]) {
-        unreachable!("it is a number");
+        unreachable!("the keys are u64");
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15); // odd, and of no pattern
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15); // an odd constant without a bit pattern
     }
 
     fn finish(&self) -> u64 {
@@ -113,21 +116,21 @@ struct InFlight {
     cancelling: bool,
 }
 
-/// How many operations of a scope have not ended, and who runs the scope. The number changes under the
-/// book's lock.
+/// The number of operations of a scope that have not ended, and the thread that runs the scope. The number
+/// changes only under the book's lock.
 pub(crate) struct Count {
     number: AtomicUsize,
     pub(crate) owner: ThreadId,
 }
 
 impl Count {
-    /// Of a scope that this thread runs.
+    /// Returns the count of a scope that this thread runs.
     pub(crate) fn new() -> Self {
         Self { number: AtomicUsize::new(0), owner: thread::current().id() }
     }
 }
 
-/// What kind of ring it is to be: an ordinary one, unless you say otherwise.
+/// The settings of a [`Ring`]. The default is an ordinary ring.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     sq_poll: Option<Duration>,
@@ -135,32 +138,33 @@ pub struct Options {
 }
 
 impl Options {
-    /// Has a thread of the kernel take what is submitted. It sleeps after it has found nothing for so
-    /// long, and keeps a processor busy until then: it is for machines that have processors to spare.
+    /// Lets a kernel thread read the submission queue. The thread sleeps after it has found no entry for
+    /// this long. Until then it keeps a CPU busy, so use this only on machines with idle CPUs.
     pub fn sq_poll(mut self, idle: Duration) -> Self {
         self.sq_poll = Some(idle);
         self
     }
 
-    /// Has the ring's thread poll devices for completions, in place of their interrupts. It keeps a
-    /// processor busy while there are operations in flight.
+    /// Lets the ring's thread poll devices for completions, instead of waiting for interrupts. The thread
+    /// keeps a CPU busy while operations are in flight.
     ///
-    /// Such a ring reads and writes files that are open for direct I/O, on devices that can be polled.
-    /// Everything else fails with EOPNOTSUPP or EINVAL, and operations cannot be cancelled.
+    /// Such a ring can read and write files that are open for direct I/O, on devices that support polling.
+    /// All other operations fail with EOPNOTSUPP or EINVAL, and operations cannot be cancelled.
     pub fn io_poll(mut self) -> Self {
         self.io_poll = true;
         self
     }
 
-    /// Makes a ring for so many operations at a time, like [`Ring::new`].
+    /// Creates a ring for this many operations in flight, like [`Ring::new`].
     ///
     /// # Errors
     ///
-    /// The kernel's, where it has no such ring.
+    /// The error of `io_uring_setup`, for example if the kernel does not support such a ring.
     pub fn build(self, operations: u32) -> io::Result<Ring> {
         let room = operations.saturating_mul(2);
         let mut builder = IoUring::builder();
-        // With a refused entry, the rest of its chain is to be refused.
+        // With this flag, the kernel continues after an entry that it refuses, and so also fails the rest
+        // of that entry's chain.
         builder.setup_cqsize(room.saturating_add(WAKES)).setup_submit_all();
         if let Some(idle) = self.sq_poll {
             builder.setup_sqpoll(u32::try_from(idle.as_millis()).unwrap_or(u32::MAX));
@@ -173,17 +177,17 @@ impl Options {
 }
 
 impl Ring {
-    /// A ring for so many operations at a time. Who starts one more is held back until one has ended:
-    /// where operations wait for one another, there must be room for all of them.
+    /// Creates a ring for this many operations in flight. If you start one more, the call blocks until
+    /// another has ended. If operations depend on one another, the ring needs room for all of them.
     ///
     /// # Errors
     ///
-    /// The kernel's, where it has no such ring.
+    /// The error of `io_uring_setup`, for example if the kernel does not support io_uring.
     pub fn new(operations: u32) -> io::Result<Self> {
         Options::default().build(operations)
     }
 
-    /// A ring of another kind.
+    /// Returns the default settings, to create a ring of another kind.
     pub fn options() -> Options {
         Options::default()
     }
@@ -219,8 +223,8 @@ impl Ring {
         Ok(Self { shared, thread: Some(thread), operations })
     }
 
-    /// Starts operations, one right behind the other, and returns the number of the first. Waits
-    /// until there is room for all of them; there never is for too many.
+    /// Starts operations with consecutive numbers, and returns the first number. Waits until there is room
+    /// for all of them. If they exceed the size of the ring, fails all of them with EINVAL.
     pub(crate) fn start(
         &self,
         scope: &Arc<Count>,
@@ -259,8 +263,8 @@ impl Ring {
         Some(first)
     }
 
-    /// Has everything submitted, now that somebody waits: by this thread, if it is the one that runs
-    /// tasks, when none is ready; by the ring's thread otherwise.
+    /// Arranges that all entries get submitted, because a task is going to wait. If this thread runs
+    /// tasks, it submits when none of them is ready. Otherwise the ring's thread submits now.
     pub(crate) fn submit(&self) {
         let mut book = lock(&self.shared.book);
         if book.thread_drives || book.attended != Some(thread::current().id()) {
@@ -268,13 +272,13 @@ impl Ring {
         }
     }
 
-    /// Has everything submitted by another thread, now that this one is going to block.
+    /// Lets the driving thread submit all entries, because this thread is going to block.
     pub(crate) fn call(&self) {
         self.shared.call(&mut lock(&self.shared.book));
     }
 
-    /// Drives on this thread, which runs a scope, until something has come. Returns whether it has: if
-    /// not, somebody else drives, or has to.
+    /// Drives on this thread, which runs a scope, until `has_come` returns true. Returns false if another
+    /// thread drives, or must drive instead.
     pub(crate) fn attend(&self, mut has_come: impl FnMut() -> bool) -> bool {
         let Ok(mut driver) = self.shared.driver.try_lock() else { return false };
         let unwinding = Abort;
@@ -284,7 +288,7 @@ impl Ring {
                 break true;
             }
             let Some(want) = self.shared.push(&mut driver, Some(me)) else { break false };
-            // Once more: who wakes a task rings only if somebody sleeps already.
+            // Check again: a waker rings the bell only if the driving thread was already asleep.
             driver.enter(if has_come() { 0 } else { want });
             self.shared.reap(&mut driver);
         };
@@ -292,7 +296,7 @@ impl Ring {
         came
     }
 
-    /// Lets this thread drive whenever none of its tasks is ready, if no other does that.
+    /// Lets this thread drive when none of its tasks is ready, unless another thread already does so.
     pub(crate) fn attended(&self) -> Attended<'_> {
         let (mut book, me) = (lock(&self.shared.book), thread::current().id());
         let begins = book.attended.is_none();
@@ -300,19 +304,19 @@ impl Ring {
         Attended { ring: self, begins }
     }
 
-    /// For wakers of tasks.
+    /// Returns the shared state, for the wakers of tasks.
     pub(crate) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }
 
-    /// Cancels an operation, unless it has ended. It still has to end.
+    /// Asks the kernel to cancel an operation, unless it has ended. Its completion arrives later.
     pub(crate) fn cancel(&self, number: u64) {
         let mut book = lock(&self.shared.book);
         book.cancel(number);
         self.shared.call(&mut book);
     }
 
-    /// Waits until no operation of a scope is in flight, after cancelling them or not.
+    /// Waits until no operation of a scope is in flight. Cancels them first if `cancel` is set.
     pub(crate) fn end(&self, scope: &Arc<Count>, cancel: bool) {
         let mut book = lock(&self.shared.book);
         book.ending += 1;
@@ -346,17 +350,17 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// Scopes borrow the ring, so that nothing is in flight.
+    /// Ends the ring's thread. Scopes borrow the ring, so no operation is in flight.
     fn drop(&mut self) {
         lock(&self.shared.book).over = true;
         self.shared.work.notify_one();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // it does not panic, it aborts
+            let _ = thread.join(); // the thread never panics: it aborts the process
         }
     }
 }
 
-/// While this is there, a thread runs tasks and drives.
+/// A guard: while it exists, its thread runs tasks and drives.
 pub(crate) struct Attended<'a> {
     ring: &'a Ring,
     begins: bool,
@@ -371,7 +375,8 @@ impl Drop for Attended<'_> {
 }
 
 impl Shared {
-    /// Has the ring's thread drive, if there is anything to do, and whoever drives see what is new.
+    /// Lets the ring's thread drive if there is anything to do, and wakes the driving thread if there are
+    /// new entries.
     fn call(&self, book: &mut Book) {
         let takes_over = !book.thread_drives && !book.is_idle();
         if takes_over {
@@ -383,14 +388,14 @@ impl Shared {
         }
     }
 
-    /// Wakes who drives, if it sleeps.
+    /// Wakes the driving thread, if it sleeps.
     fn rouse(&self, book: &mut Book) {
         if mem::replace(&mut book.asleep, false) {
             self.bell.ring();
         }
     }
 
-    /// A task was woken, and has to run: if its thread sleeps in the kernel, that ends.
+    /// Wakes the thread that runs tasks, if it sleeps in the kernel, because a task is ready.
     pub(crate) fn task_woken(&self) {
         let mut book = lock(&self.book);
         if book.attended.is_some() && !book.thread_drives {
@@ -400,7 +405,7 @@ impl Shared {
 }
 
 impl Book {
-    /// Nothing is to be done, and no completion is to come.
+    /// Returns whether there is nothing to submit, and no completion is expected.
     fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.unsent.is_empty() && self.cancelling == 0
     }
@@ -415,7 +420,7 @@ impl Book {
         }
     }
 
-    /// A completion has left its place. Returns what has ended with it.
+    /// Accounts for a reaped completion. Returns the operation that it has ended, if any.
     fn completed(&mut self, cqe: cqueue::Entry) -> Option<InFlight> {
         let number = cqe.user_data() & !CANCEL;
         if cqe.user_data() == WAKE {
@@ -428,14 +433,14 @@ impl Book {
         }
         self.cancelling -= 1;
         match self.in_flight.get_mut(&number) {
-            // Its place is there for the next cancellation.
+            // The operation keeps this slot for another cancellation.
             Some(operation) => operation.cancelling = false,
             None => self.room += 1,
         }
         None
     }
 
-    /// Lets those start for whom there is room now.
+    /// Lets waiting threads start their operations, if there is room now.
     fn let_in(&mut self) {
         while let Some((slots, gate)) = self.held_back.front() {
             if *slots > self.room {

@@ -1,4 +1,4 @@
-//! On the kernel that runs, and with an eye on memory.
+//! Tests on the running kernel. An allocator watches freed memory.
 
 mod ends;
 mod operations;
@@ -42,7 +42,7 @@ fn poll_once<T>(completion: &mut Completion<'_, T>) -> Poll<T> {
     Pin::new(completion).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Has everything submitted, and the ring's thread through with it.
+/// Waits until all entries are submitted, and the ring's thread has finished driving them.
 fn let_it_run<'scope>(scope: &'scope Scope<'scope, '_>) {
     let (nobody, _somebody) = UnixStream::pair().unwrap();
     let mut reading = scope.start(recv(nobody, [0; 1]));

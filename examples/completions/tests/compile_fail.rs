@@ -1,10 +1,10 @@
-//! What must not compile does not, for the reason that it should not.
+//! Programs that must not compile fail with the expected error.
 
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-/// Programs, and the error that each of them has. The first has none.
+/// Bodies of programs, and the error that the compiler reports for each. The first one compiles.
 const PROGRAMS: [(&str, &str, Option<&str>); 9] = [
     (
         "compiles",
@@ -80,7 +80,7 @@ const PROGRAMS: [(&str, &str, Option<&str>); 9] = [
     ),
 ];
 
-/// A program with such a body.
+/// Returns a program with this body.
 fn program(body: &str) -> String {
     format!(
         "#![allow(unused)]
@@ -111,7 +111,7 @@ fn misuse_does_not_compile() {
         fs::write(bins.join(format!("{name}.rs")), program(body)).unwrap();
     }
 
-    // Beside ourselves, so that what they depend on is checked once.
+    // Next to this executable, so the dependencies are checked only once.
     let target = env::current_exe().unwrap().with_file_name("misuse");
     let checked = Command::new(env!("CARGO"))
         .args(["check", "--bins", "--keep-going", "--offline", "--message-format=json"])

@@ -1,4 +1,4 @@
-//! Driving a ring: what whoever enters the kernel does, and how that is ended.
+//! Driving a ring: entering the kernel, reaping completions, and waking the thread that does so.
 
 use std::io;
 use std::mem;
@@ -15,11 +15,11 @@ use rustix_uring::{Errno, IoUring, cqueue, opcode};
 use super::{Count, InFlight, Options, Shared, WAKE};
 use crate::executor::lock;
 
-/// What ends a wait in the kernel.
+/// Wakes the driving thread while it waits in the kernel.
 pub(super) enum Bell {
-    /// A ring whose only use is to post a completion on the other one.
+    /// A second ring, which posts a completion on the first one.
     Message(Box<Mutex<IoUring>>, OwnedFd),
-    /// None: a ring that polls devices waits for nothing else, and not for long.
+    /// No bell: a ring that polls devices waits only for them, and not for long.
     None,
 }
 
@@ -37,26 +37,26 @@ impl Bell {
         let ring = opcode::MsgRingData::new(fd, 0, WAKE, None);
         let ring = ring.build().flags(Flags::SKIP_SUCCESS);
         let mut bell = lock(bell);
-        // SAFETY: it points to nothing, and the descriptor is open as long as the bell is there.
+        // SAFETY: the entry points to no memory, and the bell owns the descriptor.
         let pushed = unsafe { bell.submission().push(&ring) };
         while let Err(errno) = bell.submit() {
             if !passes(errno) {
-                abort("who drives the ring cannot be woken");
+                abort("the thread that drives the ring cannot be woken");
             }
         }
         if pushed.is_err() || bell.completion().next().is_some() {
-            abort("who drives the ring cannot be woken");
+            abort("the thread that drives the ring cannot be woken");
         }
     }
 }
 
-/// What enters the kernel.
+/// The ring, and buffers that the driving thread reuses.
 pub(super) struct Driver {
     ring: IoUring,
     options: Options,
-    /// What has ended, and was not handed out.
+    /// Operations whose completions were reaped, and whose outputs were not computed yet.
     ended: Vec<(InFlight, cqueue::Entry)>,
-    /// The scopes of what was handed out.
+    /// The scopes of the operations whose outputs were computed.
     scopes: Vec<Arc<Count>>,
 }
 
@@ -65,22 +65,22 @@ impl Driver {
         Self { ring, options, ended: Vec::new(), scopes: Vec::new() }
     }
 
-    /// Submits, and waits for so many completions.
+    /// Submits entries, and waits for `want` completions.
     pub(super) fn enter(&mut self, want: usize) {
         let mut entered = self.ring.submit_and_wait(want);
         if want == 0 && self.options.sq_poll.is_some() {
-            // There may be no room for what is left until the kernel's thread has taken the rest.
+            // Further entries may have no room until the kernel thread has consumed these.
             entered = entered.and_then(|_| self.ring.submitter().squeue_wait());
         }
         match entered {
-            Err(errno) if !passes(errno) => abort("the ring fails"),
+            Err(errno) if !passes(errno) => abort("entering the kernel for the ring has failed"),
             _ => {}
         }
     }
 }
 
 impl Shared {
-    /// What the ring's thread does.
+    /// Runs the ring's thread.
     pub(super) fn serve(&self) {
         let unwinding = Abort;
         loop {
@@ -100,8 +100,8 @@ impl Shared {
         }
     }
 
-    /// Pushes what is there to be pushed. Returns how many completions are to be waited for; `None` if
-    /// there are none to come, or if it is not for this thread, which runs a scope, to drive.
+    /// Pushes queued entries. Returns the number of completions to wait for. Returns `None` if no completion
+    /// is expected, or if `owner`, which runs a scope, must leave the driving to the ring's thread.
     pub(super) fn push(&self, driver: &mut Driver, owner: Option<ThreadId>) -> Option<usize> {
         let mut book = lock(&self.book);
         if book.is_idle() {
@@ -116,13 +116,13 @@ impl Shared {
         }
         let mut queue = driver.ring.submission();
         loop {
-            // A chain goes in one piece.
+            // Push a chain as a whole: a submission that ends inside of it would break the link.
             let entries = book.unsent.make_contiguous();
             let links = Flags::IO_LINK | Flags::IO_HARDLINK;
             let last = entries.iter().position(|entry| !entry.get_flags().intersects(links));
             let Some(last) = last else { break };
-            // SAFETY: who makes an operation vouches for its entry as long as it is kept, which it is
-            // until its completion; a cancellation uses nothing.
+            // SAFETY: the caller of `Operation::new` guarantees the contract while the state is kept, and
+            // `in_flight` keeps it until the completion. A cancellation points to no memory.
             if unsafe { queue.push_multiple(&entries[..=last]) }.is_err() {
                 break;
             }
@@ -132,7 +132,7 @@ impl Shared {
         Some(usize::from(book.asleep))
     }
 
-    /// Hands out what has completed.
+    /// Reaps completions, and computes the outputs of their operations.
     pub(super) fn reap(&self, driver: &mut Driver) {
         #[cfg(test)]
         let overflowed = driver.ring.submission().cq_overflow();
@@ -149,13 +149,13 @@ impl Shared {
             }
             book.let_in();
         }
-        // What goes now may be anything of anybody's, and do anything: nothing is locked but the driver.
+        // This runs foreign code, such as destructors of buffers. Only the driver is locked here.
         for (operation, cqe) in driver.ended.drain(..) {
             let result = cqe.to_result().map(|_| cqe).map_err(io::Error::from);
             let _ = panic::catch_unwind(AssertUnwindSafe(|| operation.kept.complete(result)));
             driver.scopes.push(operation.scope);
         }
-        // Only then may a scope end: with it goes what its operations have used.
+        // Count the operations down only now: when a scope ends, what its operations borrow may be freed.
         let book = lock(&self.book);
         for scope in driver.scopes.drain(..) {
             scope.number.fetch_sub(1, Ordering::Relaxed);
@@ -166,22 +166,22 @@ impl Shared {
     }
 }
 
-/// Errors after which the next attempt may do.
+/// Returns whether the error is temporary, so that another attempt can succeed.
 fn passes(errno: Errno) -> bool {
     matches!(errno, Errno::INTR | Errno::AGAIN | Errno::BUSY)
 }
 
-/// Nothing may be freed any more, and no scope may end: there is no other way out.
+/// Aborts the process. The kernel may still use borrowed memory, so no scope may end, not even by a panic.
 fn abort(why: &str) -> ! {
     eprintln!("{why}");
     process::abort()
 }
 
-/// Ends the process if a thread panics that drives.
+/// Aborts the process if the driving thread panics.
 pub(super) struct Abort;
 
 impl Drop for Abort {
     fn drop(&mut self) {
-        abort("a thread panics that drives the ring");
+        abort("the thread that drives the ring has panicked");
     }
 }

@@ -1,4 +1,4 @@
-//! Completions that come to their end at every point, and in every way.
+//! Completions that end at every point and in every way.
 
 use std::io::{self, Read as _, Write as _};
 use std::mem;
@@ -15,14 +15,14 @@ use crate::operation::*;
 use crate::ring::Ring;
 use check::freed;
 
-/// Where a read is when something happens to its completion.
+/// The state of a read when the test ends its completion.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 enum At {
-    /// Its entry waits to be submitted.
+    /// The entry waits to be submitted.
     Started,
-    /// The kernel has it.
+    /// The kernel has the entry.
     Submitted,
-    /// It has ended, and nobody has looked since.
+    /// The read has ended, and the completion was not polled since.
     Ended,
 }
 
@@ -30,9 +30,9 @@ enum At {
 enum End {
     Dropped,
     Forgotten,
-    /// Forgotten after somebody has begun to wait.
+    /// Forgotten after a first poll.
     Polled,
-    /// Forgotten by a thread, that then ends.
+    /// Forgotten by another thread, which then ends.
     Elsewhere,
     Cancelled,
     /// The scope panics.
@@ -51,7 +51,7 @@ const ENDS: [End; 7] = [
     End::Waited,
 ];
 
-/// Reads into what `buf` borrows or owns, in a scope of its own, which something befalls.
+/// Reads into `buf`, which borrows or owns its bytes, in its own scope. Ends the completion as `end` says.
 fn read_and_end<'b, B>(ring: &Ring, at: At, end: End, ours: &UnixStream, buf: B, send: &dyn Fn())
 where
     B: AsMut<[u8]> + Send + 'b,
@@ -85,7 +85,7 @@ where
     });
 }
 
-/// However a read ends, its buffer is borrowed until the kernel is done with it.
+/// However a completion ends, its buffer stays borrowed until the kernel has completed the read.
 #[test]
 fn no_freed_buffer_is_written_to() {
     let polled = Ring::options().sq_poll(Duration::from_millis(1)).build(8).unwrap();
@@ -106,7 +106,7 @@ fn no_freed_buffer_is_written_to() {
             };
             thread::scope(|threads| {
                 if !matches!(end, End::Cancelled | End::Panicked) && at < At::Ended {
-                    // By when the scope would be gone, if it did not wait.
+                    // Send after a delay. By then, a scope that does not wait would have ended.
                     threads.spawn(|| {
                         thread::sleep(2 * A_WHILE);
                         send();
@@ -115,7 +115,7 @@ fn no_freed_buffer_is_written_to() {
                 let ran = panic::catch_unwind(AssertUnwindSafe(scope));
                 assert_eq!(ran.is_err(), end == End::Panicked, "{at:?} {end:?}");
             });
-            // The buffer is freed. Nobody receives any more.
+            // The buffer is freed now, so nothing may receive this.
             send();
             thread::sleep(Duration::from_millis(1));
             watch.check();
@@ -123,7 +123,7 @@ fn no_freed_buffer_is_written_to() {
     }
 }
 
-/// A descriptor that is closed too early is another file's by the time that the kernel looks.
+/// If a descriptor is closed too early, its number may name another file when the kernel uses it.
 #[test]
 fn nothing_else_is_written_to() {
     let (ring, dir) = (ring(8), tempfile::tempdir().unwrap());
@@ -142,7 +142,7 @@ fn nothing_else_is_written_to() {
     assert_eq!(std::fs::read(other).unwrap(), b"text");
 }
 
-/// What an operation holds may look at what it borrows when it goes.
+/// The destructor of a held value may access what it borrows.
 #[test]
 fn a_scope_ends_after_what_it_holds() {
     struct Counting<'a>([u8; 4], &'a AtomicUsize);
@@ -167,7 +167,7 @@ fn a_scope_ends_after_what_it_holds() {
     assert_eq!(dropped.into_inner(), 4);
 }
 
-/// Foreign destructors run on the ring's thread. It survives them, and so does who waits.
+/// Foreign destructors run on the ring's thread. If one panics, that thread and the waiting thread survive.
 #[test]
 fn the_ring_survives_a_panic() {
     struct Panicking<T>(T);
@@ -199,7 +199,7 @@ fn the_ring_survives_a_panic() {
     ring.scope(|scope| assert_eq!(scope.start(read_at(&file, [0; 4], 0)).wait().0.unwrap(), 4));
 }
 
-/// An accepted connection of which nobody wants to know is closed.
+/// If the completion of an accept was dropped, the accepted connection is closed.
 #[test]
 fn no_descriptor_leaks() {
     let ring = ring(8);
@@ -209,7 +209,7 @@ fn no_descriptor_leaks() {
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
 
-/// What only has descriptors gives them up as well, however it ends.
+/// Operations that hold only descriptors also release them, however they end.
 #[test]
 fn what_was_given_is_closed() {
     let ring = ring(8);
@@ -249,7 +249,7 @@ fn what_was_given_is_closed() {
         }));
         assert_eq!(ran.is_err(), end == End::Panicked);
         assert_eq!(open_at(), 0, "{at:?} {end:?}");
-        // What is forgotten has the socket, which it was to give back.
+        // A forgotten completion keeps the socket that it was to return.
         if matches!(end, End::Dropped | End::Waited) {
             let (mut peer, _) = listener.accept().unwrap();
             assert_eq!(peer.read(&mut [0]).unwrap(), 0, "{at:?} {end:?}");

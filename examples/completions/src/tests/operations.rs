@@ -1,4 +1,4 @@
-//! What each operation does, alone and in chains.
+//! Each operation, alone and in chains.
 
 use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ fn a_file_is_written_and_read() {
     ring.scope(|scope| {
         let (written, text) = scope.start(write_at(&file, "seven bytes", 0)).wait();
         assert_eq!((written.unwrap(), text), (11, "seven bytes"));
-        // Short at the end, and nothing behind it. The borrowed buffer comes back each time.
+        // The read is short at the end of the file, and empty after it. Each returns the borrowed buffer.
         let (read, back) = scope.start(read_at(&file, &mut buf, 6)).wait();
         assert_eq!((read.unwrap(), &back[..]), (5, &b"bytes..."[..]));
         let (read, back) = scope.start(read_at(&file, back, 11)).wait();
@@ -73,7 +73,7 @@ fn a_chain_keeps_its_order() {
     let texts: Vec<Vec<u8>> = (0..15).map(|n| vec![n; 1 << 16]).collect();
     for _ in 0..20 {
         ring.scope(|scope| {
-            // All to one place, while another thread puts its own in between.
+            // All writes go to one offset, while another thread starts operations in between.
             thread::scope(|threads| {
                 threads.spawn(|| scope.start(read_at(&file, [0; 1], 0)).wait());
                 let writing = scope.chain(texts.iter().map(|text| write_at(&file, text, 0)));
@@ -94,14 +94,14 @@ fn a_chain_ends_where_it_breaks() {
         let (first, second) = scope.link(write_at(&nul, "text", 0), write_at(&file, [7; 4], 0));
         assert_eq!(errno(first.wait().0), Some(Errno::BADF));
         assert_eq!(errno(second.wait().0), Some(Errno::CANCELED));
-        // A short read breaks it as well.
+        // A short read breaks the chain as well.
         let reading = scope.chain([0, 2, 3].map(|offset| read_at(&file, [0; 2], offset)));
         let read: Vec<_> = reading.into_iter().map(|it| it.wait().0.ok()).collect();
         assert_eq!(read, [Some(2), Some(2), Some(1)]);
         let reading = scope.chain([0, 3, 0].map(|offset| read_at(&file, [0; 2], offset)));
         let read: Vec<_> = reading.into_iter().map(|it| errno(it.wait().0)).collect();
         assert_eq!(read, [None, None, Some(Errno::CANCELED)]);
-        // There is never room for this one.
+        // This chain is longer than the ring has room for.
         let reading = scope.chain([0; 5].map(|offset| read_at(&file, [0; 2], offset)));
         assert!(reading.into_iter().all(|it| errno(it.wait().0) == Some(Errno::INVAL)));
         assert!(scope.chain::<Counted<[u8; 2]>>([]).is_empty());

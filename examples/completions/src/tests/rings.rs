@@ -1,4 +1,4 @@
-//! Rings of other kinds.
+//! Rings with other settings.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -24,7 +24,7 @@ fn io_polled(operations: u32) -> Ring {
     Ring::options().io_poll().build(operations).unwrap()
 }
 
-/// Also when the kernel's thread has fallen asleep in between.
+/// Operations also run after the kernel thread has fallen asleep.
 #[test]
 fn a_thread_of_the_kernel_submits() {
     let (ring, file) = (sq_polled(8), file_of(b"text"));
@@ -37,7 +37,7 @@ fn a_thread_of_the_kernel_submits() {
     }
 }
 
-/// More at once than the queue holds, from many threads, in chains.
+/// Many threads start chains, with more operations in total than the queue holds.
 #[test]
 fn a_flood_is_submitted() {
     let (ring, file) = (sq_polled(4), file_of(b"text"));
@@ -72,7 +72,7 @@ fn a_cancellation_finds_what_the_kernels_thread_submitted() {
     });
 }
 
-/// There are few devices that can be polled: what matters everywhere is that each operation ends.
+/// Few devices can be polled. On all others, each operation must still end.
 #[test]
 fn a_ring_that_polls_ends_all_operations() {
     let (ring, file) = (io_polled(4), file_of(b"text"));
@@ -86,12 +86,12 @@ fn a_ring_that_polls_ends_all_operations() {
                 std::mem::forget(scope.start(read_at(&file, [0; 4], 0)));
                 scope.start(read_at(&file, [0; 4], 0)).cancel();
             }
-            // It is in memory.
+            // This file system is in memory and cannot be polled.
             assert_eq!(ends, [Some(Errno::OPNOTSUPP); 8]);
         });
     }
     assert!(!ring.overflowed());
-    // Until 7.1, it does not even try.
+    // Kernels up to 7.1 do not even try.
     ring.scope(|scope| {
         let receiving = scope.start(recv(&ours, [0; 4]));
         receiving.cancel();
@@ -99,7 +99,8 @@ fn a_ring_that_polls_ends_all_operations() {
     });
 }
 
-/// With nothing in flight, it waits as others do, although the kernel does not.
+/// With nothing in flight, the ring's thread sleeps as that of other rings does, although the kernel's call
+/// would not wait.
 #[test]
 fn a_ring_that_polls_sleeps() {
     let (ring, file) = (io_polled(4), file_of(b"text"));
@@ -112,7 +113,7 @@ fn a_ring_that_polls_sleeps() {
     }
 }
 
-/// A file that is open for direct I/O, if the file system has that.
+/// Returns a file that is open for direct I/O, if the file system supports it.
 fn direct() -> Option<File> {
     let mut file = tempfile::NamedTempFile::new_in(".").unwrap();
     file.write_all(&[7; 8 * 4096]).unwrap();
@@ -121,7 +122,7 @@ fn direct() -> Option<File> {
     OpenOptions::new().read(true).custom_flags(direct).open(file.path()).ok()
 }
 
-/// On a disk: where it cannot be polled, the reads fail.
+/// Reads from a disk. If the disk cannot be polled, the reads fail.
 #[test]
 fn a_ring_that_polls_reads_from_a_disk() {
     #[repr(align(4096))]

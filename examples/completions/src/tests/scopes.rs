@@ -1,4 +1,4 @@
-//! Scopes, and who can start operations and wait for them.
+//! Scopes, and the threads that start operations and wait for them.
 
 use std::io::{self, Write as _};
 use std::mem;
@@ -37,7 +37,7 @@ fn threads_share_a_scope() {
     assert!(bytes.iter().copied().eq(0..=255));
 }
 
-/// The kernel would cancel it, if the thread had submitted it itself.
+/// If the thread had submitted the operation itself, the kernel would cancel it when the thread exits.
 #[test]
 fn an_operation_outlives_the_thread_that_starts_it() {
     let ring = ring(8);
@@ -74,7 +74,7 @@ fn other_executors_do() {
     assert_eq!(&buf, b"four");
 }
 
-/// The thread that runs the scope waits in the kernel, which a waker does not know.
+/// The thread that runs the scope waits in the kernel, and a foreign waker has to wake it there.
 #[test]
 fn a_task_is_woken_from_elsewhere() {
     #[derive(Default)]
@@ -89,7 +89,7 @@ fn a_task_is_woken_from_elsewhere() {
         thread::scope(|threads| {
             let ended = done.clone();
             threads.spawn(move || {
-                // So that it fails, and does not hang.
+                // The limit makes the test fail instead of hanging.
                 while !ended.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(5) {
                     thread::sleep(A_WHILE);
                 }
@@ -124,8 +124,8 @@ fn a_task_is_woken_from_elsewhere() {
     }
 }
 
-/// The thread of one scope does not submit what is of another: the kernel would cancel that when the
-/// thread ends.
+/// The thread of one scope does not submit the operations of another: the kernel would cancel them when
+/// that thread exits.
 #[test]
 fn a_thread_drives_its_own_scopes() {
     let (ring, file) = (ring(8), file_of(b"text"));
@@ -144,7 +144,7 @@ fn a_thread_drives_its_own_scopes() {
     }
 }
 
-/// Nor does it keep others waiting while it waits itself.
+/// While that thread waits, the operations of other scopes still make progress.
 #[test]
 fn threads_run_scopes_at_once() {
     let (ring, file) = (ring(64), file_of(b"text"));
@@ -187,7 +187,7 @@ fn scopes_nest() {
     ring.scope(|outer| {
         let receiving = outer.start(recv(&ours, [0; 4]));
         for _ in 0..10 {
-            // It ends although an operation of the outer one is in flight.
+            // The inner scope ends although an operation of the outer scope is in flight.
             let mut buf = [0; 4];
             ring.scope(|inner| drop(inner.start(read_at(&file, &mut buf, 0))));
             assert_eq!(&buf, b"text");
@@ -202,7 +202,7 @@ fn a_flood_of_submitters_is_held_back() {
     const THREADS: usize = 2000;
     let (ring, file) = (ring(4), file_of(b"text"));
     let ended = AtomicUsize::new(0);
-    // Whatever waits here completes at once when the other end goes.
+    // Operations that wait on this socket complete as soon as the other end is closed.
     let (ours, theirs) = UnixStream::pair().unwrap();
     ring.scope(|scope| {
         thread::scope(|threads| {
@@ -214,7 +214,7 @@ fn a_flood_of_submitters_is_held_back() {
                     let chain = scope.chain([0, 2, 3].map(|at| read_at(file, [0; 1], at)));
                     chain.into_iter().for_each(|it| assert_eq!(it.wait().0.unwrap(), 1));
                     let cancelled = scope.start(read_at(file, [0; 4], n as u64 % 4));
-                    cancelled.cancel(); // or not: it is faster, mostly
+                    cancelled.cancel(); // often too late, because the operation completes first
                     drop(cancelled);
                     ended.fetch_add(1, Ordering::Relaxed);
                 };
