@@ -9,15 +9,15 @@
 
 use std::collections::VecDeque;
 
-/// A completion names a buffer, in its upper half.
+/// The completion names a buffer: its buffer ID is in the upper half of the flags.
 pub(crate) const F_BUFFER: u32 = 1 << 0;
-/// The kernel goes on with that buffer.
+/// The kernel continues to fill that buffer.
 pub(crate) const F_BUF_MORE: u32 = 1 << 4;
 
-/// How many groups a ring may have. The second one is incremental.
+/// The number of groups that a ring may have. The second one is incremental.
 pub(crate) const GROUPS: usize = 2;
 
-/// How long a buffer is.
+/// The length of a buffer.
 pub(crate) const fn len_of(bid: u16) -> u32 {
     8 + 4 * (bid as u32 % 3)
 }
@@ -30,28 +30,28 @@ pub(crate) struct Buffer {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    /// Which one of this number it is.
+    /// Distinguishes this group from earlier ones with the same number.
     pub(crate) generation: u64,
     pub(crate) incremental: bool,
-    /// What the kernel may take.
+    /// The buffers that the kernel may take, in this order.
     pub(crate) published: VecDeque<Buffer>,
-    /// What was added since.
+    /// The buffers that the program has added, but not published.
     pub(crate) added: Vec<u16>,
-    /// What the program has.
+    /// The buffers that belong to the program.
     pub(crate) free: VecDeque<u16>,
 }
 
-/// Bytes that were put into a buffer.
+/// Bytes that the kernel put into a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) bid: u16,
     pub(crate) offset: u32,
     pub(crate) bytes: Vec<u8>,
-    /// The buffer is the program's again.
+    /// The buffer belongs to the program again.
     pub(crate) done: bool,
 }
 
-/// What a completion has used of a group.
+/// What one completion used of a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
     pub(crate) generation: u64,
@@ -64,17 +64,17 @@ impl Group {
         Self { generation, incremental, published, added, free: (0..entries).collect() }
     }
 
-    /// How much the next buffer takes, if there is one.
+    /// How many bytes fit in the next buffer, if there is one.
     pub(crate) fn room(&self) -> Option<u32> {
         self.published.front().map(|buffer| len_of(buffer.bid) - buffer.used)
     }
 
-    /// How long the buffers are that the kernel may take.
+    /// The lengths of the buffers that the kernel may take.
     pub(crate) fn lengths(&self) -> Vec<u32> {
         self.published.iter().map(|buffer| len_of(buffer.bid)).collect()
     }
 
-    /// Puts bytes into the next buffer.
+    /// The kernel puts bytes into the next buffer.
     pub(crate) fn fill(&mut self, bytes: Vec<u8>) -> Option<Segment> {
         let buffer = self.published.front_mut()?;
         let (bid, offset) = (buffer.bid, buffer.used);
@@ -86,7 +86,7 @@ impl Group {
         Some(Segment { bid, offset, bytes, done })
     }
 
-    /// The program adds a buffer that it has.
+    /// The program adds one of its buffers.
     pub(crate) fn add(&mut self) -> Option<u16> {
         let bid = self.free.pop_front()?;
         self.added.push(bid);

@@ -15,7 +15,7 @@ use super::ring::{Done, Work};
 use super::state::Model;
 
 impl Model {
-    /// Cancels, and returns the result of it.
+    /// Runs a cancellation, and returns its result.
     pub(super) fn cancel(&mut self, r: usize, op: &Op) -> i32 {
         match *op {
             Op::Cancel { user_data } => {
@@ -38,7 +38,8 @@ impl Model {
         }
     }
 
-    /// Ends a poll, which is not found again; unless what it waits for has just happened.
+    /// Removes a poll, which no cancellation finds afterwards. If the event that the poll waits for
+    /// has just happened, the removal fails.
     fn remove_poll(&mut self, r: usize, user_data: u64) -> i32 {
         let at_once = self.kernel.poll_removed_at_once;
         let ring = self.ring(r);
@@ -49,7 +50,8 @@ impl Model {
         };
         let waiting = &mut ring.waiting[i];
         if waiting.woken {
-            // It counts as one more wake-up, so that the poll looks again at what there is.
+            // The removal counts as one more wake-up: the poll checks the readiness again when it
+            // runs.
             waiting.mask = 0;
             return -EALREADY;
         }
@@ -62,7 +64,8 @@ impl Model {
         0
     }
 
-    /// Lets a poll wait for something else, and begin anew: what is there already counts again.
+    /// Changes what a poll waits for, and starts the poll anew: data that is already there counts
+    /// again.
     fn update_poll(
         &mut self,
         r: usize,
@@ -102,7 +105,8 @@ impl Model {
         0
     }
 
-    /// Cancels what matches: how many there were if all were asked for, else 0 or -ENOENT.
+    /// Cancels the matching requests. Returns their number if all were to be canceled, else 0 or
+    /// -ENOENT.
     pub(crate) fn cancel_by(&mut self, r: usize, by: Criteria, kind: impl Fn(&Op) -> bool) -> i32 {
         let several = by.all;
         let mut found = 0;
@@ -120,7 +124,7 @@ impl Model {
             }
             found += 1;
             if let Op::Timeout { .. } = entry.op {
-                // It is taken off its list, and not found again.
+                // The kernel takes a timeout off its list at once, so that nothing finds it again.
                 let chain = ring.waiting.remove(i).chain;
                 let work =
                     Work::Complete { chain, result: -ECANCELED, flags: 0, big: None, failed: true };
@@ -138,7 +142,7 @@ impl Model {
                 return 0;
             }
         }
-        // In which order is the kernel's affair.
+        // The order of their completions is not specified.
         self.ring(r).unordered |= found > 1;
         if several { found } else { -ENOENT }
     }

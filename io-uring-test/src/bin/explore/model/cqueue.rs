@@ -9,9 +9,9 @@
 
 use std::collections::VecDeque;
 
-/// What lies in the slots of a mixed queue that the program never sees.
+/// Marks a filler CQE of a mixed queue. The program never sees it.
 pub(crate) const F_SKIP: u32 = 1 << 5;
-/// In a mixed queue, a completion of 32 bytes.
+/// In a mixed queue, marks a completion of 32 bytes.
 pub(crate) const F_32: u32 = 1 << 15;
 pub(crate) const F_MORE: u32 = 1 << 1;
 pub(crate) const F_SOCK_NONEMPTY: u32 = 1 << 2;
@@ -25,7 +25,7 @@ pub(crate) struct Cqe {
     pub(crate) big: Option<[u64; 2]>,
 }
 
-/// How large the completions of a queue are.
+/// The size of the completions of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
     Small,
@@ -36,7 +36,7 @@ pub(crate) enum Size {
 #[derive(Clone, Copy, Debug)]
 enum Slot {
     Cqe(Cqe),
-    /// The second slot of a completion of two.
+    /// The second slot of a big completion in a mixed queue.
     Half,
     Filler,
 }
@@ -55,7 +55,7 @@ impl Cq {
         Self { capacity, size, tail: 0, slots: VecDeque::new(), overflow: VecDeque::new() }
     }
 
-    /// How many slots are taken by what is ready.
+    /// The number of slots that ready completions and filler occupy.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -77,7 +77,7 @@ impl Cq {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Puts a completion into the queue, if there is room.
+    /// Puts a completion into the queue if there is room. Returns whether there was.
     fn fits(&mut self, cqe: Cqe) -> bool {
         let slots = self.slots_for(&cqe);
         let before_the_end = (self.capacity - self.tail % self.capacity) as usize;
@@ -90,7 +90,7 @@ impl Cq {
         if self.len() + slots > self.capacity as usize {
             return false;
         }
-        // What is to be skipped takes its places, and nobody sees it.
+        // A completion with the skip flag occupies its slots, but the program never sees it.
         let skipped = self.size == Size::Mixed && cqe.flags & F_SKIP != 0;
         self.add(if skipped { Slot::Filler } else { Slot::Cqe(cqe) });
         if slots == 2 {
@@ -106,12 +106,12 @@ impl Cq {
         }
     }
 
-    /// The kernel posts one of several completions of a request; says whether there was room.
+    /// The kernel posts one of several completions of a request. Returns whether there was room.
     pub(crate) fn post_one_of_several(&mut self, cqe: Cqe) -> bool {
         !self.overflows() && self.fits(cqe)
     }
 
-    /// Somebody asks for events.
+    /// A task asks for events: completions that overflowed move to the queue while there is room.
     pub(crate) fn flush(&mut self) {
         if self.is_full() {
             return;
@@ -124,8 +124,8 @@ impl Cq {
         }
     }
 
-    /// The program takes the next completion. Filler before it goes with it; at the end, what is left
-    /// of filler goes.
+    /// The program consumes the next completion and the filler before it. If no completion is left,
+    /// the program consumes the remaining filler.
     pub(crate) fn next(&mut self) -> Option<Cqe> {
         loop {
             match self.slots.pop_front()? {
@@ -141,12 +141,12 @@ impl Cq {
         }
     }
 
-    /// What is ready, and what waits for room.
+    /// The completions in the queue, and those that overflowed.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Cqe> {
         self.visible().chain(&self.overflow)
     }
 
-    /// What the program sees, oldest first.
+    /// The completions that the program sees, oldest first.
     pub(crate) fn visible(&self) -> impl Iterator<Item = &Cqe> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Cqe(cqe) => Some(cqe),
@@ -154,7 +154,7 @@ impl Cq {
         })
     }
 
-    /// A completion comes before others that are ready.
+    /// Moves a completion before the others that are ready.
     pub(crate) fn swap_to_front(&mut self, wanted: &Cqe) {
         let is_it = |slot: &Slot| matches!(slot, Slot::Cqe(cqe) if cqe == wanted);
         if !self.slots.iter().any(is_it) {
@@ -170,7 +170,7 @@ impl Cq {
         }
     }
 
-    /// A completion has found room, and the newest one that is ready has not.
+    /// Exchanges a completion that overflowed with the newest one in the queue.
     fn swap_with_the_newest(&mut self, wanted: &Cqe) {
         let Some(Slot::Cqe(newest)) = self.slots.back().copied() else { return };
         let Some(at) = self.overflow.iter().position(|cqe| cqe == wanted) else { return };
@@ -182,14 +182,14 @@ impl Cq {
         }
     }
 
-    /// The program has lost sight of it.
+    /// The program can no longer see the queue.
     pub(crate) fn lose(&mut self) {
         self.capacity = 0;
         self.slots.clear();
         self.overflow.clear();
     }
 
-    /// What is ready moves to the same positions of a queue with so many slots.
+    /// The ready completions move to the same positions of a queue with `capacity` slots.
     pub(crate) fn resize(&mut self, capacity: u32) {
         self.capacity = capacity;
     }

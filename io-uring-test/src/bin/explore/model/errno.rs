@@ -1,4 +1,4 @@
-//! Errors, by the kernel's numbers.
+//! Error numbers of the kernel.
 
 pub(crate) const ENOENT: i32 = 2;
 pub(crate) const EINTR: i32 = 4;

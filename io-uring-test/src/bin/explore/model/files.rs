@@ -4,18 +4,18 @@
 //!   starting at the slot that it used last, and wraps around at the end of the range once.
 //! - When a slot with a tag is released, a completion with the tag as its user data is posted.
 
-/// What is in a slot.
+/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct File {
     pub(crate) pipe: usize,
-    /// 0 is none.
+    /// 0 means no tag.
     pub(crate) tag: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     slots: Vec<Option<File>>,
-    /// The range in which the kernel may choose, and where it looks first.
+    /// The range in which the kernel may choose a slot, and the slot that it checks first.
     first: usize,
     end: usize,
     hint: usize,
@@ -34,7 +34,7 @@ impl Files {
         *self.slots.get(slot as usize)?
     }
 
-    /// Fills a slot that there is, or empties it, and says what was in there.
+    /// Fills or empties an existing slot. Returns its previous content.
     pub(crate) fn put(&mut self, slot: u32, new: Option<File>) -> Option<File> {
         let at = slot as usize;
         let old = std::mem::replace(&mut self.slots[at], new);
@@ -47,7 +47,7 @@ impl Files {
         old
     }
 
-    /// Which one the kernel chooses.
+    /// Returns the slot that the kernel chooses, if one is empty.
     pub(crate) fn choose(&mut self) -> Option<u32> {
         let empty = |from: usize, to: usize| {
             (from..to).find(|at| self.slots.get(*at).is_some_and(|slot| slot.is_none()))
@@ -62,7 +62,7 @@ impl Files {
         found.map(|at| at as u32)
     }
 
-    /// Where the kernel may choose from now on. Returns whether that is in the table.
+    /// Sets the range in which the kernel may choose a slot. Returns whether it lies in the table.
     pub(crate) fn limit(&mut self, first: u32, len: u32) -> bool {
         let (first, end) = (first as usize, first as usize + len as usize);
         let fits = end <= self.slots.len();

@@ -1,6 +1,6 @@
 //! The operations that can be submitted, and their properties.
 
-/// The flags of an entry, by the kernel's numbers.
+/// The flags of an entry, with the kernel's values.
 pub(crate) const FIXED_FILE: u8 = 1 << 0;
 pub(crate) const DRAIN: u8 = 1 << 1;
 pub(crate) const LINK: u8 = 1 << 2;
@@ -12,12 +12,12 @@ pub(crate) const UNKNOWN: u8 = 1 << 7;
 /// Either kind of link.
 pub(crate) const LINKS: u8 = LINK | HARDLINK;
 
-/// How provided buffers are filled.
+/// How an operation fills provided buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Read,
     Recv,
-    /// Into several buffers.
+    /// A receive that fills several buffers.
     Bundle,
 }
 
@@ -27,20 +27,20 @@ pub(crate) struct Receive {
     pub(crate) source: usize,
     pub(crate) group: u16,
     pub(crate) by: By,
-    /// 0 is as much as the buffer takes.
+    /// The maximum length. 0 means as much as fits in the buffer.
     pub(crate) len: u32,
     pub(crate) multi: bool,
     pub(crate) tells_length: bool,
 }
 
-/// The result of what makes a descriptor: the kernel chooses the number.
+/// The result of an operation that makes a descriptor: the kernel chooses the number.
 pub(crate) const DESCRIPTOR: i32 = i32::MAX;
 
-/// When a timeout runs out: at once, or never while anybody looks.
+/// When a timeout expires: at once, or not during the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time {
     pub(crate) is_soon: bool,
-    /// A point on the clock, and not a duration.
+    /// The time is a point on the clock, not a duration.
     pub(crate) is_absolute: bool,
     pub(crate) clock: Clock,
 }
@@ -61,13 +61,13 @@ pub(crate) enum Op {
         big: Option<[u64; 2]>,
         task_work: bool,
     },
-    /// An opcode that no kernel has.
+    /// An opcode that no kernel knows.
     NoSuchOpcode,
-    /// Asks for an I/O priority where there is none.
+    /// Asks for an I/O priority, which the operation does not support.
     Ioprio,
     /// Reads a descriptor that is not open.
     ReadNothing,
-    /// Waits until a pipe can be read; or, if not for input, until its other end is closed.
+    /// Waits until a pipe is readable or, without `input`, until its other end is closed.
     Poll {
         pipe: usize,
         multi: bool,
@@ -85,41 +85,41 @@ pub(crate) enum Op {
         piece: usize,
         at: u8,
         len: u8,
-        /// It has found its buffer.
+        /// The request has looked up its buffer.
         held: bool,
     },
     /// Receives into provided buffers.
     Receive(Receive),
     Timeout {
         time: Time,
-        /// How often it runs out, where that may be more than once.
+        /// How often the timeout expires, if that may be more than once.
         repeats: Option<u8>,
-        /// To run out is no failure.
+        /// Expiry is no failure.
         success: bool,
     },
-    /// Watches the request that it is linked behind.
+    /// Cancels the request that it is linked to when its time expires.
     LinkTimeout {
         time: Time,
     },
-    /// Gives a timeout another time.
+    /// Updates the time of a timeout.
     TimeoutUpdate {
         user_data: u64,
         time: Time,
-        /// One that watches a request.
+        /// The timeout is linked to a request.
         linked: bool,
     },
     /// Cancels one request by its user data.
     Cancel {
         user_data: u64,
     },
-    /// Cancels whatever matches.
+    /// Cancels the requests that match.
     CancelAny {
         by: Criteria,
     },
     PollRemove {
         user_data: u64,
     },
-    /// Changes what a poll waits for, or what it is called.
+    /// Changes what a poll waits for, or its user data.
     PollUpdate {
         user_data: u64,
         input: Option<bool>,
@@ -136,20 +136,20 @@ pub(crate) enum Op {
         flags: Option<u32>,
         skip: bool,
     },
-    /// Closes the descriptor that nobody has, or a slot of the table of registered files.
+    /// Closes a slot of the table of registered files. The slot may be empty, or the table missing.
     CloseSlot {
         slot: u32,
     },
-    /// Makes a descriptor of what is in a slot.
+    /// Makes a descriptor for the file in a slot.
     Install {
         slot: u32,
         keeps_on_exec: bool,
     },
-    /// Gives what is in a slot to another ring, and posts a completion there.
+    /// Sends the file in a slot to another ring, and posts a completion there.
     SendFile {
         ring: usize,
         slot: u32,
-        /// Where to; if not given, the kernel chooses.
+        /// The slot of the other ring. If `None`, the kernel chooses.
         to: Option<u32>,
         user_data: u64,
         skip: bool,
@@ -161,20 +161,21 @@ pub(crate) enum Op {
     },
 }
 
-/// What a cancellation goes by.
+/// The criteria of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Criteria {
-    /// `None` is any.
+    /// `None` matches any.
     pub(crate) user_data: Option<u64>,
     pub(crate) pipe: Option<usize>,
-    /// Everything that matches, and not the first.
+    /// Cancels every matching request, not only the first.
     pub(crate) all: bool,
 }
 
 impl Op {
     pub(crate) const NOP: Self = Self::Nop { result: None, big: None, task_work: false };
 
-    /// Whether it may wait for something, or (a cancellation, in a worker) finds itself.
+    /// Whether the operation may wait for something. A cancellation counts too: in a worker thread,
+    /// it can find itself.
     pub(crate) fn may_wait(&self) -> bool {
         matches!(
             self,
@@ -191,7 +192,7 @@ impl Op {
 }
 
 impl Op {
-    /// The pipe that it takes bytes out of.
+    /// The pipe or socket that the operation reads.
     pub(crate) fn read_pipe(&self) -> Option<usize> {
         match self {
             Self::Read { pipe, .. } | Self::ReadFixed { pipe, .. } => Some(*pipe),
@@ -200,7 +201,7 @@ impl Op {
         }
     }
 
-    /// What it waits for.
+    /// The pipe or socket that the operation waits for.
     pub(crate) fn source(&self) -> Option<usize> {
         match self {
             Self::Poll { pipe, .. } => Some(*pipe),
@@ -208,7 +209,7 @@ impl Op {
         }
     }
 
-    /// Whether it reads a file. (It may be a socket, where that is.)
+    /// Whether the operation reads a file, which may be a socket.
     pub(crate) fn reads(&self) -> bool {
         matches!(self, Self::Read { .. } | Self::ReadSlot { .. } | Self::Receive(_))
     }
@@ -219,7 +220,7 @@ impl Op {
             || matches!(self, PollUpdate { .. } | TimeoutUpdate { .. })
     }
 
-    /// Whether it may complete several times.
+    /// Whether the request may complete several times.
     pub(crate) fn is_multi(&self) -> bool {
         match self {
             Self::Poll { multi, .. } => *multi,
@@ -229,7 +230,7 @@ impl Op {
         }
     }
 
-    /// Whether a time runs out when it is started.
+    /// Whether the operation sets a time that expires at once.
     pub(crate) fn runs_out(&self) -> bool {
         use Op::{LinkTimeout, Timeout, TimeoutUpdate};
         matches!(
@@ -246,9 +247,9 @@ pub(crate) struct Entry {
     pub(crate) user_data: u64,
     pub(crate) op: Op,
     pub(crate) flags: u8,
-    /// It has 128 bytes.
+    /// The entry has 128 bytes.
     pub(crate) wide: bool,
-    /// The kernel has refused it, or the entry is the first of a chain in which it has refused one.
+    /// The kernel has rejected this entry, or another entry of the chain that this entry heads.
     pub(crate) failed: Option<i32>,
 }
 

@@ -37,7 +37,8 @@ impl Model {
             let from = &mut self.pipes[what.source];
             let ended = from.is_empty();
             if ended && !from.hung_up {
-                // The buffer that it has looked at limits it from now on, whichever it takes then.
+                // The kernel has limited the request to the length of the buffer that was next.
+                // That limit remains, whichever buffer the request takes later.
                 what.len = if what.by == By::Read && what.multi { 0 } else { room };
                 return Outcome::Waits;
             }
@@ -46,11 +47,11 @@ impl Model {
             }
             let (bytes, whole) = from.take(room as usize);
             if what.by == By::Read && !self.kernel.pipe_nowait {
-                // A worker thread does it.
+                // A worker thread reads it.
                 self.ring(r).in_its_own_time();
             }
             let result = if what.tells_length { whole } else { bytes.len() };
-            // A read that gets less than it asks for is a failure.
+            // A read that gets fewer bytes than it asks for is a failure.
             let failed = what.by == By::Read && bytes.len() < room as usize;
             let flags = self.fill(r, user_data, what.group, bytes);
             let result = result as i32;
@@ -58,7 +59,7 @@ impl Model {
                 return Outcome::Done { result, failed, big: None, flags };
             }
             let ring = self.ring(r);
-            // It may take several rounds.
+            // The request may need several rounds of the task's work.
             ring.restless += 1;
             ring.taskrun_is_open = true;
             if !self.post_one_of_several(r, user_data, result, flags) {
@@ -67,20 +68,22 @@ impl Model {
             what.len = 0;
             let from = &self.pipes[what.source];
             let (empty, hung_up) = (from.is_empty(), from.hung_up);
-            // A read goes on only when it is woken; and a receive that knows that nothing is left.
+            // A read continues only when it is woken. So does a receive if the socket has reported
+            // that nothing is left.
             let knows = tells_rest && what.source == STREAM && empty;
             if what.by == By::Read || knows {
                 if empty && !hung_up {
                     return Outcome::Waits;
                 }
-                // In which of the task's rounds is the kernel's affair.
+                // In which round of the task's work the request continues is not specified.
                 self.ring(r).unordered = true;
                 return Outcome::WaitsWoken;
             }
         }
     }
 
-    /// Puts bytes into as many buffers as it takes, at least one. Returns how the completion says so.
+    /// Puts bytes into as many buffers as they need, at least one. Returns the flags with which the
+    /// completion reports this.
     fn fill(&mut self, r: usize, user_data: u64, group: u16, mut bytes: Vec<u8>) -> u32 {
         let Some(group) = &mut self.ring(r).groups[usize::from(group)] else { return 0 };
         let generation = group.generation;
@@ -100,12 +103,13 @@ impl Model {
     }
 }
 
-/// How much a bundle takes of what is there. It fills one buffer and, if the socket then says how much is
-/// left, goes on once: into as many as that fills to the end, or into a single one that it does not.
+/// Returns how many of the available bytes a bundle receives. The bundle fills one buffer. If the
+/// socket then reports how much is left, the bundle continues once: it uses as many buffers as that
+/// amount fills completely, or a single buffer if that amount does not fill it.
 fn bundle(lengths: &[u32], there: usize, limit: u32, says: Option<&dyn Fn(usize) -> usize>) -> u32 {
     let (Some(first), there) = (lengths.first().copied(), there as u32) else { return 0 };
     if limit > 0 && limit < first {
-        // It does not go on from a buffer that it may not fill.
+        // If the limit keeps the bundle from filling the first buffer, it does not continue.
         return limit;
     }
     let rest = there.saturating_sub(first);

@@ -36,12 +36,12 @@ impl Ring {
     pub(crate) fn unregister_buffers(&mut self) -> Result<(), i32> {
         self.may_call(call::UNREGISTER_BUFFERS)?;
         let all = self.buffers.take().ok_or(ENXIO)?;
-        // The last one first.
+        // The kernel releases the last slot first.
         all.into_iter().rev().for_each(|one| self.post_tag(one.map_or(0, |one| one.tag)));
         Ok(())
     }
 
-    /// Something with this tag is given up; with 0, nothing is said.
+    /// The kernel releases a resource and posts its tag. It posts nothing for the tag 0.
     pub(super) fn post_tag(&mut self, user_data: u64) {
         if user_data == 0 {
             return;
@@ -50,8 +50,8 @@ impl Ring {
         self.cq.post(Cqe { user_data, result: 0, flags: 0, big });
     }
 
-    /// Takes over registered buffers of another ring, without their tags: `n` of them (all, if 0) from one
-    /// slot on, into those from another one on.
+    /// Clones registered buffers of another ring, without their tags: `n` of them (0 means all),
+    /// from the slots that start at `from` to the slots that start at `to`.
     pub(crate) fn clone_buffers(
         &mut self,
         source: Option<&[Option<Registered>]>,
@@ -80,7 +80,8 @@ impl Ring {
             new[to + i] = slot.map(|slot| Registered { tag: 0, ..slot });
         }
         self.buffers = Some(new);
-        // The last one first; what stays is not given up.
+        // The kernel releases the replaced buffers, the last slot first. The others stay
+        // registered.
         for (i, slot) in old.iter().enumerate().rev() {
             if (to..to + n).contains(&i) {
                 self.post_tag(slot.map_or(0, |slot| slot.tag));
@@ -102,7 +103,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Fills a slot, or empties it; by the call that takes a tag as well.
+    /// Fills or empties a slot. With `tags`, uses the call that also takes a tag.
     pub(crate) fn update_file(
         &mut self,
         slot: u32,
@@ -126,7 +127,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Says in which slots the kernel may choose.
+    /// Sets the range of slots in which the kernel may choose.
     pub(crate) fn limit_files(&mut self, first: u32, len: u32) -> Result<(), i32> {
         self.may_call(call::FILE_ALLOC_RANGE)?;
         let fits = match &mut self.slots {
@@ -136,7 +137,8 @@ impl Ring {
         if fits { Ok(()) } else { Err(EINVAL) }
     }
 
-    /// Registers a group, in memory of the program's or of the kernel's.
+    /// Registers a group of provided buffers, in the program's memory or (`kernels`) in the
+    /// kernel's memory.
     pub(crate) fn register_group(
         &mut self,
         group: usize,
@@ -148,7 +150,7 @@ impl Ring {
             return Err(EINVAL);
         }
         if kernels && !self.built.descriptor {
-            // There is nothing to map it from.
+            // Without a descriptor, the program cannot map the kernel's memory.
             return Err(EBADF);
         }
         self.may_call(call::PBUF_RING)?;

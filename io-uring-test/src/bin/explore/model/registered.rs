@@ -4,14 +4,14 @@
 //!   its range lies outside the buffer. Otherwise it holds the buffer until it ends.
 //! - When a slot with a tag is released, a completion with the tag as its user data is posted.
 
-/// How many pieces of memory there are to be registered, and how long each is.
+/// The number of pieces of memory that can be registered, and the length of each.
 pub(crate) const PIECES: usize = 4;
 pub(crate) const PIECE: usize = 64;
 
-/// What is in a slot.
+/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Registered {
     pub(crate) piece: usize,
-    /// 0 is none.
+    /// 0 means no tag.
     pub(crate) tag: u64,
 }

@@ -30,11 +30,11 @@ impl Model {
         if ring.sq.rewound && queued > sq as usize {
             return Err(EOVERFLOW);
         }
-        // An entry of two slots could come to lie on both sides of the end.
+        // In a smaller queue, an entry of two slots could straddle the end.
         if ring.sq.mixed && queued > 0 && sq < ring.sq.capacity {
             return Err(EBUSY);
         }
-        // A number that the kernel does not know comes before what the ring may do.
+        // If the kernel does not know the call, it fails before the kernel checks the restrictions.
         if !can {
             return Err(EINVAL);
         }
@@ -50,7 +50,7 @@ impl Model {
         }
         ring.sq.resize(sq);
         ring.cq.resize(cq);
-        // The flags move along too.
+        // The flags move to the new queue too.
         ring.taskrun_for_nothing |= shows;
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Model {
         self.retired.extend(reads);
     }
 
-    /// `register_sync_cancel`: it waits until what it has found has come to its end.
+    /// `register_sync_cancel`: the call waits until the requests that it has found have ended.
     pub(crate) fn sync_cancel(&mut self, r: usize, by: Criteria) -> Result<usize, i32> {
         if let Err(errno) = self.ring(r).may_call(call::SYNC_CANCEL) {
             self.system_call();

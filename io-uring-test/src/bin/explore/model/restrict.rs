@@ -8,7 +8,7 @@
 
 use super::operation::{By, HARDLINK, LINK, Op, Receive, SKIP};
 
-/// Register calls, by the kernel's numbers.
+/// Register calls, with the kernel's numbers.
 pub(crate) mod call {
     pub(crate) const UNREGISTER_FILES: u8 = 3;
     pub(crate) const UNREGISTER_BUFFERS: u8 = 1;
@@ -30,7 +30,7 @@ pub(crate) mod call {
     pub(crate) const RESIZE_RINGS: u8 = 33;
 }
 
-/// Operations, by the kernel's numbers.
+/// Operations, with the kernel's numbers.
 pub(crate) mod opcode {
     pub(crate) const NOP: u8 = 0;
     pub(crate) const READ_FIXED: u8 = 4;
@@ -49,7 +49,7 @@ pub(crate) mod opcode {
     pub(crate) const NOP128: u8 = 63;
 }
 
-/// What is listed.
+/// The lists of a restriction: operations, flags and register calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Restrictions {
     pub(crate) operations: Vec<u8>,
@@ -59,8 +59,8 @@ pub(crate) struct Restrictions {
 }
 
 impl Restrictions {
-    /// Zero is the plainest list. (An index that cannot be given back would stay for as long as the task:
-    /// that call is always listed.)
+    /// Makes a list from a number. 0 is the simplest list. (Every list allows unregistering a
+    /// ring's index: otherwise the index would stay registered until the task exits.)
     pub(crate) fn of(raw: u8) -> Self {
         use self::{call::*, opcode::*};
         let mut list = Self {

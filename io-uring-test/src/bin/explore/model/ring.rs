@@ -12,40 +12,40 @@ use super::restrict::Restrictions;
 use super::setup::Built;
 use super::squeue::Sq;
 
-/// A request, and those that are linked behind it.
+/// A request, and the requests linked after it.
 pub(crate) type Chain = VecDeque<Entry>;
 
 /// A request that waits for something, with its chain.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
-    /// Which one it is: user data need not be unique.
+    /// Identifies the request: user data need not be unique.
     pub(crate) id: u64,
     pub(crate) chain: Chain,
-    /// What it waits for has happened, and it will have a look.
+    /// The event that the request waits for has happened. Work is queued that retries the request.
     pub(crate) woken: bool,
-    /// What a poll was woken with, which is its result whatever comes later. If it was woken more than
-    /// once (0), its result is what there is when it looks.
+    /// The events that woke a poll. They are its result, whatever happens later. If the poll was
+    /// woken more than once, this is 0, and its result is the readiness at the time when it runs.
     pub(crate) mask: i32,
     pub(crate) cancelled: bool,
 }
 
-/// What the task does when it returns from a system call, or when it asks for events.
+/// Work that the task does when it returns from a system call, or when it asks for events.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
-    /// Starts what is linked behind a request that is done.
+    /// Starts the chain linked after a request that has completed.
     Start(Chain),
-    /// Ends what is linked behind a request that has failed.
+    /// Ends the chain linked after a request that has failed.
     Fail(Chain),
     /// Completes a request.
     Complete { chain: Chain, result: i32, flags: u32, big: Option<[u64; 2]>, failed: bool },
-    /// A request that waits has a look.
+    /// Retries a waiting request.
     Look(u64),
-    /// Another ring's message.
+    /// Posts a message from another ring.
     Message(Cqe),
 }
 
 impl Work {
-    /// The requests that it is about.
+    /// The requests that this work starts or ends.
     pub(crate) fn chain(&self) -> impl Iterator<Item = &Entry> {
         let chain = match self {
             Self::Start(chain) | Self::Fail(chain) | Self::Complete { chain, .. } => Some(chain),
@@ -55,7 +55,7 @@ impl Work {
     }
 }
 
-/// A request that is done, not yet posted.
+/// A request that is done, but whose completion is not posted yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Done {
     pub(crate) chain: Chain,
@@ -65,7 +65,7 @@ pub(crate) struct Done {
     pub(crate) failed: bool,
 }
 
-/// What has come of a request that was started.
+/// The state of a request after it was started or retried.
 pub(crate) enum Outcome {
     Done {
         result: i32,
@@ -74,7 +74,7 @@ pub(crate) enum Outcome {
         flags: u32,
     },
     Waits,
-    /// It waits, and will have a look at once.
+    /// The request waits, but is already woken: the work that retries it is queued at once.
     WaitsWoken,
 }
 
@@ -84,11 +84,11 @@ impl Outcome {
     }
 }
 
-/// A chain behind a drain.
+/// A chain that waits after a drain.
 #[derive(Clone, Debug)]
 pub(crate) struct Drained {
     pub(crate) chain: Chain,
-    /// It waits itself until all before it are done.
+    /// The chain is a drain itself: it waits until all requests before it are done.
     pub(crate) drains: bool,
 }
 
@@ -105,32 +105,34 @@ pub(crate) struct Ring {
     pub(crate) work: VecDeque<Work>,
     pub(crate) done: Vec<Done>,
     pub(crate) next_id: u64,
-    /// How many requests have not ended.
+    /// The number of requests that have not ended.
     pub(crate) alive: usize,
 
     pub(crate) drained: VecDeque<Drained>,
     pub(crate) drain_active: bool,
-    /// What follows the chain that is being put together drains too.
+    /// The chain after the one being assembled drains too.
     pub(crate) drain_next: bool,
-    /// A silent entry was submitted: drains are refused from now on.
+    /// A silent entry was submitted: the kernel rejects drains from now on.
     pub(crate) drain_disabled: bool,
 
-    /// Requests run somewhere else, or in their own time: what is visible is compared once they have
-    /// come to rest.
+    /// Counts requests that run in a worker thread or after a drain, at an unknown time. The
+    /// visible state is compared only when they have come to rest.
     pub(crate) restless: usize,
-    /// Some of what is ready, or to come, was done by a worker thread: there is no order.
+    /// A worker thread did some of the ready or future completions: their order is not specified.
     pub(crate) unordered: bool,
-    /// The flag that says that work waits is set, although none does.
+    /// The flag for waiting work (TASKRUN) is set, although no work waits.
     pub(crate) taskrun_for_nothing: bool,
-    /// A worker thread does something: it lets go of it at some later time, which sets that flag.
+    /// A worker thread runs a request. It releases the request at some later time, which sets that
+    /// flag.
     pub(crate) workers: bool,
-    /// Whether it is, is for the kernel to say.
+    /// The model cannot tell whether that flag is set: the kernel decides.
     pub(crate) taskrun_is_open: bool,
-    /// What watched a request that ended by itself when its time ran out: the result says which came first.
+    /// The user data of linked timeouts that expired while their requests ended by themselves. Only
+    /// the result of such a timeout tells which came first.
     pub(crate) too_late: Vec<u64>,
-    /// A resize was only half done: the kernel has left the memory in which the program looks.
+    /// A resize was only half done: the kernel no longer uses the memory that the program reads.
     pub(crate) lost: bool,
-    /// What it may do once it is enabled, if that was said.
+    /// What the ring may do once it is enabled, if restrictions were registered.
     pub(crate) restrictions: Option<Restrictions>,
     /// The slots for registered files.
     pub(crate) slots: Option<Files>,
@@ -170,48 +172,49 @@ impl Ring {
         }
     }
 
-    /// What has not ended.
+    /// The requests that have not ended.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Entry> {
         let waiting = self.waiting.iter().flat_map(|waiting| &waiting.chain);
         let drained = self.drained.iter().flat_map(|drained| &drained.chain);
         waiting.chain(drained).chain(self.work.iter().flat_map(|work| work.chain()))
     }
 
-    /// Whether something waits for the task to ask for events, which a flag shows.
+    /// Whether the flag is set that tells the task to ask for events (TASKRUN).
     pub(crate) fn taskrun(&self) -> bool {
         self.built.taskrun_flag
             && !self.lost
             && (self.taskrun_for_nothing || self.defers && !self.work.is_empty())
     }
 
-    /// Something is done in its own time: by a worker thread, or behind a drain.
+    /// A request runs at an unknown time: in a worker thread, or after a drain.
     pub(crate) fn in_its_own_time(&mut self) {
         self.restless += 1;
         self.unordered = true;
         self.workers = true;
     }
 
-    /// How many completions may still come, at most.
+    /// The maximum number of completions that may still be posted.
     pub(crate) fn outstanding(&self) -> usize {
         self.alive + self.sq.len() + self.work.len()
     }
 }
 
 impl Ring {
-    /// What holds now.
+    /// The restrictions that apply now.
     fn restrictions(&self) -> Option<&Restrictions> {
         self.restrictions.as_ref().filter(|_| !self.disabled)
     }
 
     /// Whether an entry may run.
     pub(crate) fn may_run(&self, entry: &Entry) -> bool {
-        // Where all entries are wide, none has an operation of its own for that.
+        // Only mixed queues have separate operations for big entries. In a queue of only big
+        // entries, the operation is the usual one.
         let wide = entry.wide && self.built.mixed_sq;
         let slot = matches!(entry.op, Op::ReadSlot { .. } | Op::Install { .. });
         self.may_do(entry.op.opcode(wide), entry.flags | if slot { FIXED_FILE } else { 0 })
     }
 
-    /// Whether it may run an operation, with these flags of its entry.
+    /// Whether the ring may run an operation with these entry flags.
     pub(crate) fn may_do(&self, operation: u8, flags: u8) -> bool {
         self.restrictions().is_none_or(|list| {
             list.operations.contains(&operation)
@@ -220,7 +223,7 @@ impl Ring {
         })
     }
 
-    /// Whether it may make a register call; none, if it is lost.
+    /// Whether the ring may make a register call. A lost ring may make none.
     pub(crate) fn may_call(&self, call: u8) -> Result<(), i32> {
         if self.lost {
             return Err(ENOTRECOVERABLE);

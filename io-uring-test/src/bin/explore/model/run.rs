@@ -26,13 +26,14 @@ impl Model {
     /// Starts a request that the task has submitted or whose turn has come.
     pub(super) fn start(&mut self, r: usize, mut chain: Chain, by_task_work: bool) {
         if chain[0].flags & ASYNC != 0 {
-            // A worker thread does it.
+            // A worker thread runs it.
             self.ring(r).in_its_own_time();
         }
         let outcome = self.issue(r, &mut chain);
         if by_task_work && !self.ring(r).defers {
-            // What this makes work for, or posts at once, overtakes what is done in the same round;
-            // unless the task has to make room for another: then it posts in the middle.
+            // Requests for which this one makes work, and completions that it posts at once,
+            // overtake the requests that are done in the same round. They do not if the task is
+            // preempted: then it posts in the middle of the round.
             let on = match chain[0].op {
                 Op::Message { ring, .. } | Op::SendFile { ring, .. } => Some(ring),
                 Op::CloseSlot { .. } => Some(r),
@@ -155,18 +156,18 @@ impl Model {
             return Outcome::Waits;
         }
         if !self.kernel.pipe_nowait {
-            // A worker thread does it.
+            // A worker thread runs it.
             self.ring(r).in_its_own_time();
         }
         let from = &mut self.pipes[pipe];
         let n = from.bytes.len().min(len as usize);
         let bytes: Vec<u8> = from.bytes.drain(..n).collect();
         self.read.insert(user_data, bytes);
-        // Fewer than asked for severs a chain.
+        // A read of fewer bytes than asked for severs the chain.
         Outcome::Done { result: n as i32, failed: n < len as usize, big: None, flags: 0 }
     }
 
-    /// A message by a call without a ring.
+    /// Sends a message by a register call without a ring.
     pub(crate) fn send(
         &mut self,
         to: usize,
@@ -184,7 +185,7 @@ impl Model {
     /// A message to a ring: posted at once, or by the work of its task if that ring defers.
     fn message(&mut self, from: usize, to: usize, cqe: Cqe, skip: bool) -> Outcome {
         if skip {
-            // That is for messages that bring a file.
+            // Only messages that send a file have this flag.
             return Outcome::done(-EINVAL);
         }
         let no_order = self.ring(from).workers || self.ring(from).unordered;
@@ -193,7 +194,7 @@ impl Model {
             return Outcome::done(-EBADFD);
         }
         if no_order {
-            // It may be sent in its own time.
+            // The message may be sent at an unknown time.
             ring.in_its_own_time();
         }
         let big = match ring.cq.size {
@@ -210,7 +211,7 @@ impl Model {
         Outcome::done(0)
     }
 
-    /// A file goes to another ring. (One that defers is left out.)
+    /// Sends a file to another ring. (The test does not send files to rings with DEFER_TASKRUN.)
     fn send_file(
         &mut self,
         from: usize,
@@ -236,7 +237,7 @@ impl Model {
         if !slots.has(at) {
             return Outcome::done(-EINVAL);
         }
-        // The tag stays behind.
+        // The tag does not move with the file.
         let given_up = slots.put(at, Some(File { pipe, tag: 0 }));
         ring.post_tag(given_up.map_or(0, |file| file.tag));
         let result = if target.is_some() { 0 } else { at as i32 };
@@ -250,9 +251,9 @@ impl Model {
         Outcome::done(result)
     }
 
-    /// The first of a chain was refused, or one behind it: none of them runs.
+    /// The kernel has rejected the first entry of a chain, or a later one: none of them runs.
     pub(super) fn refuse(&mut self, r: usize, mut chain: Chain) {
-        // Here a hard link is as any other.
+        // For a rejected chain, a hard link acts like any other link.
         chain[0].flags &= !HARDLINK;
         let result = chain[0].failed.unwrap_or(-ECANCELED);
         let in_order = self.kernel.refusals_in_order;
@@ -260,7 +261,8 @@ impl Model {
         self.ring(r).done.push(Done { chain, result, flags: 0, big: None, failed: true });
     }
 
-    /// Posts what is done, and sees to what is linked behind it.
+    /// Posts the completions of requests that are done, and queues work for the requests linked
+    /// after them.
     pub(super) fn flush(&mut self, r: usize) {
         let in_order = self.kernel.refusals_in_order;
         let ring = self.ring(r);
@@ -268,7 +270,7 @@ impl Model {
             return;
         }
         let done = std::mem::take(&mut ring.done);
-        // On older kernels, what fails does not wait for what was submitted with it.
+        // On older kernels, a failed request does not wait for the entries submitted with it.
         ring.unordered |= !in_order && done.iter().any(|done| done.failed);
         let mut next = Vec::new();
         for Done { mut chain, result, flags, big, failed } in done {
@@ -278,13 +280,13 @@ impl Model {
             if !silent {
                 post(ring, entry.user_data, result, flags, big);
             }
-            // What watches it has nothing to watch any more, whichever way it has ended.
+            // A timeout linked to this request ends too, however the request has ended.
             let watches =
                 |next: &Entry| matches!(next.op, Op::LinkTimeout { .. }) && next.failed.is_none();
             if chain.front().is_some_and(watches) {
                 let chain: Chain = chain.pop_front().into_iter().collect();
                 if chain[0].op.runs_out() {
-                    // Its time may have run out meanwhile, and it finds nothing to cancel.
+                    // The timeout may have expired meanwhile without finding a request to cancel.
                     ring.too_late.push(chain[0].user_data);
                     ring.in_its_own_time();
                 }
@@ -295,7 +297,7 @@ impl Model {
                 continue;
             }
             if failed && entry.flags & HARDLINK == 0 {
-                // Whether the rest is silent depends on this entry alone.
+                // Only this entry decides whether the rest of the chain is silent.
                 for behind in &mut chain {
                     behind.flags =
                         if entry.is_silent() { behind.flags | SKIP } else { behind.flags & !SKIP };
@@ -311,7 +313,7 @@ impl Model {
         }
     }
 
-    /// The work of the task: until there is none left.
+    /// Runs the work of the task until no work is left.
     pub(crate) fn run(&mut self, r: usize) {
         let in_reverse = match self.ring(r).defers {
             true => self.kernel.deferred_in_reverse,
@@ -323,8 +325,8 @@ impl Model {
             let ring = self.ring(r);
             ring.taskrun_for_nothing = false;
             if ring.defers && rounds > 1 {
-                // One call need not do more than one round. And what comes up while work is done sets the flag
-                // that says that there is some, which then may stay.
+                // The kernel need not do more than one round per call. New work during a round sets
+                // the flag for waiting work (TASKRUN), and the flag may then stay set.
                 ring.restless += 1;
                 ring.taskrun_is_open = true;
             }
@@ -340,7 +342,7 @@ impl Model {
                             let result = entry.failed.unwrap_or(-ECANCELED);
                             let silent = entry.is_silent();
                             let ring = self.ring(r);
-                            // Each by itself: nothing is linked any more.
+                            // Each entry ends by itself: the links no longer matter.
                             let done = Done {
                                 chain: Chain::from([entry]),
                                 result,
@@ -356,14 +358,14 @@ impl Model {
                     }
                     Work::Look(id) => self.look(r, id),
                     Work::Message(cqe) => {
-                        // It overtakes what is done in the same round.
+                        // The message overtakes the requests that are done in the same round.
                         let ring = self.ring(r);
                         ring.unordered = true;
                         ring.cq.post(cqe);
                     }
                 }
             }
-            // Older kernels post what is done when there is no work left, and not after each round.
+            // Older kernels post the completions when no work is left, not after each round.
             if self.kernel.multishot_in_order || self.ring(r).work.is_empty() {
                 self.flush(r);
             }
@@ -378,8 +380,7 @@ impl Model {
         self.system_call();
     }
 
-    /// The task has made a system call: what waits for it to return is run, except on rings that
-    /// defer it.
+    /// The task returns from a system call and runs its work, except on rings that defer it.
     pub(crate) fn system_call(&mut self) {
         for ring in 0..self.rings.len() {
             if self.rings[ring].as_ref().is_some_and(|ring| !ring.defers && !ring.work.is_empty()) {
@@ -392,7 +393,7 @@ impl Model {
         }
     }
 
-    /// A request that waits was woken.
+    /// Retries a waiting request that was woken.
     fn look(&mut self, r: usize, id: u64) {
         let ring = self.ring(r);
         let Some(i) = ring.waiting.iter().position(|waiting| waiting.id == id) else { return };
@@ -435,7 +436,7 @@ impl Model {
         }
     }
 
-    /// A multishot request posts, and goes on unless there is no room.
+    /// A multishot request posts a completion. It continues if there was room, and ends otherwise.
     fn one_of_several(&mut self, r: usize, user_data: u64, result: i32) -> Outcome {
         match self.post_one_of_several(r, user_data, result, 0) {
             true => Outcome::Waits,
@@ -443,7 +444,7 @@ impl Model {
         }
     }
 
-    /// Whether there is room for it.
+    /// Posts one of several completions of a request. Returns whether there was room.
     pub(super) fn post_one_of_several(
         &mut self,
         r: usize,
@@ -452,7 +453,7 @@ impl Model {
         flags: u32,
     ) -> bool {
         if self.kernel.multishot_in_order {
-            // What is done comes first.
+            // The kernel first posts the requests that are done.
             self.flush(r);
         }
         let ring = self.ring(r);
@@ -460,7 +461,8 @@ impl Model {
         ring.cq.post_one_of_several(Cqe { user_data, result, flags: flags | F_MORE, big })
     }
 
-    /// Bytes come into a pipe, or its other end is closed: each request that waits for it looks again.
+    /// Bytes arrive in a pipe, or its other end is closed: the kernel wakes each request that waits
+    /// for it.
     pub(crate) fn wake(&mut self, pipe: usize, bytes: bool) {
         for ring in self.rings.iter_mut().flatten() {
             let before = ring.work.len();
@@ -476,7 +478,7 @@ impl Model {
                     ring.work.push_back(Work::Look(waiting.id));
                 }
             }
-            // Who is woken first, nobody says.
+            // The order in which the kernel wakes them is not specified.
             ring.unordered |= ring.work.len() > before + 1;
         }
     }

@@ -4,7 +4,7 @@ use super::cqueue::Size;
 use super::errno::*;
 use super::kernel::Kernel;
 
-/// The setup flags, by the kernel's numbers.
+/// The setup flags, with the kernel's values.
 pub(crate) mod flag {
     pub(crate) const IOPOLL: u32 = 1 << 0;
     pub(crate) const SQPOLL: u32 = 1 << 1;
@@ -37,21 +37,21 @@ pub(crate) enum Entries {
     Both,
 }
 
-/// By which call a ring is made.
+/// The call that makes a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Build,
-    /// `build_local`, which asks for less and less.
+    /// `build_local`, which retries with fewer and fewer flags.
     Local,
-    /// In memory of the program's.
+    /// In the program's memory.
     In,
-    /// The same, without a descriptor.
+    /// In the program's memory, without a descriptor.
     RegisteredIn,
-    /// Built, then made anew of its descriptor and parameters.
+    /// The ring is built, and then made again from its descriptor and parameters.
     FromFd,
 }
 
-/// What a program asks for.
+/// The ring that a program asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) sq: Entries,
@@ -60,14 +60,14 @@ pub(crate) struct Setup {
     pub(crate) how: How,
     pub(crate) entries: u32,
     pub(crate) cq_entries: u32,
-    /// What setters set.
+    /// The flags that the setters of the builder have set.
     pub(crate) flags: u32,
     pub(crate) sqarray: bool,
     pub(crate) dontfork: bool,
     pub(crate) post_pad_cqes: bool,
 }
 
-/// What it gets.
+/// The ring that the program gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Built {
     pub(crate) sq_entries: u32,
@@ -82,12 +82,12 @@ pub(crate) struct Built {
     pub(crate) taskrun_flag: bool,
     pub(crate) defers: bool,
     pub(crate) disabled: bool,
-    /// Its memory is the program's.
+    /// The queues are in the program's memory.
     pub(crate) in_memory: bool,
     pub(crate) dontfork: bool,
-    /// The type says that it stays in its task.
+    /// The type of the ring binds it to its task.
     pub(crate) local: bool,
-    /// It is named by a registered index.
+    /// Calls name the ring by a registered index.
     pub(crate) registered: bool,
     pub(crate) descriptor: bool,
 }
@@ -109,7 +109,7 @@ impl Setup {
     }
 }
 
-/// What the kernel answers to flags and sizes.
+/// How the kernel answers a setup call with these flags and sizes.
 fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u32, u32), i32> {
     let has = |flag: u32| flags & flag != 0;
     let refused = flags & !kernel.setup != 0
@@ -123,11 +123,11 @@ fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u3
         return Err(EINVAL);
     }
     let (sq, cq) = sizes(entries, has(CQSIZE).then_some(cq_entries), has(CLAMP))?;
-    // There must be room for the largest.
+    // A mixed queue must have room for a big entry or completion.
     if has(SQE_MIXED) && sq < 2 || has(CQE_MIXED) && cq < 2 {
         return Err(EOVERFLOW);
     }
-    // Looked at last, when the thread would be started.
+    // The kernel checks this last, when it would start the thread.
     if has(SQ_AFF) && !has(SQPOLL) {
         return Err(EINVAL);
     }
@@ -149,7 +149,7 @@ pub(crate) fn sizes(entries: u32, cq_entries: Option<u32>, clamp: bool) -> Resul
 }
 
 impl Setup {
-    /// What comes of it.
+    /// Predicts the ring that the program gets, or the error.
     pub(crate) fn predict(&self, kernel: &Kernel) -> Result<Built, i32> {
         if self.how == How::Local {
             return self.predict_local(kernel);
@@ -160,7 +160,8 @@ impl Setup {
             _ => 0,
         };
         if memory != 0 {
-            // How much memory it takes must be known before.
+            // The library checks the sizes first, because it must know how much memory the ring
+            // needs.
             sizes(
                 self.entries,
                 (self.flags & CQSIZE != 0).then_some(self.cq_entries),
@@ -171,7 +172,8 @@ impl Setup {
         let asked = if self.sqarray { flags } else { flags | NO_SQARRAY };
         let answer = ask(kernel, asked, self.entries, self.cq_entries);
         let (flags, sizes) = match answer {
-            // Once more with an index array, unless it was asked for by name, one way or the other.
+            // The library retries with an index array, unless the program explicitly asked for an
+            // array or for none.
             Err(EINVAL) if !self.sqarray && flags & NO_SQARRAY == 0 => {
                 (flags, ask(kernel, flags, self.entries, self.cq_entries)?)
             }

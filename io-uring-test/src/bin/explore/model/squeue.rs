@@ -16,11 +16,11 @@ use super::operation::{Entry, LINKS, Op, SKIP};
 /// The user data of pads.
 pub(crate) const PAD_USER_DATA: u64 = u64::from_be_bytes(*b"ring pad");
 
-/// What lies in one place.
+/// The content of one slot.
 #[derive(Clone, Debug)]
 pub(crate) enum Slot {
     Entry(Entry),
-    /// The second slot of an entry of two.
+    /// The second slot of an entry of two slots.
     Half,
 }
 
@@ -42,11 +42,11 @@ pub(crate) struct Sq {
     /// The position of the oldest slot. Always 0 where every submission starts at the first slot.
     head: u32,
     slots: VecDeque<Slot>,
-    /// How many of the newest slots the view has not published.
+    /// How many of the newest slots the view has not published yet.
     unpublished: usize,
 }
 
-/// There is no room, and nothing was pushed.
+/// The queue has no room, and nothing was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -68,7 +68,7 @@ impl Sq {
         self.slots.iter().map(Slot::user_data)
     }
 
-    /// Pushes all, or none.
+    /// Pushes all entries or none.
     pub(crate) fn push(&mut self, entries: Vec<Entry>) -> Result<(), Full> {
         let mut len = self.len();
         for entry in &entries {
@@ -81,13 +81,14 @@ impl Sq {
         Ok(())
     }
 
-    /// Whether there is room for an entry, which is not pushed.
+    /// Checks whether there is room for an entry, without pushing it.
     pub(crate) fn try_push(&self, entry: &Entry) -> Result<(), Full> {
         let len = self.len() + self.room_for(entry, self.len());
         if len > self.capacity as usize { Err(Full) } else { Ok(()) }
     }
 
-    /// In how many slots an entry is, its pad included, that is pushed behind so many slots.
+    /// The number of slots that an entry needs, including its pad, if `len` slots are queued before
+    /// it.
     fn room_for(&self, entry: &Entry, len: usize) -> usize {
         match self.mixed && entry.wide {
             true => 2 + usize::from(self.is_the_last_slot(len)),
@@ -114,7 +115,7 @@ impl Sq {
         self.unpublished += room;
     }
 
-    /// The newest entry that the kernel has not taken.
+    /// The newest entry that the kernel has not consumed.
     fn newest(&self) -> Option<&Entry> {
         self.slots.iter().rev().find_map(|slot| match slot {
             Slot::Entry(entry) => Some(entry),
@@ -132,7 +133,7 @@ impl Sq {
         self.truncate(self.len() - self.unpublished);
     }
 
-    /// What is not published is out of sight.
+    /// Removes the unpublished slots, which the kernel does not see, and returns them.
     pub(super) fn hold_back(&mut self) -> VecDeque<Slot> {
         self.slots.split_off(self.len() - self.unpublished)
     }
@@ -141,13 +142,13 @@ impl Sq {
         self.slots.extend(held);
     }
 
-    /// The newest slots go, until so many are left.
+    /// Removes the newest slots until `len` are left.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.slots.truncate(len);
         self.unpublished = 0;
     }
 
-    /// The kernel takes the oldest entry, and says in how many slots it was.
+    /// The kernel consumes the oldest entry. Returns the entry and the number of its slots.
     pub(crate) fn take(&mut self) -> Option<(Entry, usize)> {
         let Some(Slot::Entry(entry)) = self.slots.pop_front() else { return None };
         let mut slots = 1;
@@ -161,7 +162,7 @@ impl Sq {
         Some((entry, slots))
     }
 
-    /// What is queued moves to the same positions of a queue with so many slots.
+    /// The queued entries move to the same positions of a queue with `capacity` slots.
     pub(crate) fn resize(&mut self, capacity: u32) {
         self.capacity = capacity;
     }

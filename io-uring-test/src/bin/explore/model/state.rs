@@ -7,28 +7,29 @@ use super::kernel::Kernel;
 use super::registered::{PIECE, PIECES};
 use super::ring::Ring;
 
-/// How many pipes there are.
+/// The number of pipes.
 pub(crate) const PIPES: usize = 3;
-/// The source that is a socket, and a stream.
+/// The index of the source that is a stream socket.
 pub(crate) const STREAM: usize = PIPES;
 
-/// The source that is a socket, and keeps messages apart.
+/// The index of the source that is a socket with message boundaries.
 pub(crate) const MESSAGES: usize = PIPES + 1;
-/// The pipes, and the sockets.
+/// The number of sources: the pipes and the sockets.
 pub(crate) const SOURCES: usize = PIPES + 2;
 
-/// A pipe or a socket, as far as its reader sees it.
+/// A pipe or a socket, as its reader sees it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
     pub(crate) bytes: VecDeque<u8>,
-    /// What is there of a socket that keeps messages apart.
+    /// The messages in a socket with message boundaries.
     pub(crate) messages: VecDeque<Vec<u8>>,
-    /// How much was written at a time, and not read to its end; and how much of the first was read.
+    /// The lengths of the writes that were not read completely, and (`read`) how much of the first
+    /// of them was read.
     pub(crate) writes: VecDeque<usize>,
     pub(crate) read: usize,
-    /// Nobody writes any more.
+    /// The writing end is closed.
     pub(crate) hung_up: bool,
-    /// The byte that is written next.
+    /// The next byte to write.
     pub(crate) next: u8,
 }
 
@@ -37,7 +38,8 @@ impl Source {
         self.bytes.is_empty() && self.messages.is_empty()
     }
 
-    /// Takes so many bytes at most, and says how many there would have been.
+    /// Takes at most `most` bytes. Returns them, and how many there were to take: of a message, its
+    /// whole length.
     pub(super) fn take(&mut self, most: usize) -> (Vec<u8>, usize) {
         if let Some(mut message) = self.messages.pop_front() {
             let whole = message.len();
@@ -53,7 +55,7 @@ impl Source {
         (self.bytes.drain(..n).collect(), n)
     }
 
-    /// How long the writes are of which something is left once so much more is read.
+    /// The total length of the writes that are not read completely after `more` bytes are read.
     pub(crate) fn unread_writes(&self, more: usize) -> usize {
         let mut read = self.read + more;
         let left = self.writes.iter().skip_while(|whole| match read.checked_sub(**whole) {
@@ -67,23 +69,25 @@ impl Source {
     }
 }
 
-/// Two rings, and what their operations are about.
+/// Two rings, and the objects that their operations use.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) kernel: Kernel,
     pub(crate) rings: [Option<Ring>; 2],
     pub(crate) pipes: Vec<Source>,
-    /// What completions have used of groups of buffers, by their user data, oldest first.
+    /// What completions have used of provided buffer groups, by user data, oldest first.
     pub(crate) taken: BTreeMap<u64, VecDeque<Taken>>,
-    /// What a read has put into its buffer, by its user data.
+    /// The bytes that a read has put into its buffer, by user data.
     pub(crate) read: BTreeMap<u64, Vec<u8>>,
     /// Memory that rings may register.
     pub(crate) pieces: [[u8; PIECE]; PIECES],
     /// Pipes that operations of a dropped ring may still read.
     pub(crate) retired: Vec<usize>,
-    /// The last wait has ended because its time ran out. (It has no limit otherwise.)
+    /// The last wait ended because its time ran out. (The test gives only such a wait a short time
+    /// limit.)
     pub(crate) ran_out: bool,
-    /// A worker thread may have made something ready before that, or may not: then it is no error.
+    /// A worker thread may or may not post a completion before the time runs out. If it does, the
+    /// wait returns no error.
     pub(crate) ran_out_or_not: bool,
 }
 

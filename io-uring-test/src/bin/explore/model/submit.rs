@@ -16,7 +16,7 @@ use super::ring::{Chain, Drained, Work};
 use super::state::Model;
 
 impl Model {
-    /// What `submit` and its kin do, and return.
+    /// Models `submit` and its variants, and returns their result.
     pub(crate) fn submit(&mut self, r: usize, want: Option<u64>) -> Result<usize, i32> {
         let ring = self.ring(r);
         if ring.lost {
@@ -25,7 +25,8 @@ impl Model {
         }
         let queued = ring.sq.len();
         let wants = want.is_some_and(|want| want > 0);
-        // Nothing to submit, nothing wanted, nothing that waits for somebody to ask.
+        // The library makes no call if nothing is queued, nothing is wanted, and nothing waits for
+        // the task to ask for events.
         let asks = wants || ring.cq.overflows() || ring.taskrun();
         if queued == 0 && !asks {
             return Ok(0);
@@ -33,7 +34,8 @@ impl Model {
         self.enter(r, queued, asks.then_some(want.unwrap_or(0)))
     }
 
-    /// What `wait` and its kin do, and return: no call, if what is wanted is there.
+    /// Models `wait` and its variants, and returns their result. The library makes no call if
+    /// enough completions are ready.
     pub(crate) fn wait(&mut self, r: usize, want: u64) -> Result<usize, i32> {
         let ring = self.ring(r);
         if ring.lost {
@@ -47,7 +49,7 @@ impl Model {
         self.enter(r, 0, Some(want))
     }
 
-    /// A system call: submits so many slots, and asks for events if there is a wish.
+    /// Models the system call. It submits `submit` slots, and asks for events if `want` is given.
     pub(crate) fn enter(
         &mut self,
         r: usize,
@@ -81,7 +83,8 @@ impl Model {
                 let workers = before || ring.workers;
                 self.ran_out = ready < least;
                 self.ran_out_or_not = self.ran_out && taken == 0 && workers;
-                // The time runs out. That is an error only if nothing at all is there.
+                // The time of the wait runs out. This is an error only if no completion at all is
+                // ready.
                 if self.ran_out && ready == 0 {
                     waited = Err(ETIME);
                 }
@@ -91,7 +94,7 @@ impl Model {
         if taken > 0 { Ok(taken) } else { waited.map(|()| 0) }
     }
 
-    /// The kernel takes entries, and returns how many slots they were in.
+    /// The kernel consumes entries. Returns the number of their slots.
     fn take(&mut self, r: usize, submit: usize) -> usize {
         let goes_on = self.ring(r).built.submit_all;
         let mut taken = 0;
@@ -122,7 +125,7 @@ impl Model {
             }
         }
         if let Some(chain) = chain {
-            // The end of the submission is the end of the chain.
+            // The chain ends with the submission. A worker thread starts it.
             if chain[0].failed.is_none() {
                 self.ring(r).in_its_own_time();
             }
@@ -131,7 +134,7 @@ impl Model {
         taken
     }
 
-    /// Whether the kernel is going to refuse something of what is queued.
+    /// Whether the kernel is going to reject any queued entry.
     pub(crate) fn refuses_any(&self, r: usize) -> bool {
         let mut model = self.clone();
         let queued: Vec<Entry> = model.ring(r).sq.entries().cloned().collect();
@@ -143,7 +146,7 @@ impl Model {
         })
     }
 
-    /// With what the kernel refuses an entry, if it does.
+    /// The error with which the kernel rejects an entry, if it does.
     fn refusal(&mut self, r: usize, entry: &mut Entry, chain: Option<&Chain>) -> Option<i32> {
         let (linked_file, cqe_skip) = (self.kernel.linked_file, self.kernel.cqe_skip);
         let restricts_first = self.kernel.restricts_first;
@@ -180,7 +183,7 @@ impl Model {
             }
             ring.drain_active = true;
             ring.restless += 1;
-            // The whole chain drains, and so does what comes behind it.
+            // The whole chain drains, and so does the chain after it.
             ring.drain_next |= chain.is_some();
         }
         if !ring.may_run(entry) {
@@ -192,13 +195,13 @@ impl Model {
         }
         match entry.op {
             Op::Ioprio if nop.3 => Some(EINVAL),
-            // It could not say which completion is the last.
+            // A silent multishot poll could not report which completion is the last.
             Op::Poll { multi: true, .. } if entry.is_silent() => Some(EINVAL),
-            // A point on the clock comes once.
+            // An absolute time cannot repeat.
             Op::Timeout { time, repeats, .. } => {
                 (repeats.is_some() && time.is_absolute).then_some(EINVAL)
             }
-            // There must be something to watch, and only one may.
+            // A linked timeout needs a request before it, and a request can have only one.
             Op::LinkTimeout { .. } => match chain.and_then(|chain| chain.back()) {
                 Some(Entry { op: Op::LinkTimeout { .. }, .. }) | None => Some(EINVAL),
                 Some(_) => None,
@@ -219,7 +222,7 @@ impl Model {
         }
     }
 
-    /// A chain is complete, and runs, or waits for its turn.
+    /// A chain is complete. It starts, or waits for its turn after a drain.
     fn queue(&mut self, r: usize, chain: Chain) {
         let ring = self.ring(r);
         if chain[0].failed.is_some() {
@@ -232,7 +235,7 @@ impl Model {
             self.queue_drained(r);
             let ring = self.ring(r);
             if !drains && ring.drained.is_empty() {
-                // It was over, and this is how the kernel finds out.
+                // The drain had already ended. The kernel notices this only here.
                 ring.drain_active = false;
             }
             return;
@@ -240,7 +243,7 @@ impl Model {
         self.start(r, chain, false);
     }
 
-    /// Starts what waits behind a drain, if it is its turn.
+    /// Starts the chains that wait after a drain, if it is their turn.
     pub(crate) fn queue_drained(&mut self, r: usize) {
         let mut drain_seen = self.kernel.drain_holds;
         let ring = self.ring(r);
@@ -250,7 +253,8 @@ impl Model {
             if drain_seen && ring.alive > behind {
                 return;
             }
-            // The first waits even if it does not drain: the drain itself may still be running.
+            // The first chain waits even if it is no drain itself: the drain before it may still be
+            // running.
             drain_seen = first.drains;
             if let Some(next) = ring.drained.pop_front() {
                 ring.in_its_own_time();

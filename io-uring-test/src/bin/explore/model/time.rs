@@ -13,7 +13,7 @@ use super::ring::{Chain, Work};
 use super::state::Model;
 
 impl Model {
-    /// What runs out at once has run out.
+    /// The timeouts that expire at once have expired.
     pub(crate) fn time_passes(&mut self, r: usize) {
         let soon =
             |op: &Op| matches!(op, Op::Timeout { .. } | Op::LinkTimeout { .. }) && op.runs_out();
@@ -45,7 +45,7 @@ impl Model {
     pub(super) fn update_timeout(&mut self, r: usize, wanted: u64, new: Time, linked: bool) -> i32 {
         let at = usize::from(linked);
         let ring = self.ring(r);
-        // What watches does so until what it watches has ended.
+        // A linked timeout stays active until its request has ended.
         let ending = ring.work.iter_mut().filter_map(|work| match work {
             Work::Complete { chain, .. } if linked => Some(chain),
             _ => None,

@@ -9,7 +9,7 @@ use super::cqueue::Cqe;
 use super::operation::Entry;
 use super::state::Model;
 
-/// What a program does with its views.
+/// An action of a program on its views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Push,
@@ -19,7 +19,7 @@ pub(crate) enum Part {
     SyncCompletions,
 }
 
-/// What comes of it, and what the views say then.
+/// The result of an action, and what the views then show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Glance {
     pub(crate) pushed: Option<bool>,
@@ -32,9 +32,10 @@ pub(crate) struct Glance {
 
 /// The views.
 pub(crate) struct Views {
-    /// How many slots the kernel has taken since the last sync.
+    /// How many slots the kernel has consumed since the last sync.
     gone: usize,
-    /// How many completions there were at the last sync, and how many of them were taken.
+    /// How many completions were ready at the last sync, and how many of them the program has
+    /// consumed.
     seen: usize,
     taken: usize,
 }
@@ -44,7 +45,7 @@ impl Model {
         Views { gone: 0, seen: self.ring(r).cq.len(), taken: 0 }
     }
 
-    /// One part of what a program does.
+    /// Runs one action of a program.
     pub(crate) fn view(
         &mut self,
         r: usize,
