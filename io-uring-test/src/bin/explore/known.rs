@@ -27,10 +27,10 @@ pub(crate) static FAULTS: &[Fault] = &[
         // Seen on 5.10, and not on 6.1.
         from: (5, 1),
         until: Some((6, 1)),
-        model: "only NOPs that the kernel accepts are submitted after a drain",
-        reproduction: "submit two NOPs, a NOP with IO_DRAIN, and an entry that is refused: the refusal is \
-                       posted at once, and the drain, which waits until exactly two completions were \
-                       posted, waits for ever",
+        model: "while a drain is queued or active, only NOPs that the kernel accepts are submitted",
+        reproduction: "submit two NOPs, then a NOP with IO_DRAIN, and then an entry that the kernel \
+                       rejects. The kernel posts the error of the rejected entry at once. The drain \
+                       waits until exactly two completions were posted, so it never runs",
     },
     Fault {
         name: "counted_refusal",
@@ -38,84 +38,94 @@ pub(crate) static FAULTS: &[Fault] = &[
         from: (5, 1),
         until: Some((6, 16)),
         model: "no entry that the kernel rejects is submitted with or after a drain",
-        reproduction: "submit a timeout and a NOP with IO_DRAIN, and then an entry with an unknown opcode: \
-                       its completion is counted as that of the timeout, and the drain runs while that \
-                       still waits; with two such entries, it never does, whatever becomes of the timeout",
+        reproduction: "submit a timeout and a NOP with IO_DRAIN, and then an entry with an unknown \
+                       opcode. The kernel counts the completion of that entry as the completion of \
+                       the timeout. The drain then runs while the timeout still waits. With two \
+                       such entries, the drain never runs, even if the timeout ends",
     },
     Fault {
         name: "register_waits",
         from: (5, 1),
         until: Some((5, 18)),
         model: "rings are restricted and enabled only while nothing is in flight",
-        reproduction: "submit a read of an empty pipe, then call register_enable_rings, or register \
-                       anything but personalities, a probe, and updates of the table of files: the \
-                       kernel waits for the end of everything that is in flight",
+        reproduction: "submit a read of an empty pipe, and then call register_enable_rings, or \
+                       register anything except personalities, a probe, or updates of the file \
+                       table. The kernel waits until every request in flight has ended",
     },
     Fault {
         name: "uncounted",
         from: (5, 17),
         until: Some((6, 16)),
         model: "no entry with an unknown opcode is silent",
-        reproduction: "submit an entry with an unknown opcode and SKIP_SUCCESS that is linked to another \
-                       entry, then a NOP with IO_DRAIN: the opcode is refused before the flag is looked \
-                       at, so that draining stays allowed; but the second entry posts nothing, and the \
-                       drain, which counts completions, waits for it for ever",
+        reproduction: "submit an entry with an unknown opcode and SKIP_SUCCESS that is linked to \
+                       another entry, and then a NOP with IO_DRAIN. The kernel rejects the opcode \
+                       before it checks the flag, so it still allows drains. But the second entry \
+                       posts nothing. The drain counts completions and waits for it forever",
     },
     Fault {
         name: "silent_big",
         from: (6, 18),
         until: None,
-        model: "no silent entry has a completion of 32 bytes",
-        reproduction: "on a ring with completions of 32 bytes, submit a silent NOP with 16 bytes more \
-                       (`Nop::big_cqe`, SKIP_SUCCESS), then plain ones: one of them completes with these \
-                       bytes, which stay in the request that is used again",
+        model: "no silent entry has a 32-byte completion",
+        reproduction: "on a ring with 32-byte completions, submit a silent NOP with 16 extra bytes \
+                       (`Nop::big_cqe`, SKIP_SUCCESS), and then plain NOPs. The kernel keeps the \
+                       extra bytes in the request, which it reuses, so one of the plain NOPs \
+                       completes with them",
     },
     Fault {
         name: "message_32",
         from: (6, 18),
         until: None,
         model: "no message with the 32-byte flag goes to a ring whose completions have one size",
-        reproduction: "send a message with user flags IORING_CQE_F_32 to a ring with completions of 16 \
-                       bytes of which the last slot is the next: the kernel fills that slot with \
-                       something to be skipped, as if the queue were mixed, and the program sees a \
+        reproduction: "send a message with the user flags IORING_CQE_F_32 to a ring with 16-byte \
+                       completions whose next slot is the last one before the end. The kernel fills \
+                       that slot with a filler CQE, as if the queue were mixed. The program sees a \
                        completion that nobody sent",
     },
     Fault {
         name: "stale_big",
         from: (6, 18),
         until: None,
-        model: "bytes beyond the first 16 are not compared in messages and in multishot completions but the last",
-        reproduction: "on a ring with completions of 32 bytes in dirty memory, let a multishot poll \
-                       complete: its last 16 bytes are what was in the slot before",
+        model: "the last 16 bytes of a 32-byte completion are not compared for messages, nor for \
+                completions of multishot requests other than the final one",
+        reproduction: "on a ring with 32-byte completions in memory with old content, let a \
+                       multishot poll post a completion. The last 16 bytes of the completion are \
+                       the old content of the slot",
     },
     Fault {
         name: "mixed_wait",
         from: (6, 18),
         until: None,
-        model: "no wait on a mixed completion queue is for all of its slots",
-        reproduction: "let a mixed completion queue have one slot left, and a completion of 32 bytes wait \
-                       in the kernel for two; then wait for as many as there are slots: the kernel goes \
-                       round in io_cqring_wait for ever, and no signal ends it, SIGKILL included",
+        model: "every wait on a mixed completion queue asks for fewer completions than the queue \
+                has slots",
+        reproduction: "let a mixed completion queue have one free slot, and let a 32-byte \
+                       completion overflow because it needs two. Then wait for as many completions \
+                       as the queue has slots. The kernel loops forever in io_cqring_wait, and no \
+                       signal ends the loop, not even SIGKILL",
     },
     Fault {
         name: "mixed_overfull",
         from: (6, 18),
         until: None,
-        model: "32-byte completions come to a mixed queue only if it has free slots for all possible completions",
-        reproduction: "let a mixed completion queue have one slot left, which is the last one, and post a \
-                       completion of 32 bytes: the kernel fills the slot with something to be skipped, and \
-                       then uses the same slot once more: the tail is one more than the queue has slots \
-                       ahead of the head, and the program reads an old completion again",
+        model: "a 32-byte completion comes to a mixed queue only if the queue has free slots for \
+                all possible completions",
+        reproduction: "let a mixed completion queue have one free slot, which is the last one \
+                       before the end, and post a 32-byte completion. The kernel fills the slot \
+                       with a filler CQE, and then uses the slot again. The tail is then ahead of \
+                       the head by one more than the queue has slots, and the program reads an old \
+                       completion again",
     },
     Fault {
         name: "stale_rest",
         // Seen on 6.18.15, and not on 6.18.44: the kernel is asked.
         from: (6, 17),
         until: Some((6, 19)),
-        model: "a bundle continues according to the remaining bytes that the socket reports, which include the part of a write that was already read",
-        reproduction: "write three bytes to a UNIX stream socket, read two, and ask the other end with \
-                       FIONREAD how much is left: three. A bundle that fills its first buffer to the \
-                       end goes on if there seems to be more than one byte",
+        model: "a bundle continues according to the remaining bytes that the socket reports, which \
+                include the part of a write that was already read",
+        reproduction: "write three bytes to a UNIX stream socket, read two at the other end, and \
+                       ask that end with FIONREAD how much is left. It reports three. A bundle that \
+                       fills its first buffer completely continues if more than one byte seems to \
+                       be left",
     },
 ];
 
