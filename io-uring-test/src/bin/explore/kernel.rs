@@ -15,8 +15,8 @@ use crate::model::errno::{EBADF, ENOENT, ETIME};
 use crate::model::restrict::Restrictions;
 use crate::model::setup::flag;
 
-/// Whether the kernel sets a ring up with these flags. (Without the library, whose faults must not pass
-/// for the kernel's.)
+/// Whether the kernel sets up a ring with these flags. (This does not use the library: a fault of
+/// the library must not be taken for one of the kernel.)
 fn sets_up(flags: u32) -> bool {
     let mut params = io_uring_params::default();
     params.flags = IoringSetupFlags::from_bits_retain(flags);
@@ -25,7 +25,7 @@ fn sets_up(flags: u32) -> bool {
     unsafe { io_uring_setup(8, &mut params) }.is_ok()
 }
 
-/// What comes of an operation.
+/// Runs an operation, and returns its result.
 fn run(entry: Entry) -> Result<i32> {
     let mut ring = IoUring::new(4)?;
     // SAFETY: the entries below use no memory.
@@ -34,23 +34,23 @@ fn run(entry: Entry) -> Result<i32> {
     Ok(ring.completion().next().context("nothing has completed")?.result())
 }
 
-/// Whether a NOP completes before what was refused behind it.
+/// Whether a NOP completes before a rejected entry that was submitted after it.
 fn refusals_in_order() -> Result<bool> {
     let mut ring = IoUring::new(4)?;
     let refused =
         Entry::from_raw(squeue::Sqe { opcode: 200, ..opcode::Nop::new().build().into_raw() });
-    // SAFETY: neither uses memory.
+    // SAFETY: neither entry uses memory.
     unsafe { ring.submission().push_multiple(&[opcode::Nop::new().build(), refused]) }?;
     ring.submit_and_wait(2)?;
     Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == 0))
 }
 
-/// Whether what is submitted behind a drain that waits does wait for it.
+/// Whether an entry submitted after a waiting drain waits for the drain.
 fn drain_holds() -> Result<bool> {
     let (reader, _writer) = rustix::pipe::pipe()?;
     let mut ring = IoUring::new(4)?;
     let poll = opcode::PollAdd::new(&reader, PollFlags::IN).build().flags(Flags::IO_DRAIN);
-    // SAFETY: neither uses memory; the pipe outlives the ring.
+    // SAFETY: no entry uses memory, and the pipe outlives the ring.
     unsafe { ring.submission().push(&poll) }?;
     ring.submit()?;
     // SAFETY: as above.
@@ -60,18 +60,18 @@ fn drain_holds() -> Result<bool> {
     Ok(held)
 }
 
-/// Whether a poll that is removed completes before its removal.
+/// Whether a removed poll completes before its removal does.
 fn poll_removed_at_once() -> Result<bool> {
     let (reader, _writer) = rustix::pipe::pipe()?;
     let mut ring = IoUring::new(4)?;
     let poll = opcode::PollAdd::new(&reader, PollFlags::IN).build().user_data(1);
-    // SAFETY: neither uses memory; the pipe outlives the ring.
+    // SAFETY: no entry uses memory, and the pipe outlives the ring.
     unsafe { ring.submission().push_multiple(&[poll, opcode::PollRemove::new(1).build()]) }?;
     ring.submit_and_wait(2)?;
     Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 1))
 }
 
-/// A ring with two chains of two NOPs, of which the first ones have completed.
+/// Makes a ring with two chains of two NOPs. The first NOP of each chain has completed.
 fn two_chains(defers: bool) -> Result<IoUring> {
     let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
     if defers {
@@ -89,7 +89,7 @@ fn two_chains(defers: bool) -> Result<IoUring> {
     Ok(ring)
 }
 
-/// What restrictions may list.
+/// Queries which operations and calls restrictions may list.
 fn listable() -> Restrictions {
     let knows = |restriction| {
         let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
@@ -103,7 +103,8 @@ fn listable() -> Restrictions {
     all
 }
 
-/// Whether an entry is measured by the restrictions before it is by what its operation can do.
+/// Whether the kernel applies restrictions before it checks whether the operation supports the
+/// flags of the entry.
 fn restricts_first() -> Result<bool> {
     let mut ring = <IoUring>::builder().setup_r_disabled().build(1)?;
     ring.submitter().register_restrictions(&[Restriction::sqe_op(opcode::Nop::CODE)])?;
@@ -115,7 +116,7 @@ fn restricts_first() -> Result<bool> {
     Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == -crate::model::errno::EACCES))
 }
 
-/// Whether a message to a ring that defers waits until its task asks for events.
+/// Whether a message to a ring with DEFER_TASKRUN waits until that ring's task asks for events.
 fn messages_deferred() -> Result<bool> {
     let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
     builder.setup_single_issuer().setup_defer_taskrun();
@@ -127,15 +128,15 @@ fn messages_deferred() -> Result<bool> {
     Ok(ring.completion().count() < 2)
 }
 
-/// Whether deferred work is done when the task makes a register call.
+/// Whether a register call of the task does its deferred work.
 fn register_runs_work() -> Result<bool> {
     let mut ring = two_chains(true)?;
-    // Nothing is registered, which does not matter.
+    // The call fails because nothing is registered. That does not matter here.
     let _ = ring.submitter().unregister_files();
     Ok(ring.completion().count() > 0)
 }
 
-/// Whether the newest work of a task is done first.
+/// Whether a task does its newest work first.
 fn newest_first(deferred: bool) -> Result<bool> {
     let mut ring = two_chains(deferred)?;
     ring.submitter().get_events()?;
@@ -143,17 +144,19 @@ fn newest_first(deferred: bool) -> Result<bool> {
     Ok(order.ends_with(&[4, 2]))
 }
 
-/// Whether what a multishot request posts comes behind what was done in the same round before.
+/// Whether the completions of a multishot request come after those of requests that ended earlier
+/// in the same round of work.
 fn multishot_in_order(newest_first: bool) -> Result<bool> {
     let (reader, writer) = rustix::pipe::pipe()?;
     let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
     builder.setup_single_issuer().setup_defer_taskrun();
     let mut ring = builder.build(4)?;
     let poll = opcode::PollAdd::new(&reader, PollFlags::IN).multi(true).build().user_data(1);
-    // SAFETY: a poll uses no memory; the pipe outlives the ring.
+    // SAFETY: a poll uses no memory, and the pipe outlives the ring.
     unsafe { ring.submission().push(&poll) }?;
     ring.submit()?;
-    // What is linked runs first, and then the poll: that work is made first which is done last.
+    // The linked NOP must run first, and then the poll. If the kernel does the newest work first,
+    // the work of the poll must therefore be queued first.
     let link = opcode::Nop::new().build().flags(Flags::IO_LINK);
     // SAFETY: as above.
     unsafe { ring.submission().push_multiple(&[link, opcode::Nop::new().build()]) }?;
@@ -168,7 +171,7 @@ fn multishot_in_order(newest_first: bool) -> Result<bool> {
     Ok(ring.completion().last().is_some_and(|cqe| cqe.user_data() == 1))
 }
 
-/// Whether a pipe is read without a worker thread.
+/// Whether the kernel reads a pipe without a worker thread.
 fn pipe_nowait() -> Result<bool> {
     let (reader, writer) = rustix::pipe::pipe()?;
     rustix::io::write(&writer, b"x")?;
@@ -178,7 +181,7 @@ fn pipe_nowait() -> Result<bool> {
     Ok(!crate::workers::exist())
 }
 
-/// Whether worker threads show, and where they sleep.
+/// Whether this process can see the worker threads, and where they sleep.
 fn workers_show() -> Result<bool> {
     run(opcode::Nop::new().build().flags(Flags::ASYNC))?;
     for _ in 0..2000 {
@@ -190,7 +193,8 @@ fn workers_show() -> Result<bool> {
     Ok(false)
 }
 
-/// Whether an operation on a registered buffer is submitted although its slot is none.
+/// Whether the kernel accepts an operation on a registered buffer whose slot does not exist, and
+/// fails it only later.
 fn looks_buffers_up_late() -> Result<bool> {
     let mut ring = IoUring::new(4)?;
     let read = opcode::ReadFixed::new(Fd(-1), std::ptr::null_mut(), 1, 7).build();
@@ -199,19 +203,19 @@ fn looks_buffers_up_late() -> Result<bool> {
     Ok(ring.submit()? == 2)
 }
 
-/// Whether the completion of a receive says that there is more.
+/// Whether the completion of a receive reports that the socket has more data.
 fn tells_rest() -> Result<bool> {
     let (reader, mut writer) = std::os::unix::net::UnixStream::pair()?;
     writer.write_all(b"two")?;
     let (mut ring, mut byte) = (IoUring::new(1)?, 0_u8);
     let receive = opcode::Recv::new(Fd(reader.as_raw_fd()), &raw mut byte, 1).build();
-    // SAFETY: the byte is there until this has completed, which is waited for.
+    // SAFETY: the byte lives until the receive has completed: the next call waits for that.
     unsafe { ring.submission().push(&receive) }?;
     ring.submit_and_wait(1)?;
     Ok(ring.completion().next().is_some_and(|cqe| cqe.sock_nonempty()))
 }
 
-/// Whether what a socket says is left counts what was read of a write.
+/// Whether the amount that a socket reports as left includes what was already read of a write.
 fn counts_what_was_read() -> Result<bool> {
     let (mut reader, mut writer) = std::os::unix::net::UnixStream::pair()?;
     writer.write_all(b"two")?;
@@ -220,13 +224,14 @@ fn counts_what_was_read() -> Result<bool> {
 }
 
 pub(crate) fn ask() -> Result<Kernel> {
-    // Before there are workers for something else. (Where they do not show, this does not tell.)
+    // Ask this before other operations start worker threads. (If the process cannot see worker
+    // threads, this proves nothing.)
     let pipe_nowait = pipe_nowait()?;
     let workers_show = workers_show()?;
     let ring = IoUring::new(4)?;
     let features = ring.params().features();
     let has = |feature: Features| features.contains(feature);
-    // Each flag, and what it does not go without.
+    // Each flag, and the other flags that it requires.
     let flags = [
         (flag::IOPOLL, 0),
         (flag::SQPOLL, 0),
@@ -269,7 +274,8 @@ pub(crate) fn ask() -> Result<Kernel> {
     };
     let nop = opcode::Nop::new;
     let deferred_in_reverse = defers && newest_first(true)?;
-    // By numbers, so that a fault of the library does not pass for the kernel's.
+    // Entries are given as numbers, so that a fault of the library is not taken for one of the
+    // kernel.
     let raw = |opcode, addr, len, op_flags| {
         let nop = nop().build().into_raw();
         run(Entry::from_raw(squeue::Sqe { opcode, addr, len, op_flags, off: 0, ..nop }))
@@ -280,7 +286,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         let nop = nop().build().into_raw();
         let timeout =
             squeue::Sqe { opcode: 11, addr: soon, len: 1, off: 1, op_flags: flags, ..nop };
-        // Nothing else completes.
+        // No other request is in flight.
         run(Entry::from_raw(timeout))
     };
     let timeout_update = |flags| {
@@ -340,7 +346,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         incremental: has(Features::RECVSEND_BUNDLE)
             && ring.submitter().register_buf_ring_mmap(1, 0, BufRingFlags::INC).is_ok(),
         buffers: looks_buffers_up_late()?,
-        // By then, some of the buffers can be taken over as well.
+        // Kernels that look buffers up late can also clone some of the buffers of a ring.
         clones: looks_buffers_up_late()?,
         installs: {
             let nop = nop().build().into_raw();

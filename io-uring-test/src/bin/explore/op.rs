@@ -17,10 +17,10 @@ use crate::model::operation::{self as flag, By, Criteria, Op, Receive};
 use crate::model::{Kernel, MESSAGES, Model, PIPES, STREAM};
 use crate::step::Raw;
 
-/// The user data of no operation.
+/// User data that no operation has.
 const NOBODY: u64 = 0xdead;
 
-/// The operation that a step stands for, and the flags of its entry.
+/// Draws the operation of a step, and the flags of its entry.
 pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op, u8) {
     let kernel = &model.kernel;
     let arg = usize::from(raw.arg);
@@ -32,7 +32,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         op if op % 8 == 1 && clock::watching(model, ring).is_some() => {
             clock::update(model, ring, raw.arg, NOBODY)
         }
-        // What is registered is used.
+        // If files or buffers are registered, some operations must use them.
         0..16 if has_files(model, ring) => move_file(model, ring, raw.arg, user_data),
         16..32 if has_buffers(model, ring) => read_fixed(model, ring, raw.arg),
         0..48 => Op::NOP,
@@ -60,7 +60,8 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         238..241 => {
             let slot = slot(raw.arg);
             let at = model.rings[ring].as_ref().and_then(|it| it.slots.as_ref()?.get(slot));
-            // One reader at a time, as below; and one that would hold what is given up.
+            // A pipe has one reader at a time, see [`poll`]. A file with a tag is not read, because
+            // the read would hold it and delay the tag.
             match at {
                 Some(File { tag: 1.., .. }) => Op::NOP,
                 Some(File { pipe, .. }) if is_read(model, pipe) || is_polled(model, pipe) => {
@@ -75,7 +76,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         _ => Op::NOP,
     };
     let drains = flag::DRAIN;
-    // What a silent completion of 32 bytes was to bring shows in another one.
+    // The kernel posts the extra bytes of a silent 32-byte completion in another completion.
     let stale = matches!(op, Op::Nop { big: Some(_), .. }) && kernel.known.has("silent_big");
     let flags = match raw.flags {
         0..144 => 0,
@@ -92,7 +93,8 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         252.. if matches!(op, Op::Nop { .. }) => flag::ASYNC,
         _ => 0,
     };
-    // Memory is not for silent entries: nobody would know when it is free; nor are descriptors.
+    // An entry that uses memory or makes a descriptor is not silent: without a completion, the test
+    // would not know when the memory is free, nor the number of the descriptor.
     let uses_memory = matches!(
         op,
         Op::Read { .. }
@@ -101,7 +103,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
             | Op::ReadFixed { .. }
             | Op::Install { .. }
     );
-    // A drain would wait for it for ever.
+    // A later drain would wait for its completion forever.
     let uncounted = op == Op::NoSuchOpcode && kernel.known.has("uncounted");
     let flags = if stale || uncounted { flags & !flag::SKIP } else { flags };
     let flags = if uses_memory { flags & !flag::SKIP & !flag::BUFFER_SELECT } else { flags };
@@ -115,7 +117,8 @@ fn nop(kernel: &Kernel, arg: u8, user_data: u64) -> Op {
     Op::Nop { result, big, task_work: kernel.nop_task_work && arg & 8 != 0 }
 }
 
-/// A pipe has either one reader or polls, so that there is no question of who is first.
+/// Draws a poll. A pipe has either one reader or polls: otherwise, the order in which they run
+/// would be open.
 fn poll(kernel: &Kernel, model: &Model, pipe: usize, multi: bool) -> Op {
     match is_read(model, pipe) {
         true => Op::NOP,
@@ -123,7 +126,7 @@ fn poll(kernel: &Kernel, model: &Model, pipe: usize, multi: bool) -> Op {
     }
 }
 
-/// A new name only for what says when it ends.
+/// Draws a poll update. Only a poll that posts when it ends gets new user data.
 fn poll_update(model: &Model, ring: usize, arg: u8, user_data: u64, new: u64) -> Op {
     if !model.kernel.poll_update {
         return Op::NOP;
@@ -158,7 +161,8 @@ fn has_buffers(model: &Model, ring: usize) -> bool {
     model.kernel.buffers && model.rings[ring].as_ref().is_some_and(|ring| ring.buffers.is_some())
 }
 
-/// Most of them into what is in the slot now.
+/// Draws a read into a registered buffer. Most of these reads name the buffer that is in the slot
+/// now.
 fn read_fixed(model: &Model, ring: usize, arg: u8) -> Op {
     let (pipe, slot) = (usize::from(arg) % PIPES, u16::from(arg >> 2 & 3));
     let slots = model.rings[ring].as_ref().and_then(|ring| ring.buffers.as_ref());
@@ -171,7 +175,7 @@ fn read_fixed(model: &Model, ring: usize, arg: u8) -> Op {
     Op::ReadFixed { pipe, slot, piece, at, len, held: false }
 }
 
-/// From each kind of source; the sockets come behind the pipes.
+/// Draws a receive from any kind of source. The indexes of the sockets follow those of the pipes.
 fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
     let has = |group: u16| {
         model.rings[ring].as_ref().is_some_and(|it| it.groups[usize::from(group)].is_some())
@@ -186,7 +190,7 @@ fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
     let (pipe, stream, messages) = (usize::from(arg >> 4) % PIPES, STREAM, MESSAGES);
     let plain =
         Receive { source: pipe, group, by: By::Read, len: 0, multi: false, tells_length: false };
-    // Where a buffer is filled bit by bit, the result must say how much was used.
+    // In an incremental group, the result must tell how many bytes were put into the buffer.
     let tells_length = arg & 0x80 != 0 && group == 0;
     let what = match arg >> 1 & 7 {
         0 => plain,
@@ -198,7 +202,7 @@ fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
         6 => Receive { source: messages, by: By::Recv, tells_length, ..plain },
         _ => Receive { source: messages, by: By::Recv, multi: true, tells_length, ..plain },
     };
-    // At the end of the data, kernels differ in what they say of a buffer that is not full.
+    // At the end of the data, kernels differ in what they report about a buffer that is not full.
     let end = group == 1 && what.by == By::Read && model.pipes[what.source].hung_up;
     match end || is_read(model, what.source) || is_polled(model, what.source) {
         true => Op::NOP,
@@ -218,7 +222,7 @@ fn operations(model: &Model, ring: usize) -> impl Iterator<Item = (u64, Op)> {
     })
 }
 
-/// Those of a ring.
+/// The operations of a ring, without their user data.
 pub(crate) fn all(model: &Model, ring: usize) -> impl Iterator<Item = Op> {
     operations(model, ring).map(|(_, op)| op)
 }
@@ -242,36 +246,38 @@ fn is_polled(model: &Model, pipe: usize) -> bool {
         .any(|(_, op)| matches!(op, Op::Poll { pipe: at, .. } if at == pipe))
 }
 
-/// Whether something reads the file in a slot, and has not looked it up.
+/// Whether a request is going to read the file in a slot, and may not have looked it up yet.
 pub(crate) fn is_to_read(model: &Model, ring: usize, slot: u32) -> bool {
     operations(model, ring).any(|(_, op)| matches!(op, Op::ReadSlot { slot: at, .. } if at == slot))
 }
 
-/// Whether something of the other ring's is to send a message to this one, whose descriptor it names.
+/// Whether a request is going to send a message to this ring. Such a request names the descriptor
+/// of the ring.
 pub(crate) fn is_sent_to(model: &Model, ring: usize) -> bool {
     (0..2)
         .flat_map(|from| operations(model, from))
         .any(|(_, op)| matches!(op, Op::Message { ring: to, .. } | Op::SendFile { ring: to, .. } if to == ring))
 }
 
-/// Whether something is to put a file into a slot of this ring.
+/// Whether a request is going to put a file into a slot of this ring.
 fn is_given_a_file(model: &Model, ring: usize) -> bool {
     (0..2)
         .flat_map(|from| operations(model, from))
         .any(|(_, op)| matches!(op, Op::SendFile { ring: to, .. } if to == ring))
 }
 
-/// Whether something of a ring's is to read what is in a slot.
+/// Whether a request of this ring is going to read the file in a slot.
 pub(crate) fn reads_slots(model: &Model, ring: usize) -> bool {
     all(model, ring).any(|op| matches!(op, Op::ReadSlot { .. }))
 }
 
-/// A descriptor of what is in a slot, or something to be put into one of the other ring's.
+/// Draws an operation that makes a descriptor for the file in a slot, or sends the file to a slot
+/// of the other ring.
 fn move_file(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
     let to = if arg & 0xf0 == 0xf0 { ring } else { 1 - ring };
     let there = model.rings[to].as_ref();
     let there = there.is_some_and(|to| to.built.descriptor && !to.built.local && !to.defers);
-    // Most of them of what is there.
+    // Most of these operations name a slot that is not empty.
     let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
     let wanted = u32::from(arg >> 4) % 6;
     let full = |at: &u32| slots.is_some_and(|slots| slots.get(*at).is_some());
@@ -289,7 +295,7 @@ fn move_file(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
     }
 }
 
-/// The user data of something that may be in flight, or of nothing.
+/// The user data of a request that may be in flight, or of none.
 fn target(model: &Model, ring: usize, k: usize) -> u64 {
     let n = operations(model, ring).count();
     match n {
@@ -308,7 +314,8 @@ pub(crate) fn criteria(model: &Model, ring: usize, arg: u8) -> Criteria {
         1 => Criteria { user_data: Some(user_data), pipe: None, all: true },
         2 => Criteria { user_data: Some(user_data), pipe: None, all: false },
         3 => Criteria { user_data: None, pipe: Some(pipe), all: true },
-        // By the file alone, the kernel chooses one of several.
+        // No case cancels a single request by its file alone: the kernel would choose one of
+        // several.
         4 => Criteria { user_data: Some(user_data), pipe: Some(pipe), all: false },
         _ => Criteria { user_data: Some(user_data), pipe: Some(pipe), all: true },
     }
@@ -326,7 +333,7 @@ pub(crate) fn message_to(model: &Model, to: usize, arg: u8, user_data: u64) -> O
         return None;
     }
     let mixed = model.rings[to].as_ref().is_some_and(|to| to.cq.size == Size::Mixed);
-    // Where there is no order, filler may be in other slots.
+    // If the order is not specified, filler may be in other slots.
     let ordered = model.rings.iter().flatten().all(|ring| !ring.workers && !ring.unordered)
         && model.rings[to].as_ref().is_some_and(|to| !to.defers);
     let no_32 = !mixed && kernel.known.has("message_32");
@@ -353,7 +360,7 @@ fn slot(arg: u8) -> u32 {
     }
 }
 
-/// What entries point to.
+/// The objects that entries refer to.
 pub(crate) trait Things {
     /// The reading end of a pipe.
     fn pipe(&self, pipe: usize) -> i32;
@@ -382,7 +389,7 @@ pub(crate) fn cancels(by: Criteria, things: &dyn Things) -> CancelBuilder {
     cancel_builder(by, things)
 }
 
-/// The entry of the library.
+/// Makes the entry, with the library.
 pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) -> Entry {
     let entry = match op {
         Op::Nop { result, big, task_work } => {
@@ -518,7 +525,7 @@ pub(crate) fn wide_nop(op: Op, flags: u8, user_data: u64) -> Entry128 {
     Nop128::from(nop).build().flags(Flags::from_bits_retain(flags)).user_data(user_data)
 }
 
-/// The expression that makes it.
+/// The Rust expression that makes the entry.
 pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
     let mut code = match op {
         Op::Nop { result, big, task_work } => {
@@ -593,7 +600,7 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
         }
     };
     if flags != 0 {
-        // Beside those that the builder sets.
+        // These flags are added to those that the builder sets.
         let _ = write!(code, ".flags(Flags::from_bits_retain({flags:#x}))");
     }
     let _ = write!(code, ".user_data({user_data})");
@@ -612,7 +619,7 @@ pub(crate) fn criteria_code(by: Criteria) -> String {
     }
 }
 
-/// What a ring is called in a program.
+/// The name of a ring in a printed program.
 pub(crate) fn name(ring: usize) -> &'static str {
     ["ring", "other"][ring]
 }

@@ -23,7 +23,7 @@ pub(crate) struct Seen {
     pub(crate) queued: usize,
     pub(crate) queue_full: bool,
     pub(crate) queue_empty: bool,
-    /// The user data of what is queued, slot by slot.
+    /// The user data of the queued entries, slot by slot.
     pub(crate) left: Vec<u64>,
     pub(crate) cq_overflow: bool,
     pub(crate) taskrun: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// What differs.
+    /// Describes the differences between the real ring and the model.
     pub(crate) fn difference(&self, model: &Self) -> String {
         let (real, model) = (format!("{self:?}"), format!("{model:?}"));
         let pairs = real.split(", ").zip(model.split(", ")).filter(|(real, model)| real != model);
@@ -55,7 +55,7 @@ pub(crate) enum Sized {
     Wide(Entry128),
 }
 
-/// What steps ask of a ring.
+/// The calls that steps make on a ring.
 pub(crate) trait Ring {
     /// Fills in what is visible.
     fn look(&mut self, seen: &mut Seen);
@@ -69,11 +69,12 @@ pub(crate) trait Ring {
     unsafe fn push(&mut self, entries: &[Sized], how: &Push) -> Vec<Result<(), PushError>>;
     /// # Safety
     ///
-    /// Nobody else enters.
+    /// No other thread enters the ring during the call.
     unsafe fn clear(&mut self);
     /// # Safety
     ///
-    /// Nobody else enters. `false` where the kind cannot.
+    /// No other thread enters the ring during the call. Returns `false` if this kind of queue
+    /// cannot be truncated.
     unsafe fn truncate(&mut self, len: usize) -> bool;
 
     fn reap(&mut self, how: Reap, n: usize, into: &mut Vec<Cqe>);
@@ -89,9 +90,9 @@ pub(crate) trait Ring {
     fn get_events(&mut self) -> Result<(), Errno>;
 
     fn resize(&mut self, entries: u32, cq_entries: Option<u32>) -> Result<(), Errno>;
-    /// Calls that do not depend on how the ring is held.
+    /// Makes calls that do not depend on how the ring is held.
     fn with_submitter(&mut self, call: &mut dyn FnMut(&dyn Registers));
-    /// Calls of another ring that name this one.
+    /// Makes calls on another ring that name this one.
     fn with_handle(&mut self, call: &mut dyn FnMut(AnySubmitter<'_>));
 
     fn into_local(self: Box<Self>) -> Box<dyn Ring>;
@@ -99,13 +100,13 @@ pub(crate) trait Ring {
     fn register_ring_fd(&mut self) -> Result<(), Errno>;
     fn unregister_ring_fd(&mut self) -> Result<(), Errno>;
     fn close_ring_fd(&mut self) -> Result<(), Errno>;
-    /// Submits in another thread, and comes back.
+    /// Submits in another thread, and returns the ring.
     fn submit_elsewhere(self: Box<Self>) -> (Option<Result<usize, Errno>>, Box<dyn Ring>);
     fn eventfd_disabled(&mut self, set: Option<bool>) -> bool;
-    /// Submits and reaps NOPs, so many at once, while another thread looks at how many are ready: how
-    /// many were reaped, and the most that it has seen.
+    /// Submits and reaps NOPs, `at_once` at a time, while another thread reads how many are ready.
+    /// Returns how many were reaped, and the maximum that the other thread saw.
     fn watched(&mut self, rounds: usize, at_once: usize) -> Result<(usize, usize), Errno>;
-    /// Holds views of both queues over several calls, and says what comes of each.
+    /// Holds views of both queues over several calls. Returns the result of each.
     ///
     /// # Safety
     ///
@@ -121,7 +122,7 @@ pub(crate) trait Ring {
     ) -> Result<(), Errno>;
 }
 
-/// A ring, and how it is held.
+/// A ring, by the way it is held.
 enum Held<S: Kind, C: CKind> {
     Shared(IoUring<S, C, OwnedFd>),
     Local(IoUring<S, C, Local>),
@@ -136,17 +137,17 @@ macro_rules! on {
     };
 }
 
-/// A ring that `build`s.
+/// Wraps a ring from `build`.
 pub(crate) fn shared<S: Kind, C: CKind>(ring: IoUring<S, C>) -> Box<dyn Ring> {
     Box::new(Held::Shared(ring))
 }
 
-/// A ring that `build_local`s.
+/// Wraps a ring from `build_local`.
 pub(crate) fn local<S: Kind, C: CKind>(ring: IoUring<S, C, Local>) -> Box<dyn Ring> {
     Box::new(Held::Local(ring))
 }
 
-/// Pushes in the way that a step says.
+/// Pushes entries in the way that the step specifies.
 ///
 /// # Safety
 ///
@@ -459,7 +460,7 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
     }
 }
 
-/// Makes a ring by its descriptor and its parameters.
+/// Makes a ring again from its descriptor and parameters.
 pub(crate) fn anew<S: Kind, C: CKind>(
     builder: &Builder<S, C>,
     entries: u32,
@@ -468,15 +469,16 @@ pub(crate) fn anew<S: Kind, C: CKind>(
     let fd = rustix::io::fcntl_dupfd_cloexec(&first, 0)?;
     let params = *first.params();
     drop(first);
-    // SAFETY: the descriptor is this ring's, nobody else has it any more, and nothing was resized.
+    // SAFETY: the descriptor is this ring's, no other owner of the ring is left, and the ring was
+    // not resized.
     unsafe { IoUring::<S, C>::from_fd(fd, params) }.map(shared)
 }
 
-/// Makes a ring in memory that was used for something else.
+/// Makes a ring in memory that was used for something else before.
 ///
 /// # Safety
 ///
-/// That of `build_in_memory`.
+/// The contract of `build_in_memory` holds.
 pub(crate) unsafe fn in_memory<S: Kind, C: CKind>(
     builder: &Builder<S, C>,
     entries: u32,

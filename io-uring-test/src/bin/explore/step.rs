@@ -11,17 +11,18 @@ use crate::model::views::Part;
 pub(crate) struct Push {
     /// All or none (`push_multiple`, `push_each`), or one by one (`push`, `reserve`).
     pub(crate) at_once: bool,
-    /// Written in their places (`push_each`, `reserve`).
+    /// Written directly into their slots (`push_each`, `reserve`).
     pub(crate) in_place: bool,
-    /// How far a reserved slot gets: 0 dropped, 1 written and dropped, else committed.
+    /// What happens to a reserved slot: 0 drops it, 1 writes and drops it, any other value commits
+    /// it.
     pub(crate) reserved: u8,
-    /// After which entry the view is synced.
+    /// The index of the entry after which the view is synced.
     pub(crate) sync_after: Option<usize>,
-    /// The view is forgotten, not dropped.
+    /// The view is forgotten (`mem::forget`), not dropped.
     pub(crate) forget: bool,
 }
 
-/// How completions are taken.
+/// How completions are consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reap {
     All,
@@ -35,15 +36,15 @@ pub(crate) enum Reap {
 /// How long quiescing may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// As long as means that it hangs.
+    /// So long that a call that does not return has hung.
     Hung,
-    /// At first no time at all, then as long.
+    /// No time at first, and then as long as `Hung`.
     NoneFirst,
-    /// Some time, which runs out: one operation more is counted than there are.
+    /// A short time, which runs out: the count is one more than the operations in flight.
     TooMany,
 }
 
-/// What kind of operation, with a number for whatever it takes.
+/// The kind of an operation, and a number for each of its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Raw {
     pub(crate) op: u8,
@@ -93,7 +94,7 @@ pub(crate) enum Step {
         how: Reap,
         n: usize,
     },
-    /// Bytes into a pipe.
+    /// Writes bytes to a pipe.
     Feed {
         pipe: usize,
         n: usize,
@@ -102,12 +103,12 @@ pub(crate) enum Step {
     HangUp {
         pipe: usize,
     },
-    /// Says what the ring may do, if it is disabled and there is a list, and enables it.
+    /// Enables the ring. If the ring is disabled and there is a list, registers restrictions first.
     Enable {
         ring: usize,
         list: Option<u8>,
     },
-    /// Says what the ring may do.
+    /// Registers restrictions.
     Restrict {
         ring: usize,
         list: u8,
@@ -117,7 +118,7 @@ pub(crate) enum Step {
         entries: u32,
         cq_entries: Option<u32>,
     },
-    /// A child goes through the whole episode, and loses its ring here.
+    /// A forked child runs the whole episode, and loses its ring at this step.
     Lose,
     /// Registers a group of provided buffers.
     Group {
@@ -167,7 +168,7 @@ pub(crate) enum Step {
         ring: usize,
         parts: [Part; 8],
     },
-    /// Another thread looks on while completions are reaped.
+    /// Another thread reads the number of ready completions while they are reaped.
     Watch {
         ring: usize,
     },
@@ -175,7 +176,7 @@ pub(crate) enum Step {
         ring: usize,
         by: u8,
     },
-    /// Takes registered buffers over from the other ring.
+    /// Clones registered buffers of the other ring.
     Clone {
         ring: usize,
         replaces: bool,
@@ -188,7 +189,7 @@ pub(crate) enum Step {
         n: u32,
         tags: bool,
     },
-    /// Says in which slots the kernel may choose.
+    /// Sets the range of slots in which the kernel may choose.
     FileRange {
         ring: usize,
         first: u32,
@@ -229,7 +230,7 @@ pub(crate) enum Step {
         ring: usize,
         disable: bool,
     },
-    /// Cancels everything, and comes to the end of it.
+    /// Cancels everything, and waits until it has ended.
     Quiesce {
         ring: usize,
         limit: Limit,
@@ -238,14 +239,14 @@ pub(crate) enum Step {
     Drop {
         ring: usize,
     },
-    /// Makes a ring where there is none.
+    /// Makes a ring if there is none.
     Make {
         ring: usize,
         raw: [u8; 4],
     },
 }
 
-/// How many of a thousand steps are of each kind.
+/// The weight of each kind: how many of a thousand steps are of this kind.
 const WEIGHTS: &[(u16, Kind)] = &[
     (330, Kind::Push),
     (130, Kind::Submit),
@@ -291,7 +292,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (20, Kind::Make),
 ];
 
-/// The kinds of step, as they are counted.
+/// The kinds of steps. The weights and the report use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Push,
@@ -338,10 +339,10 @@ pub(crate) enum Kind {
     Make,
 }
 
-/// How many kinds of step there are.
+/// The number of kinds of steps.
 pub(crate) const KINDS: usize = WEIGHTS.len();
 
-/// What the number that a step's kind is drawn from is less than.
+/// The kind of a step is drawn from a number below this.
 pub(crate) const TOTAL: u16 = {
     let (mut total, mut i) = (0, 0);
     while i < WEIGHTS.len() {
@@ -357,7 +358,7 @@ pub(crate) fn name(kind: usize) -> String {
 }
 
 impl Step {
-    /// The number of its kind.
+    /// Returns the index of the kind that `draw` selects.
     pub(crate) fn kind(draw: u16) -> usize {
         let mut left = draw;
         for (i, (weight, _)) in WEIGHTS.iter().enumerate() {
@@ -369,7 +370,7 @@ impl Step {
         0
     }
 
-    /// The step that numbers stand for. Zeroes are the plainest one of a kind.
+    /// Makes a step from numbers. Zeros make the simplest step of a kind.
     pub(crate) fn of(draw: u16, [a, b, c, d]: [u8; 4]) -> Self {
         let ring = usize::from(a >= 208);
         let small = |byte: u8| usize::from(byte % 8);
@@ -510,7 +511,7 @@ impl Step {
     }
 }
 
-/// How many completions a wait is for.
+/// The number of completions that a wait asks for.
 pub(crate) fn want(byte: u8, capacity: u32) -> u64 {
     match byte {
         0..160 => u64::from(byte % 4),
@@ -520,7 +521,7 @@ pub(crate) fn want(byte: u8, capacity: u32) -> u64 {
         230..235 => (1 << 31) - 1,
         235..240 => 1 << 31,
         240..245 => u64::from(u32::MAX),
-        // Of a `usize`, whatever its size.
+        // The maximum of `usize`, whatever its size.
         _ => usize::MAX as u64,
     }
 }

@@ -8,9 +8,9 @@ use crate::model::operation::{ASYNC, Clock, Op, Time};
 use crate::model::{Kernel, Model};
 
 static HOUR: Timespec = Timespec::new().sec(3600);
-/// Soon, and as a point on any clock in the past.
+/// A duration that expires at once. As a point on any clock, it is in the past.
 static SOON: Timespec = Timespec::new().nsec(1);
-/// As a point on any clock, in the future.
+/// As a point on any clock, this is in the future.
 static FUTURE: Timespec = Timespec::new().sec(1 << 33);
 
 fn time(kernel: &Kernel, arg: u8, is_soon: bool) -> Time {
@@ -22,23 +22,24 @@ fn time(kernel: &Kernel, arg: u8, is_soon: bool) -> Time {
     Time { is_soon, is_absolute: arg & 0x18 == 0x18, clock }
 }
 
-/// One that does not come.
+/// A time that does not come during the test.
 pub(super) fn late(kernel: &Kernel, arg: u8) -> Time {
     time(kernel, arg, false)
 }
 
-/// Behind an entry that is linked, what watches it; else a timeout.
+/// Draws a linked timeout after an entry with a link flag, and a timeout otherwise.
 pub(super) fn draw(model: &Model, ring: usize, arg: u8, is_soon: bool) -> Op {
     let kernel = &model.kernel;
     let before = model.rings[ring].as_ref().and_then(|ring| ring.sq.entries().last());
     match before {
         Some(before) if before.is_linked() => {
-            // What may end by itself at the same time is watched for ever.
+            // If the watched request may end by itself at the same time, the timeout does not
+            // expire.
             let races = before.flags & ASYNC != 0 || before.op.runs_out() || before.op.is_multi();
             Op::LinkTimeout { time: time(kernel, arg, is_soon && !races) }
         }
         _ if arg & 3 == 3 && watching(model, ring).is_some() => update(model, ring, arg, 0),
-        // There is nothing to watch.
+        // A linked timeout without a request before it, which the kernel rejects.
         _ if arg >= 252 => Op::LinkTimeout { time: time(kernel, arg, true) },
         _ if is_soon => {
             let several = kernel.timeout_multi && arg & 0x60 == 0x60;
@@ -50,13 +51,13 @@ pub(super) fn draw(model: &Model, ring: usize, arg: u8, is_soon: bool) -> Op {
     }
 }
 
-/// Whether what is pushed next can watch something that may wait.
+/// Whether the next entry could be a timeout linked to a request that may wait.
 pub(super) fn may_be_watched(model: &Model, ring: usize) -> bool {
     let before = model.rings[ring].as_ref().and_then(|ring| ring.sq.entries().last());
     before.is_some_and(|before| before.is_linked() && before.op.may_wait())
 }
 
-/// The user data of something that watches a request.
+/// The user data of a linked timeout, if one is active.
 pub(super) fn watching(model: &Model, ring: usize) -> Option<u64> {
     let waiting = model.rings[ring].iter().flat_map(|ring| &ring.waiting);
     let mut behind = waiting.filter_map(|waiting| waiting.chain.get(1));
@@ -70,7 +71,7 @@ pub(super) fn update(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op 
     let new = Time { clock: Clock::Monotonic, ..time(kernel, arg, alone && arg & 0x80 != 0) };
     match watching(model, ring) {
         _ if !kernel.timeout_update => Op::NOP,
-        // Most of them of one that watches.
+        // Most updates are for a linked timeout.
         Some(user_data) if kernel.link_timeout_update && arg & 0x60 != 0 => {
             Op::TimeoutUpdate { user_data, time: new, linked: true }
         }
@@ -81,7 +82,7 @@ pub(super) fn update(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op 
     }
 }
 
-/// The time, its expression, and flags.
+/// The time, its Rust expression, and the flags.
 fn parts(time: Time) -> (&'static Timespec, &'static str, TimeoutFlags) {
     let (clock, absolute) = match (time.is_soon, time.is_absolute) {
         (true, absolute) => ((&SOON, "&SOON"), absolute),
@@ -112,7 +113,7 @@ fn flags_of(op: Op) -> TimeoutFlags {
     parts(time).2 | more
 }
 
-/// The entry of the library.
+/// Makes the entry, with the library.
 pub(super) fn entry(op: Op) -> Entry {
     let flags = flags_of(op);
     match op {
@@ -131,7 +132,7 @@ pub(super) fn entry(op: Op) -> Entry {
     }
 }
 
-/// The expression that makes it.
+/// The Rust expression that makes the entry.
 pub(super) fn code(op: Op) -> String {
     let flags = format!(".flags(TimeoutFlags::from_bits_retain({:#x}))", flags_of(op).bits());
     match op {
