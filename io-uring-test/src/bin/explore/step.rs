@@ -36,7 +36,7 @@ pub(crate) enum Reap {
 /// How long quiescing may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// So long that a call that does not return has hung.
+    /// So long that a quiesce that takes longer has hung.
     Hung,
     /// No time at first, and then as long as `Hung`.
     NoneFirst,

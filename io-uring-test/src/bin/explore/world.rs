@@ -22,7 +22,7 @@ fn pair(kind: SocketType) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
 }
 
-/// The ends of a pipe.
+/// The two ends of a pipe or a socket pair.
 struct Pipe {
     reader: OwnedFd,
     writer: Option<OwnedFd>,
@@ -54,7 +54,7 @@ impl World {
         })
     }
 
-    /// The reading end.
+    /// The reading end of a pipe or a socket pair.
     pub(crate) fn reader(&self, k: usize) -> BorrowedFd<'_> {
         self.ends(k).reader.as_fd()
     }
@@ -80,7 +80,7 @@ impl World {
         unsafe { all.cast::<[u8; PIECE]>().add(piece) }.cast()
     }
 
-    /// Pieces of memory as they are registered, with their tags.
+    /// The pieces of memory to register, and their tags.
     pub(crate) fn pieces(&self, slots: &[Option<Registered>]) -> (Vec<iovec>, Vec<u64>) {
         let of = |slot: &Option<Registered>| match slot {
             Some(Registered { piece, tag }) => {

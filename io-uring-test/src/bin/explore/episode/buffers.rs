@@ -9,7 +9,7 @@ use crate::model::operation::Op;
 use crate::model::registered::{PIECE, PIECES, Registered};
 use crate::op;
 
-/// Slots as a program registers them.
+/// The Rust code for the slots that a program registers.
 fn slots_code(slots: &[Option<Registered>]) -> String {
     let code = |slot: &Option<Registered>| match slot {
         Some(Registered { piece, .. }) => {
@@ -25,7 +25,8 @@ fn tags_of(slots: &[Option<Registered>]) -> Vec<u64> {
 }
 
 impl Lockstep<'_> {
-    /// A tag, which is told from the user data of entries as messages are.
+    /// Returns a tag, or 0 if none is wanted. Bit 32 distinguishes tags from the user data of
+    /// entries, as it does for messages.
     pub(super) fn tag(&mut self, wanted: bool) -> u64 {
         self.next += u64::from(wanted);
         if wanted { (self.next - 1) | (1 << 32) } else { 0 }
@@ -51,12 +52,12 @@ impl Lockstep<'_> {
         );
         let (all, tags) = self.world.pieces(&slots);
         let mut real = Err(Errno::IO);
-        // SAFETY: the memory stays for good, and is used by operations alone until they have ended.
+        // SAFETY: the memory is never freed, and only operations use it until they have ended.
         self.real(r).with_submitter(&mut |it| real = unsafe { it.buffers(&all, &tags) });
         same("register_buffers", &raw(real), &expected)
     }
 
-    /// Whether something with a tag may be held: that would come late.
+    /// Whether a request may hold a buffer with a tag: its tag would be posted late.
     fn may_be_held(&self, r: usize) -> bool {
         let slots = self.model.rings[r].as_ref().and_then(|ring| ring.buffers.as_ref());
         slots.into_iter().flatten().flatten().any(|there| there.tag != 0)
@@ -93,7 +94,7 @@ impl Lockstep<'_> {
         self.register(r, "unregister_buffers()", expected, &mut |it| it.buffers_gone())
     }
 
-    /// Takes registered buffers over from the other ring.
+    /// Clones registered buffers of the other ring.
     pub(super) fn clone_buffers(
         &mut self,
         r: usize,
@@ -130,7 +131,7 @@ impl Lockstep<'_> {
         same("register_buffers_clone", &real, &expected)
     }
 
-    /// Posts a completion on a ring by a call without a ring.
+    /// Posts a completion on a ring by a register call without a ring.
     pub(super) fn send(&mut self, r: usize, arg: u8) -> Same {
         let user_data = self.next;
         self.next += 1;
@@ -146,7 +147,7 @@ impl Lockstep<'_> {
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         let tight = ring.cq.overflows() || room < 4 + 3 * ring.outstanding();
         if tight && flags.is_some_and(|flags| flags & F_32 != 0) {
-            // As with those that a ring sends.
+            // The same applies to messages that a ring sends.
             return Ok(());
         }
         let expected = self.model.send(r, user_data, result, flags.unwrap_or(0));

@@ -39,7 +39,7 @@ impl Lockstep<'_> {
                     return same("truncate", &raw(self.real(r).take_back(len)), &Ok(()));
                 }
                 say!(self, "unsafe {{ {name}.submission().truncate({len}) }};");
-                // SAFETY: nobody else enters: no ring here has a thread of its own.
+                // SAFETY: no other thread enters the ring: no ring here has a submission thread.
                 let done = unsafe { self.real(r).truncate(len) };
                 same("truncates", &done, &true)
             }
@@ -91,7 +91,7 @@ impl Lockstep<'_> {
                 self.file_update(r, slot, pipe.map(|pipe| pipe % PIPES), tag)
             }
             Step::FilesGone { .. } => {
-                // Requests that wait hold their files by themselves.
+                // Waiting requests hold their files themselves.
                 let expected = self.model.ring(r).unregister_files();
                 self.register(r, "unregister_files()", expected, &mut |it| it.unregister_files())
             }
@@ -129,7 +129,7 @@ impl Lockstep<'_> {
         }
     }
 
-    /// A register call without a result.
+    /// Makes a register call that returns no value.
     pub(super) fn register(
         &mut self,
         r: usize,
@@ -167,7 +167,7 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
-    /// Whether the kernel would wait in a register call for what is in flight.
+    /// Whether the kernel would wait in a register call until the requests in flight have ended.
     fn would_wait(&mut self, r: usize) -> bool {
         let waits = self.model.kernel.known.has("register_waits");
         let ring = self.model.ring(r);
@@ -178,7 +178,7 @@ impl Lockstep<'_> {
         if !self.model.kernel.restrictions || self.would_wait(r) {
             return Ok(());
         }
-        // A kernel that does not know what is listed refuses the list.
+        // The kernel rejects a list with an operation or call that it does not know.
         let listable = &self.model.kernel.listable;
         list.operations.retain(|op| listable.operations.contains(op));
         list.calls.retain(|call| listable.calls.contains(call));
@@ -211,11 +211,12 @@ impl Lockstep<'_> {
         }
         let by = op::criteria(&self.model, r, by);
         if self.model.ring(r).workers && by.user_data.is_none() {
-            // A worker thread that has just come to its end may still be found.
+            // A cancellation may still find a request that a worker thread has just ended.
             return Ok(());
         }
         if self.gives_work_to_workers(r) {
-            // Which may come to their end before they are looked for, or not.
+            // Worker threads may or may not end these requests before the cancellation looks for
+            // them.
             return Ok(());
         }
         let expected = self.model.sync_cancel(r, by);
@@ -232,7 +233,8 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
-    /// Whether a register call hands requests on to worker threads: what waits for the task to run it.
+    /// Whether a register call hands requests to worker threads: requests in work that waits for
+    /// the task to run it.
     fn gives_work_to_workers(&self, r: usize) -> bool {
         let (kernel, Some(ring)) = (&self.model.kernel, &self.model.rings[r]) else { return false };
         let by_worker =
@@ -243,7 +245,7 @@ impl Lockstep<'_> {
             && looks.map(|waiting| &waiting.chain[0]).chain(begins).any(by_worker)
     }
 
-    /// How the ring is held, and named.
+    /// Changes how the ring is held, and how calls name it.
     fn hold(&mut self, r: usize, step: Step) -> Same {
         let name = op::name(r);
         if step == (Step::CloseFd { ring: r }) && op::is_sent_to(&self.model, r) {
@@ -287,7 +289,8 @@ impl Lockstep<'_> {
                 let expected = if !built.local || built.registered && !lost {
                     Ok(())
                 } else if !ring_fds && !lost {
-                    // A number that the kernel does not know comes before what the ring may do.
+                    // If the kernel does not know the call, it fails before the kernel checks the
+                    // restrictions.
                     Err(EINVAL)
                 } else {
                     may_name.inspect(|()| built.registered = true)
@@ -342,7 +345,7 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
-    /// Another thread submits, and is gone.
+    /// Another thread submits, and exits.
     fn elsewhere(&mut self, r: usize) -> Same {
         let ring = self.model.ring(r);
         let plain = ring

@@ -10,13 +10,14 @@ use crate::model::ring::Waiting;
 use crate::op;
 use crate::workers;
 
-/// How long a wait takes at most that the model says nothing comes of.
+/// The time limit of a wait that runs out according to the model.
 static SHORT: Timespec = Timespec::new().nsec(20_000);
 
-/// How long what happens in its own time may take: what is visible then is compared.
+/// The time limit for requests that run in worker threads or after a drain. Then the visible state
+/// is compared.
 const HUNG: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Waits until the worker threads have come to rest.
+/// Waits until the worker threads are idle. Returns whether they are.
 fn workers_rest() -> bool {
     (0..100_000).any(|i| {
         if i > 100 {
@@ -27,13 +28,13 @@ fn workers_rest() -> bool {
 }
 
 impl Lockstep<'_> {
-    /// Where requests run in their own time: waits until they have come to rest.
+    /// Waits until requests that run at an unknown time have come to rest.
     pub(super) fn settle(&mut self, r: usize) -> Same {
         if self.model.ring(r).disabled || self.model.ring(r).lost {
             return Ok(());
         }
         let shows = self.model.kernel.workers_show;
-        // A worker's request takes a round to be started, and one to end.
+        // The request of a worker thread takes one round to start, and one to end.
         let mut least = self.model.ring(r).outstanding() + 1;
         loop {
             let ring = self.model.ring(r);
@@ -43,7 +44,7 @@ impl Lockstep<'_> {
             self.model.run(r);
             self.model.ring(r).cq.flush();
             self.model.system_call();
-            // What has started now may end by itself too.
+            // The requests that this has started may end by themselves too.
             if self.model.ring(r).restless == 0 {
                 break;
             }
@@ -73,14 +74,15 @@ impl Lockstep<'_> {
             if !workers_rest() {
                 return Err("a worker thread does not come to rest".into());
             }
-            // A worker sets the flag behind the work that it makes, which may be done by then.
+            // A worker thread sets the flag for waiting work (TASKRUN) after it has queued the
+            // work. The task may have done the work by then.
             let ring = self.model.ring(r);
             (ring.workers, ring.taskrun_is_open) = (false, true);
         }
         Ok(())
     }
 
-    /// After a step that has made a call for the ring.
+    /// Settles both rings after a step that has made a call on one of them.
     pub(super) fn rest(&mut self, r: usize) -> Same {
         for r in [r, 1 - r] {
             if self.model.rings[r].as_ref().is_some_and(|ring| ring.restless > 0) {
@@ -90,7 +92,7 @@ impl Lockstep<'_> {
         Ok(())
     }
 
-    /// Submits, or waits, and compares what comes of it.
+    /// Submits or waits, and compares the result with the model.
     pub(super) fn enter(
         &mut self,
         r: usize,
@@ -103,7 +105,7 @@ impl Lockstep<'_> {
         if submits && !self.may_submit(r, false) {
             return Ok(());
         }
-        // There is no coming back from that wait.
+        // On a kernel with the fault `mixed_wait`, such a wait never returns.
         let cq = &self.model.ring(r).cq;
         let most = u64::from(cq.capacity.saturating_sub(1));
         let spins = cq.size == Size::Mixed && self.model.kernel.known.has("mixed_wait");
@@ -128,7 +130,8 @@ impl Lockstep<'_> {
                 limit = limit.min_wait_usec(10);
             }
         }
-        // A time that is given and not needed is long: nothing is judged by it.
+        // If a wait has a time limit but does not run out, the limit is so long that the result
+        // cannot depend on it.
         static LONG: Timespec = Timespec::new().sec(3600);
         if limited && !ran_out {
             limit = SubmitArgs::new().timespec(&LONG);
@@ -173,7 +176,8 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
-    /// A multishot poll ends where it finds no room. Whether it does must not depend on what comes at the
+    /// Whether the completions of multishot requests have room. A multishot request ends if its
+    /// completion finds none. Whether it does must not depend on completions that are posted at the
     /// same time.
     pub(super) fn multishot_has_room(&self) -> bool {
         self.model.rings.iter().flatten().all(|ring| {
@@ -183,7 +187,7 @@ impl Lockstep<'_> {
             let behind = behind.map(|entry| entry.op).filter(Op::runs_out);
             let mut all: Vec<Op> = all.filter(|op| op.is_multi() || op.runs_out()).collect();
             all.extend(behind);
-            // One for each buffer, and for the end.
+            // A receive posts a completion for each buffer, and one when it ends.
             let buffers: usize =
                 ring.groups.iter().flatten().map(|group| group.published.len()).sum();
             let receives = all.iter().any(|op| matches!(op, Op::Receive(_)));
@@ -195,7 +199,9 @@ impl Lockstep<'_> {
         })
     }
 
-    /// What runs in its own time must find room: nothing would show when it has come to rest.
+    /// Whether the ring may submit its queued entries. Requests that run at an unknown time must
+    /// find room for their completions: otherwise, the test cannot tell when they have come to
+    /// rest.
     pub(super) fn may_submit(&mut self, r: usize, cancels: bool) -> bool {
         if !self.multishot_has_room() {
             return false;
@@ -206,28 +212,29 @@ impl Lockstep<'_> {
         let counted = self.model.kernel.known.has("counted_refusal");
         let ring = self.model.ring(r);
         if ring.defers && ring.cq.overflows() && ring.outstanding() > 3 {
-            // Whether all has run would not show.
+            // The test could not tell whether all requests have run.
             return false;
         }
-        // A chain that ends with the submission is started by a worker, who may not have come to
-        // waiting when it is to be cancelled.
+        // A worker thread starts a chain that ends with the submission. When a cancellation looks
+        // for the request, the worker may not have made it wait yet.
         let mut open: Option<bool> = None;
         for entry in ring.sq.entries() {
             open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
         }
-        // Cancelled again and again it is found, but not before it may have read.
+        // Repeated cancellations do find the request, but it may already have read by then.
         let reads = |entry: &Entry| entry.op.reads();
         if open == Some(true) && (!cancels || ring.sq.entries().any(reads)) {
             return false;
         }
-        // And when a worker is done with what is silent does not show.
+        // The test cannot tell when a worker thread has ended a silent request.
         let by_worker = |entry: &Entry| {
             let reads = entry.op.reads();
             entry.flags & ASYNC != 0 || (reads && !pipe_nowait) || {
                 entry.op.runs_out() && !entry.op.cancels()
             }
         };
-        // One that is made to run out comes to that while nothing else looks for it.
+        // If an update makes a timeout expire, the timeout must be the only waiting request, and
+        // nothing else may look for it.
         let made = |entry: &&Entry| entry.op.runs_out() && entry.op.cancels();
         let hurries = ring.sq.entries().filter(made).count();
         let others = ring.sq.entries().filter(|entry| entry.op.cancels()).count() - hurries;
@@ -241,12 +248,13 @@ impl Lockstep<'_> {
         {
             return false;
         }
-        // Neither may it come to waiting behind a drain, for the same reason.
+        // For the same reason, no request may start to wait after a drain.
         let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & DRAIN != 0);
         if drains && ring.sq.entries().any(|entry| entry.op.may_wait()) {
             return false;
         }
-        // Nor may anything overtake a drain that would then wait for ever.
+        // On a kernel with the fault `overtaken_drain`, no completion may overtake a drain, which
+        // would then wait forever.
         let plain =
             |entry: &Entry| entry.op == Op::NOP && entry.flags & !(LINKS | DRAIN | ASYNC) == 0;
         if drains && overtaken && !ring.sq.entries().all(plain) {
@@ -256,7 +264,8 @@ impl Lockstep<'_> {
             return false;
         }
         let ring = self.model.ring(r);
-        // What they do at the same time, a cancellation may find or not.
+        // A cancellation may or may not find requests that drains and worker threads start at the
+        // same time.
         let linked = || {
             let waiting = ring.waiting.iter().flat_map(|waiting| waiting.chain.iter().skip(1));
             waiting.chain(ring.work.iter().flat_map(|work| work.chain()))
@@ -269,7 +278,8 @@ impl Lockstep<'_> {
         if ring.waiting.iter().any(reads) && cancels && linked().any(|entry| entry.op.cancels()) {
             return false;
         }
-        // Filler is visible only by where it lies, which is open unless the submission itself sends it.
+        // The program sees filler only by its position. The position is known only if the
+        // submission itself posts the filler.
         let filler = |entry: &Entry| matches!(entry.op, Op::Message { flags: Some(flags), .. } if flags & (F_32 | F_SKIP) != 0);
         let chained = ring.sq.entries().any(|entry| entry.is_linked());
         if (drains || workers || chained) && ring.sq.entries().any(filler) {
@@ -278,7 +288,7 @@ impl Lockstep<'_> {
         if !self.has_room_for_big(r, drains) {
             return false;
         }
-        // So is where a completion of 32 bytes finds room, and what is filled before it.
+        // The same applies to the position of a 32-byte completion, and to the filler before it.
         let ring = self.model.ring(r);
         let big = |entry: &Entry| matches!(entry.op, Op::Nop { big: Some(_), .. });
         let mixed = ring.cq.size == Size::Mixed;
@@ -290,8 +300,8 @@ impl Lockstep<'_> {
         !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
     }
 
-    /// Where a mixed queue that is full confuses the kernel, completions of 32 bytes come only where
-    /// there is room.
+    /// Whether 32-byte completions have room. On a kernel with the fault `mixed_overfull`, they may
+    /// come only to a mixed queue with free slots for all possible completions.
     pub(super) fn has_room_for_big(&self, r: usize, drains: bool) -> bool {
         if !self.model.kernel.known.has("mixed_overfull") {
             return true;

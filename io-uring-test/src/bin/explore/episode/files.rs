@@ -57,7 +57,8 @@ impl Lockstep<'_> {
         tags: bool,
     ) -> Same {
         if op::is_to_read(&self.model, r, slot) {
-            // Which could make it the second reader of a pipe, or hold what is given up.
+            // The new file could make the request the second reader of a pipe. Or the request could
+            // hold a released file.
             return Ok(());
         }
         let tags = tags && self.model.kernel.clones;
@@ -85,20 +86,20 @@ impl Lockstep<'_> {
         self.rest(r)
     }
 
-    /// Whichever number a descriptor has that was made.
+    /// Replaces the number of a descriptor that an operation has made by [`DESCRIPTOR`].
     pub(super) fn name_installed(&self, cqe: &mut Cqe) {
         if cqe.result >= 0 && self.installs.contains_key(&cqe.user_data) {
             cqe.result = DESCRIPTOR;
         }
     }
 
-    /// It is as it was asked for, and is closed.
+    /// Checks that a new descriptor has the requested properties, and closes it.
     pub(super) fn close_installed(&mut self, cqe: &mut Cqe) -> Same {
         let Some((_, keeps_on_exec)) = self.installs.remove(&cqe.user_data) else { return Ok(()) };
         if cqe.result < 0 {
             return Ok(());
         }
-        // SAFETY: the kernel has made it for us, and nobody else knows it.
+        // SAFETY: the kernel has made the descriptor for this process, and it has no other owner.
         let made = unsafe { OwnedFd::from_raw_fd(cqe.result) };
         cqe.result = DESCRIPTOR;
         let flags = rustix::io::fcntl_getfd(&made).map_err(|e| format!("{made:?}: {e}"))?;
@@ -109,7 +110,8 @@ impl Lockstep<'_> {
         same("a descriptor of one of the pipes", &known, &true)
     }
 
-    /// Before a ring goes: what it has made, and nobody has seen.
+    /// Before a ring is dropped, closes the descriptors that it has made and whose completions
+    /// nobody has read.
     pub(super) fn close_all_installed(&mut self, r: usize) {
         let Some(ring) = &self.model.rings[r] else { return };
         let mut left = ring.cq.all().filter(|cqe| cqe.result == DESCRIPTOR).count();

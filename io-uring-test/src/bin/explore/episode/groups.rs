@@ -13,31 +13,32 @@ use crate::model::operation::By;
 use crate::model::restrict::call;
 use crate::op;
 
-/// The longest buffer, and how many of them a group has at most.
+/// The maximum length of a buffer, and the maximum number of buffers in a group.
 const LEN: usize = 16;
 const MOST: usize = 8;
 
-/// A group's handle, and what lies behind it.
+/// The handle of a group, and the memory that it uses.
 pub(super) struct Group {
     bufs: BufRing,
     tracker: BufTracker,
-    /// Of the program, if the ring of buffers lies there.
+    /// The program's memory, if it holds the buffer ring.
     _memory: Option<Pages>,
-    /// The buffers, which the kernel may use for as long as it likes.
+    /// The buffers. They are never freed, because the kernel may use them at any time.
     buffers: NonNull<[[u8; LEN]; MOST]>,
     generation: u64,
 }
 
-/// What a group's handle is called in a program.
+/// The name of a group's handle in a printed program.
 fn handle(r: usize, group: usize) -> String {
     format!("{}_group{group}", op::name(r))
 }
 
-/// A completion, as the library has it.
+/// The library's type for a completion.
 fn entry(cqe: &Cqe) -> cqueue::Entry {
     #[repr(C)]
     struct Raw(u64, i32, u32);
-    // SAFETY: a completion is the kernel's struct of these three, and has no other rules.
+    // SAFETY: a completion is the kernel's struct of these three fields, and every value of them is
+    // valid.
     unsafe { std::mem::transmute(Raw(cqe.user_data, cqe.result, cqe.flags)) }
 }
 
@@ -71,14 +72,15 @@ impl Lockstep<'_> {
         let slots = memory.as_ref().map(Pages::all);
         let mut real = None;
         self.real(r).with_submitter(&mut |it| {
-            // SAFETY: the memory goes after the group.
+            // SAFETY: the memory outlives the group.
             real = Some(unsafe { it.group(slots, entries, bgid, flags) })
         });
         let Some(real) = real else { return Ok(()) };
         match (real, expected) {
             (Ok(bufs), Ok(())) => {
                 let mut tracker = BufTracker::new();
-                // A completion of a buffer that is none of this group's makes nothing up.
+                // A completion may name a buffer that does not belong to this group. The tracker
+                // must report only that one segment.
                 let wrong =
                     entry(&Cqe { user_data: 0, result: 30, flags: F_BUFFER | 1 << 16, big: None });
                 let n = tracker.bundle_segments(&bufs, &wrong, |_| 10).iter(&bufs).count();
@@ -102,7 +104,7 @@ impl Lockstep<'_> {
         let mut bids = Vec::new();
         for _ in 0..n {
             let Some(bid) = model.add() else { break };
-            // SAFETY: the buffer is one of this group's, and not in its ring; it is there for good.
+            // SAFETY: the buffer belongs to this group, is not in its ring, and is never freed.
             unsafe {
                 let buffer = real.buffers.cast::<[u8; LEN]>().add(usize::from(bid));
                 real.bufs.add(buffer.as_ptr().cast(), len_of(bid), bid);
@@ -126,7 +128,7 @@ impl Lockstep<'_> {
         Ok(())
     }
 
-    /// Unregisters a group by its handle, which may be tried with another ring.
+    /// Unregisters a group by its handle. The step may also try this with the other ring.
     pub(super) fn group_gone(&mut self, r: usize, group: usize, by_other: bool) -> Same {
         let by = if by_other { 1 - r } else { r };
         if !self.has(by) {
@@ -183,7 +185,8 @@ impl Lockstep<'_> {
         same("available", &result, &expected)
     }
 
-    /// What the library says a completion has used is what the model says, and what lies there too.
+    /// Checks that the library reports the same used segments as the model, and that the segments
+    /// hold the same bytes.
     pub(super) fn account(&mut self, r: usize, cqe: &Cqe) -> Same {
         let Some(what) = self.receives.get(&cqe.user_data).copied() else {
             return Err(format!("{cqe:?} names a buffer, and takes none"));
@@ -204,7 +207,7 @@ impl Lockstep<'_> {
         let mut plain: Vec<_> =
             segments.iter().map(|one| (one.bid, one.offset, one.len, one.done)).collect();
         if let (true, [real], [model]) = (what.tells_length, &mut plain[..], &taken.segments[..]) {
-            // A limit of the request's own does not show in the result.
+            // The result does not show a limit that the request itself has set.
             real.2 = real.2.min(model.bytes.len() as u32);
         }
         let model: Vec<_> = taken
@@ -214,7 +217,7 @@ impl Lockstep<'_> {
             .collect();
         same("segments", &plain, &model)?;
         for one in &taken.segments {
-            // SAFETY: the buffer is there for good, and the kernel has filled this part of it.
+            // SAFETY: the buffer is never freed, and the kernel has filled this part of it.
             let there = unsafe {
                 let buffer = real.buffers.cast::<[u8; LEN]>().add(usize::from(one.bid));
                 let start = buffer.cast::<u8>().add(one.offset as usize);
@@ -229,11 +232,11 @@ impl Lockstep<'_> {
     }
 }
 
-/// Pages in which another group has lain.
+/// Pages with the content of an earlier group.
 fn used_pages() -> Result<Pages, String> {
     let pages = Pages::new().map_err(|e| format!("memory: {e:#}"))?;
     for i in 0..MOST as u16 {
-        // SAFETY: the pages are ours, and hold more than that.
+        // SAFETY: the pages belong to this function, and are longer than this part.
         unsafe {
             pages.all().cast::<[u16; 8]>().add(usize::from(i)).write([1, 1, 1, 1, 9, 0, i, 7])
         };

@@ -17,11 +17,11 @@ pub(super) fn run(kernel: &Kernel, episode: &Episode, at: usize, watch: &dyn Wat
         return Ok(());
     }
     let (reader, writer) = rustix::pipe::pipe().map_err(|e| format!("a pipe: {e}"))?;
-    // SAFETY: there is no other thread; the child ends without coming back.
+    // SAFETY: this process has no other thread, and the child exits without returning.
     match unsafe { libc::fork() } {
         -1 => Err("fork fails".into()),
         0 => {
-            // SAFETY: a signal, should the parent end before.
+            // SAFETY: the call only sets the signal that the child gets if its parent exits first.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             drop(reader);
             let what = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -39,7 +39,8 @@ pub(super) fn run(kernel: &Kernel, episode: &Episode, at: usize, watch: &dyn Wat
             let mut what = String::new();
             let _ = File::from(reader).read_to_string(&mut what);
             let mut status = 0;
-            // SAFETY: the status is ours to write. A child that hangs is killed with us.
+            // SAFETY: the kernel writes to `status`, which is ours. A child that hangs is killed
+            // together with this process.
             while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 {}
             match status {
                 0 => Ok(()),
@@ -49,7 +50,7 @@ pub(super) fn run(kernel: &Kernel, episode: &Episode, at: usize, watch: &dyn Wat
     }
 }
 
-/// Nobody is told, but how long to wait.
+/// Reports nothing. It only tells how often to ask for events.
 struct Quiet(usize);
 
 impl Watch for Quiet {
@@ -66,7 +67,7 @@ fn child(kernel: &Kernel, episode: &Episode, at: usize, patience: usize) -> Same
     let mut watch = Quiet(patience);
     let mut both = Lockstep::new(kernel, &mut watch);
     let mut setup = Setup::of(episode.setup);
-    // One that can be resized.
+    // Makes the ring resizable.
     setup.flags &= !(flag::COOP_TASKRUN | flag::IOPOLL | flag::SQPOLL | flag::SQ_AFF);
     setup.flags |= flag::SINGLE_ISSUER | flag::DEFER_TASKRUN | flag::NO_SQARRAY;
     setup.sqarray = false;
@@ -81,7 +82,7 @@ fn child(kernel: &Kernel, episode: &Episode, at: usize, patience: usize) -> Same
             let Some(ring) = &both.model.rings[0] else { break };
             let (sq, cq) = (ring.sq.capacity, ring.cq.capacity);
             if cq > 1024 {
-                // The kernel itself may have no memory for it.
+                // The kernel itself may lack the memory for a larger queue.
                 break;
             }
             both.resize(0, sq, Some(cq))?;
@@ -97,13 +98,13 @@ fn child(kernel: &Kernel, episode: &Episode, at: usize, patience: usize) -> Same
     Ok(())
 }
 
-/// From now on, whatever maps shared memory is told that there is none.
+/// From now on, every attempt to map shared memory fails, as if there were no memory.
 fn refuse_shared_mappings() -> Same {
     #[cfg(not(target_pointer_width = "32"))]
     let map = libc::SYS_mmap;
     #[cfg(target_pointer_width = "32")]
     let map = libc::SYS_mmap2;
-    // Where the fourth argument is, its lower half.
+    // The offset of the lower half of the fourth argument.
     let flags = 16 + 3 * 8 + if cfg!(target_endian = "big") { 4 } else { 0 };
     let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     let answer = (libc::BPF_RET | libc::BPF_K) as u16;

@@ -23,7 +23,7 @@ impl Lockstep<'_> {
                 ..draw
             };
             let (mut op, mut flags) = op::draw(&self.model, r, draw, user_data);
-            // Of several, only the first is one of a kind.
+            // Of several entries, only the first may have one of these operations.
             if i > 0
                 && matches!(
                     op,
@@ -41,7 +41,7 @@ impl Lockstep<'_> {
             }
             let mut entry = Entry::new(user_data, op, flags);
             let is_wide = *wide.get_or_insert(wide_too && draw.arg & 1 != 0);
-            // On a mixed queue, what is wide is so by its opcode.
+            // On a mixed queue, the opcode makes an entry a big one.
             entry.wide = is_wide && (only_wide || self.model.kernel.nop128);
             if entry.wide && !only_wide && !matches!(entry.op, Op::Nop { .. }) {
                 entry.op = Op::NOP;
@@ -66,7 +66,8 @@ impl Lockstep<'_> {
             entries.push(entry);
         }
         self.say_push(r, how, &entries, only_wide);
-        // SAFETY: what the entries use is the world's, which outlives the operations, or leaks it.
+        // SAFETY: the world owns the objects that the entries use. It outlives the operations, or
+        // leaks the objects.
         let results = unsafe { self.real(r).push(&real, &how) };
         let sq = &mut self.model.ring(r).sq;
         let mut expected = Vec::new();
@@ -77,7 +78,7 @@ impl Lockstep<'_> {
                 let committed = !how.in_place || how.reserved > 1;
                 expected.push(match committed {
                     true => sq.push(vec![entry]),
-                    // Whether there is room is seen; nothing is pushed.
+                    // Reserving only checks whether there is room. Nothing is pushed.
                     false => sq.try_push(&entry),
                 });
                 if how.sync_after == Some(i) {
@@ -104,7 +105,7 @@ impl Lockstep<'_> {
                     _ => op::code(entry.op, entry.flags, entry.user_data),
                 })
                 .collect();
-            // While there is a view of the queue, its ring is borrowed.
+            // While a view of the queue exists, its ring is borrowed.
             let mut code = String::new();
             for to in [0, 1] {
                 let to_it = |entry: &Entry| matches!(entry.op, Op::Message { ring, .. } | Op::SendFile { ring, .. } if ring == to);

@@ -13,17 +13,17 @@ use crate::model::squeue::PAD_USER_DATA;
 use crate::op;
 use crate::step::Limit;
 
-/// How long it takes at most: hung.
+/// A quiesce that takes longer has hung.
 const HUNG: Duration = Duration::from_secs(5);
-/// How long, if it is to give up.
+/// The time limit of a quiesce that must give up.
 const SHORT: Duration = Duration::from_millis(1);
 
 /// What is in flight when a ring quiesces.
 struct InFlight {
-    /// What counts as one operation: one that posts, with the silent ones that its chain begins with.
-    /// Of these one posts, which is the first that fails, or the last.
+    /// Each item counts as one operation: an entry that posts, together with the silent entries at
+    /// the start of its chain. Only one of them posts: the first that fails, or the last.
     counted: Vec<Vec<u64>>,
-    /// What does not count.
+    /// The operations that do not count.
     silent: Vec<u64>,
 }
 
@@ -38,13 +38,13 @@ impl Lockstep<'_> {
         if counted.is_empty() || !self.may_submit(r, true) || !self.model.kernel.sync_cancel {
             return Ok(());
         }
-        // By a call or, where that is forbidden, by an entry.
+        // The library cancels by a register call or, if restrictions forbid the call, by an entry.
         let ring = self.model.ring(r);
         let by_call = ring.may_call(call::SYNC_CANCEL).is_ok();
         let cancels = by_call || ring.may_do(opcode::ASYNC_CANCEL, 0);
         let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & DRAIN != 0);
         if drains && !by_call {
-            // Such an entry would wait itself.
+            // A cancellation entry would itself wait for the drain.
             return Ok(());
         }
         let mixed = self.model.ring(r).cq.size == Size::Mixed;
@@ -82,14 +82,15 @@ impl Lockstep<'_> {
         };
         let left = counted.iter().filter(|one| !one.iter().any(ended)).count() + too_many;
         let errno = if cancels { ETIME } else { EACCES };
-        // What takes its time to end is waited for.
+        // Some operations take time to end. This waits for them.
         for _ in 0..self.watch.patience().min(1000) {
             if !gives_up || in_flight == left || result != Err(errno) {
                 break;
             }
             result = quiesce(self, &mut in_flight, SHORT);
         }
-        // A mixed queue that was full may repeat completions, and quiesce says that it cannot count.
+        // A mixed queue that was full may repeat completions. Quiesce then reports that it cannot
+        // count.
         let in_doubt = mixed && result == Err(EOVERFLOW);
         if !in_doubt {
             let model = if left == 0 { Ok(()) } else { Err(errno) };
@@ -100,7 +101,7 @@ impl Lockstep<'_> {
             self.close_installed(cqe)?;
         }
         self.same_ends(r, &counted, &real, &expected)?;
-        // What is silent may post when it is cancelled, and nobody has waited for that.
+        // A silent request may post when it is canceled. Quiesce has not waited for that.
         for _ in 0..2 + 2 * silent.len() {
             raw(self.real(r).get_events()).map_err(|e| format!("get_events: errno {e}"))?;
         }
@@ -117,7 +118,8 @@ impl Lockstep<'_> {
         }
     }
 
-    /// Nothing where it is not clear what counts, or what comes beside it.
+    /// Returns the operations in flight, or `None` if the test cannot tell what counts, or what
+    /// else completes meanwhile.
     fn in_flight(&mut self, r: usize) -> Option<InFlight> {
         let silent_ones = &self.silent;
         let ring = self.model.rings[r].as_ref()?;
@@ -126,7 +128,7 @@ impl Lockstep<'_> {
         let mut chains: Vec<Vec<&Entry>> = waiting.chain(drained).collect();
         for work in &ring.work {
             match work {
-                // Each by itself.
+                // Each entry of a failed chain ends by itself.
                 Work::Fail(chain) => chains.extend(chain.iter().map(|entry| vec![entry])),
                 work => chains.push(work.chain().collect()),
             }
@@ -138,7 +140,8 @@ impl Lockstep<'_> {
                 chains.push(std::mem::take(&mut queued));
             }
         }
-        // A worker thread begins what is open at the end, and may find it cancelled at any point.
+        // A worker thread starts a chain that is open at its end. The chain may be canceled at any
+        // point.
         let open = !queued.is_empty();
         chains.push(queued);
         let all = || chains.iter().flatten();
@@ -151,27 +154,30 @@ impl Lockstep<'_> {
         let full = ring.cq.size == Size::Mixed
             && (ring.cq.overflows()
                 || ring.cq.len() + 3 * ring.outstanding() >= ring.cq.capacity as usize);
-        // What a chain cancels may be cancelled already when its turn comes.
+        // When a cancellation in a chain runs, its target may already be canceled.
         let begins = ring.work.iter().flat_map(|work| work.chain()).any(|entry| entry.op.cancels());
         let cancels = begins || links && all().any(|entry| entry.op.cancels());
-        // A worker thread may have begun what is cancelled, or not.
+        // A worker thread may or may not have started the canceled request.
         let pipe_nowait = self.model.kernel.pipe_nowait;
         let at_work = !pipe_nowait && ring.sq.entries().any(|entry| entry.op.reads());
-        // What has happened and what is cancelled meet: either may come first.
+        // An event has woken a request, and now the request is canceled: either may take effect
+        // first.
         let woken = ring.waiting.iter().any(|waiting| waiting.woken);
         let workers = ring.workers || ring.drain_active || at_work || open;
-        // Where a time runs out, either may come first; and what watches does not count as its chain does.
+        // If a timeout expires, the expiry or the cancellation may take effect first. A linked
+        // timeout does not count in the same way as its chain.
         let times = all().any(|entry| entry.op.runs_out())
             || all().any(|entry| matches!(entry.op, Op::LinkTimeout { .. }))
                 && all().any(|it| it.is_silent());
-        // One that receives again and again may be cancelled before its next turn: what it leaves is open.
+        // A multishot receive may be canceled before it continues, so the test cannot tell how much
+        // data it leaves.
         let pipes = &self.model.pipes;
         let turns = ring.defers
             && all().any(|entry| match entry.op {
                 Op::Receive(what) => what.multi && !pipes[what.source].is_empty(),
                 _ => false,
             });
-        // What ends under another name is not the one that was counted.
+        // A request that ends with new user data does not match the user data that was counted.
         let renamed =
             all().any(|entry| matches!(entry.op, Op::PollUpdate { new_user_data: Some(_), .. }));
         if renamed
@@ -195,7 +201,7 @@ impl Lockstep<'_> {
             let quiet = before.iter().filter(|entry| entry.is_silent()).count();
             let hard = before.iter().any(|entry| entry.flags & HARDLINK != 0);
             if !before.is_empty() && last.is_silent() && last.op.may_wait() {
-                // It may come to waiting when all that counts is over.
+                // The last entry may start to wait when all counted operations have ended.
                 return None;
             }
             if quiet == 0 {
@@ -211,10 +217,11 @@ impl Lockstep<'_> {
             }
         }
         if counted.is_empty() && !silent.is_empty() {
-            // What counts is there already: nothing is cancelled.
+            // The completions of all counted operations are already there, so quiesce cancels
+            // nothing.
             return None;
         }
-        // Completions of what was silent, and has failed, are there already.
+        // Completions of silent requests that have failed may be in the queue already.
         let done = ring
             .cq
             .all()
@@ -223,14 +230,15 @@ impl Lockstep<'_> {
             match silent_ones.get(&cqe.user_data) {
                 None => counted.push(vec![cqe.user_data]),
                 Some(false) => silent.push(cqe.user_data),
-                // Was it by itself, or the one that counts?
+                // The test cannot tell whether this entry stood alone, or was the one that counts
+                // in its chain.
                 Some(true) => return None,
             }
         }
         Some(InFlight { counted, silent })
     }
 
-    /// The model's end of all: everything is submitted, and cancelled if it can be.
+    /// Ends everything in the model: submits all entries and, if possible, cancels all requests.
     fn end_of_all(&mut self, r: usize, cancels: bool) -> Vec<Cqe> {
         let mut all = Vec::new();
         let everything = Criteria { user_data: None, pipe: None, all: true };
@@ -258,7 +266,7 @@ impl Lockstep<'_> {
         all
     }
 
-    /// Each operation has ended once, and as the model says, or cancelled.
+    /// Checks that each operation has ended once: as the model predicts, or canceled.
     fn same_ends(
         &mut self,
         r: usize,
@@ -280,9 +288,10 @@ impl Lockstep<'_> {
         };
         for user_data in counted.iter().flatten() {
             let (real, model) = (real_ends.get(user_data), model_ends.get(user_data));
-            // What a worker thread blocks in is interrupted.
+            // A canceled request may end with -EINTR if a worker thread blocks in it.
             let cancelled = !exact && matches!(real, Some(&r) if r == -ECANCELED || r == -EINTR);
-            // Where work is deferred, a multishot request may be cancelled before its next turn.
+            // On a ring with DEFER_TASKRUN, a multishot request may be canceled before it
+            // continues.
             let before_its_turn = defers && real == Some(&-ECANCELED) && goes_on(*user_data);
             if real != model && !cancelled && !before_its_turn {
                 return Err(format!(

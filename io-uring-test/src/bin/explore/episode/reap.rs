@@ -39,12 +39,13 @@ impl Lockstep<'_> {
         );
         let all = how == Reap::All;
         let mut peeked = peeked;
-        // What was made is looked at, and closed, once it is not seen again.
+        // A completion may have made a descriptor. The test checks and closes the descriptor when
+        // the completion cannot be seen again.
         let mut made = taken.clone();
         for cqe in taken.iter_mut().chain(&mut peeked) {
             self.name_installed(cqe);
         }
-        // Whether a socket has more is a hint.
+        // The flag for more data in a socket is only a hint.
         for cqe in taken.iter_mut().chain(&mut peeked) {
             self.without_hints(r, cqe);
         }
@@ -66,7 +67,7 @@ impl Lockstep<'_> {
             let Some(cqe) = cq.next() else { break };
             expected.push(cqe);
         }
-        // A forgotten view has given nothing back, unless it had come to the end.
+        // A forgotten view has released no slots, unless it had reached the end.
         let at_the_end = expected.len() < most;
         if let Some(before) = before {
             if !at_the_end {
@@ -94,7 +95,7 @@ impl Lockstep<'_> {
         Ok(())
     }
 
-    /// What is not promised of a completion is left out of it.
+    /// Removes the parts of a completion that the kernel does not guarantee.
     pub(super) fn without_hints(&mut self, r: usize, cqe: &mut Cqe) {
         cqe.flags &= !F_SOCK_NONEMPTY;
         self.whichever_came_first(r, cqe);
@@ -105,7 +106,8 @@ impl Lockstep<'_> {
         }
     }
 
-    /// A time may have run out just before what was watched has ended, or not.
+    /// A linked timeout may or may not have expired just before its request ended. Replaces either
+    /// result by -ECANCELED.
     pub(super) fn whichever_came_first(&mut self, r: usize, cqe: &mut Cqe) {
         let either = [-ETIME, -ENOENT, -EALREADY].contains(&cqe.result);
         if either && self.model.ring(r).too_late.contains(&cqe.user_data) {
@@ -113,7 +115,7 @@ impl Lockstep<'_> {
         }
     }
 
-    /// What an operation has written is what the model says.
+    /// Checks that an operation has written what the model predicts.
     pub(super) fn check_memory(&mut self, r: usize, cqe: &Cqe) -> Same {
         if cqe.flags & F_BUFFER != 0 {
             return self.account(r, cqe);

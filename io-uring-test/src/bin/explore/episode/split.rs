@@ -11,7 +11,7 @@ use crate::op;
 use crate::real::Sized;
 use crate::world::Borrowed;
 
-/// The block that does the same.
+/// The Rust code that does the same.
 fn code(name: &str, parts: &[Part], entries: &[Entry]) -> String {
     let mut code = format!("{{\nlet (submitter, mut queue, mut completions) = {name}.split();\n");
     for (part, entry) in parts.iter().zip(entries) {
@@ -35,15 +35,16 @@ fn code(name: &str, parts: &[Part], entries: &[Entry]) -> String {
 }
 
 impl Lockstep<'_> {
-    /// Only NOPs, so that what happens between the parts is known.
+    /// Uses only NOPs, so that the model knows what happens between the actions.
     pub(super) fn split(&mut self, r: usize, parts: &[Part]) -> Same {
         let ring = self.model.ring(r);
         let odd = ring.workers || ring.unordered || ring.drain_active || !ring.work.is_empty();
         let may = !ring.disabled && !ring.lost && ring.may_do(opcode::NOP, 0);
         let plain = ring.sq.entries().all(|entry| entry.op == Op::NOP && entry.flags == 0);
-        // Slots of mixed queues are no completions, and a rewound queue is submitted its own way.
+        // In a mixed queue, the number of slots is not the number of completions. A rewound queue
+        // is submitted in another way.
         let counts = ring.cq.size != Size::Mixed && !ring.sq.rewound && !ring.cq.overflows();
-        // What a NOP made a descriptor of, nobody closes here.
+        // This step closes no descriptors that earlier operations have made.
         let made = ring.cq.all().any(|cqe| self.installs.contains_key(&cqe.user_data));
         let ring = self.model.ring(r);
         if odd || !may || !plain || !counts || made || !ring.waiting.is_empty() {

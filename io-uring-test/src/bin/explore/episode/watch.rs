@@ -4,11 +4,12 @@ use super::{Lockstep, Same, same};
 use crate::model::operation::{Entry, Op};
 use crate::model::restrict::opcode;
 
-/// How often NOPs are submitted and reaped while somebody looks on.
+/// How often NOPs are submitted and reaped while the other thread reads the number of ready
+/// completions.
 const ROUNDS: usize = 1000;
 
 impl Lockstep<'_> {
-    /// Another thread never sees more ready than there is room for.
+    /// Another thread never sees more ready completions than the queue has slots.
     pub(super) fn watch(&mut self, r: usize) -> Same {
         let ring = self.model.ring(r);
         let busy = ring.outstanding() > 0 || ring.cq.len() > 0 || ring.cq.overflows();
