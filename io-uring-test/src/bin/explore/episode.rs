@@ -35,51 +35,52 @@ use crate::real::{Ring, Seen};
 use crate::step::{self, Step};
 use crate::world::World;
 
-/// A step, as it is drawn: what kind, and four small numbers.
+/// A step as it is drawn: a number for its kind, and four small numbers.
 pub(crate) type Drawn = (u16, [u8; 4]);
 
-/// What an episode is drawn as.
+/// An episode as it is drawn.
 #[derive(Clone, Debug)]
 pub(crate) struct Episode {
     pub(crate) setup: [u8; 8],
     pub(crate) steps: Vec<Drawn>,
 }
 
-/// Episodes of at most so many steps.
+/// Draws episodes of at most `most` steps.
 pub(crate) fn strategy(most: usize) -> impl Strategy<Value = Episode> {
     let step = (0..step::TOTAL, any::<[u8; 4]>());
     (any::<[u8; 8]>(), proptest::collection::vec(step, 1..=most))
         .prop_map(|(setup, steps)| Episode { setup, steps })
 }
 
-/// What is told about a run.
+/// Observes a run.
 pub(crate) trait Watch {
     /// A step begins.
     fn step(&mut self, kind: usize);
-    /// How many times to ask for events before what is restless counts as hung.
+    /// How many times to ask for events before a request that does not come to rest counts as hung.
     fn patience(&self) -> usize;
-    /// A line of the program that does the same; made only if it is wanted.
+    /// Reports a line of the program that does the same. The line is made only if it is wanted.
     fn say(&mut self, line: &dyn Fn() -> String);
 }
 
 type Same = Result<(), String>;
 
-/// Both sides.
+/// The model and the real rings.
 pub(crate) struct Lockstep<'w> {
     model: Model,
     rings: [Option<Box<dyn Ring>>; 2],
     memory: [Option<build::Pages>; 2],
     world: World,
     next: u64,
-    /// The user data of silent entries, and whether each was linked to what is behind it.
+    /// The user data of silent entries, and whether each was linked to the entry after it.
     silent: BTreeMap<u64, bool>,
     /// The groups of provided buffers.
     groups: [[Option<groups::Group>; GROUPS]; 2],
-    /// What makes a descriptor, by its user data: of which slot, and whether it stays open on `exec`.
+    /// The operations that make a descriptor, by user data: the slot, and whether the descriptor
+    /// stays open on `exec`.
     installs: BTreeMap<u64, (u32, bool)>,
-    /// What receives into them, by its user data.
+    /// The requests that receive into these groups, by user data.
     receives: BTreeMap<u64, Receive>,
-    /// No shared memory can be mapped any more.
+    /// The process can no longer map shared memory.
     maps_nothing: bool,
     seen: Seen,
     expected: Seen,
@@ -138,7 +139,7 @@ impl<'w> Lockstep<'w> {
 }
 
 impl Lockstep<'_> {
-    /// The ring of a step, if it is there.
+    /// Whether the ring of a step exists.
     fn has(&self, ring: usize) -> bool {
         self.rings[ring].is_some()
     }
@@ -149,9 +150,10 @@ impl Lockstep<'_> {
 
     fn make(&mut self, r: usize, setup: &Setup) -> Same {
         let predicted = setup.predict(&self.model.kernel);
-        // What nobody here can run: polled I/O and a thread that submits.
+        // This also builds rings with polled I/O or a submission thread, on which the steps cannot
+        // run.
         let (mut real, mut pages) = build::build(setup).map_err(|e| format!("memory: {e:#}"))?;
-        // What earlier rings have locked is given back at some later time.
+        // The kernel releases the locked memory of earlier rings at some later time.
         for _ in 0..self.watch.patience().min(2000) {
             if !matches!(real, Err(Errno::NOMEM)) || predicted.is_err() {
                 break;
@@ -179,7 +181,7 @@ impl Lockstep<'_> {
                 let idle =
                     known & (crate::model::setup::flag::IOPOLL | crate::model::setup::flag::SQPOLL);
                 if idle != 0 {
-                    // Set up, and looked at.
+                    // Such a ring is only set up and checked.
                     ring.look(&mut self.seen);
                     return same(
                         "a new ring is empty",
@@ -204,14 +206,15 @@ impl Lockstep<'_> {
         self.memory[r] = None;
         self.groups[r] = Default::default();
         if let Some(gone) = self.model.rings[r].take() {
-            // What was in flight ends at some time, and may take what is fed meanwhile.
+            // The requests in flight end at an unknown time. Until then, they may read bytes that
+            // are written to their pipes.
             let reads = gone.in_flight().filter_map(|entry| entry.op.read_pipe());
             self.model.retired.extend(reads);
         }
         self.model.system_call();
     }
 
-    /// Compares all that is visible.
+    /// Compares the visible state of both rings.
     fn compare(&mut self) -> Same {
         for r in 0..2 {
             self.compare_ring(r)?;
@@ -364,8 +367,9 @@ impl Lockstep<'_> {
     }
 
     fn hang_up(&mut self, pipe: usize) -> Same {
-        // A socket for messages has no end; and how a kernel says that a buffer is not full at the end of
-        // the data is its own affair.
+        // A socket for messages has no end of data. If a request fills an incremental group,
+        // kernels differ in what they report about a buffer that is not full at the end of the
+        // data.
         let partly =
             |op: Op| matches!(op, Op::Receive(what) if what.group == 1 && what.source == pipe);
         let fills = (0..2).any(|r| op::all(&self.model, r).any(partly));
@@ -413,5 +417,5 @@ impl Lockstep<'_> {
     }
 }
 
-/// The user data of pads, which no step gives to an entry.
+/// The user data of pads. No step gives it to an entry.
 const _: () = assert!(PAD_USER_DATA != 0 && errno::EBADFD != 0);

@@ -30,7 +30,7 @@ pub(crate) fn run(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(
 
 const LEN: usize = 4 * 4096;
 
-/// The error is the exit code.
+/// Runs in the child. An error is the exit code.
 fn child(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), i32> {
     // Memory that the child lacks leaves a hole, where the kernel places new mappings first.
     let mut pages = [ptr::null_mut(); 4];

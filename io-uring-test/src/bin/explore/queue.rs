@@ -45,7 +45,7 @@ pub(crate) trait Kind: squeue::Kind<Slot: Slot> + Sized {
     ) -> Result<(), PushError>;
     /// Returns `false` if the kind has no such method.
     unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool;
-    /// Takes entries back without `unsafe`: down to this number, or all of them if the kind cannot
+    /// Removes entries without `unsafe`: until `len` are left, or all of them if the kind cannot
     /// keep some.
     fn take_back<C: cqueue::Kind, H: Handle>(
         ring: &mut IoUring<Self, C, H>,

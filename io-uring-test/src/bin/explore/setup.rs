@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::model::cqueue::Size;
 use crate::model::setup::{Entries, How, Setup, flag};
 
-/// Every setter of the builder that is a flag, and what the call looks like.
+/// Every setter of the builder that sets a flag, and the call as Rust code.
 pub(crate) const SETTERS: &[(u32, &str)] = &[
     (flag::IOPOLL, "setup_iopoll()"),
     (flag::SQPOLL, "setup_sqpoll(1)"),
@@ -22,11 +22,11 @@ pub(crate) const SETTERS: &[(u32, &str)] = &[
 ];
 
 impl Setup {
-    /// Zeroes are the plainest ring.
+    /// Draws a setup from bytes. Zeros make the simplest ring.
     pub(crate) fn of(raw: [u8; 8]) -> Self {
         let [kind, sizes, flags, rare, how, array, settings, cq] = raw;
         let mut set = 0;
-        // What makes most difference.
+        // These flags change the behavior most.
         if flags & 3 == 1 {
             set |= flag::SINGLE_ISSUER | flag::DEFER_TASKRUN;
         }
@@ -61,7 +61,7 @@ impl Setup {
             210..230 => How::RegisteredIn,
             _ => How::FromFd,
         };
-        // There are some pages, and no more.
+        // The memory for the ring has a fixed number of pages.
         let in_memory = matches!(how, How::In | How::RegisteredIn);
         let entries = match sizes {
             253.. if in_memory => 8,
@@ -106,7 +106,7 @@ impl Setup {
         (sq, cq)
     }
 
-    /// The statements that make it.
+    /// The Rust statements that make the ring.
     pub(crate) fn code(&self, name: &str) -> String {
         let (sq, cq) = self.types();
         let mut code = format!("let mut builder = IoUring::<{sq}, {cq}>::builder();\n");

@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     pub(crate) steps: u64,
     pub(crate) time: Duration,
     pub(crate) length: usize,
-    /// How often an episode that is run alone is repeated, if it shows no difference.
+    /// How often to repeat an episode that runs alone, if it shows no difference.
     pub(crate) tries: u32,
 }
 

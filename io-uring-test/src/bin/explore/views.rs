@@ -7,7 +7,7 @@ use crate::model::views::{Glance, Part};
 use crate::queue::Kind;
 use crate::real::{Sized, push_one};
 
-/// Goes through the parts: what comes of each, and what the views say then.
+/// Runs the actions. Returns the result of each, and what the views then show.
 ///
 /// # Safety
 ///

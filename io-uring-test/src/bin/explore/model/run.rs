@@ -182,7 +182,8 @@ impl Model {
         }
     }
 
-    /// A message to a ring: posted at once, or by the work of its task if that ring defers.
+    /// Sends a message to a ring. The kernel posts it at once, or by the work of the ring's task if
+    /// the ring has DEFER_TASKRUN and the kernel defers messages.
     fn message(&mut self, from: usize, to: usize, cqe: Cqe, skip: bool) -> Outcome {
         if skip {
             // Only messages that send a file have this flag.
