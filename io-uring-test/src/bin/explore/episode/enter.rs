@@ -13,8 +13,8 @@ use crate::workers;
 /// The time limit of a wait that runs out according to the model.
 static SHORT: Timespec = Timespec::new().nsec(20_000);
 
-/// The time limit for requests that run in worker threads or after a drain. Then the visible state
-/// is compared.
+/// How long to wait until requests that end at an unknown time have come to rest. After that, the
+/// visible state is compared in any case.
 const HUNG: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Waits until the worker threads are idle. Returns whether they are.

@@ -36,7 +36,7 @@ impl Ring {
     pub(crate) fn unregister_buffers(&mut self) -> Result<(), i32> {
         self.may_call(call::UNREGISTER_BUFFERS)?;
         let all = self.buffers.take().ok_or(ENXIO)?;
-        // The kernel releases the last slot first.
+        // The kernel releases the slots in reverse order, the last one first.
         all.into_iter().rev().for_each(|one| self.post_tag(one.map_or(0, |one| one.tag)));
         Ok(())
     }

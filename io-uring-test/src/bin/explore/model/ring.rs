@@ -115,10 +115,11 @@ pub(crate) struct Ring {
     /// A silent entry was submitted: the kernel rejects drains from now on.
     pub(crate) drain_disabled: bool,
 
-    /// Counts requests that run in a worker thread or after a drain, at an unknown time. The
-    /// visible state is compared only when they have come to rest.
+    /// Counts requests that end at an unknown time: they run in a worker thread, after a drain, or
+    /// in several rounds of work. The visible state is compared only when they have come to rest.
     pub(crate) restless: usize,
-    /// A worker thread did some of the ready or future completions: their order is not specified.
+    /// The order of the completions that are ready or still to come is not specified, for example
+    /// because worker threads post some of them.
     pub(crate) unordered: bool,
     /// The flag for waiting work (TASKRUN) is set, although no work waits.
     pub(crate) taskrun_for_nothing: bool,
@@ -186,7 +187,7 @@ impl Ring {
             && (self.taskrun_for_nothing || self.defers && !self.work.is_empty())
     }
 
-    /// A request runs at an unknown time: in a worker thread, or after a drain.
+    /// Notes that a request runs at an unknown time: in a worker thread, or after a drain.
     pub(crate) fn in_its_own_time(&mut self) {
         self.restless += 1;
         self.unordered = true;

@@ -39,7 +39,7 @@ pub(crate) struct Sq {
     pub(crate) mixed: bool,
     pub(crate) rewound: bool,
     pub(crate) post_pad_cqes: bool,
-    /// The position of the oldest slot. Always 0 where every submission starts at the first slot.
+    /// The position of the oldest slot. It is always 0 in a rewound queue.
     head: u32,
     slots: VecDeque<Slot>,
     /// How many of the newest slots the view has not published yet.
