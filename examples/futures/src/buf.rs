@@ -1,8 +1,8 @@
-//! Buffers: a part of one, and those that are registered with the kernel.
+//! Parts of buffers, and buffers that are registered with the kernel.
 //!
-//! A buffer is whatever gives out bytes and borrows nothing: a `Vec<u8>`, a box, an array, a static
-//! slice to write from, a [`Part`] of one of them. It goes into the operation, and comes back with the
-//! result.
+//! A buffer is any value that provides bytes and borrows nothing: a `Vec<u8>`, a box, an array, a static
+//! slice to write from, or a [`Part`] of one of them. It moves into the operation, and comes back with
+//! the result.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,16 +14,16 @@ use rustix_uring::types::iovec;
 
 use crate::ring::Ring;
 
-/// A part of a buffer, which is a buffer itself.
+/// A part of a buffer. You can use it as a buffer.
 pub struct Part<B> {
-    /// The buffer.
+    /// The whole buffer.
     pub whole: B,
-    /// Which of its bytes are the part.
+    /// The range of bytes that the part covers.
     pub range: Range<usize>,
 }
 
 impl<B> Part<B> {
-    /// The bytes of `whole` that are in `range`.
+    /// Returns the part of `whole` that `range` covers.
     pub fn new(whole: B, range: Range<usize>) -> Self {
         Self { whole, range }
     }
@@ -31,7 +31,7 @@ impl<B> Part<B> {
 
 /// # Panics
 ///
-/// If the range is not within the buffer, as slices do.
+/// If the range exceeds the buffer.
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Part<B> {
     fn as_ref(&self) -> &[u8] {
         &self.whole.as_ref()[self.range.clone()]
@@ -44,45 +44,47 @@ impl<B: AsMut<[u8]>> AsMut<[u8]> for Part<B> {
     }
 }
 
-/// Buffers that are registered with the ring of the program. The kernel looks their pages up once, and
-/// not at each operation.
+/// Buffers that are registered with the ring of the program. The kernel pins their pages once, instead of
+/// looking them up for each operation.
 ///
-/// They stay registered until this is dropped, and every buffer that was [taken](Self::take) as well.
+/// They stay registered until you have dropped this value and every buffer that you have
+/// [taken](Self::take).
 pub struct FixedBufs(Rc<Registered>);
 
 struct Registered {
     ring: Ring,
-    /// The buffers that nobody has taken.
+    /// The buffers. A taken one is `None`.
     here: RefCell<Vec<Option<Box<[u8]>>>>,
 }
 
 impl FixedBufs {
-    /// Registers buffers, of which none may be empty. Needs Linux 5.13.
+    /// Registers buffers, none of which may be empty. Requires Linux 5.13.
     ///
     /// # Errors
     ///
-    /// EBUSY if the program has registered buffers already, ENOMEM above `RLIMIT_MEMLOCK`, EINVAL for
-    /// none or more than 16384; `Unsupported` on older kernels.
+    /// EBUSY if the program has already registered buffers, ENOMEM if the buffers exceed `RLIMIT_MEMLOCK`,
+    /// EINVAL if there are no buffers or more than 16384, and `Unsupported` on older kernels.
     ///
     /// # Panics
     ///
-    /// Outside of a program that [`start`](crate::start) runs.
+    /// If called outside of a program that [`start`](crate::start) runs.
     pub fn register(bufs: impl IntoIterator<Item = Vec<u8>>) -> io::Result<Self> {
         let ring = Ring::current();
         let mut bufs: Vec<_> = bufs.into_iter().map(Vec::into_boxed_slice).collect();
         let vector =
             |buf: &mut Box<[u8]>| iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
         let vectors: Vec<_> = bufs.iter_mut().map(vector).collect();
-        // SAFETY: `Registered` has the buffers, or a `FixedBuf` that keeps the `Registered`, which
-        // unregisters them before it drops them. Operations name a buffer only while they own it.
+        // SAFETY: each buffer is owned by `Registered`, or by a `FixedBuf` that keeps the `Registered` alive.
+        // `Registered` unregisters the buffers before it drops them. An operation uses a buffer only while it
+        // owns it.
         unsafe { ring.register_buffers(&vectors) }?;
         let here = RefCell::new(bufs.into_iter().map(Some).collect());
         Ok(Self(Rc::new(Registered { ring, here })))
     }
 
-    /// Takes a buffer, by its position. It is back when what is returned is dropped.
+    /// Takes the buffer at this index. When you drop it, you can take it again.
     ///
-    /// Returns `None` if somebody has it already, or if there is none.
+    /// Returns `None` if the buffer is already taken, or if there is no such buffer.
     pub fn take(&self, index: u16) -> Option<FixedBuf> {
         let bytes = self.0.here.borrow_mut().get_mut(usize::from(index))?.take()?;
         Some(FixedBuf { bytes, index, home: self.0.clone() })
@@ -91,13 +93,13 @@ impl FixedBufs {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // Nothing is in flight with them. If the kernel refused, which it does not, it would keep pages
-        // that no operation names.
+        // No operation in flight uses the buffers. If the kernel failed to unregister them, their pages would
+        // stay pinned, but no operation could use them.
         let _ = self.ring.unregister_buffers();
     }
 }
 
-/// A registered buffer, which you have for yourself.
+/// A registered buffer that you have taken.
 pub struct FixedBuf {
     bytes: Box<[u8]>,
     index: u16,
@@ -136,7 +138,7 @@ impl Drop for FixedBuf {
     }
 }
 
-/// A [`FixedBuf`], or a [`Part`] of one. There are no others.
+/// A [`FixedBuf`], or a [`Part`] of one. No other type implements this.
 pub trait Fixed: AsRef<[u8]> + AsMut<[u8]> + Sealed + 'static {}
 
 impl<B: AsRef<[u8]> + AsMut<[u8]> + Sealed + 'static> Fixed for B {}
@@ -144,9 +146,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]> + Sealed + 'static> Fixed for B {}
 mod sealed {
     use crate::ring::Ring;
 
-    /// What an operation must know of a registered buffer.
+    /// What an operation must know about a registered buffer.
     pub trait Sealed {
-        /// The position of the buffer, if it is registered with this ring.
+        /// Returns the index of the buffer, if it is registered with this ring.
         fn index(&self, ring: &Ring) -> Option<u16>;
     }
 }

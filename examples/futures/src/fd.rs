@@ -1,4 +1,4 @@
-//! What operations on any descriptor have in common: the descriptor, and the kinds of buffers.
+//! Operations that every kind of descriptor has, with each kind of buffer.
 
 use std::io;
 use std::mem;
@@ -13,10 +13,10 @@ use rustix_uring::{Errno, cqueue, opcode};
 use crate::buf::Fixed;
 use crate::ring::Ring;
 
-/// How many bytes, and the buffer.
+/// The number of bytes that were transferred, and the buffer.
 pub(crate) type Counted<B> = (io::Result<usize>, B);
 
-/// A descriptor, which its operations keep open.
+/// A descriptor. Operations that are in flight keep it open.
 pub(crate) struct Fd {
     pub(crate) ring: Ring,
     pub(crate) fd: Rc<OwnedFd>,
@@ -27,12 +27,13 @@ impl Fd {
         Self { ring: Ring::current(), fd: Rc::new(fd.into()) }
     }
 
-    /// Runs what uses a buffer of any kind; `entry` is given the descriptor and the buffer in its place.
+    /// Runs an operation with a buffer of any kind. `entry` builds the entry from the descriptor and from the
+    /// buffer, which has its final address.
     ///
     /// # Safety
     ///
-    /// [The contract](rustix_uring::squeue#the-contract) holds for the entry as long as the buffer is
-    /// neither dropped, nor moved, nor touched, and the descriptor is open.
+    /// [The contract](rustix_uring::squeue#the-contract) holds for the entry as long as the buffer is not
+    /// dropped, moved or accessed, and the descriptor is open.
     pub(crate) async unsafe fn with<B: 'static>(
         &self,
         buf: B,
@@ -40,11 +41,12 @@ impl Fd {
     ) -> Counted<B> {
         let entry = |(fd, buf): &mut (Rc<OwnedFd>, B)| entry(fd.as_fd(), buf);
         let done = |(_, buf), result: io::Result<_>| (result.map(count), buf);
-        // SAFETY: descriptor and buffer are held; our caller promises the rest.
+        // SAFETY: the operation holds the descriptor and the buffer. The caller guarantees the contract
+        // while it does.
         unsafe { self.ring.start((self.fd.clone(), buf), entry, done).await }
     }
 
-    /// Runs what fills a buffer; `entry` is given the descriptor and the memory.
+    /// Runs an operation that writes to a buffer. `entry` gets the descriptor and the memory.
     pub(crate) async fn fill<B: AsMut<[u8]> + 'static>(
         &self,
         buf: B,
@@ -54,11 +56,11 @@ impl Fd {
             let bytes = buf.as_mut();
             entry(fd, bytes.as_mut_ptr(), length(bytes))
         };
-        // SAFETY: what a buffer gives out stays its own until it is touched again.
+        // SAFETY: the bytes that a buffer provides stay valid until the buffer is accessed again.
         unsafe { self.with(buf, entry).await }
     }
 
-    /// Runs what takes the bytes of a buffer.
+    /// Runs an operation that reads from a buffer. `entry` gets the descriptor and the memory.
     pub(crate) async fn empty<B: AsRef<[u8]> + 'static>(
         &self,
         buf: B,
@@ -83,7 +85,7 @@ impl Fd {
             opcode::Readv::new(fd, vectors.as_ptr(), len).offset(offset).build()
         };
         let vectors = Vec::with_capacity(bufs.len());
-        // SAFETY: as in `fill`, for each buffer; the vectors are held beside them.
+        // SAFETY: as in `fill`, for each buffer. The operation also holds the vectors.
         let (read, (bufs, _)) = unsafe { self.with((bufs, vectors), entry).await };
         (read, bufs)
     }
@@ -122,7 +124,7 @@ impl Fd {
         self.empty(buf, write).await
     }
 
-    /// Receives a datagram, and the address of who has sent it.
+    /// Receives a datagram, and the address of its sender.
     pub(crate) async fn recv_from<B>(&self, buf: B) -> (io::Result<(usize, SocketAddr)>, B)
     where
         B: AsMut<[u8]> + 'static,
@@ -137,7 +139,7 @@ impl Fd {
             opcode::RecvMsg::new(fd, header).build()
         };
         let message = Message::new(SocketAddrBuf::new(), buf);
-        // SAFETY: as in `fill`; room for the address, the vector and the header are held as well.
+        // SAFETY: as in `fill`. The operation also holds the header, the vector and the address buffer.
         let (received, message) = unsafe { self.with(message, entry).await };
         let peer = message.name.to_socket_addr().ok_or(Errno::AFNOSUPPORT);
         (received.and_then(|len| Ok((len, peer?))), message.buf)
@@ -162,18 +164,18 @@ impl Fd {
         (sent, message.buf)
     }
 
-    /// Runs what needs no memory.
+    /// Runs an operation that uses no memory.
     pub(crate) async fn act(
         &self,
         entry: impl FnOnce(BorrowedFd<'_>) -> Entry,
     ) -> io::Result<cqueue::Entry> {
-        // SAFETY: the descriptor is held.
+        // SAFETY: the operation holds the descriptor, and the entry points to no memory.
         unsafe {
             self.ring.start(self.fd.clone(), |fd| entry(fd.as_fd()), |_, result| result).await
         }
     }
 
-    /// Closes it. Operations that were dropped may still use it: it waits for them.
+    /// Closes the descriptor. Waits first for operations that still use it because their futures were dropped.
     pub(crate) async fn close(self) -> io::Result<()> {
         let Self { ring, mut fd } = self;
         let fd = loop {
@@ -187,19 +189,19 @@ impl Fd {
         let closed = |fd: OwnedFd, result: io::Result<_>| {
             let errno = result.as_ref().err().and_then(Errno::from_io_error);
             if matches!(errno, Some(Errno::CANCELED | Errno::INVAL)) {
-                drop(fd); // it did not come to that: without the ring, then
+                drop(fd); // the kernel has not closed it, so close it without the ring
                 return Ok(());
             }
-            // Closed, be it with an error: the number is free, or somebody else's by now.
+            // The kernel has closed it, even if it reports an error. The number may already be reused.
             mem::forget(fd);
             result.map(drop)
         };
-        // SAFETY: the descriptor is held, and nobody else has it.
+        // SAFETY: the operation holds the descriptor, and is its only owner.
         unsafe { ring.start(fd, |fd| opcode::Close::new(&*fd).build(), closed).await }
     }
 }
 
-/// A buffer with an address, and the header by which the kernel finds both.
+/// A buffer and an address, with the header that points to both.
 struct Message<N, B> {
     header: MsgHdr,
     vector: iovec,
@@ -221,7 +223,7 @@ fn to_take(bytes: &[u8]) -> iovec {
     iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
-/// The kernel does at most 2 GiB at a time.
+/// Returns the length of a buffer for the kernel, which transfers at most 2 GiB in one operation.
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
@@ -234,12 +236,12 @@ fn elsewhere() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the buffer is registered with another ring")
 }
 
-/// The descriptor that an operation has made.
+/// Returns the descriptor that an operation has created.
 ///
 /// # Safety
 ///
-/// The operation makes one, and this is the only look at its completion.
+/// The operation creates a descriptor, and no other code takes it from the completion.
 pub(crate) unsafe fn made(result: io::Result<cqueue::Entry>) -> io::Result<OwnedFd> {
-    // SAFETY: as our caller promises.
+    // SAFETY: the caller promises both.
     Ok(unsafe { result?.to_fd() }?)
 }

@@ -15,7 +15,7 @@ use crate::ring::Ring;
 
 /// An open file.
 ///
-/// Reads and writes may be short, as the system calls are. 0 bytes read are the end of the file.
+/// Reads and writes may be short, like the system calls. A read of 0 bytes means the end of the file.
 pub struct File(Fd);
 
 impl File {
@@ -24,29 +24,29 @@ impl File {
         Self::open_with(path, OFlags::RDONLY).await
     }
 
-    /// Opens a file for writing. It is made, or emptied.
+    /// Opens a file for writing. Creates it if it does not exist, and truncates it if it does.
     pub async fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::open_with(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC).await
     }
 
-    /// Opens a file as `flags` say.
+    /// Opens a file with these flags.
     pub async fn open_with(path: impl AsRef<Path>, flags: OFlags) -> io::Result<Self> {
         let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
         let entry = |path: &mut CString| {
             let open = opcode::OpenAt::new(types::Fd::CWD, path.as_ptr());
             open.flags(flags | OFlags::CLOEXEC).mode(Mode::from(0o666)).build()
         };
-        // SAFETY: the path is held; opening makes a descriptor.
+        // SAFETY: the operation holds the path. An open creates a descriptor, which only `made` takes.
         let file = unsafe { Ring::current().start(path, entry, |_, result| made(result)).await }?;
         Ok(Self::new(file))
     }
 
-    /// A file that is open already.
+    /// Wraps a file that is already open.
     pub fn new(file: impl Into<OwnedFd>) -> Self {
         Self(Fd::new(file))
     }
 
-    /// Reads at an offset, at most as much as the buffer is long.
+    /// Reads at an offset, at most the length of the buffer.
     pub async fn read_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
     where
         B: AsMut<[u8]> + 'static,
@@ -69,7 +69,7 @@ impl File {
         self.0.read_fixed(buf, offset).await
     }
 
-    /// Writes at an offset, at most as much as the buffer is long.
+    /// Writes at an offset, at most the length of the buffer.
     pub async fn write_at<B>(&self, buf: B, offset: u64) -> (io::Result<usize>, B)
     where
         B: AsRef<[u8]> + 'static,
@@ -93,12 +93,13 @@ impl File {
         self.0.write_fixed(buf, offset).await
     }
 
-    /// Writes data and metadata to the device.
+    /// Flushes written data and metadata to the device.
     pub async fn sync_all(&self) -> io::Result<()> {
         self.0.act(|fd| opcode::Fsync::new(fd).build()).await.map(drop)
     }
 
-    /// Closes the file. Dropping it also does, but tells nobody what came of it.
+    /// Closes the file, and returns the error of the close. Dropping the file also closes it, but ignores the
+    /// error.
     pub async fn close(self) -> io::Result<()> {
         self.0.close().await
     }

@@ -1,9 +1,7 @@
-//! Completion futures in a tokio runtime, with buffers that are owned.
+//! io_uring operations as futures in a tokio runtime, with owned buffers.
 //!
-//! tokio's reactor waits for descriptors. A ring has a descriptor, which is readable when something
-//! has completed, so a ring can be in tokio's reactor as a socket is. A future cannot lend a buffer to
-//! the kernel, because you can drop or forget a future at any time. So the operations here own what
-//! they use, and give it back with the result:
+//! tokio's reactor waits for descriptors. The descriptor of a ring becomes readable when an operation has
+//! completed, so the reactor can wait for a ring as it waits for a socket:
 //!
 //! ```
 //! use futures::fs::File;
@@ -18,25 +16,32 @@
 //! # }
 //! ```
 //!
-//! - [`start`] runs a program, [`spawn`] a task beside it. Everything of tokio works inside.
-//! - [`fs`] has files; [`net`] has listeners, streams and datagrams.
+//! - [`start`] runs a program, and [`spawn`] starts another task of it. You can use all of tokio inside.
+//! - [`fs`] has files. [`net`] has listeners, streams and datagram sockets.
 //! - [`buf`] has parts of buffers, and buffers that are registered with the kernel.
 //!
-//! This is the shape of the `tokio-uring` crate, and programs that use both crates' common part run
-//! unchanged. A buffer here can be anything that gives out bytes and borrows nothing.
+//! The API is that of the `tokio-uring` crate. Programs that use only what both crates have run unchanged.
+//! A buffer can be any value that provides bytes and borrows nothing.
 //!
-//! It needs Linux 5.6, 5.13 for [registered buffers](buf::FixedBufs), and 5.19 to
+//! # What soundness forbids
+//!
+//! A future cannot lend a buffer to the kernel, because you can drop or forget a future while the kernel
+//! still writes to the buffer. Therefore an operation owns its buffer and descriptor, keeps them until the
+//! completion even if the future is gone, and returns the buffer with the result.
+//!
+//! # Requirements
+//!
+//! Linux 5.6, Linux 5.13 for [registered buffers](buf::FixedBufs), and Linux 5.19 to
 //! [connect](net::TcpStream::connect).
 //!
 //! # Reading order
 //!
 //! 1. `runtime.rs`: how a program runs.
 //! 2. `ring.rs`: the ring in tokio's reactor, and the life of an operation.
-//! 3. `fd.rs`: what operations on any descriptor have in common.
-//! 4. `fs.rs`, `net.rs`, `buf.rs`: what is done with each kind of descriptor and buffer.
-//! 5. `tests.rs` and its folder: futures that are dropped, forgotten, aborted and panicked over at
-//!    every point.
-//! 6. `examples/`: two programs of tokio-uring's announcement, and a larger one.
+//! 3. `fd.rs`: operations that every kind of descriptor has.
+//! 4. `fs.rs`, `net.rs`, `buf.rs`: files, sockets and buffers.
+//! 5. `tests.rs` and its folder: tests that drop, forget and abort futures, or panic, at every point.
+//! 6. `examples/`: two programs from tokio-uring's announcement, and a larger one.
 
 pub mod buf;
 mod fd;

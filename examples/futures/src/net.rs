@@ -1,4 +1,4 @@
-//! Sockets: listeners, streams, datagrams.
+//! Sockets: listeners, streams and datagram sockets.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -23,12 +23,12 @@ impl TcpListener {
         Ok(Self::new(net::TcpListener::bind(address)?))
     }
 
-    /// A listener that is bound already.
+    /// Wraps a listener that is already bound.
     pub fn new(listener: net::TcpListener) -> Self {
         Self(Fd::new(listener))
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the listener is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         net::TcpListener::from(self.0.fd.try_clone()?).local_addr()
     }
@@ -40,11 +40,11 @@ impl TcpListener {
             opcode::Accept::new(fd.as_fd(), addr, addrlen).flags(SocketFlags::CLOEXEC).build()
         };
         let done = |(_, peer): (_, SocketAddrBuf), result| {
-            // SAFETY: accepting makes a descriptor.
+            // SAFETY: an accept creates a descriptor, and no other code takes it.
             Ok((unsafe { made(result) }?, peer.to_socket_addr().ok_or(Errno::AFNOSUPPORT)?))
         };
         let Fd { ring, fd } = &self.0;
-        // SAFETY: the descriptor is held, and the room for the address.
+        // SAFETY: the operation holds the descriptor and the buffer for the address.
         let accepted: io::Result<_> =
             unsafe { ring.start((fd.clone(), SocketAddrBuf::new()), entry, done).await };
         let (stream, peer) = accepted?;
@@ -54,30 +54,30 @@ impl TcpListener {
 
 /// A connection.
 ///
-/// Reads and writes may be short, as the system calls are. 0 bytes read are the end.
+/// Reads and writes may be short, like the system calls. A read of 0 bytes means the end of the stream.
 pub struct TcpStream(Fd);
 
 impl TcpStream {
-    /// A connection that is there already, such as one of tokio's: to a ring, it makes no difference
-    /// that those do not block.
+    /// Wraps an existing connection. It can come from tokio: a non-blocking socket works as well.
     pub fn new(stream: net::TcpStream) -> Self {
         Self(Fd::new(stream))
     }
 
-    /// Connects to an address. Needs Linux 5.19.
+    /// Connects to an address. Requires Linux 5.19.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let address = SocketAddrAny::from(address);
         let socket = opcode::Socket::new(address.address_family(), SocketType::STREAM, None);
         let socket = socket.flags(SocketFlags::CLOEXEC).build();
         let ring = Ring::current();
-        // SAFETY: a socket is made of nothing that is to be held.
+        // SAFETY: the entry points to no memory. A socket operation creates a descriptor, which only `made`
+        // takes.
         let socket = unsafe { ring.start((), |()| socket, |(), result| made(result)).await }?;
         let stream = Self(Fd::new(socket));
         stream.0.connect(address).await?;
         Ok(stream)
     }
 
-    /// Receives, at most as much as the buffer is long.
+    /// Receives at most the length of the buffer.
     pub async fn read<B: AsMut<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
         self.0.fill(buf, |fd, to, len| opcode::Recv::new(fd, to, len).build()).await
     }
@@ -95,7 +95,7 @@ impl TcpStream {
         self.0.read_fixed(buf, 0).await
     }
 
-    /// Sends, at most as much as the buffer is long.
+    /// Sends at most the length of the buffer.
     pub async fn write<B: AsRef<[u8]> + 'static>(&self, buf: B) -> (io::Result<usize>, B) {
         self.0.send(buf).await
     }
@@ -132,7 +132,7 @@ impl TcpStream {
         (Ok(()), rest.whole)
     }
 
-    /// Ends one or both directions. Needs Linux 5.11.
+    /// Shuts down one direction or both. Requires Linux 5.11.
     pub async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.0.act(|fd| opcode::Shutdown::new(fd, how).build()).await.map(drop)
     }
@@ -143,8 +143,8 @@ impl TcpStream {
     }
 }
 
-/// A socket for datagrams. Each is sent, and received, as a whole; what a buffer has no room for is
-/// lost.
+/// A datagram socket. It sends and receives each datagram as a whole. If a datagram does not fit in the buffer,
+/// the rest of it is lost.
 pub struct UdpSocket(Fd);
 
 impl UdpSocket {
@@ -153,22 +153,22 @@ impl UdpSocket {
         Ok(Self::new(net::UdpSocket::bind(address)?))
     }
 
-    /// A socket that is bound already.
+    /// Wraps a socket that is already bound.
     pub fn new(socket: net::UdpSocket) -> Self {
         Self(Fd::new(socket))
     }
 
-    /// The address that it is bound to.
+    /// Returns the address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         net::UdpSocket::from(self.0.fd.try_clone()?).local_addr()
     }
 
-    /// Sets the address that [`send`](Self::send) sends to, and the only one that is received from.
+    /// Sets the address to which [`send`](Self::send) sends. The socket then receives only from this address.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<()> {
         self.0.connect(address.into()).await
     }
 
-    /// Receives a datagram, and says who has sent it.
+    /// Receives a datagram, and returns the address of its sender.
     pub async fn recv_from<B>(&self, buf: B) -> (io::Result<(usize, SocketAddr)>, B)
     where
         B: AsMut<[u8]> + 'static,
@@ -212,7 +212,7 @@ impl Fd {
         let entry = |(fd, address): &mut (Rc<OwnedFd>, SocketAddrAny)| {
             opcode::Connect::new(fd.as_fd(), address.as_ptr(), address.addr_len()).build()
         };
-        // SAFETY: descriptor and address are held.
+        // SAFETY: the operation holds the descriptor and the address.
         unsafe { self.ring.start((self.fd.clone(), address), entry, |_, result| result).await }
             .map(drop)
     }

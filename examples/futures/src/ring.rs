@@ -2,14 +2,14 @@
 //!
 //! The life of an operation:
 //!
-//! 1. What it uses (its buffer, its descriptor, a path) moves into a state on the heap, and its entry
-//!    points there. The ring keeps the state, by the number in the entry's user data.
-//! 2. The entry waits for [`drive`](Ring::drive) to get its turn in the runtime. It comes after the
-//!    tasks that are ready, so that what they start goes to the kernel in one call.
-//! 3. The future waits. If it is dropped, the operation is cancelled, and that is all: the state
-//!    stays. If it is forgotten, not even that.
-//! 4. The ring's descriptor turns readable, and `drive` takes the completion. The state gives up what
-//!    it has kept, to the future if there still is one.
+//! 1. Its buffer, its descriptor or its path move into a state on the heap, and its entry points there. The
+//!    ring keeps the state, under the number in the entry's user data.
+//! 2. The entry waits until [`drive`](Ring::drive) has its turn in the runtime. This turn comes after all
+//!    tasks that are ready, so `drive` submits the entries of all of them in one system call.
+//! 3. The future waits. If you drop it, the ring cancels the operation, and keeps the state until the
+//!    completion. If you forget it, the ring keeps the state, and does not cancel the operation.
+//! 4. The ring's descriptor becomes readable, and `drive` reaps the completion. The state returns what it has
+//!    held to the future, or drops it if the future is gone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -29,24 +29,25 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, futures::Notified};
 
-/// The user data of cancellations, which no operation has.
+/// The user data of cancellations. No operation uses it.
 const CANCEL: u64 = u64::MAX;
 
-/// How long the end of a runtime may take. After that, what is in flight keeps what it uses.
+/// How long the end of a runtime waits for completions. After that, it leaks the states of all operations that
+/// are in flight.
 const END: Duration = Duration::from_secs(60);
 
-/// How many entries go to the kernel in one call.
+/// The number of submission slots, and so the number of entries in one system call.
 const ENTRIES: u32 = 256;
 
-/// A ring. Clones are the same one.
+/// A ring. A clone refers to the same ring.
 #[derive(Clone)]
 pub struct Ring(Rc<Shared>);
 
 struct Shared {
     driver: RefCell<Driver>,
-    /// There is something to submit.
+    /// Notified when there are entries to submit.
     unsent: Notify,
-    /// Completions were reaped.
+    /// Notified after completions were reaped.
     reaped: Notify,
 }
 
@@ -54,28 +55,29 @@ struct Driver {
     ring: AsyncFd<IoUring>,
     /// Entries that were not pushed yet.
     unsent: VecDeque<Entry>,
-    /// What entries use, by their user data, until their completion is reaped.
+    /// The states of operations whose completions were not reaped, by their user data.
     in_flight: HashMap<u64, Rc<dyn Complete>, BuildHasherDefault<Number>>,
-    /// The user data of the next operation. None is given twice, so that a cancellation cannot come
-    /// upon another operation.
+    /// The user data of the next operation. It is never reused, so a cancellation cannot find another
+    /// operation.
     next: u64,
-    /// How many entries were pushed whose completion was not reaped.
+    /// The number of pushed entries whose completions were not reaped.
     outstanding: usize,
-    /// Nothing is started any more.
+    /// Whether the runtime has ended. Then new operations fail.
     over: bool,
 }
 
-/// Numbers are their own hash, but for their order: the map expects the differences in all bits.
+/// Hashes consecutive numbers. The multiplication spreads their differences over all bits, as the map
+/// expects.
 #[derive(Default)]
 struct Number(u64);
 
 impl Hasher for Number {
     fn write(&mut self, _: &[u8]) {
-        unreachable!("it is a number");
+        unreachable!("the keys are u64");
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15); // odd, and of no pattern
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15); // an odd constant without a bit pattern
     }
 
     fn finish(&self) -> u64 {
@@ -84,10 +86,10 @@ impl Hasher for Number {
 }
 
 impl Ring {
-    /// A ring in the reactor of the tokio runtime that was entered.
+    /// Creates a ring in the reactor of the current tokio runtime.
     pub(crate) fn new() -> io::Result<Self> {
         let ring = IoUring::new(ENTRIES)?;
-        // SAFETY: a ring keeps its descriptor, and it is not replaced.
+        // SAFETY: `AsyncFd` owns the ring, whose descriptor stays the same and open. No code replaces the ring.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
         let driver = Driver {
             ring,
@@ -101,13 +103,13 @@ impl Ring {
         Ok(Self(Rc::new(Shared { driver, unsent: Notify::new(), reaped: Notify::new() })))
     }
 
-    /// Runs an operation: `entry` makes it of what is `held` for it, and `done` makes the output of
-    /// that and of the completion, or of the error.
+    /// Runs an operation that owns `held`. `entry` builds the entry, which may point into `held`. `done`
+    /// computes the output from `held` and the completion, or the error.
     ///
     /// # Safety
     ///
-    /// [The contract](rustix_uring::squeue#the-contract) holds for the entry as long as `held` is
-    /// neither dropped, nor moved, nor touched.
+    /// [The contract](rustix_uring::squeue#the-contract) holds for the entry as long as `held` is not
+    /// dropped, moved or accessed.
     pub(crate) async unsafe fn start<H: 'static, T: 'static>(
         &self,
         held: H,
@@ -119,9 +121,9 @@ impl Ring {
             output: Cell::new(None),
             waker: Cell::new(None),
         });
-        // What is held is in its place, and stays there: now an entry may point to it.
-        let new = Rc::get_mut(&mut state).expect("it is new");
-        let (held, _) = new.held.get_mut().as_mut().expect("it is new");
+        // `held` does not move any more until the completion, so the entry may point into it.
+        let new = Rc::get_mut(&mut state).expect("a new state is not shared");
+        let (held, _) = new.held.get_mut().as_mut().expect("a new state holds its values");
         let entry = entry(held);
         let number = self.send(entry, state.clone());
         if number.is_none() {
@@ -130,7 +132,7 @@ impl Ring {
         Operation { ring: self, number, state }.await
     }
 
-    /// Queues an entry, and keeps what it uses; not so when the runtime is over.
+    /// Queues an entry, keeps its state, and returns its number. Returns `None` if the runtime has ended.
     fn send(&self, entry: Entry, state: Rc<dyn Complete>) -> Option<u64> {
         let mut driver = self.0.driver.borrow_mut();
         if driver.over {
@@ -153,7 +155,7 @@ impl Ring {
         }
     }
 
-    /// Whether both are the same one.
+    /// Returns whether both refer to the same ring.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -162,37 +164,37 @@ impl Ring {
     ///
     /// # Safety
     ///
-    /// As of [`register_buffers`](rustix_uring::Submitter::register_buffers).
+    /// Same contract as [`register_buffers`](rustix_uring::Submitter::register_buffers).
     pub(crate) unsafe fn register_buffers(&self, bufs: &[iovec]) -> io::Result<()> {
         let driver = self.0.driver.borrow();
         let ring = driver.ring.get_ref();
-        // Older kernels wait for everything that is in flight, which may be for ever.
+        // Kernels without this feature wait until nothing is in flight, which may take forever.
         if !ring.params().is_feature_resource_tagging() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        // SAFETY: as our caller promises.
+        // SAFETY: the caller keeps the same contract.
         Ok(unsafe { ring.submitter().register_buffers(bufs) }?)
     }
 
-    /// Gives up the buffers that are registered.
+    /// Unregisters the registered buffers.
     pub(crate) fn unregister_buffers(&self) -> io::Result<()> {
         Ok(self.0.driver.borrow().ring.get_ref().submitter().unregister_buffers()?)
     }
 
-    /// Completes when the ring has seen to what has completed.
+    /// Returns a future that completes after the ring has next reaped completions.
     pub(crate) fn reaped(&self) -> Notified<'_> {
         self.0.reaped.notified()
     }
 
-    /// Submits, and sees to what has completed, for ever. Returns why that is not possible.
+    /// Submits entries and reaps completions forever. Returns only an error of the ring.
     pub(crate) async fn drive(&self) -> io::Error {
         loop {
             let submitted = self.0.driver.borrow_mut().submit();
-            // Most of what needs not wait has completed by now.
+            // Most operations that need not wait have completed by now.
             self.reap();
             match submitted {
                 Ok(true) => {}
-                // What is left goes in the next turn.
+                // The next turn submits the remaining entries.
                 Ok(false) | Err(Errno::AGAIN | Errno::BUSY | Errno::INTR) => {
                     self.0.unsent.notify_one();
                 }
@@ -211,13 +213,15 @@ impl Ring {
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let driver = self.0.driver.borrow();
-        // Taken back before the queue is looked at, so that no completion comes in between.
+        // Clear the readiness before `reap` reads the queue. A completion that arrives in between then sets it
+        // again.
         ready!(driver.ring.poll_read_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))
     }
 
     fn reap(&self) {
-        // The driver is not borrowed while an operation completes: what goes then may do anything.
+        // The driver is not borrowed while an operation completes, because that runs foreign code, such as
+        // destructors of buffers.
         while let Some((cqe, state)) = self.next_completion() {
             complete(cqe, state);
         }
@@ -233,13 +237,14 @@ impl Ring {
 }
 
 impl Driver {
-    /// Submits what there is. Returns whether that was all, and all completions have found room.
+    /// Submits queued entries. Returns true if no entry is left, and no completion waits for room in the
+    /// completion queue.
     fn submit(&mut self) -> Result<bool, Errno> {
         let ring = self.ring.get_mut();
         let mut queue = ring.submission();
         while let Some(entry) = self.unsent.front() {
-            // SAFETY: the caller of `start` vouches for it, as long as the state is kept. It is until
-            // the completion. A cancellation uses nothing.
+            // SAFETY: the caller of `start` guarantees the contract while the state is kept, and `in_flight`
+            // keeps it until the completion. A cancellation points to no memory.
             if unsafe { queue.push(entry) }.is_err() {
                 break;
             }
@@ -247,13 +252,13 @@ impl Driver {
             self.outstanding += 1;
         }
         drop(queue);
-        // With nothing to submit, it is for the completions that have found no room.
+        // Even with nothing to submit, this call flushes completions that had no room in the queue.
         ring.submit()?;
         let queue = ring.submission();
         Ok(self.unsent.is_empty() && queue.is_empty() && !queue.cq_overflow())
     }
 
-    /// Ends all that is in flight.
+    /// Cancels everything that is in flight, waits for it, and returns the completions.
     fn quiesce(&mut self) -> Result<Vec<cqueue::Entry>, Errno> {
         let mut completed = Vec::new();
         loop {
@@ -273,7 +278,7 @@ impl Driver {
     }
 }
 
-/// The end of a runtime, however it comes.
+/// Ends the operations of a runtime when dropped, even during a panic.
 pub(crate) struct Shutdown(pub(crate) Ring);
 
 impl Drop for Shutdown {
@@ -288,22 +293,23 @@ impl Drop for Shutdown {
                     complete(cqe, states.remove(&cqe.user_data()));
                 }
             }
-            // The kernel goes on using it.
+            // Leak the states: the kernel may still use them.
             Err(_) => mem::forget(mem::take(&mut driver.in_flight)),
         }
     }
 }
 
-/// What an operation uses, and what comes of it, on the heap.
+/// The state of an operation, on the heap: what it holds, and its output.
 struct State<H, D, T> {
-    /// Until the completion: what the entry points to, and what makes the output of it.
+    /// `Some` until the completion: the values that the entry points to, and the function that computes the
+    /// output.
     held: Cell<Option<(H, D)>>,
-    /// From the completion on.
+    /// `Some` from the completion until the future takes it.
     output: Cell<Option<T>>,
     waker: Cell<Option<Waker>>,
 }
 
-/// A state, of whichever operation.
+/// A state of any operation.
 trait Complete {
     fn complete(&self, result: io::Result<cqueue::Entry>);
 }
@@ -322,17 +328,17 @@ where
     }
 }
 
-/// A cancellation has no state.
+/// Completes the operation of a completion. `state` is `None` for a cancellation.
 fn complete(cqe: cqueue::Entry, state: Option<Rc<dyn Complete>>) {
     if let Some(state) = state {
         state.complete(cqe.to_result().map(|_| cqe).map_err(io::Error::from));
     }
 }
 
-/// An operation that somebody waits for.
+/// The future of an operation. If dropped, it cancels the operation.
 struct Operation<'a, H, D, T> {
     ring: &'a Ring,
-    /// `None` if it was not started.
+    /// `None` if the runtime had already ended.
     number: Option<u64>,
     state: Rc<State<H, D, T>>,
 }

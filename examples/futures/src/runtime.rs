@@ -1,4 +1,4 @@
-//! How a program runs: a tokio runtime of one thread, and a ring in its reactor.
+//! Runs programs: a single-threaded tokio runtime, with a ring in its reactor.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,27 +14,28 @@ thread_local! {
     static CURRENT: RefCell<Option<Ring>> = const { RefCell::new(None) };
 }
 
-/// Runs a program on this thread, with whatever it [spawns](spawn).
+/// Runs a program on this thread, with all tasks that it [spawns](spawn).
 ///
-/// When the program is done, its tasks are dropped. What they have in flight is cancelled and waited
-/// for.
+/// When the program has finished, this drops its tasks, cancels the operations that are in flight, and waits
+/// for them.
 ///
 /// # Panics
 ///
-/// If there can be no ring, or no runtime: inside of a tokio runtime, for example.
+/// If the kernel refuses the ring, if the ring fails while the program runs, or if called inside of a tokio
+/// runtime.
 pub fn start<F: Future>(program: F) -> F::Output {
     try_start(program).expect("a ring in tokio's reactor")
 }
 
-/// Runs a program like [`start`], but returns an error where no ring is to be had.
+/// Runs a program like [`start`], but returns the errors of the ring.
 ///
 /// # Errors
 ///
-/// The kernel's, if it refuses the ring. The same later, if the ring fails while the program runs.
+/// The error of the kernel, if it refuses the ring, or if the ring fails while the program runs.
 ///
 /// # Panics
 ///
-/// Inside of a tokio runtime.
+/// If called inside of a tokio runtime.
 pub fn try_start<F: Future>(program: F) -> io::Result<F::Output> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let ring = Shutdown({
@@ -42,10 +43,10 @@ pub fn try_start<F: Future>(program: F) -> io::Result<F::Output> {
         Ring::new()?
     });
     let _current = Current::enter(ring.0.clone());
-    // It goes first, also in a panic: futures of its tasks are dropped while there is a ring.
+    // Dropped before the ring, even during a panic: the futures of its tasks need the ring.
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
-        // As a task of its own, it has its turn behind all that are ready.
+        // `drive` is a task, so it runs after all tasks that are ready.
         let drives = ring.0.clone();
         let driving = spawn(async move { drives.drive().await });
         tokio::select! {
@@ -59,27 +60,27 @@ pub fn try_start<F: Future>(program: F) -> io::Result<F::Output> {
     })
 }
 
-/// Starts a task on this thread, beside the program. The task ends with the program.
+/// Starts another task of the program, on this thread. The task ends with the program.
 ///
 /// # Panics
 ///
-/// Outside of a program that [`start`] runs.
+/// If called outside of a program that [`start`] runs.
 pub fn spawn<F: Future + 'static>(task: F) -> JoinHandle<F::Output> {
     task::spawn_local(task)
 }
 
 impl Ring {
-    /// The ring of the program that runs on this thread.
+    /// Returns the ring of the program that runs on this thread.
     ///
     /// # Panics
     ///
-    /// If none runs.
+    /// If no program runs on this thread.
     pub(crate) fn current() -> Self {
         CURRENT.with_borrow(|ring| ring.clone().expect("a program that `start` runs"))
     }
 }
 
-/// Makes a ring the current one. Puts back the previous one when it is dropped.
+/// Makes a ring the current one of this thread. When dropped, restores the previous one.
 struct Current(Option<Ring>);
 
 impl Current {
