@@ -147,7 +147,7 @@ fn copy_some(
     })
 }
 
-/// Opens a file, for direct I/O if the file system supports it. Returns the mode as a second value.
+/// Opens a file, for direct I/O if the file system supports it. The second value is whether it does.
 fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<(File, bool)> {
     let file = options.open(path)?;
     let mut options = options.clone();

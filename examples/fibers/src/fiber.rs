@@ -18,11 +18,11 @@ use crate::stacks::{Pool, Stack};
 
 /// Calls `root`, waits until all fibers that it has spawned have ended, and returns its result.
 ///
-/// Short for [`Builder::run`] with the defaults.
+/// Same as [`Builder::run`] with the default settings.
 ///
 /// # Errors
 ///
-/// If the thread cannot have a ring. Then `root` is not called.
+/// If the kernel refuses a ring for the thread. Then `root` is not called.
 ///
 /// # Panics
 ///
@@ -38,7 +38,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Returns the defaults.
+    /// Returns the default settings.
     pub fn new() -> Self {
         Self::default()
     }
@@ -54,16 +54,16 @@ impl Builder {
 
     /// Calls `root`, waits until all fibers that it has spawned have ended, and returns its result.
     ///
-    /// `root` runs on the stack of the thread. If it panics, its fibers are cancelled first.
+    /// `root` runs on the stack of the thread. If it panics, this cancels its fibers before it waits.
     ///
     /// # Errors
     ///
-    /// If the thread cannot have a ring. Then `root` is not called.
+    /// If the kernel refuses a ring for the thread. Then `root` is not called.
     ///
     /// # Panics
     ///
-    /// If `root` panics, if a fiber that it has spawned panics and nobody [joins](JoinHandle::join)
-    /// that fiber, or if the thread has fibers already.
+    /// If `root` panics, if a fiber that it has spawned panics and no fiber [joins](JoinHandle::join) it,
+    /// or if the thread already has fibers.
     pub fn run<T>(self, root: impl FnOnce() -> T) -> io::Result<T> {
         scheduler::begin(self.stack_size.map_or_else(Pool::default, Pool::new))?;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| outlive(root, Family::take_own)));
@@ -79,13 +79,13 @@ impl Builder {
 
 /// Spawns a fiber as a child of the running one. It runs when its parent waits or ends.
 ///
-/// Without a scope, the fiber may borrow only what is `'static`. The parent ends after all its
-/// children, whether somebody joins them or not. If the parent panics, they are cancelled. A child
-/// of a cancelled fiber is cancelled from the start.
+/// Without a scope, the fiber may borrow only what is `'static`. The parent ends after all its children,
+/// even if you do not join them. If the parent panics, its children are cancelled. A child of a cancelled
+/// fiber is cancelled from the start.
 ///
 /// # Panics
 ///
-/// If the thread has no ring yet, and cannot have one.
+/// If the thread has no ring yet, and the kernel refuses one.
 pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
     let family = with(|it| {
         let owner = it.running;
@@ -95,20 +95,20 @@ pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
     family.spawn(None, Box::new(main), outcome)
 }
 
-/// Opens a scope for fibers that borrow: [`std::thread::scope`] for fibers.
+/// Opens a scope for fibers that borrow, like [`std::thread::scope`].
 ///
 /// Returns when `body` and all fibers of the scope have ended. If `body` panics, they are cancelled.
 ///
 /// # Panics
 ///
-/// If `body` panics, or if a fiber panics and nobody [joins](JoinHandle::join) it.
+/// If `body` panics, or if a fiber panics and no fiber [joins](JoinHandle::join) it.
 pub fn scope<'env, T>(body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T) -> T {
     let family = Family::new(with(|it| it.running));
     let scope = Scope { family: family.clone(), scope: PhantomData, env: PhantomData };
     outlive(|| body(&scope), || Some(family))
 }
 
-/// A place to spawn fibers that borrow.
+/// A scope, in which you can spawn fibers that borrow.
 pub struct Scope<'scope, 'env: 'scope> {
     family: Rc<Family>,
     // Neither lifetime can be replaced by another: a longer one would outlive what is borrowed.
@@ -125,7 +125,7 @@ impl<'scope> Scope<'scope, '_> {
         self.spawn_on(None, body)
     }
 
-    /// Spawns a fiber that has its stack already.
+    /// Allocates a stack now, and spawns a fiber on it.
     ///
     /// # Errors
     ///
@@ -145,13 +145,13 @@ impl<'scope> Scope<'scope, '_> {
     ) -> JoinHandle<T> {
         let (main, outcome) = self.family.main(body);
         let main: Box<dyn FnOnce() + 'scope> = Box::new(main);
-        // SAFETY: all that `main` borrows outlives 'scope, and `scope` neither returns nor unwinds
-        // before this fiber has ended: the family counts it until then.
+        // SAFETY: everything that `main` borrows outlives 'scope. `scope` neither returns nor unwinds before
+        // this fiber has ended, because the family counts the fiber until then.
         let main = unsafe { mem::transmute::<Box<dyn FnOnce() + 'scope>, Main>(main) };
         self.family.spawn(stack, main, outcome)
     }
 
-    /// Cancels all fibers of the scope, and those yet to be spawned. See [`JoinHandle::cancel`].
+    /// Cancels all fibers of the scope, including those that you spawn later. See [`JoinHandle::cancel`].
     pub fn cancel(&self) {
         self.family.cancel();
     }
@@ -180,7 +180,7 @@ impl Family {
         })
     }
 
-    /// Returns the family without a scope of the running fiber. The next one is a new one.
+    /// Takes the running fiber's family without a scope. Its next spawn starts a new family.
     fn take_own() -> Option<Rc<Self>> {
         with(|it| it.running().own.take())
     }
@@ -192,14 +192,14 @@ impl Family {
         }
     }
 
-    /// Distinguishes this family from others, for as long as one of its fibers exists.
+    /// Returns a number that identifies this family while one of its fibers exists.
     fn number(self: &Rc<Self>) -> usize {
         Rc::as_ptr(self).addr()
     }
 
-    /// Returns what a fiber of this family does all its life, and where its result will be.
+    /// Returns the closure that a fiber of this family runs, and the cell that will have its result.
     ///
-    /// If nobody can take the result, dropping it is a part of the fiber's life.
+    /// If the handle is gone, the fiber itself drops its result.
     fn main<T, F: FnOnce() -> T>(
         self: &Rc<Self>,
         body: F,
@@ -250,7 +250,7 @@ impl Family {
         });
     }
 
-    /// One of the fibers has ended.
+    /// Accounts for a fiber that has ended.
     fn ended(&self) {
         self.running.set(self.running.get() - 1);
         if self.awaited.get() && self.running.get() == 0 {
@@ -268,7 +268,7 @@ impl Family {
     }
 }
 
-/// Calls `body`, then waits for the fibers of a family. If `body` panics, they are cancelled first.
+/// Calls `body`, then waits for the fibers of a family. If `body` panics, cancels them first.
 fn outlive<T>(body: impl FnOnce() -> T, family: impl FnOnce() -> Option<Rc<Family>>) -> T {
     let outcome = panic::catch_unwind(AssertUnwindSafe(body));
     let mut panicked = false;
@@ -292,7 +292,7 @@ type Outcome<T> = OnceCell<thread::Result<T>>;
 
 /// A handle to join or to cancel a fiber.
 ///
-/// Dropping or forgetting it changes nothing for the fiber: its parent waits for it all the same.
+/// You can drop or forget the handle: the fiber continues, and its parent still waits for it.
 pub struct JoinHandle<T> {
     key: Key,
     /// Empty until the fiber has ended. Then its number can be another fiber's.
@@ -301,10 +301,10 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits until the fiber has ended. Returns its result, or what it has panicked with.
+    /// Waits until the fiber has ended. Returns its result, or the payload of its panic.
     ///
-    /// A cancellation of the caller does not end the wait. If the fiber is below the cancelled one,
-    /// it is cancelled as well, and ends.
+    /// A cancellation of the caller does not end the wait. If the fiber is below the caller in the tree, it
+    /// is cancelled as well, and can end early.
     pub fn join(self) -> thread::Result<T> {
         while !self.is_finished() {
             suspend_after(|it| it.fibers[self.key].joiner = Some(it.running));

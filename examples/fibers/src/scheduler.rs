@@ -1,12 +1,13 @@
-//! Who runs next.
+//! The scheduler decides which fiber runs next.
 //!
-//! The thread itself is the first fiber, the *root*: it keeps the stack that it has. While the root
-//! waits, it [drives](drive) the others: it resumes each fiber that is ready until that fiber
-//! suspends itself, then enters the kernel once. The call submits what the fibers have asked for,
-//! and waits if no fiber is ready.
+//! The thread itself is the first fiber, the *root*, and keeps its own stack. While the root waits, it
+//! [drives](drive) the other fibers: it resumes each fiber that is ready until that fiber suspends itself,
+//! then enters the kernel once. The system call submits the operations of the fibers, and waits if no
+//! fiber is ready.
 //!
-//! A fiber that waits for an operation is suspended inside [`operate`](crate::ring::operate). Its stack holds or borrows
-//! the operation's memory. Three rules keep that memory in place until the kernel is done with it:
+//! A fiber that waits for an operation is suspended inside [`operate`](crate::ring::operate). Its stack
+//! holds or borrows the operation's memory. Three rules keep that memory in place until the kernel has
+//! finished with it:
 //!
 //! - `operate` returns only with the completion. A cancellation makes the completion come earlier.
 //! - [`suspend`] does not unwind. A fiber that is never resumed is never dropped.
@@ -32,7 +33,7 @@ use crate::tree::Links;
 /// A fiber's number. It is reused after the fiber has ended.
 pub(crate) type Key = usize;
 type Coroutine = corosensei::Coroutine<(), (), (), Stack>;
-/// What a fiber does.
+/// The closure that a fiber runs.
 pub(crate) type Main = Box<dyn FnOnce()>;
 
 /// The thread itself.
@@ -41,11 +42,11 @@ const ENTRIES: u32 = 256;
 
 pub(crate) struct Scheduler {
     pub(crate) ring: IoUring<Entry, cqueue::Entry, Local>,
-    /// How many entries were pushed whose completions were not reaped.
+    /// The number of pushed entries whose completions were not reaped.
     pub(crate) in_flight: usize,
-    /// Why the ring cannot be used any more.
+    /// The error after which the ring cannot be used any more.
     pub(crate) failed: Option<Errno>,
-    /// Whether the kernel has `bind` and `listen` as operations, once somebody has asked.
+    /// Whether the kernel has `bind` and `listen` as operations. `None` until the first query.
     pub(crate) listens: Option<bool>,
     /// Whether the thread uses fibers without `run`.
     implicit: bool,
@@ -64,13 +65,13 @@ pub(crate) struct Scheduler {
 }
 
 pub(crate) struct Fiber {
-    /// Who outlives it, and whom it outlives.
+    /// Its parent, its children and its siblings.
     pub(crate) links: Links,
     /// Identifies the family of its parent that it belongs to.
     pub(crate) family: usize,
     /// The family of the fibers that it has spawned without a scope.
     pub(crate) own: Option<Rc<Family>>,
-    /// What it is to do, until it starts. A stack, if it has one already.
+    /// The closure to run, until the fiber starts, and its stack if it already has one.
     main: Option<(Main, Option<Stack>)>,
     /// Lies at the bottom of its stack. `None` before it has started, and for the root.
     yielder: Option<NonNull<Yielder<(), ()>>>,
@@ -84,10 +85,10 @@ pub(crate) struct Fiber {
     pub(crate) joiner: Option<Key>,
 }
 
-/// What a thread has.
+/// The state of a thread.
 struct Thread {
     scheduler: RefCell<Option<Scheduler>>,
-    /// By the numbers of their fibers. Only the root uses them, so they need not move to be resumed.
+    /// The coroutines, indexed by fiber number. Only the root uses them, so it can resume them in place.
     coroutines: RefCell<Vec<Option<Coroutine>>>,
 }
 
@@ -133,11 +134,11 @@ impl Thread {
         if it.is_none() {
             begin_implicitly(&mut it);
         }
-        f(it.as_mut().expect("it was made"))
+        f(it.as_mut().expect("it was just created"))
     }
 }
 
-/// Makes the scheduler of a thread that uses fibers without [`run`](crate::run).
+/// Creates the scheduler of a thread that uses fibers without [`run`](crate::run).
 #[cold]
 fn begin_implicitly(none: &mut Option<Scheduler>) {
     let scheduler = Scheduler::new(Pool::default()).expect("cannot make a ring for fibers");
@@ -146,18 +147,18 @@ fn begin_implicitly(none: &mut Option<Scheduler>) {
     let _ = THREAD_END.try_with(|_| ());
 }
 
-/// Whether the caller is the root of a thread that uses fibers without [`run`](crate::run).
+/// Returns whether the caller is the root of a thread that uses fibers without [`run`](crate::run).
 fn implicit_root() -> bool {
     THREAD.with(|it| {
         it.scheduler.borrow().as_ref().is_some_and(|it| it.implicit && it.running == ROOT)
     })
 }
 
-/// Makes the thread's scheduler. The caller waits for all fibers and calls [`end`].
+/// Creates the thread's scheduler. The caller must wait for all fibers and then call [`end`].
 ///
 /// # Panics
 ///
-/// If the thread has fibers already.
+/// If the thread already has fibers.
 pub(crate) fn begin(stacks: Pool) -> io::Result<()> {
     if implicit_root() && with(|it| it.fibers.len() == 1) {
         end();
@@ -174,7 +175,7 @@ pub(crate) fn end() {
     debug_assert!(scheduler.is_some_and(|it| it.fibers.len() == 1), "only the root is left");
 }
 
-/// Suspends the running fiber until somebody makes it ready.
+/// Suspends the running fiber until other code makes it ready.
 pub(crate) fn suspend() {
     suspend_after(|_| ());
 }
@@ -276,7 +277,7 @@ impl Scheduler {
         self.running
     }
 
-    /// Returns what the running fiber is to do, and its stack.
+    /// Returns the closure of the running fiber, and its stack.
     ///
     /// If there is no memory for a stack, the fiber starts after another one has ended.
     fn start(&mut self) -> Option<(Main, Stack)> {
@@ -291,7 +292,7 @@ impl Scheduler {
         }
     }
 
-    /// The running fiber has ended.
+    /// Removes the running fiber, which has ended, and makes the fiber ready that joins it.
     fn ended(&mut self, stack: Stack) {
         self.stacks.give(stack);
         if let Some(starved) = self.starved.pop_front() {
@@ -317,7 +318,7 @@ impl Scheduler {
             if self.in_flight > 0 {
                 self.enter(usize::from(self.ready.is_empty()));
             } else if self.ready.is_empty() {
-                drop(Abort("all fibers wait for one another, or for memory"));
+                drop(Abort("deadlock: all fibers wait for one another, or for memory"));
             }
             self.turn = self.ready.len();
             if self.turn > 0 {
@@ -343,7 +344,7 @@ impl Fiber {
     }
 }
 
-/// Puts a fiber on its stack.
+/// Creates the coroutine of a fiber on its stack.
 fn coroutine(stack: Stack, main: Main) -> Coroutine {
     Coroutine::with_stack(stack, |yielder, ()| {
         with(|it| it.running().yielder = Some(NonNull::from(yielder)));
@@ -351,7 +352,7 @@ fn coroutine(stack: Stack, main: Main) -> Coroutine {
     })
 }
 
-/// Guards code that must not unwind, because others use what lies on the stacks.
+/// Aborts the process if guarded code unwinds: the kernel and other fibers use memory on the stacks.
 pub(crate) struct Abort(pub(crate) &'static str);
 
 impl Drop for Abort {

@@ -1,4 +1,4 @@
-//! Files through a ring in a tokio runtime: to the standard output, or to everyone who connects.
+//! Reads files with a ring in a tokio runtime, and writes them to the standard output or to clients.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -13,7 +13,7 @@ use futures::fs::File;
 use futures::net::{TcpListener, TcpStream};
 use rustix_uring::types::{CURRENT_POSITION, OFlags, Shutdown};
 
-/// Files through a ring in a tokio runtime. Without a command, it serves itself a file.
+/// Reads files with a ring in a tokio runtime. Without a command, serves a file to its own clients.
 #[derive(Parser)]
 #[command(name = "futures")]
 struct Options {
@@ -25,16 +25,16 @@ struct Options {
 enum Command {
     /// Write files to the standard output.
     Cat { files: Vec<PathBuf> },
-    /// Send a file to everyone who connects, until ctrl-c.
+    /// Send a file to each client that connects, until ctrl-c.
     Serve {
         file: PathBuf,
-        /// Where to listen; port 0 is any free one.
+        /// The address to listen on. Port 0 selects a free port.
         #[arg(default_value = "127.0.0.1:7777")]
         address: SocketAddr,
     },
-    /// Send everyone back what they send, until ctrl-c.
+    /// Run an echo server, until ctrl-c.
     Echo {
-        /// Where to listen; port 0 is any free one.
+        /// The address to listen on. Port 0 selects a free port.
         #[arg(default_value = "127.0.0.1:7777")]
         address: SocketAddr,
     },
@@ -55,10 +55,10 @@ fn main() -> Result<()> {
         }),
         None => futures::try_start(serve_ourselves()),
     };
-    ran.context("the ring fails")?
+    ran.context("the ring has failed")?
 }
 
-/// Stopping a server takes no more than to drop it: the runtime sees to what is in flight.
+/// Runs a server until ctrl-c, then drops it. The runtime cancels the operations that are in flight.
 async fn until_interrupted(server: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::select! {
         stopped = server => stopped,
@@ -66,7 +66,7 @@ async fn until_interrupted(server: impl Future<Output = Result<()>>) -> Result<(
     }
 }
 
-/// How much is read at a time, in bytes.
+/// The number of bytes in one read.
 const BLOCK: usize = 16 << 10;
 
 /// Writes files to the standard output, one after the other.
@@ -87,7 +87,7 @@ async fn cat(files: Vec<PathBuf>) -> Result<()> {
                 let written;
                 (written, rest) = stdout.write_at(rest, CURRENT_POSITION).await;
                 let written = written.context("cannot write")?;
-                ensure!(written > 0, "cannot write: it takes no more");
+                ensure!(written > 0, "cannot write: no more bytes are accepted");
                 rest.range.start += written;
             }
             buf = rest.whole;
@@ -97,7 +97,7 @@ async fn cat(files: Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Accepts connections with tokio, and sends the file to each in a task of its own.
+/// Accepts connections with tokio, and starts a task for each, which sends the file.
 async fn serve(listener: tokio::net::TcpListener, file: Rc<Path>) -> Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
@@ -112,7 +112,7 @@ async fn serve(listener: tokio::net::TcpListener, file: Rc<Path>) -> Result<()> 
     }
 }
 
-/// Sends a file, and returns how long it was.
+/// Sends a file, and returns the number of bytes sent.
 async fn send_file(path: &Path, stream: TcpStream) -> io::Result<u64> {
     let file = File::open(path).await?;
     let (mut buf, mut offset) = (vec![0; BLOCK], 0);
@@ -132,7 +132,7 @@ async fn send_file(path: &Path, stream: TcpStream) -> io::Result<u64> {
     Ok(offset)
 }
 
-/// Makes a file, and serves it to clients of our own, all on this thread.
+/// Creates a file, and serves it to its own clients, all on this thread.
 async fn serve_ourselves() -> Result<()> {
     const CLIENTS: usize = 4;
     let contents: Rc<[u8]> = (0..1 << 20).map(|_| fastrand::u8(..)).collect();
@@ -151,11 +151,11 @@ async fn serve_ourselves() -> Result<()> {
     for client in clients {
         ensure!(client.await?? == *contents, "a client got something else");
     }
-    println!("{CLIENTS} clients got the {} bytes that are in the file", contents.len());
+    println!("{CLIENTS} clients received all {} bytes of the file", contents.len());
     Ok(())
 }
 
-/// Receives all that a server sends.
+/// Receives everything that a server sends.
 async fn fetch(address: SocketAddr) -> io::Result<Vec<u8>> {
     let stream = TcpStream::connect(address).await?;
     let (mut fetched, mut buf) = (Vec::new(), vec![0; BLOCK]);
@@ -169,7 +169,7 @@ async fn fetch(address: SocketAddr) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Sends everyone back what they have sent, on the ring alone, until ctrl-c.
+/// Runs an echo server, which does all its I/O through the ring.
 async fn echo(listener: net::TcpListener) -> Result<()> {
     let listener = TcpListener::new(listener);
     loop {

@@ -1,5 +1,5 @@
-//! The second program of tokio-uring's announcement: it sends `hello.txt` to everyone who connects,
-//! through a socket of tokio's.
+//! The second program of tokio-uring's announcement: it sends `hello.txt` to each client that connects,
+//! through a tokio socket.
 
 use futures::fs::File;
 use tokio::io::AsyncWriteExt;

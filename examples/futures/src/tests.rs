@@ -1,4 +1,4 @@
-//! On the kernel that runs, and with an eye on memory.
+//! Tests on the running kernel. An allocator watches freed memory.
 
 mod ends;
 mod files;
@@ -21,17 +21,17 @@ static ALLOCATOR: freed::Keeping = freed::Keeping;
 
 /// Runs a program whose errors fail the test.
 fn run(program: impl Future<Output = io::Result<()>>) {
-    start(program).expect("the program works");
+    start(program).expect("the program succeeds");
 }
 
-/// A file that is gone with the path.
+/// Creates a file, which is deleted when the returned path is dropped.
 fn file_of(contents: &[u8]) -> tempfile::TempPath {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(contents).unwrap();
     file.into_temp_path()
 }
 
-/// Both ends of a connection: the ring's, and the test's.
+/// Returns both ends of a connection: the first uses the ring, the second is the test's.
 fn connection() -> io::Result<(TcpStream, net::TcpStream)> {
     let listener = net::TcpListener::bind("127.0.0.1:0")?;
     let ours = net::TcpStream::connect(listener.local_addr()?)?;
@@ -42,7 +42,7 @@ fn errno<T>(result: io::Result<T>) -> Option<Errno> {
     result.err().as_ref().and_then(Errno::from_io_error)
 }
 
-/// How many descriptors of this process are open at a path.
+/// Returns how many descriptors of this process refer to this path.
 fn open_at(path: &Path) -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap();
     links
@@ -50,7 +50,7 @@ fn open_at(path: &Path) -> usize {
         .count()
 }
 
-/// Waits until what is in flight has come to its end.
+/// Waits until no descriptor refers to this path.
 async fn none_open_at(path: &Path) -> io::Result<()> {
     sleep(Duration::from_millis(5)).await;
     let closed = async {

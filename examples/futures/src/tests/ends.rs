@@ -1,4 +1,4 @@
-//! Futures that come to their end at every point, and in every way.
+//! Futures that end at every point and in every way.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::mem;
@@ -22,24 +22,24 @@ use crate::net::UdpSocket;
 use crate::{start, try_start};
 use check::freed;
 
-/// Where a read is when something happens to its future.
+/// The state of a read when the test ends its future.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 enum At {
-    /// It was never polled.
+    /// The future was never polled.
     New,
-    /// Its entry waits for the ring's turn.
+    /// The entry waits for the ring's turn.
     Queued,
-    /// The kernel has it.
+    /// The kernel has the entry.
     Submitted,
-    /// The kernel is done with it, and the ring does not know yet.
+    /// The kernel has completed the read, and the ring has not reaped the completion.
     Completed,
-    /// The ring knows, and the future was not polled since.
+    /// The ring has reaped the completion, and the future was not polled since.
     Reaped,
 }
 
 const POINTS: [At; 5] = [At::New, At::Queued, At::Submitted, At::Completed, At::Reaped];
 
-/// Starts an operation and brings it to a point; `complete` is what makes the kernel end it.
+/// Starts an operation, and runs it up to this point. `complete` makes the kernel complete it.
 async fn bring<F: Future>(operation: F, at: At, complete: impl FnOnce()) -> Pin<Box<F>> {
     let mut operation = Box::pin(operation);
     if at >= At::Queued {
@@ -58,8 +58,8 @@ async fn bring<F: Future>(operation: F, at: At, complete: impl FnOnce()) -> Pin<
     operation
 }
 
-/// A buffer that has the other end send something as soon as it is freed: if the kernel still
-/// receives into it, that is where the bytes go.
+/// A buffer that makes the other end send data as soon as the buffer is freed. If the kernel still receives
+/// into the buffer, it writes these bytes to freed memory.
 struct Trap {
     bytes: Vec<u8>,
     send: Rc<dyn Fn()>,
@@ -78,7 +78,7 @@ impl Drop for Trap {
     }
 }
 
-/// What receives 64 bytes.
+/// The operation that receives 64 bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Read,
@@ -91,7 +91,7 @@ const KINDS: [Kind; 4] = [Kind::Read, Kind::Vectored, Kind::Fixed, Kind::Datagra
 
 type Receive = Pin<Box<dyn Future<Output = io::Result<usize>>>>;
 
-/// A receive, and what sends it the bytes. Once it is done it has compared them.
+/// Returns a receive, and a function that sends the bytes to it. The receive compares them.
 fn receive(kind: Kind) -> io::Result<(Receive, Rc<dyn Fn()>)> {
     if kind == Kind::Datagram {
         let ours = net::UdpSocket::bind("127.0.0.1:0")?;
@@ -183,7 +183,7 @@ async fn receive_and_end(kind: Kind, at: At, end: End) -> io::Result<()> {
     }
     sleep(Duration::from_millis(5)).await;
     if kind == Kind::Fixed && end == End::Dropped {
-        // The last one that used it gave it up.
+        // All buffers of the earlier registration are back, so this one succeeds.
         drop(FixedBufs::register([vec![0; 64]])?);
     }
     send();
@@ -204,7 +204,7 @@ fn no_freed_buffer_is_written_to() {
     }
 }
 
-/// Nobody else gets a registered buffer that the kernel may still write to.
+/// You cannot take a registered buffer again while the kernel may still write to it.
 #[test]
 fn a_registered_buffer_is_back_when_the_kernel_is_done() {
     run(async {
@@ -225,7 +225,7 @@ fn a_registered_buffer_is_back_when_the_kernel_is_done() {
     });
 }
 
-/// Direct reads are not found by cancellations: there is nothing to do but wait.
+/// Direct reads cannot be cancelled, so the end of the runtime has to wait for them.
 #[test]
 fn no_freed_buffer_is_read_into_from_a_disk() {
     #[repr(align(4096))]
@@ -240,7 +240,7 @@ fn no_freed_buffer_is_read_into_from_a_disk() {
     let watch = freed::Watch::begin();
     run(async move {
         let file = match File::open_with(&path, OFlags::DIRECT).await {
-            Err(_) => File::open(&path).await?, // in memory, most likely
+            Err(_) => File::open(&path).await?, // most likely a file system in memory
             file => file?,
         };
         for _ in 0..8 {
@@ -258,7 +258,7 @@ fn no_freed_buffer_is_read_into_from_a_disk() {
     watch.check();
 }
 
-/// What comes of an operation whose future is gone is not lost, if it is a descriptor.
+/// If the future of an operation is gone, the descriptor that the operation creates is closed.
 #[test]
 fn no_descriptor_leaks() {
     let path = file_of(b"");
@@ -267,11 +267,11 @@ fn no_descriptor_leaks() {
         run(async move {
             drop(bring(File::open(path.to_owned()), at, || ()).await);
             none_open_at(path).await?;
-            // Nor does the file of a close that nobody waits for.
+            // A close whose future is dropped closes its file as well.
             let file = File::open(path.to_owned()).await?;
             drop(bring(file.close(), at, || ()).await);
             none_open_at(path).await?;
-            // The last one is open when the program ends.
+            // The last open is still in flight when the program ends.
             drop(bring(File::open(path.to_owned()), at, || ()).await);
             Ok(())
         });
@@ -279,7 +279,7 @@ fn no_descriptor_leaks() {
     }
 }
 
-/// A descriptor that is closed too early is another file's by the time that the kernel looks.
+/// If a descriptor is closed too early, its number may name another file when the kernel uses it.
 #[test]
 fn nothing_else_is_written_to() {
     run(async move {
@@ -327,7 +327,7 @@ fn nothing_starts_outside_of_a_program() {
     let _ = pin!(File::open("/dev/null")).poll(&mut Context::from_waker(Waker::noop()));
 }
 
-/// A program that fails to start inside of another does not take its ring away.
+/// If a program fails to start inside of another, the outer one keeps its ring.
 #[test]
 fn programs_do_not_nest() {
     run(async {

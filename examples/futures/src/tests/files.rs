@@ -23,12 +23,12 @@ fn a_file_is_written_and_read() {
         assert_eq!(written?, 3);
         file.sync_all().await?;
 
-        // Short at the end, and nothing behind it.
+        // The read is short at the end of the file, and empty after it.
         let (read, buf) = file.read_at(vec![b'.'; 8], 6).await;
         assert_eq!((read?, &buf[..]), (5, &b"SIXes..."[..]));
         let (read, _) = file.read_at([0; 8], 11).await;
         assert_eq!(read?, 0);
-        // An array moves to where the kernel writes, and back.
+        // An array moves into the state, where the kernel writes to it, and back.
         let (read, part) = file.read_at(Part::new([0; 8], 2..4), 0).await;
         assert_eq!((read?, part.whole), (2, *b"\0\0se\0\0\0\0"));
         let (read, _) = file.read_at(Vec::new(), 0).await;
@@ -48,11 +48,11 @@ fn several_buffers_at_once() {
         let file = File::open_with(&path, OFlags::RDWR).await?;
         let (written, texts) = file.writev_at(vec!["abc", "", "defgh"], 2).await;
         assert_eq!((written?, texts), (8, vec!["abc", "", "defgh"]));
-        // Arrays are inline: their places are those that the kernel fills.
+        // Arrays store their bytes inline, so the kernel writes into the vector itself.
         let (read, arrays) = file.readv_at(vec![[b'.'; 4]; 3], 0).await;
         assert_eq!((read?, arrays), (10, vec![*b"\0\0ab", *b"cdef", *b"gh.."]));
         assert_eq!(file.readv_at(Vec::<Vec<u8>>::new(), 0).await.0?, 0);
-        // More than the kernel takes.
+        // These are more buffers than the kernel accepts.
         let (read, bufs) = file.readv_at(vec![[0; 1]; 1025], 0).await;
         assert_eq!((errno(read), bufs.len()), (Some(Errno::INVAL), 1025));
         Ok(())
@@ -78,7 +78,7 @@ fn registered_buffers() {
         assert_eq!(&buf[..4], b"text");
         buf[..4].copy_from_slice(b"more");
 
-        // It is a buffer like any other, too.
+        // A registered buffer also works with ordinary operations.
         let (written, buf) = file.write_at(buf, 5).await;
         assert_eq!(written?, 16);
         let (stream, ours) = connection()?;
@@ -89,7 +89,7 @@ fn registered_buffers() {
         assert_eq!((read?, &buf[..4]), (4, &b"more"[..]));
         assert_eq!(std::fs::read(&path)?, b"text more\0\0\0\0\0\0\0\0\0\0\0\0");
 
-        // There is one registration at a time; it ends with the last of its buffers.
+        // Only one registration can exist. It ends when its last buffer is dropped.
         let again = || FixedBufs::register([vec![0; 1]]).map(drop);
         assert_eq!(errno(again()), Some(Errno::BUSY));
         drop(bufs);
@@ -102,7 +102,7 @@ fn registered_buffers() {
     });
 }
 
-/// The position of a buffer means another one there.
+/// The index of a buffer would name another buffer on another ring.
 #[test]
 fn a_registered_buffer_is_of_one_ring() {
     let path = file_of(b"text");

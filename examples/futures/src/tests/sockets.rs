@@ -42,7 +42,7 @@ fn datagrams() {
         let (received, buf) = theirs.recv_from([b'.'; 16]).await;
         assert_eq!((received?, &buf), ((9, ours.local_addr()?), b"some text......."));
 
-        // An empty one is one. What has no room is lost.
+        // An empty datagram is received as such. Bytes that do not fit in the buffer are lost.
         assert_eq!(ours.send_to([], theirs.local_addr()?).await.0?, 0);
         assert_eq!(theirs.recv_from([0; 16]).await.0?.0, 0);
         ours.connect(theirs.local_addr()?).await?;
@@ -50,7 +50,7 @@ fn datagrams() {
         let (received, buf) = theirs.recv([0; 4]).await;
         assert_eq!((received?, &buf), (4, b"some"));
 
-        // Nobody is there any more, which the next call tells.
+        // The peer is closed, which the next call reports.
         theirs.close().await?;
         assert_eq!(ours.send("text").await.0?, 4);
         assert_eq!(errno(ours.recv([0; 4]).await.0), Some(Errno::CONNREFUSED));
@@ -97,7 +97,7 @@ fn both_directions_at_once() {
 fn others_run_meanwhile() {
     run(async move {
         let (stream, mut ours) = connection()?;
-        // A task that is always ready keeps neither submissions nor completions away.
+        // A task that is always ready delays neither submissions nor completions forever.
         let busy = task::spawn_local(async {
             loop {
                 task::yield_now().await;
@@ -105,7 +105,7 @@ fn others_run_meanwhile() {
         });
         let waited = timeout(Duration::from_millis(20), stream.read([0; 8])).await;
         assert!(waited.is_err(), "nothing was sent");
-        sleep(Duration::from_millis(20)).await; // until then, it may still take what comes
+        sleep(Duration::from_millis(20)).await; // until then, the cancelled read may still receive
         ours.write_all(b"8 bytes.")?;
         let (read, buf) = timeout(Duration::from_secs(10), stream.read([0; 8])).await?;
         assert_eq!((read?, &buf), (8, b"8 bytes."));
