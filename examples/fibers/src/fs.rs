@@ -1,4 +1,4 @@
-//! Files: those of a file system, and everything else that has a descriptor.
+//! Files, and everything else that you can read or write through a descriptor.
 
 use std::ffi::CString;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use rustix_uring::types::{CURRENT_POSITION, Fd, Mode, OFlags};
 use crate::net::length;
 use crate::ring::operate;
 
-/// A file, a pipe, a terminal: anything with a descriptor that can be read or written.
+/// A file, a pipe, a terminal, or anything else with a descriptor that you can read or write.
 pub struct File(OwnedFd);
 
 impl File {
@@ -36,8 +36,8 @@ impl File {
         let open = opcode::OpenAt::new(Fd::CWD, path.as_ptr())
             .flags(flags | OFlags::CLOEXEC)
             .mode(Mode::from_raw_mode(0o666));
-        // SAFETY: the path stays until this returns. The completion is that of an open, and this is
-        // the only code that takes the descriptor.
+        // SAFETY: `path` lives until this returns. An open creates a descriptor, and no other code takes it
+        // from the completion.
         Ok(Self(unsafe { operate(open.build())?.to_fd() }?))
     }
 
@@ -51,7 +51,7 @@ impl File {
         write(self.0.as_fd(), buf, limited(offset))
     }
 
-    /// Writes everything that the kernel has cached of the file to the device.
+    /// Flushes written data and metadata of the file to the device.
     pub fn sync_all(&self) -> io::Result<()> {
         // SAFETY: the file is borrowed until this returns.
         unsafe { operate(opcode::Fsync::new(&self.0).build()) }?;
@@ -97,19 +97,19 @@ impl From<OwnedFd> for File {
     }
 }
 
-/// No file is longer than this. A larger number could be the one that means the file's position.
+/// Limits an offset to the largest file size. A larger number could be `CURRENT_POSITION`.
 fn limited(offset: u64) -> u64 {
     offset.min(i64::MAX as u64)
 }
 
 fn read(fd: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let read = opcode::Read::new(fd, buf.as_mut_ptr(), length(buf)).offset(offset).build();
-    // SAFETY: descriptor and buffer are borrowed until this returns.
+    // SAFETY: `fd` and `buf` are borrowed until this returns.
     Ok(unsafe { operate(read) }?.result() as usize)
 }
 
 fn write(fd: BorrowedFd<'_>, buf: &[u8], offset: u64) -> io::Result<usize> {
     let write = opcode::Write::new(fd, buf.as_ptr(), length(buf)).offset(offset).build();
-    // SAFETY: descriptor and buffer are borrowed until this returns.
+    // SAFETY: `fd` and `buf` are borrowed until this returns.
     Ok(unsafe { operate(write) }?.result() as usize)
 }

@@ -1,4 +1,4 @@
-//! TCP with the calls of std. They block the fiber instead of the thread.
+//! TCP with the methods of std, which block only the fiber instead of the thread.
 
 use std::io::{self, Read, Write};
 use std::net::{self, SocketAddr, ToSocketAddrs};
@@ -12,7 +12,7 @@ use rustix_uring::{opcode, sys};
 use crate::ring::{operate, operate_regardless};
 use crate::scheduler::with;
 
-/// How many connections can wait to be accepted.
+/// The maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// A socket that accepts connections.
@@ -21,16 +21,16 @@ pub struct TcpListener(net::TcpListener);
 impl TcpListener {
     /// Listens on the first of the addresses that can be bound.
     ///
-    /// To resolve a name, std asks the resolver of the system, which blocks the thread. Nothing else
-    /// here waits, so a cancelled fiber can bind as well.
+    /// If you pass a host name, std resolves it with the system's resolver, which blocks the thread. Nothing
+    /// else here waits, so a cancelled fiber can also bind.
     ///
     /// # Errors
     ///
-    /// If there is no address, or that of the last address.
+    /// If there is no address, or if binding fails for all of them: the error of the last one.
     pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         each(addresses, |address| match with(|it| it.listens()) {
             true => Self::bind_by_ring(address),
-            // Before Linux 6.11, std does it. Neither call waits for anything.
+            // Before Linux 6.11, use the system calls of std. Neither of them waits.
             false => net::TcpListener::bind(address).map(Self),
         })
     }
@@ -49,7 +49,7 @@ impl TcpListener {
         let bind = opcode::Bind::new(&socket, address.as_ptr(), address.addr_len());
         let listen = opcode::Listen::new(&socket, BACKLOG);
         for entry in [reuse.build(), bind.build(), listen.build()] {
-            // SAFETY: socket, value and address are on this stack.
+            // SAFETY: `socket`, `on` and `address` live until this function returns.
             unsafe { operate_regardless(entry) }?;
         }
         Ok(Self(socket.into()))
@@ -65,31 +65,31 @@ impl TcpListener {
         let mut peer = SocketAddrBuf::new();
         let (addr, addrlen) = peer.as_mut_ptrs();
         let accept = opcode::Accept::new(self.0.as_fd(), addr, addrlen).flags(SocketFlags::CLOEXEC);
-        // SAFETY: the listener is borrowed and `peer` is on this stack. The completion is that of an
-        // accept, and this is the only code that takes the descriptor.
+        // SAFETY: the listener is borrowed, and `peer` is on this stack. An accept creates a descriptor, and no
+        // other code takes it from the completion.
         let socket = unsafe { operate(accept.build())?.to_fd() }?;
         let peer = peer.to_socket_addr().expect("the peer of a TCP connection has an address");
         Ok((TcpStream(socket.into()), peer))
     }
 
-    /// Returns the connections as they come.
+    /// Returns the incoming connections, to accept one after the other.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming(self)
     }
 }
 
-/// The connections of a listener, by [`TcpListener::incoming`].
+/// The connections of a listener, returned by [`TcpListener::incoming`].
 pub struct Incoming<'a>(&'a TcpListener);
 
 impl Incoming<'_> {
     /// Waits for the next connection. Returns it with the address of its peer.
     ///
-    /// There is no last connection, so this is not an iterator.
+    /// This is not an iterator, because there is no last connection.
     ///
     /// # Errors
     ///
-    /// Same as [`TcpListener::accept`]. If the fiber is cancelled,
-    /// [a cancellation](crate::is_cancellation).
+    /// Same errors as [`TcpListener::accept`]. If the fiber is cancelled, the error
+    /// [is a cancellation](crate::is_cancellation).
     #[expect(clippy::should_implement_trait, reason = "an error ends a loop of `while let Ok`")]
     pub fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         self.0.accept()
@@ -102,11 +102,11 @@ pub struct TcpStream(net::TcpStream);
 impl TcpStream {
     /// Connects to the first of the addresses that accepts the connection.
     ///
-    /// To resolve a name, std asks the resolver of the system, which blocks the thread.
+    /// If you pass a host name, std resolves it with the system's resolver, which blocks the thread.
     ///
     /// # Errors
     ///
-    /// If there is no address, or that of the last address.
+    /// If there is no address, or if connecting fails for all of them: the error of the last one.
     pub fn connect(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         each(addresses, |address| {
             let socket = socket(address)?;
@@ -133,7 +133,7 @@ impl TcpStream {
         self.0.local_addr()
     }
 
-    /// Ends one direction or both, also for other fibers that wait to read or to write.
+    /// Shuts down one direction or both. This also ends the waits of other fibers that read or write.
     pub fn shutdown(&self, how: net::Shutdown) -> io::Result<()> {
         let how = match how {
             net::Shutdown::Read => Shutdown::Read,
@@ -202,12 +202,12 @@ fn each<T>(
 fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = opcode::Socket::new(family, SocketType::STREAM, None).flags(SocketFlags::CLOEXEC);
-    // SAFETY: the entry points to nothing. The completion is that of a socket, and this is the only
-    // code that takes the descriptor.
+    // SAFETY: the entry points to no memory. A socket operation creates a descriptor, and no other code takes it
+    // from the completion.
     Ok(unsafe { operate_regardless(socket.build())?.to_fd() }?)
 }
 
-/// Returns how much of a buffer one operation takes.
+/// Returns how many bytes of a buffer one operation transfers.
 pub(crate) fn length(buf: &[u8]) -> u32 {
     buf.len().min(1 << 30) as u32
 }

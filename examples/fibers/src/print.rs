@@ -10,13 +10,13 @@ use rustix_uring::{Errno, opcode};
 use crate::net::length;
 use crate::ring::operate_regardless;
 
-/// Prints a line to the standard output. Only the fiber waits for the terminal or the pipe.
+/// Prints a line to the standard output. While the terminal or the pipe is busy, only the fiber waits.
 ///
-/// Takes what [`std::println!`] takes. A cancelled fiber can print, too.
+/// The arguments are those of [`std::println!`]. A cancelled fiber can also print.
 ///
 /// # Panics
 ///
-/// If the standard output cannot be written.
+/// If writing to the standard output fails.
 #[macro_export]
 macro_rules! println {
     () => { $crate::print::line(false, ::core::format_args!("")) };
@@ -27,14 +27,14 @@ macro_rules! println {
 ///
 /// # Panics
 ///
-/// If the standard error cannot be written.
+/// If writing to the standard error fails.
 #[macro_export]
 macro_rules! eprintln {
     () => { $crate::print::line(true, ::core::format_args!("")) };
     ($($arg:tt)*) => { $crate::print::line(true, ::core::format_args!($($arg)*)) };
 }
 
-/// What the macros call.
+/// Prints a line, for the macros.
 #[doc(hidden)]
 pub fn line(error: bool, text: fmt::Arguments<'_>) {
     let line = format!("{text}\n");
@@ -48,7 +48,7 @@ pub fn line(error: bool, text: fmt::Arguments<'_>) {
 fn print(to: BorrowedFd<'_>, mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         let write = opcode::Write::new(to, line.as_ptr(), length(line)).offset(CURRENT_POSITION);
-        // SAFETY: descriptor and line are borrowed until this returns.
+        // SAFETY: `to` and `line` are borrowed until this returns.
         match unsafe { operate_regardless(write.build()) } {
             Ok(completion) if completion.result() == 0 => return Err(ErrorKind::WriteZero.into()),
             Ok(completion) => line = &line[completion.result() as usize..],

@@ -1,4 +1,4 @@
-//! Operations. A fiber that asks for one is suspended from the submission to the completion.
+//! Operations. A fiber that starts one is suspended until it has completed.
 
 use std::mem;
 use std::time::Duration;
@@ -9,39 +9,40 @@ use rustix_uring::{Errno, Probe, cqueue, opcode};
 
 use crate::scheduler::{Abort, Key, Scheduler, suspend, with};
 
-/// The user data of an operation is the fiber's number. Its cancellation has this bit in addition,
-/// and the pause before another cancellation has the other bit.
+/// Marks the user data of a cancellation. The user data of an operation is the number of its fiber.
 const CANCELLATION: u64 = 1 << 63;
+/// Marks the user data of the pause before another cancellation.
 const PAUSE: u64 = 1 << 62;
-/// How long that pause is.
+/// The length of that pause.
 static A_MILLISECOND: Timespec = Timespec::new().nsec(1_000_000);
 
 /// Submits an operation, and suspends the fiber until the operation has completed.
 ///
 /// # Errors
 ///
-/// The operation's. ECANCELED if the fiber was cancelled before the operation succeeded. If the
-/// operation succeeds in spite of the cancellation, that is a success. A cancellation never causes
-/// EINTR, after which std would try again.
+/// The error of the operation, or ECANCELED if the fiber was cancelled before the operation succeeded. If the
+/// operation succeeds despite a cancellation, this returns its success. A cancellation never causes EINTR,
+/// because std retries after EINTR.
 ///
 /// # Safety
 ///
-/// What the entry points to, and its descriptor, stay valid until this returns.
+/// The memory that the entry points to, and its descriptor, stay valid until this returns.
 pub(crate) unsafe fn operate(entry: Entry) -> Result<cqueue::Entry, Errno> {
     if with(|it| it.running().cancelled) {
         return Err(Errno::CANCELED);
     }
-    // SAFETY: as our caller promises.
+    // SAFETY: the caller keeps the same contract.
     unsafe { wait_for(entry, true) }
 }
 
-/// Same as [`operate`], but ignores cancellations: for operations that do not wait for anybody.
+/// Same as [`operate`], but ignores cancellations. Use it for operations that complete without waiting for a
+/// peer.
 ///
 /// # Safety
 ///
 /// Same as [`operate`].
 pub(crate) unsafe fn operate_regardless(entry: Entry) -> Result<cqueue::Entry, Errno> {
-    // SAFETY: as our caller promises.
+    // SAFETY: the caller keeps the same contract.
     unsafe { wait_for(entry, false) }
 }
 
@@ -51,7 +52,8 @@ pub(crate) unsafe fn operate_regardless(entry: Entry) -> Result<cqueue::Entry, E
 unsafe fn wait_for(entry: Entry, cancellable: bool) -> Result<cqueue::Entry, Errno> {
     with(|it| {
         it.running().cancellable = cancellable;
-        // SAFETY: as our caller promises. This function returns when the operation has completed.
+        // SAFETY: the caller keeps memory and descriptor valid until this function returns, and it returns
+        // only after the operation has completed.
         unsafe { it.push(entry.user_data(it.running as u64)) }
     })?;
     let (completion, cancelled) = loop {
@@ -69,7 +71,7 @@ unsafe fn wait_for(entry: Entry, cancellable: bool) -> Result<cqueue::Entry, Err
 }
 
 impl Scheduler {
-    /// Cancels fibers and all below them, from the top down.
+    /// Cancels these fibers and all fibers below them, from the top down.
     pub(crate) fn cancel(&mut self, mut keys: Vec<Key>) {
         let mut at = 0;
         while let Some(&key) = keys.get(at) {
@@ -101,7 +103,7 @@ impl Scheduler {
             if let Some(errno) = self.failed {
                 return Err(errno);
             }
-            // SAFETY: as our caller promises.
+            // SAFETY: the caller guarantees the contract.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 self.in_flight += 1;
                 return Ok(());
@@ -110,7 +112,7 @@ impl Scheduler {
         }
     }
 
-    /// Submits, waits for `want` completions, and makes the fibers ready that waited for them.
+    /// Submits entries, waits for `want` completions, and makes the fibers ready that waited for them.
     pub(crate) fn enter(&mut self, want: usize) {
         match self.ring.submit_and_wait(want) {
             Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
@@ -128,8 +130,8 @@ impl Scheduler {
 
     /// Makes the fiber ready whose operation has completed.
     ///
-    /// If a cancellation fails, the operation was changing its state, or cannot be cancelled at all.
-    /// In the first case, another cancellation a moment later succeeds.
+    /// If a cancellation fails, the operation either is changing its state, or cannot be cancelled at all. In
+    /// the first case, another cancellation after a pause succeeds.
     fn complete(&mut self, completion: cqueue::Entry) {
         let kind = completion.user_data() & (CANCELLATION | PAUSE);
         let key = (completion.user_data() ^ kind) as Key;
@@ -150,25 +152,25 @@ impl Scheduler {
         }
     }
 
-    /// Gives up the ring: waits for everything in flight. All fibers continue, and their operations
-    /// fail with `errno`.
+    /// Abandons the ring after an error: waits for everything that is in flight. All fibers continue, and
+    /// their operations fail with `errno`.
     pub(crate) fn fail(&mut self, errno: Errno) {
         self.failed = Some(errno);
         let keys: Vec<u64> = self.fibers.iter().map(|(key, _)| key as u64).collect();
         let mut completions = Vec::new();
-        // The kernel uses the fibers' stacks until then, however long it takes.
+        // Without a time limit: until the last completion, the kernel uses the fibers' stacks.
         let (in_flight, forever) = (&mut self.in_flight, Duration::MAX);
         let ended = self.ring.quiesce_with(in_flight, forever, &keys, |completion| {
             completions.push(completion);
             true
         });
         if ended.is_err() {
-            drop(Abort("the ring is lost, and nobody knows which memory the kernel still uses"));
+            drop(Abort("the ring has failed, and the kernel may still use memory of its operations"));
         }
         completions.into_iter().for_each(|completion| self.complete(completion));
     }
 
-    /// Whether the kernel has `bind` and `listen` as operations: since Linux 6.11.
+    /// Returns whether the kernel has `bind` and `listen` as operations, which Linux 6.11 introduced.
     pub(crate) fn listens(&mut self) -> bool {
         *self.listens.get_or_insert_with(|| {
             let mut probe = Probe::new();

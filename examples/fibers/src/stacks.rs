@@ -1,6 +1,6 @@
-//! Stacks: mapped memory with a guard below. One fiber after the other uses a stack.
+//! Stacks: mapped memory with a guard page below. Fibers use a stack one after the other.
 //!
-//! Stacks are cut from large mappings, because to map each of them costs as much as everything else
+//! The pool cuts stacks from large mappings, because mapping each stack would cost as much as everything else
 //! that a fiber needs. The kernel allocates a page when a fiber first touches it.
 
 use std::rc::Rc;
@@ -8,25 +8,25 @@ use std::{io, ptr};
 
 use corosensei::stack::{MIN_STACK_SIZE, Stack as StackMemory, StackPointer};
 
-/// The size of a stack in bytes, unless [`Builder::stack_size`](crate::Builder::stack_size) says
-/// otherwise.
+/// The default size of a stack in bytes. [`Builder::stack_size`](crate::Builder::stack_size) overrides it.
 const SIZE: usize = 256 << 10;
-/// Not in the libc crate yet. Since Linux 6.13.
+/// Available since Linux 6.13. The libc crate does not have this constant yet.
 const MADV_GUARD_INSTALL: i32 = 102;
-/// How many stacks to cut from a mapping, at most. The first mappings are for fewer.
+/// The maximum number of stacks in a mapping. The first mappings have fewer.
 const CUT: usize = 64;
-/// How many idle stacks keep the pages that were touched.
+/// The maximum number of idle stacks that keep their touched pages.
 const IDLE: usize = 16 << 10;
 
 pub(crate) struct Pool {
-    /// The size of a stack, and that of the guard below it: one page, as the compiler expects. A
-    /// fiber that runs over the end of its stack gets SIGSEGV.
+    /// The size of a stack, without its guard.
     size: usize,
+    /// The size of the guard below each stack: one page, as the compiler expects. If a fiber runs over the end
+    /// of its stack, it gets SIGSEGV.
     guard: usize,
     idle: Vec<Stack>,
-    /// The mapping that new stacks are cut from, and where the next one is in it.
+    /// The mapping from which the pool cuts new stacks, and the offset of the next one.
     mapping: Option<(Rc<Mapping>, usize)>,
-    /// How many stacks there are.
+    /// The number of stacks that the pool has created.
     pub(crate) mapped: usize,
 }
 
@@ -37,9 +37,9 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// An empty pool for stacks of at least `size` bytes.
+    /// Returns an empty pool for stacks of at least `size` bytes.
     pub(crate) fn new(size: usize) -> Self {
-        // SAFETY: a question, which has an answer everywhere.
+        // SAFETY: `sysconf` only returns a number, and every system defines this one.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
         let size = size.max(MIN_STACK_SIZE).checked_next_multiple_of(page);
         let size = size.expect("a stack fits into memory");
@@ -64,7 +64,7 @@ impl Pool {
         self.idle.push(stack);
     }
 
-    /// Makes a new stack.
+    /// Cuts a new stack from a mapping.
     #[cold]
     fn cut(&mut self) -> io::Result<Stack> {
         let len = self.guard.saturating_add(self.size);
@@ -81,13 +81,13 @@ impl Pool {
     }
 }
 
-/// A part of a mapping that one fiber at a time runs on.
+/// A part of a mapping, on which one fiber at a time runs.
 pub(crate) struct Stack {
-    /// Where it ends. It grows downwards, to here.
+    /// The lowest address. The stack grows down to here.
     limit: usize,
-    /// Where it begins.
+    /// The highest address, where the stack begins.
     base: usize,
-    /// Keeps the memory.
+    /// Keeps the memory mapped.
     _mapping: Rc<Mapping>,
 }
 
@@ -107,8 +107,8 @@ impl Stack {
     /// Returns the pages to the kernel. The guard stays.
     fn release_pages(&self, guard: usize) {
         let lowest = self.limit + guard;
-        // SAFETY: the range is that of the stack above its guard, and nobody runs on it. Whoever runs
-        // on it next does not read what is there.
+        // SAFETY: the range is that of the stack above its guard, and no fiber runs on it. The next fiber on
+        // this stack does not read the old contents.
         unsafe {
             libc::madvise(
                 ptr::with_exposed_provenance_mut(lowest),
@@ -119,7 +119,7 @@ impl Stack {
     }
 }
 
-/// Memory of the kernel's.
+/// An anonymous memory mapping.
 struct Mapping {
     address: usize,
     len: usize,
@@ -129,7 +129,7 @@ impl Mapping {
     fn new(len: usize) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
-        // SAFETY: the kernel chooses an address at which nothing else is.
+        // SAFETY: without an address, the kernel chooses a free range.
         let address = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
         match address {
             libc::MAP_FAILED => Err(io::Error::last_os_error()),
@@ -142,7 +142,8 @@ impl Mapping {
         let part = ptr::with_exposed_provenance_mut(self.address + offset);
         // SAFETY: the part belongs to the mapping, and no stack uses it yet.
         let protected = unsafe {
-            // A guard of the first kind is no mapping of its own, of which there can be only 65530.
+            // `mprotect` splits the mapping, and a process can have only 65530 mappings by default. The guard
+            // of `madvise` does not split it.
             libc::madvise(part, len, MADV_GUARD_INSTALL) == 0
                 || libc::mprotect(part, len, libc::PROT_NONE) == 0
         };
@@ -152,7 +153,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no stack is left in it.
+        // SAFETY: `self` owns the mapping. Each stack in it holds a reference to `self`, so none is left.
         unsafe { libc::munmap(ptr::with_exposed_provenance_mut(self.address), self.len) };
     }
 }

@@ -1,11 +1,11 @@
-//! Parents and children, as lists through the fibers themselves: to spawn a fiber and to end one
-//! takes the same time whether it has one sibling or ten thousand.
+//! Parents and children, as linked lists whose links are in the fibers. Therefore the time to spawn or end a
+//! fiber does not depend on its number of siblings.
 
 use std::iter;
 
 use crate::scheduler::{Key, Scheduler};
 
-/// A fiber's place in the tree.
+/// The links of a fiber in the tree.
 #[derive(Default)]
 pub(crate) struct Links {
     parent: Option<Key>,
@@ -16,7 +16,7 @@ pub(crate) struct Links {
 }
 
 impl Scheduler {
-    /// Makes a fiber the youngest child of its parent.
+    /// Inserts a fiber as the youngest child of its parent.
     pub(crate) fn link(&mut self, parent: Key, child: Key) {
         let older = self.fibers[parent].links.last_child.replace(child);
         match older {
@@ -27,7 +27,7 @@ impl Scheduler {
         (links.parent, links.older) = (Some(parent), older);
     }
 
-    /// Takes a fiber that has no children out of the tree.
+    /// Removes a fiber, which has no children, from the tree.
     pub(crate) fn unlink(&mut self, child: Key) {
         let Links { parent, first_child, older, younger, .. } = self.fibers[child].links;
         debug_assert!(first_child.is_none(), "a parent outlives its children");
@@ -42,7 +42,7 @@ impl Scheduler {
     }
 
     fn parent_links(&mut self, parent: Option<Key>) -> &mut Links {
-        &mut self.fibers[parent.expect("the root is not taken out")].links
+        &mut self.fibers[parent.expect("the root is never removed")].links
     }
 
     /// Returns a fiber's children, the oldest first.
