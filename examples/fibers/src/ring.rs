@@ -165,7 +165,7 @@ impl Scheduler {
             true
         });
         if ended.is_err() {
-            drop(Abort("the ring has failed, and the kernel may still use memory of its operations"));
+            drop(Abort("the ring has failed, and the kernel may still use the stacks"));
         }
         completions.into_iter().for_each(|completion| self.complete(completion));
     }
