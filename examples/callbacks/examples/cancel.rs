@@ -1,5 +1,5 @@
-//! Starts a timer of an hour, and cancels it. Its number cancels nothing else, even if the pool has
-//! used the same task again by then.
+//! Starts a timer of one hour, and cancels it by its task ID. The ID never cancels another operation, even
+//! if the pool has reused the task.
 
 use callbacks::{Context, Errno, OpResult, Ring, RingError, RunCondition, Task, Timespec};
 

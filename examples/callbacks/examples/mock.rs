@@ -1,4 +1,4 @@
-//! Rings without a kernel: one that only does nothing, and one whose reads are made up.
+//! Two rings on mock kernels: one runs a no-op, the other gets scripted results for its reads.
 
 use callbacks::mock::{Mock, Reply, opcode};
 use callbacks::{Context, Errno, Offset, OpResult, Ring, RingError, RunCondition, Task};
@@ -6,7 +6,7 @@ use callbacks::{Context, Errno, Offset, OpResult, Ring, RingError, RunCondition,
 fn on_read<H: callbacks::Handle>(_: &mut Ring<(), H>, task: Task) -> Result<(), RingError> {
     match task.result {
         OpResult::Read(Ok(len), _, buffer) => {
-            println!("the mock kernel said: {}", String::from_utf8_lossy(&buffer.bytes[..len]));
+            println!("the mock kernel returned: {}", String::from_utf8_lossy(&buffer.bytes[..len]));
             Ok(())
         }
         OpResult::Read(Err(errno), ..) => Err(errno.into()),

@@ -4,7 +4,7 @@ use callbacks::{Context, OpResult, Ring, RingError, RunCondition, Task};
 
 fn on_noop(_ring: &mut Ring, task: Task) -> Result<(), RingError> {
     assert!(matches!(task.result, OpResult::Noop(Ok(()))));
-    println!("nothing was done");
+    println!("the no-op has completed");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! A callback that starts the next operation: opens a file, then closes it.
+//! A callback that starts the next operation: the program opens a file, then closes it.
 
 use callbacks::{Context, Mode, OFlags, OpResult, Ring, RingError, RunCondition, Task};
 
@@ -10,7 +10,7 @@ fn on_close(_ring: &mut Ring, task: Task) -> Result<(), RingError> {
 
 fn on_open(ring: &mut Ring, task: Task) -> Result<(), RingError> {
     if let OpResult::Open(fd) = task.result {
-        // An error, of opening or of the pool, would end the run.
+        // If the open fails, or if the pool is full, the error ends the run.
         ring.close(fd?, Context { cb: on_close, ..Context::default() })?;
     }
     Ok(())

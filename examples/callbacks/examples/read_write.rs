@@ -1,5 +1,5 @@
-//! Writes to one socket of a pair and reads from the other. An operation owns its buffer and its socket, and the
-//! callback gets them back with the result.
+//! Writes to one socket of a pair and reads from the other. An operation owns its buffer and its socket,
+//! and the callback gets them back with the result.
 
 use std::os::unix::net::UnixStream;
 

@@ -1,12 +1,12 @@
-//! A ring on a thread of its own, which shares the parent's worker threads. The parent sends it
-//! messages, then kills it.
+//! Rings on their own threads, which share the kernel's worker threads with their parent ring. The parent
+//! sends messages to the first thread, whose callback stops its ring. It kills the second thread.
 
 use callbacks::{Context, Message, Ring, RingError, RunCondition, Thread};
 
 fn on_message(ring: &mut Ring, _: &mut (), message: Message) -> Result<(), RingError> {
     println!("message {}: {}", message.subject, message.value);
     if message.value == 3 {
-        println!("that is enough");
+        println!("stopping the ring");
         ring.stop();
     }
     Ok(())

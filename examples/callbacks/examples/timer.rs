@@ -4,7 +4,7 @@ use callbacks::{Context, OpResult, Ring, RingError, RunCondition, Task, Timespec
 
 fn on_timer(_ring: &mut Ring, task: Task) -> Result<(), RingError> {
     assert!(matches!(task.result, OpResult::Timer(Ok(()))));
-    println!("the time is up");
+    println!("the timer has expired");
     Ok(())
 }
 

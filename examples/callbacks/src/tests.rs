@@ -1,4 +1,5 @@
-//! On the kernel that runs, on a mock kernel, and with an eye on memory.
+//! Tests on the running kernel and on a mock kernel. The allocator counts allocations, and lets tests watch
+//! freed memory.
 
 mod mock;
 mod mock_replies;
@@ -13,7 +14,7 @@ mod real;
 #[cfg(not(miri))]
 mod thread;
 
-// The program.
+// The modules of the `callbacks` program.
 #[cfg(not(miri))]
 #[path = "../examples/callbacks/echo.rs"]
 mod echo;
@@ -30,26 +31,26 @@ use std::rc::Rc;
 use callbacks::{Context, Handle, Op, OpResult, Ring, RingError, RunCondition, Task, TaskId};
 use check::freed::Keeping;
 
-/// Counts allocations, and keeps freed memory for the test that watches it.
+/// An allocator that counts allocations, and retains freed memory while a test watches it.
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    /// In bytes.
+    /// The number of bytes that this thread has freed.
     static FREED: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: all of it is the other allocator's.
+// SAFETY: all calls go to `Keeping`, which is an allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as our caller promises.
+        // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { Keeping.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         FREED.set(FREED.get() + layout.size());
-        // SAFETY: as our caller promises.
+        // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { Keeping.dealloc(block, layout) }
     }
 }
@@ -57,21 +58,21 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often this thread allocates meanwhile.
+/// Returns how often this thread allocates while `during` runs, and what `during` returns.
 fn allocations<T>(during: impl FnOnce() -> T) -> (usize, T) {
     let before = ALLOCATIONS.get();
     let value = during();
     (ALLOCATIONS.get() - before, value)
 }
 
-/// How many bytes this thread frees meanwhile.
+/// Returns how many bytes this thread frees while `during` runs.
 fn freed(during: impl FnOnce()) -> usize {
     let before = FREED.get();
     during();
     FREED.get() - before
 }
 
-/// What was over, in that order.
+/// The results of completed operations, in the order of their callbacks.
 type Log = Rc<RefCell<Vec<(u16, OpResult)>>>;
 
 fn log<H: Handle>(_: &mut Ring<Log, H>, task: Task<Log>) -> Result<(), RingError> {
@@ -84,7 +85,7 @@ fn start<H: Handle>(ring: &mut Ring<Log, H>, log_of: &Log, state: u16, op: Op) -
     ring.start(op, context).expect("a free task")
 }
 
-/// One operation, alone.
+/// Runs one operation to its completion, and returns its result.
 fn one<H: Handle>(ring: &mut Ring<Log, H>, op: Op) -> OpResult {
     let log = Log::default();
     start(ring, &log, 0, op);
@@ -93,7 +94,7 @@ fn one<H: Handle>(ring: &mut Ring<Log, H>, op: Op) -> OpResult {
     outcome
 }
 
-/// The outcome of an operation that does not wait for the others.
+/// Runs a no-op to its completion, without waiting for other operations. Returns its result.
 fn first<H: Handle>(ring: &mut Ring<Log, H>) -> OpResult {
     let log = Log::default();
     start(ring, &log, 0, Op::Noop);
@@ -103,7 +104,7 @@ fn first<H: Handle>(ring: &mut Ring<Log, H>) -> OpResult {
     log.take().remove(0).1
 }
 
-/// The parts of an outcome that is of one kind.
+/// Matches a result against one variant, and evaluates an expression with its fields.
 macro_rules! outcome {
     ($outcome:expr, $Kind:ident($($part:pat),*) => $value:expr) => {
         match $outcome {

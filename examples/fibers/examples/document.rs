@@ -1,8 +1,8 @@
-//! The first program of the document that this runtime keeps the promises of.
+//! The first program of the document whose promises this runtime keeps.
 //!
-//! The document's page has lost lines. Restored here: the `use`, the closing braces, and the address
-//! to listen on, which is empty there. The parameter `stream` is called `tcp` there. Everything else
-//! is the document's, with the name of this crate.
+//! The page of the document lacks some lines. This program adds the `use`, the closing braces, and the
+//! address to listen on, which is empty there. It also renames the parameter `tcp` to `stream`.
+//! Everything else is from the document, with the name of this crate.
 
 use fibers::net::TcpStream;
 

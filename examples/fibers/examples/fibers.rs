@@ -33,9 +33,9 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Echoes what comes over TCP, until ctrl-c.
+    /// Runs a TCP echo server, until ctrl-c.
     Echo {
-        /// Where to listen.
+        /// The address to listen on.
         #[arg(default_value = "127.0.0.1:7777")]
         address: String,
     },
@@ -48,17 +48,17 @@ fn main() -> Result<()> {
     }
 }
 
-/// What a server has done.
+/// The statistics of a server.
 #[derive(Default)]
 struct Served {
     connections: Cell<usize>,
     bytes: Cell<u64>,
-    /// How many connections ended otherwise than by the client.
+    /// The number of connections that were stopped before the client closed them.
     stopped: Cell<usize>,
     failed: Cell<usize>,
 }
 
-/// Echoes over every connection, until it is cancelled, and with it the connections.
+/// Runs the echo server until its fiber is cancelled, which also cancels its connections.
 fn serve(listener: &TcpListener) -> Served {
     let served = Served::default();
     let mut connections = listener.incoming();
@@ -102,7 +102,7 @@ impl Served {
     }
 }
 
-/// Counts what goes through.
+/// A writer that counts the bytes.
 struct Counted<'a, W> {
     to: W,
     bytes: &'a Cell<u64>,
@@ -143,7 +143,7 @@ fn echo_until_ctrl_c(address: &str) -> Result<()> {
 const CLIENTS: usize = 100;
 const MESSAGES: usize = 200;
 
-/// The server and its clients, all of them fibers; then a client too many, and the server's end.
+/// Runs the server and its clients, all as fibers. Then cancels the server while a client is idle.
 fn demonstrate() -> Result<()> {
     let listener = listen("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -157,12 +157,12 @@ fn demonstrate() -> Result<()> {
         }
         let elapsed = start.elapsed();
         fibers::println!(
-            "{CLIENTS} clients had {MESSAGES} messages of 1 KiB each echoed in {elapsed:.1?}"
+            "{CLIENTS} clients: {MESSAGES} messages of 1 KiB each, echoed in {elapsed:.1?}"
         );
 
         let program = env::current_exe()?;
         let size = send_file(address, &program)?;
-        fibers::println!("the {size} bytes of {} came back as they are", program.display());
+        fibers::println!("the {size} bytes of {} came back unchanged", program.display());
 
         let idle = TcpStream::connect(address)?;
         fiber::sleep(Duration::from_millis(10))?;
@@ -177,7 +177,7 @@ fn demonstrate() -> Result<()> {
     })
 }
 
-/// A client: its messages come back, one after the other, and nothing else does.
+/// A client that sends messages one after the other, and checks that exactly these come back.
 fn converse(server: SocketAddr, client: usize) -> Result<()> {
     let mut stream = TcpStream::connect(server)?;
     for number in 0..MESSAGES {
@@ -192,7 +192,7 @@ fn converse(server: SocketAddr, client: usize) -> Result<()> {
     Ok(())
 }
 
-/// A client that writes in one fiber, while it reads in another: a file goes there and back.
+/// A client that writes a file in one fiber, and reads it back in another.
 fn send_file(server: SocketAddr, path: &Path) -> Result<u64> {
     let stream = TcpStream::connect(server)?;
     let (mut reader, mut writer) = stream.split();

@@ -65,8 +65,8 @@ impl TcpListener {
         let mut peer = SocketAddrBuf::new();
         let (addr, addrlen) = peer.as_mut_ptrs();
         let accept = opcode::Accept::new(self.0.as_fd(), addr, addrlen).flags(SocketFlags::CLOEXEC);
-        // SAFETY: the listener is borrowed, and `peer` is on this stack. An accept creates a descriptor, and no
-        // other code takes it from the completion.
+        // SAFETY: the listener is borrowed, and `peer` is on this stack. An accept creates a descriptor,
+        // and no other code takes it from the completion.
         let socket = unsafe { operate(accept.build())?.to_fd() }?;
         let peer = peer.to_socket_addr().expect("the peer of a TCP connection has an address");
         Ok((TcpStream(socket.into()), peer))
@@ -202,8 +202,8 @@ fn each<T>(
 fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = opcode::Socket::new(family, SocketType::STREAM, None).flags(SocketFlags::CLOEXEC);
-    // SAFETY: the entry points to no memory. A socket operation creates a descriptor, and no other code takes it
-    // from the completion.
+    // SAFETY: the entry points to no memory. A socket operation creates a descriptor, and no other code
+    // takes it from the completion.
     Ok(unsafe { operate_regardless(socket.build())?.to_fd() }?)
 }
 

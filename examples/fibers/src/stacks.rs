@@ -20,8 +20,8 @@ const IDLE: usize = 16 << 10;
 pub(crate) struct Pool {
     /// The size of a stack, without its guard.
     size: usize,
-    /// The size of the guard below each stack: one page, as the compiler expects. If a fiber runs over the end
-    /// of its stack, it gets SIGSEGV.
+    /// The size of the guard below each stack: one page, as the compiler expects. If a fiber runs over
+    /// the end of its stack, it gets SIGSEGV.
     guard: usize,
     idle: Vec<Stack>,
     /// The mapping from which the pool cuts new stacks, and the offset of the next one.

@@ -1,4 +1,4 @@
-//! The tests; [`memory`] has those of buffers that the kernel must not lose.
+//! The tests. Those in [`memory`] check that no buffer is freed while the kernel may write to it.
 
 mod apart;
 mod cancel;
@@ -25,12 +25,12 @@ static ALLOCATOR: freed::Keeping = freed::Keeping;
 const HOUR: Duration = Duration::from_secs(3600);
 const MOMENT: Duration = Duration::from_millis(5);
 
-/// [`fiber::run`] where there is a ring.
+/// Calls [`fiber::run`], and panics if the kernel refuses the ring.
 fn run<T>(root: impl FnOnce() -> T) -> T {
     fiber::run(root).expect("a ring")
 }
 
-/// A panic without a message.
+/// Panics without a message.
 fn panic_on_purpose() -> ! {
     panic::resume_unwind(Box::new("on purpose"))
 }
@@ -39,14 +39,14 @@ fn loopback() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
-/// A connection's two ends.
+/// Returns both ends of a connection.
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(loopback()).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (client, listener.accept().unwrap().0)
 }
 
-/// Echoes over each connection until it is cancelled. Returns the number of connections.
+/// Runs an echo server until its fiber is cancelled. Returns the number of connections.
 fn serve(listener: &TcpListener) -> usize {
     let mut count = 0;
     let mut connections = listener.incoming();

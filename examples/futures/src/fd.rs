@@ -175,7 +175,8 @@ impl Fd {
         }
     }
 
-    /// Closes the descriptor. Waits first for operations that still use it because their futures were dropped.
+    /// Closes the descriptor. Waits first for operations that still use it, because their futures were
+    /// dropped.
     pub(crate) async fn close(self) -> io::Result<()> {
         let Self { ring, mut fd } = self;
         let fd = loop {

@@ -143,8 +143,8 @@ impl TcpStream {
     }
 }
 
-/// A datagram socket. It sends and receives each datagram as a whole. If a datagram does not fit in the buffer,
-/// the rest of it is lost.
+/// A datagram socket. It sends and receives each datagram as a whole. If a datagram does not fit in the
+/// buffer, the rest of it is lost.
 pub struct UdpSocket(Fd);
 
 impl UdpSocket {

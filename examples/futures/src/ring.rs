@@ -32,8 +32,8 @@ use tokio::sync::{Notify, futures::Notified};
 /// The user data of cancellations. No operation uses it.
 const CANCEL: u64 = u64::MAX;
 
-/// How long the end of a runtime waits for completions. After that, it leaks the states of all operations that
-/// are in flight.
+/// How long the end of a runtime waits for completions. After that, it leaks the states of all
+/// operations that are in flight.
 const END: Duration = Duration::from_secs(60);
 
 /// The number of submission slots, and so the number of entries in one system call.
@@ -89,7 +89,7 @@ impl Ring {
     /// Creates a ring in the reactor of the current tokio runtime.
     pub(crate) fn new() -> io::Result<Self> {
         let ring = IoUring::new(ENTRIES)?;
-        // SAFETY: `AsyncFd` owns the ring, whose descriptor stays the same and open. No code replaces the ring.
+        // SAFETY: `AsyncFd` owns the ring, whose descriptor stays the same and open. No code replaces it.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
         let driver = Driver {
             ring,
@@ -213,8 +213,8 @@ impl Ring {
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let driver = self.0.driver.borrow();
-        // Clear the readiness before `reap` reads the queue. A completion that arrives in between then sets it
-        // again.
+        // Clear the readiness before `reap` reads the queue. A completion that arrives in between then
+        // sets it again.
         ready!(driver.ring.poll_read_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! What the runtime is measured against: loops that are written for one purpose, on the bare crate.
+//! The baseline: two loops, each written for one purpose directly on `rustix-uring`.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use rustix_uring::{Errno, IoUring, opcode};
 
 use crate::{BLOCK, Offsets, block};
 
-/// A ring with the same sizes as [`callbacks::Ring::init`] has.
+/// Sets up a ring of the same size as [`callbacks::Ring::init`] does.
 fn ring(tasks: u32) -> Result<IoUring, Errno> {
     let slots = tasks.clamp(1, 256);
     IoUring::builder().setup_cqsize(tasks.max(slots) * 2).build(slots)
@@ -17,7 +17,7 @@ fn ring(tasks: u32) -> Result<IoUring, Errno> {
 
 const ROOM: &str = "there are as many slots as operations";
 
-/// Reads blocks, `depth` at a time, until `reads` were read.
+/// Reads `reads` blocks, with `depth` reads in flight.
 pub(crate) fn read(file: &fs::File, depth: u32, reads: u64) -> Result<(), Errno> {
     let mut ring = ring(depth)?;
     let (submitter, mut queue, mut completions) = ring.split();
@@ -32,8 +32,8 @@ pub(crate) fn read(file: &fs::File, depth: u32, reads: u64) -> Result<(), Errno>
             .user_data(number)
     };
     while started < u64::from(depth).min(reads) {
-        // SAFETY: nothing else uses this buffer, and it outlives the loop, which ends when all reads
-        // have. (Where it fails, the benchmark ends.)
+        // SAFETY: each buffer belongs to one read at a time. The buffers outlive the loop, which ends when
+        // all reads have completed. (If the loop fails, the benchmark ends.)
         unsafe { queue.push(&entry(&mut buffers, started)) }.expect(ROOM);
         started += 1;
     }
@@ -49,7 +49,7 @@ pub(crate) fn read(file: &fs::File, depth: u32, reads: u64) -> Result<(), Errno>
             assert_eq!(cqe.to_result()?, BLOCK as u32);
             done += 1;
             if started < reads {
-                // SAFETY: as above; the read of this buffer is over.
+                // SAFETY: as above. The previous read into this buffer has completed.
                 unsafe { queue.push(&entry(&mut buffers, cqe.user_data())) }.expect(ROOM);
                 started += 1;
             }
@@ -61,8 +61,9 @@ pub(crate) fn read(file: &fs::File, depth: u32, reads: u64) -> Result<(), Errno>
 struct Connection {
     fd: OwnedFd,
     buffer: Box<[u8]>,
-    /// What is to be sent, and what of it was.
+    /// The number of bytes to send.
     len: usize,
+    /// How many of them were sent.
     sent: usize,
 }
 
@@ -85,7 +86,7 @@ fn send(connection: &Connection, number: u64) -> Entry {
         .user_data(number << 2 | SEND)
 }
 
-/// Serves until so many connections have come and gone. Returns how many bytes were echoed.
+/// Serves this many connections until all are closed. Returns the number of bytes echoed.
 pub(crate) fn echo(listener: &TcpListener, connections: usize) -> Result<u64, Errno> {
     let mut ring = ring(connections as u32 + 1)?;
     let (submitter, mut queue, mut completions) = ring.split();
@@ -95,7 +96,7 @@ pub(crate) fn echo(listener: &TcpListener, connections: usize) -> Result<u64, Er
         let (null, no_len) = (std::ptr::null_mut(), std::ptr::null_mut());
         opcode::Accept::new(listener.as_fd(), null, no_len).build().user_data(ACCEPT)
     };
-    // SAFETY: it has no memory.
+    // SAFETY: the entry points to no memory.
     unsafe { queue.push(&accept()) }.expect(ROOM);
     while all.len() < connections || open > 0 {
         queue.sync();
@@ -109,7 +110,7 @@ pub(crate) fn echo(listener: &TcpListener, connections: usize) -> Result<u64, Er
             let number = cqe.user_data() >> 2;
             let next = match cqe.user_data() & 3 {
                 ACCEPT => {
-                    // SAFETY: it is the completion of an accept, and this is its only use.
+                    // SAFETY: this is the completion of an accept, and nothing else takes its descriptor.
                     let fd = unsafe { cqe.to_fd()? };
                     let (number, buffer) = (all.len() as u64, vec![0; 4096].into());
                     let mut connection = Connection { fd, buffer, len: 0, sent: 0 };
@@ -117,7 +118,7 @@ pub(crate) fn echo(listener: &TcpListener, connections: usize) -> Result<u64, Er
                     all.push(Some(connection));
                     open += 1;
                     if all.len() < connections {
-                        // SAFETY: it has no memory.
+                        // SAFETY: the entry points to no memory.
                         unsafe { queue.push(&accept()) }.expect(ROOM);
                     }
                     Some(next)
@@ -129,7 +130,7 @@ pub(crate) fn echo(listener: &TcpListener, connections: usize) -> Result<u64, Er
                             (connection.len, connection.sent) = (len as usize, 0);
                             Some(send(connection, number))
                         }
-                        // The end, or a reset.
+                        // The peer has closed or reset the connection.
                         _ => {
                             *slot = None;
                             open -= 1;
@@ -138,7 +139,7 @@ pub(crate) fn echo(listener: &TcpListener, connections: usize) -> Result<u64, Er
                     }
                 }
                 _ => {
-                    let connection = all[number as usize].as_mut().expect("it is open");
+                    let connection = all[number as usize].as_mut().expect("an open connection");
                     let sent = cqe.to_result()?;
                     bytes += u64::from(sent);
                     connection.sent += sent as usize;
@@ -150,8 +151,8 @@ pub(crate) fn echo(listener: &TcpListener, connections: usize) -> Result<u64, Er
                 }
             };
             if let Some(next) = next {
-                // SAFETY: the buffer is on the heap, and of one operation at a time. Its connection
-                // stays until the last of them is over. (Where the loop fails, the benchmark ends.)
+                // SAFETY: the buffer is on the heap, and belongs to one operation at a time. The connection
+                // owns it until the last of them has completed. (If the loop fails, the benchmark ends.)
                 unsafe { queue.push(&next) }.expect(ROOM);
             }
         }

@@ -1,6 +1,5 @@
-//! The clients of the echo: one process, with one thread, that sends a message on each connection and
-//! then waits for all replies, again and again. So what the server has to do at once is the same each
-//! time, and the same for both sides.
+//! The clients of the echo servers. One process with one thread sends a message on each connection, waits
+//! for all replies, and repeats. Therefore each sample gives the server the same batches, on both sides.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,14 +9,14 @@ use crate::Result;
 
 pub(crate) const MESSAGE: usize = 1024;
 
-/// Starts the process.
+/// Starts the process of the clients.
 pub(crate) fn start(server: SocketAddr, connections: usize, messages: u64) -> Result<Child> {
     Ok(Command::new(std::env::current_exe()?)
         .args(["--load", &server.to_string(), &connections.to_string(), &messages.to_string()])
         .spawn()?)
 }
 
-/// What the process does.
+/// Runs the clients.
 pub(crate) fn run(server: SocketAddr, connections: usize, messages: u64) -> Result<()> {
     let mut streams = Vec::new();
     for _ in 0..connections {

@@ -1,5 +1,5 @@
-//! What the runtime costs beside loops that are written by hand on the bare crate: CPU time for each
-//! operation, and instructions of the program.
+//! Compares the runtime with loops that are written by hand on `rustix-uring`: CPU time and user-space
+//! instructions for each operation.
 //!
 //! ```sh
 //! cargo bench -p callbacks                   # CPU time, in a minute
@@ -7,9 +7,9 @@
 //! cargo bench -p callbacks -- --count        # instructions, by valgrind
 //! ```
 //!
-//! Both sides run in turn, each in a process of its own, on a ring of their own. The clients of the
-//! echo are another process. What counts is the CPU time of the process, in the program and in the
-//! kernel, less the same for setting up: nobody else's work is in it, however busy the machine is.
+//! The two sides alternate. Each sample is a process with its own ring, and the clients of the echo are
+//! another process. The benchmark measures the CPU time of the sample's process, in user space and in the
+//! kernel, without its setup. Other processes do not add to it, however busy the machine is.
 
 mod by_hand;
 #[path = "../../examples/callbacks/echo.rs"]
@@ -29,12 +29,12 @@ use callbacks::Ring;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How much is read at once.
+/// The number of bytes in one read.
 pub(crate) const BLOCK: usize = 4096;
-/// How many blocks the file has, which stays in the page cache.
+/// The number of blocks in the file. The file stays in the page cache.
 const BLOCKS: u64 = 256;
 
-/// Where the reads read: each block once, in an order that hops, then again.
+/// The offsets of the reads: they visit all blocks in a non-sequential order, then start again.
 pub(crate) struct Offsets(u64);
 
 impl Offsets {
@@ -49,20 +49,20 @@ impl Offsets {
     }
 }
 
-/// Memory, and where in it a block begins: at a page, on both sides. The kernel takes longer to copy to
-/// an address that is not aligned.
+/// Allocates memory, and returns it with the index at which a page-aligned block begins. Both sides use
+/// aligned blocks, because the kernel takes longer to copy to an unaligned address.
 pub(crate) fn block() -> (Box<[u8]>, usize) {
     let bytes = vec![0; 2 * BLOCK].into_boxed_slice();
     let begin = bytes.as_ptr().align_offset(BLOCK);
     (bytes, begin)
 }
 
-/// What is measured.
+/// A workload to measure.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
-    /// So many reads at a time.
+    /// Reads, with this many in flight.
     Read(u32),
-    /// So many connections.
+    /// An echo server with this many connections.
     Echo(usize),
 }
 
@@ -83,7 +83,7 @@ impl Work {
         }
     }
 
-    /// How many operations a sample has, if it is to take some tens of milliseconds.
+    /// Returns the number of operations in a sample, which then takes some tens of milliseconds.
     pub(crate) fn operations(self) -> u64 {
         match self {
             Self::Read(_) => 100_000,
@@ -109,17 +109,17 @@ impl Work {
     }
 }
 
-/// Who does it.
+/// The code that runs the workload.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Side {
     ByHand,
     Callbacks,
 }
 
-/// The CPU time of this process, in the program and in the kernel.
+/// Returns the CPU time of this process, in user space and in the kernel.
 fn cpu_time() -> Duration {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: it fills in the struct, in which zeros are values anyway.
+    // SAFETY: the pointer is valid, and `getrusage` fills in the struct. Zeros are valid in all its fields.
     let usage = unsafe {
         assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
         usage.assume_init()
@@ -130,7 +130,7 @@ fn cpu_time() -> Duration {
         .sum()
 }
 
-/// Does so many operations, and returns how much CPU time they took.
+/// Runs this many operations, and returns the CPU time that they took.
 fn measure(side: Side, work: Work, operations: u64) -> Result<Duration> {
     match work {
         Work::Read(depth) => {
@@ -156,14 +156,14 @@ fn measure(side: Side, work: Work, operations: u64) -> Result<Duration> {
             };
             let time = cpu_time() - begin;
             if !clients.wait()?.success() || bytes != operations * load::MESSAGE as u64 {
-                return Err("the clients got something else".into());
+                return Err("the clients did not get back what they have sent".into());
             }
             Ok(time)
         }
     }
 }
 
-/// This program, for one sample.
+/// Starts this program as a child process that measures one sample.
 pub(crate) fn sample(
     command: &mut Command,
     side: Side,
@@ -187,13 +187,13 @@ fn main() -> Result<()> {
         }
         ["--sample", side, work, operations] => {
             let side = if side == "by-hand" { Side::ByHand } else { Side::Callbacks };
-            let work = Work::parse(work).ok_or("what is to be measured?")?;
+            let work = Work::parse(work).ok_or("unknown workload")?;
             println!("{}", measure(side, work, operations.parse()?)?.as_nanos());
             Ok(())
         }
         [] => table::times(21),
         ["--rounds", rounds] => table::times(rounds.parse()?),
         ["--count"] => table::instructions(),
-        _ => Err("--rounds ROUNDS, or --count".into()),
+        _ => Err("usage: [--rounds ROUNDS | --count]".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! Samples of both sides in turn, and what they come to.
+//! Takes samples of both sides in turn, and prints tables.
 
 use std::process::{Command, Stdio};
 
@@ -15,8 +15,8 @@ fn head(unit: &str) {
     println!("| {unit} | by hand | callbacks | ratio |\n|---|--:|--:|--:|");
 }
 
-/// CPU time for each operation: medians of the rounds. In a round, both sides run one after the
-/// other, and the ratio is the median of the rounds' ratios.
+/// Prints the CPU time for each operation. In each round, the two sides run one after the other. The table
+/// shows the median time of each side, and the median of the rounds' ratios.
 pub(crate) fn times(rounds: usize) -> Result<()> {
     head(&format!("CPU time, {rounds} rounds"));
     for work in Work::ALL {
@@ -36,7 +36,7 @@ pub(crate) fn times(rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// The nanoseconds of an operation, in one sample.
+/// Takes one sample, and returns the nanoseconds for each operation.
 fn time(side: Side, work: Work) -> Result<f64> {
     let operations = work.operations();
     let child = sample(&mut Command::new(std::env::current_exe()?), side, work, operations)?;
@@ -48,8 +48,8 @@ fn time(side: Side, work: Work) -> Result<f64> {
     Ok(nanoseconds / operations as f64)
 }
 
-/// The program's instructions for each operation, as callgrind counts them: what so many operations
-/// have more than half of them have.
+/// Prints the user-space instructions for each operation, as callgrind counts them. To exclude the setup,
+/// subtracts the count of a run with half of the operations.
 pub(crate) fn instructions() -> Result<()> {
     head("instructions");
     for work in Work::ALL {

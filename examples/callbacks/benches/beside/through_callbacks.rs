@@ -1,4 +1,4 @@
-//! The reads, by the runtime. (The echo is that of the example.)
+//! The reads with the runtime. The echo server is the one in the `callbacks` example.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -8,13 +8,13 @@ use callbacks::{Buffer, Context, File, Offset, Op, OpResult, Ring, RingError, Ru
 
 use crate::{BLOCK, Offsets, block};
 
-/// What all reads have in common.
+/// The state that all reads share.
 struct Reads {
     left: Cell<u64>,
     offsets: RefCell<Offsets>,
 }
 
-/// Reads blocks, `depth` at a time, until `reads` were read.
+/// Reads `reads` blocks, with `depth` reads in flight.
 pub(crate) fn read(file: fs::File, depth: u32, reads: u64) -> Result<(), RingError> {
     let mut ring = Ring::init(depth)?;
     let file = Rc::new(file.into());

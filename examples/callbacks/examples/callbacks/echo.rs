@@ -1,4 +1,4 @@
-//! An echo server: each connection receives, sends all of that, and receives again.
+//! An echo server. Each connection receives, sends back everything that it has received, and repeats.
 
 use std::cell::Cell;
 use std::net::TcpListener;
@@ -9,14 +9,14 @@ use callbacks::{
     Buffer, Callback, Context, File, Handle, Op, OpResult, Ring, RingError, RunCondition, Task,
 };
 
-/// What all tasks have in common.
+/// The state that all tasks share.
 pub(crate) struct Echo {
-    /// Connections that have not come yet.
+    /// The number of connections still to accept.
     to_come: Cell<usize>,
     bytes: Cell<u64>,
 }
 
-/// Serves until so many connections have come and gone. Returns how many bytes were echoed.
+/// Serves this many connections until all are closed. Returns the number of bytes echoed.
 pub(crate) fn serve<H: Handle>(
     ring: &mut Ring<Rc<Echo>, H>,
     listener: TcpListener,
@@ -28,7 +28,8 @@ pub(crate) fn serve<H: Handle>(
     Ok(echo.bytes.get())
 }
 
-/// Where no task is free, the file goes, and the connection with it; and the error ends the server.
+/// Starts an operation. If no task is free, this closes the file and with it the connection, and the error
+/// ends the server.
 fn start<H: Handle>(
     ring: &mut Ring<Rc<Echo>, H>,
     echo: Rc<Echo>,
@@ -64,7 +65,7 @@ fn received<H: Handle>(
         OpResult::Recv(Ok(len), connection, buffer) if len > 0 => {
             send(ring, task.userdata, connection, buffer, 0..len)
         }
-        _ => Ok(()), // The end, or a reset: the connection goes.
+        _ => Ok(()), // The peer has closed or reset the connection: close it.
     }
 }
 

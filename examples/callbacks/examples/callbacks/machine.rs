@@ -1,7 +1,7 @@
-//! A small state machine: socket, connect, write, read, close; and from the start again.
+//! A small state machine: socket, connect, write, read, close, and again from the start.
 //!
-//! Its state is the task's `msg`. Everything else it carries along from one operation to the
-//! next: the file and the buffer go into an operation and come out of it.
+//! The `msg` of the task is its state. The machine passes its file and its buffer from each operation to
+//! the next: they move into an operation, and come back with its result.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -14,24 +14,24 @@ use callbacks::{
 
 pub(crate) const QUESTION: &[u8; 4] = b"ping";
 
-/// The states, each named for the operation that is under way.
+// The states. Each is named after the operation that is in flight.
 const SOCKET: u16 = 0;
 const CONNECT: u16 = 1;
 const WRITE: u16 = 2;
 const READ: u16 = 3;
 const CLOSE: u16 = 4;
 
-/// What all machines have in common.
+/// The state that all machines share.
 pub(crate) struct Job {
     server: SocketAddr,
-    /// Runs that nobody has begun.
+    /// The number of runs that no machine has started.
     left: Cell<u32>,
     done: Cell<u32>,
 }
 
 pub(crate) struct Machine {
     job: Rc<Job>,
-    /// Here while no operation has it.
+    /// `None` while an operation owns it.
     buffer: Option<Buffer>,
 }
 
@@ -40,7 +40,7 @@ impl Job {
         Rc::new(Self { server, left: Cell::new(runs), done: Cell::new(0) })
     }
 
-    /// Has machines run until there are no runs left. Returns how many runs were done.
+    /// Starts this many machines, and waits until no runs are left. Returns the number of completed runs.
     pub(crate) fn run<H: Handle>(
         self: &Rc<Self>,
         ring: &mut Ring<Machine, H>,
@@ -71,7 +71,7 @@ impl Machine {
     }
 }
 
-/// The next step. An error ends the run, and the machines with it.
+/// Starts the next operation of a machine. An error ends the run of the ring, and with it all machines.
 fn next<H: Handle>(ring: &mut Ring<Machine, H>, task: Task<Machine>) -> Result<(), RingError> {
     let Task { result, msg, userdata: mut machine } = task;
     match (msg, result) {
@@ -80,7 +80,7 @@ fn next<H: Handle>(ring: &mut Ring<Machine, H>, task: Task<Machine>) -> Result<(
             machine.start(ring, CONNECT, connect)
         }
         (CONNECT, OpResult::Connect(Ok(()), file)) => {
-            let mut buffer = machine.buffer.take().expect("no operation has it");
+            let mut buffer = machine.buffer.take().expect("no operation owns it");
             buffer.bytes.copy_from_slice(QUESTION);
             let question = buffer.part(0..QUESTION.len());
             machine.start(ring, WRITE, Op::Write(file, question, Offset::File))
@@ -94,9 +94,9 @@ fn next<H: Handle>(ring: &mut Ring<Machine, H>, task: Task<Machine>) -> Result<(
                 machine.start(ring, WRITE, Op::Write(file, buffer.part(rest), Offset::File))
             }
         }
-        // The server closes first, so that the port is free for the next run at once.
+        // Wait until the server has closed the connection: the side that closes first keeps its port busy.
         (READ, OpResult::Read(Ok(0), file, buffer)) if buffer.range.is_empty() => {
-            let fd = file.into_own().expect("it is not shared");
+            let fd = file.into_own().expect("no other operation shares it");
             if buffer.bytes.iter().zip(QUESTION).any(|(got, sent)| *got != !*sent) {
                 return Err(RingError::callback("a wrong answer"));
             }
@@ -115,7 +115,7 @@ fn next<H: Handle>(ring: &mut Ring<Machine, H>, task: Task<Machine>) -> Result<(
     }
 }
 
-/// What the machines talk to: answers with each bit turned over, and closes.
+/// The server for the machines. It replies with every bit inverted, and closes the connection.
 pub(crate) fn serve(listener: &std::net::TcpListener, connections: usize) -> std::io::Result<()> {
     use std::io::{Read, Write};
     for stream in listener.incoming().take(connections) {

@@ -1,5 +1,5 @@
-//! A state machine that goes through five operations many times (100,000 if you do not say), then ping-pong
-//! between the rings of two threads.
+//! Runs a state machine of five operations RUNS times (100,000 by default). Then two threads play ping-pong
+//! with messages between their rings.
 //!
 //! ```sh
 //! cargo run --release -p callbacks --example callbacks -- [RUNS]

@@ -1,4 +1,4 @@
-//! Two threads, a ring each, and messages from ring to ring.
+//! Two threads with a ring each, which send messages to each other.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use callbacks::{
     Context, Handle, Mailbox, Message, OpResult, Ring, RingError, RunCondition, Task, Thread,
 };
 
-/// What messages are about.
+// The subjects of messages.
 const PLAY: u32 = 1;
 const OVER: u32 = 2;
 
-/// What a player has for its messages. A ring of a [`Thread`] starts without one.
+/// The state of a player. The ring of a [`Thread`] starts without one.
 pub(crate) type Player = Option<Rc<Playing>>;
 
 pub(crate) struct Playing {
     other: Mailbox,
-    /// The number to end with.
+    /// The number at which the game ends.
     last: i32,
     received: Arc<AtomicU32>,
 }
@@ -27,7 +27,7 @@ impl Playing {
         Rc::new(Self { other, last, received })
     }
 
-    /// Sends the first message, and answers those that come until it is over.
+    /// Sends the first message, and answers messages until the game is over.
     pub(crate) fn play<H: Handle>(
         self: &Rc<Self>,
         ring: &mut Ring<Player, H>,
@@ -54,7 +54,7 @@ fn received<H: Handle>(
     player: &mut Player,
     message: Message,
 ) -> Result<(), RingError> {
-    let player = player.as_ref().expect("there is one where we listen");
+    let player = player.as_ref().expect("only a ring with a player listens");
     player.received.fetch_add(1, Ordering::Relaxed);
     match message {
         Message { subject: PLAY, value } if value < player.last => {
@@ -78,8 +78,8 @@ fn sent<H: Handle>(ring: &mut Ring<Player, H>, task: Task<Player>) -> Result<(),
     Ok(())
 }
 
-/// Has two threads send a number back and forth until it has grown to `last`. Returns how many
-/// messages each has got.
+/// Runs two threads that send a number back and forth until it has reached `last`. Returns the number of
+/// messages that each thread has received.
 pub(crate) fn two_threads(last: i32) -> Result<(u32, u32), RingError> {
     let mut here = Ring::init(4)?;
     let here_is = here.mailbox()?;

@@ -1,9 +1,9 @@
-//! Callbacks that fail: the run ends with their error, and nothing is lost.
+//! If a callback fails, the run ends with its error, and the ring loses no completion.
 
 use super::*;
 use callbacks::{Buffer, Errno, File, Message, Offset};
 
-/// Fails, if its number is 1.
+/// Fails if `msg` is 1.
 fn may_fail<H: Handle>(ring: &mut Ring<Log, H>, task: Task<Log>) -> Result<(), RingError> {
     let fails = task.msg == 1;
     log(ring, task)?;
@@ -25,7 +25,7 @@ fn an_error_ends_the_run_and_the_next_run_goes_on() {
         let error = ring.run(condition).unwrap_err();
         assert_eq!(error.to_string(), "on purpose");
         assert_eq!((logged(&log), ring.busy()), (vec![0, 1], 3));
-        // Also what has completed in the meantime, and what was started in between.
+        // The next run calls back for what has already completed, and for what was started since.
         ring.noop(Context { cb: may_fail, msg: 4, userdata: log.clone() }).unwrap();
         assert!(ring.run(RunCondition::UntilDone).is_err());
         assert_eq!((logged(&log), ring.busy()), (vec![2, 1], 2));
@@ -39,7 +39,7 @@ fn errors_of_operations_and_of_full_pools_pass_through() {
     fn passes_on<H: Handle>(ring: &mut Ring<(), H>, task: Task) -> Result<(), RingError> {
         let OpResult::Write(result, ..) = task.result else { panic!("{task:?}") };
         result?;
-        // One more than there are tasks.
+        // The ring has one task, so the second no-op is refused.
         for _ in 0..2 {
             ring.noop(Context::default())?;
         }
@@ -79,8 +79,7 @@ fn an_error_of_a_message_callback_leaves_it_listening() {
     assert_eq!(logged(&received), [2]);
 }
 
-/// The error comes while the kernel has operations, with memory that it writes to. Then the ring is
-/// dropped, ended, or run on.
+/// A callback fails while reads are in flight. Then the test drops the ring, ends it, or runs it again.
 #[test]
 fn after_an_error_the_kernel_writes_to_no_freed_memory() {
     for event in 0..3 {

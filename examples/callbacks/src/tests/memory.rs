@@ -1,4 +1,4 @@
-//! Whatever is dropped, cancelled, forgotten, or panics, and whenever: nothing writes to freed memory.
+//! Drops, cancels and forgets operations, and panics, at every point. Nothing may write to freed memory.
 
 use std::ffi::CString;
 use std::io::Write;
@@ -16,16 +16,16 @@ use super::*;
 use callbacks::{Buffer, File, Offset, StatBuffer, Vectored};
 use check::freed::Watch;
 
-/// How far the operation has come when it happens.
+/// The state of the operations when the event happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Point {
     Queued,
     InFlight,
-    /// The kernel is done with it, and we do not know.
+    /// The kernel has completed them, and the ring has not reaped the completions.
     Over,
 }
 
-/// What happens.
+/// What the test does with the ring.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Drop,
@@ -36,7 +36,7 @@ enum Event {
     Panic,
 }
 
-/// Operations whose memory the kernel writes to, each with what has it do so.
+/// Returns operations whose memory the kernel writes to, each with a function that triggers the write.
 fn operations() -> Vec<(Op, Box<dyn FnOnce()>)> {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let (vector_reader, vector_writer) = rustix::pipe::pipe().unwrap();
@@ -48,7 +48,7 @@ fn operations() -> Vec<(Op, Box<dyn FnOnce()>)> {
     let vectored = Vectored::new(vec![buffer(), buffer()]);
     let write = |writer: OwnedFd| {
         move || {
-            // Where the other end is closed, nobody is there to read it.
+            // This fails if the reading end is already closed.
             let _ = rustix::io::write(writer, &[7; 60 << 10]);
         }
     };
@@ -63,7 +63,7 @@ fn operations() -> Vec<(Op, Box<dyn FnOnce()>)> {
     ]
 }
 
-/// What is left of the loop when it has happened.
+/// Applies the event, and returns the ring if it still exists.
 fn happens(mut ring: Ring<Log>, ids: &[TaskId], event: Event) -> Option<Ring<Log>> {
     match event {
         Event::Drop => return None,
@@ -116,7 +116,7 @@ fn nothing_writes_to_freed_memory() {
                 thread::sleep(Duration::from_millis(5));
             }
             let ring = happens(ring, &ids, event);
-            // What came back may go at once.
+            // Drop the buffers that the callbacks got back.
             log.take();
             feed.into_iter().for_each(|feed| feed());
             thread::sleep(Duration::from_millis(10));
@@ -128,8 +128,7 @@ fn nothing_writes_to_freed_memory() {
     }
 }
 
-/// Reads from the disk, straight to memory: no cancellation finds them, and the ring's end does not
-/// end them.
+/// Direct reads from a disk cannot be canceled, so the end of the ring has to wait for them.
 #[test]
 fn no_disk_writes_to_freed_memory() {
     const SIZE: usize = 2 << 20;

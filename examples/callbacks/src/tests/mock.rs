@@ -1,4 +1,4 @@
-//! On a mock kernel, which does at will what a real one does once in a year.
+//! Tests on a mock kernel, which produces on demand what a real kernel does very rarely.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -21,8 +21,9 @@ use check::freed::Watch;
 type Mocked<U> = Ring<U, Kernel>;
 
 fn build<U>(builder: &Builder, tasks: u32, script: Script) -> (Mocked<U>, Kernel) {
-    // SAFETY: each script below has only true results: of data that it was given, of descriptors that
-    // it opens, of polls and NOPs, which stand for nothing. What they post is nobody's here.
+    // SAFETY: the scripts below return only true results: for data that they were given, for descriptors that
+    // they open, and for polls and NOPs, which use no memory. The user data of the completions that they
+    // post matches no task in flight.
     let ring = unsafe { builder.build_mock(8, script) }.unwrap();
     let kernel = ring.kernel().clone();
     (Ring::on(ring, tasks), kernel)
@@ -35,12 +36,12 @@ fn mocked<U>(
     build(&IoUring::builder(), tasks, Script::new(answers))
 }
 
-/// A network in which every socket is connected to somebody who turns each bit over.
+/// A network in which every socket is connected to a peer that inverts every bit.
 #[derive(Default)]
 struct Network {
-    /// What each socket has to read.
+    /// The bytes that each socket can read.
     answers: HashMap<RawFd, Vec<u8>>,
-    /// Whether all of it goes at once, or one byte; all of it, if nothing is there to decide.
+    /// Decides whether an operation moves all bytes or only one. If `None`, it moves all bytes.
     rng: Option<Rng>,
 }
 
@@ -72,11 +73,11 @@ impl Network {
             }
             opcode::Close::CODE => {
                 assert_eq!(self.answers.remove(&it.fd()), Some(Vec::new()));
-                // SAFETY: the descriptor is the program's that gives it to be closed.
+                // SAFETY: the program owns the descriptor, and gives up its ownership with the close.
                 drop(unsafe { OwnedFd::from_raw_fd(it.fd()) });
                 Answer::result(0)
             }
-            other => panic!("what is operation {other}?"),
+            other => panic!("unexpected operation {other}"),
         }
     }
 }
@@ -85,7 +86,7 @@ fn job(runs: u32) -> Rc<Job> {
     Job::new("192.0.2.1:1".parse().unwrap(), runs)
 }
 
-/// Whatever is short, late, refused, interrupted, or out of order.
+/// Operations are short, late, refused, interrupted, or out of order.
 #[test]
 fn machines_run_on_every_kernel() {
     let (kernels, runs) = if cfg!(miri) { (2, 4) } else { (300, 40) };
@@ -109,7 +110,7 @@ fn machines_run_on_every_kernel() {
     }
 }
 
-/// The first run is well, and of the second each of its six operations fails once.
+/// The first run succeeds. In the second run, each of the six operations fails once.
 #[test]
 fn machines_end_at_each_failure() {
     let names = ["Socket", "Connect", "Write", "Read", "Read", "Close"];
@@ -140,8 +141,8 @@ fn descriptors_are_closed_once() {
         outcome!(close, Close(Err(error)) => assert_eq!(error, errno));
         assert_eq!((&there).read(&mut [0]).ok(), ours.then_some(0));
         if !ours {
-            // A kernel closes it even so, and this one does not.
-            // SAFETY: it is open, as was just seen, and nobody's.
+            // A real kernel closes the descriptor even if it reports EIO. This mock kernel does not.
+            // SAFETY: the read above has shown that the descriptor is open, and the ring has given it up.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
@@ -176,7 +177,7 @@ fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
     assert_eq!(kernel.in_flight().len(), 2);
     drop(ring);
     assert_eq!((kernel.now(), kernel.in_flight()), (Duration::from_secs(5), vec![]));
-    // Nobody is called by then.
+    // The ring has called no callbacks.
     assert!(log.take().is_empty());
     watch.check();
 }
@@ -184,7 +185,7 @@ fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
 #[test]
 fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
     let watch = Watch::begin();
-    // So many that they are most of what a ring has.
+    // With this many tasks, most of the memory of a ring is in its tasks.
     const TASKS: u32 = 1000;
     let most = TASKS as usize * 200;
     let (ring, _) = mocked::<Log>(TASKS, |_| Answer::usual());
@@ -256,7 +257,7 @@ fn messages_are_answered() {
     let (mut ring, _) = mocked(4, |it| {
         assert_eq!(it.opcode(), opcode::MsgRingData::CODE);
         let (user_data, value) = (it.as_raw().off, it.as_raw().len as i32);
-        // The last one is over, and wants no answer.
+        // The last message ends the game, and needs no answer.
         if value < 99 {
             it.kernel().post(user_data, value + 1, 0);
         }
@@ -274,7 +275,7 @@ fn no_message_is_lost_for_want_of_room() {
     let (mut ring, kernel) = build(builder.setup_cqsize(8), 2, Script::default());
     for value in 0..100 {
         kernel.post(1 << 63 | 5, value, 0);
-        // Nobody's.
+        // A completion that belongs to no task.
         kernel.post(u64::from(value as u32), 0, 0);
     }
     let got: Rc<RefCell<Vec<i32>>> = Rc::default();
@@ -295,7 +296,7 @@ fn no_message_is_lost_for_want_of_room() {
 
 #[test]
 fn a_question_is_what_is_asked() {
-    // The networks above answer anything; this is what the machine must have said.
+    // The networks above answer any bytes. This test checks the bytes that the machine sends.
     let mut network = Network::default();
     let said = Arc::new(Mutex::new(Vec::new()));
     let hears = said.clone();

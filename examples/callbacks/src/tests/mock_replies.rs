@@ -1,4 +1,4 @@
-//! The mock kernel that safe code can have: whatever its replies, nothing untrue comes of them.
+//! The mock kernel for safe code. No reply can produce an unsound result.
 
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -31,7 +31,7 @@ fn by_one_call() {
 fn replies_are_registered_by_operation() {
     let mut counted = 0;
     let mock = Mock::new()
-        .on(opcode::Fsync::CODE, |_| panic!("another one is registered later"))
+        .on(opcode::Fsync::CODE, |_| panic!("a later function replaces this one"))
         .on(opcode::Fsync::CODE, move |_| {
             counted += 1;
             if counted == 2 { Reply::error(Errno::IO) } else { Reply::count(0) }
@@ -60,13 +60,13 @@ fn replies_are_registered_by_operation() {
     let polling = start(&mut ring, &log, 1, Op::Poll(file(), PollFlags::IN));
     outcome!(one(&mut ring, Op::Cancel(polling)), Cancel(Ok(1)) => ());
     outcome!(log.take().remove(0).1, Poll(Err(Errno::CANCELED), _) => ());
-    // What has no reply.
+    // This operation has no reply.
     let stat = Op::Stat(c"/".into(), StatBuffer::new());
     outcome!(one(&mut ring, stat), Stat(Err(Errno::INVAL), _) => ());
 }
 
-/// Counts for operations that make a descriptor or fill a buffer, descriptors and bytes for those that
-/// do not, and more than is there.
+/// The replies are counts for operations that create a descriptor or fill a buffer, descriptors and bytes
+/// for other operations, and counts that exceed the buffer.
 #[test]
 fn untrue_replies_are_errors() {
     let replies: [fn() -> Reply; 3] =
@@ -99,7 +99,7 @@ fn untrue_replies_are_errors() {
     }
 }
 
-/// Once, and not before the kernel has got to it.
+/// The mock kernel closes the descriptor once, and only when it runs the close.
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no sockets that do not wait")]
 fn a_close_closes() {
@@ -125,7 +125,8 @@ fn a_close_closes() {
     }
 }
 
-/// What is in flight when the ring goes keeps its memory until the mock is done with it.
+/// Operations that are in flight when you drop or forget the ring keep their memory until the mock kernel
+/// has completed them.
 #[test]
 fn a_ring_on_a_mock_can_go_at_any_time() {
     for event in 0..3 {

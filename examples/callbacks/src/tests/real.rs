@@ -1,4 +1,4 @@
-//! On the kernel that runs.
+//! Tests on the running kernel.
 
 use std::ffi::CString;
 use std::io::Write;
@@ -41,7 +41,7 @@ fn files() {
     let stat = one(&mut ring, Op::Stat(path.clone().into(), StatBuffer::new()));
     let stat = outcome!(stat, Stat(Ok(()), stat) => stat);
     assert_eq!(stat.stx_size, 13);
-    // Of a link, one reads about the file and the other about the link, into the same buffer.
+    // For a symbolic link, `stat` describes the file and `lstat` the link. Both use the same buffer.
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("file", &link).unwrap();
     let link = CString::new(link.into_os_string().into_vec()).unwrap();
@@ -100,7 +100,7 @@ fn tcp() {
     let ours = std::net::TcpStream::from(socket.try_clone().unwrap()).local_addr().unwrap();
     assert_eq!(peer, Some(ours));
     let here = outcome!(connect, Connect(Ok(()), file) => file);
-    // It is shared, so there is no descriptor to be had.
+    // The descriptor is still shared, so `into_own` returns `None`.
     assert!(here.into_own().is_none());
 
     let poll = Op::Poll(own(there), PollFlags::IN);
@@ -118,7 +118,7 @@ fn tcp() {
         assert_eq!(&buffer.bytes[..2], b"hi");
         there
     });
-    // The other end went with the log.
+    // The log owned the other end, which is closed now.
     let end = Op::Recv(there, Buffer::new([0; 8]));
     outcome!(one(&mut ring, end), Recv(Ok(0), _, _) => ());
 }
@@ -146,7 +146,7 @@ fn splice() {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let splice = one(&mut ring, Op::Splice(own(file), own(writer), 7));
     let (file, writer) = outcome!(splice, Splice(Ok(7), file, writer) => (file, writer));
-    // Where the first has left off, to the end.
+    // The second splice continues where the first has stopped, up to the end of the file.
     outcome!(one(&mut ring, Op::Splice(file, writer, 99)), Splice(Ok(7), ..) => ());
     let read = Op::Read(own(reader), Buffer::new([0; 20]), Offset::At(0));
     outcome!(one(&mut ring, read), Read(Ok(14), _, buffer) => {
@@ -201,7 +201,7 @@ fn one_or_all_are_cancelled() {
     assert_eq!(ring.busy(), 0);
 }
 
-/// A cancellation by number alone would hit the operation that has the task now.
+/// A cancellation by task number alone would cancel the operation that uses the task now.
 #[test]
 fn a_task_that_is_used_again_is_another() {
     let mut ring = Ring::init(2).unwrap();
@@ -254,7 +254,7 @@ fn callbacks_submit_more() {
         }
         Ok(())
     }
-    // The task of an operation is free before its callback is called: one is enough.
+    // A task is free before its callback runs, so one task is enough.
     let mut ring = Ring::init(1).unwrap();
     let user = Log::default();
     let context = Context { cb: again, msg: 999, userdata: user.clone() };
@@ -277,10 +277,10 @@ fn the_hot_path_allocates_nothing() {
     let (count, runs) = allocations(|| job.run(&mut ring, 4));
     assert_eq!(runs.unwrap(), 2000);
     server.join().unwrap().unwrap();
-    // A buffer for each machine, and nothing for what they do.
+    // Each machine allocates its buffer, and its operations allocate nothing.
     assert_eq!(count, 4);
 
-    // The other operations: what they are given is made before.
+    // The other operations. Their arguments are allocated before the count begins.
     fn drop_it<H: Handle>(_: &mut Ring<(), H>, task: Task) -> Result<(), RingError> {
         drop(task);
         Ok(())
@@ -335,7 +335,7 @@ fn failures_end_a_machine() {
     let mut ring = Ring::init(4).unwrap();
     let failed = Job::new(address, 100).run(&mut ring, 4).unwrap_err();
     assert!(failed.to_string().starts_with("in state 1: Connect(Err("), "{failed}");
-    // The other machines were in the middle of something.
+    // Each of the other machines has an operation in flight.
     assert_eq!(ring.busy(), 3);
     ring.end().unwrap();
     assert_eq!(ring.busy(), 0);
@@ -367,5 +367,5 @@ fn an_echo_of_200_connections() {
     let messages = load.join().unwrap();
     assert!(messages >= CONNECTIONS as u64);
     assert_eq!(bytes, messages * 1024);
-    println!("{messages} messages, none lost, doubled or out of order");
+    println!("{messages} messages: none lost, duplicated or out of order");
 }

@@ -1,4 +1,4 @@
-//! Rings on threads: killed, dropped, forgotten, failing and panicking at every point.
+//! Rings on threads, which are killed, dropped or forgotten, or which fail or panic, at every point.
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use super::*;
 use callbacks::{Buffer, File, Mailbox, Message, Offset, Thread};
 use check::freed::Watch;
 
-/// What the thread has for its messages: where it counts them up.
+/// The counter to which the thread adds the values of its messages.
 type Sum = Option<Arc<AtomicI32>>;
 
 const ADD: u32 = 1;
@@ -65,7 +65,7 @@ fn messages_arrive_in_order_before_the_stop() {
 #[test]
 fn a_kill_ends_a_thread_whatever_it_does() {
     let mut parent = Ring::init(4).unwrap();
-    // At once; when it runs; twice; after it has stopped, and when nobody joins.
+    // Kill the thread at once, while it runs, twice, after it has stopped, and without a join.
     for event in 0..5 {
         let (mut thread, sum) = spawn(&mut parent);
         match event {
@@ -115,7 +115,7 @@ fn errors_and_panics_of_a_thread_reach_the_join() {
     send(&mut parent, thread.mailbox(), PANIC, 0);
     assert!(catch_unwind(AssertUnwindSafe(|| thread.join())).is_err());
     assert_eq!(Arc::strong_count(&sum), 1);
-    // And neither reaches a drop.
+    // A drop ignores errors and panics.
     for subject in [FAIL, PANIC] {
         let (thread, _) = spawn(&mut parent);
         send(&mut parent, thread.mailbox(), subject, 0);
@@ -154,7 +154,7 @@ fn no_thread_writes_to_freed_memory() {
                 drop(parent);
                 thread.join().unwrap();
             }
-            // The parent's ring goes first: the workers stay.
+            // Drop the parent's ring first: the worker threads stay.
             2 => {
                 drop(parent);
                 drop(thread);

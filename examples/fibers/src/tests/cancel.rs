@@ -1,4 +1,4 @@
-//! Cancellation: it travels down, and turns what is waited for into an error.
+//! Cancellation applies to all fibers below, and makes the operations that they wait for fail.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -68,7 +68,7 @@ fn it_travels_down() {
     assert_eq!(*order.borrow(), ["grandchild", "older child", "top", "younger child"]);
 }
 
-/// Scopes in scopes, so many levels down.
+/// Nests scopes, this many levels deep.
 fn descend(levels: usize, waiting: &Cell<usize>, cancelled: &Cell<usize>) {
     scope(|scope| {
         if levels > 0 {
@@ -105,7 +105,7 @@ fn it_stays() {
                 for _ in 0..3 {
                     assert!(is_cancellation(&sleep(MOMENT).unwrap_err()));
                 }
-                // What is spawned now, is cancelled as well.
+                // A fiber that is spawned now is cancelled as well.
                 scope(|inner| {
                     let child =
                         inner.spawn(|| TcpListener::bind(loopback()).unwrap().accept().err());
@@ -146,7 +146,7 @@ fn what_succeeds_all_the_same_is_not_lost() {
         let mut client = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         scope(|scope| {
             let accepting = scope.spawn(|| listener.accept());
-            yield_now(); // it has asked, and the kernel does not know yet
+            yield_now(); // the fiber has pushed the accept, and the kernel has not seen it
             accepting.cancel();
             let accepted = accepting.join().unwrap().unwrap().0;
             client.write_all(b"kept").unwrap();

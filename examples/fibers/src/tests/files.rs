@@ -14,14 +14,15 @@ use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
 use crate::scheduler::with;
 
-/// Bytes of which no two neighboring KiB are alike.
+/// Returns bytes in which no two neighboring KiB are equal.
 fn bytes(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     fastrand::Rng::with_seed(len as u64).fill(&mut bytes);
     bytes
 }
 
-/// For tests that want a port back which they have had: no other test takes it meanwhile.
+/// Returns an address for tests that bind the same port twice. No other test uses this IP address, so
+/// none can take the port in between.
 fn free_of_others(test: u8) -> net::SocketAddr {
     ([127, 0, 1, test], 0).into()
 }
@@ -73,7 +74,7 @@ fn short_reads_and_the_end() {
 #[test]
 fn errors_are_those_of_std() {
     run(|| {
-        // Closed with something unread, a connection is reset.
+        // If you close a connection with unread data, it is reset.
         let (mut near, far) = pair();
         near.write_all(b"unread").unwrap();
         drop(far);
@@ -101,7 +102,7 @@ fn an_address_is_free_again_after_its_server() {
         let listener = TcpListener::bind(free_of_others(2)).unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
-        // Who closes first, keeps the address busy for a while.
+        // The side that closes first keeps the address busy for a while.
         drop(listener.accept().unwrap());
         drop((client, listener));
         TcpListener::bind(address).unwrap();
@@ -199,7 +200,7 @@ fn addresses_are_what_std_takes() {
         for client in [
             TcpStream::connect(("127.0.0.1", port)),
             TcpStream::connect(format!("127.0.0.1:{port}")),
-            // Nobody listens at the first.
+            // No socket listens at the first address.
             TcpStream::connect(&[([127, 0, 0, 1], 1).into(), taken][..]),
         ] {
             let client = client.unwrap();

@@ -1,8 +1,8 @@
-//! No buffer is freed while the kernel may write to it: whatever a fiber waits for, however and
-//! whenever it is ended.
+//! No buffer is freed while the kernel may write to it. The tests combine each operation that a fiber
+//! can wait for with each way to end the fiber, at several points in time.
 //!
-//! Freed memory and the stacks of ended fibers hold a pattern, which is looked at when the kernel
-//! has had both the reason and the time to write.
+//! Freed memory and the stacks of ended fibers hold a pattern. The tests check the pattern after the
+//! kernel has had a reason and the time to write.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -25,7 +25,7 @@ use crate::net::{TcpListener, TcpStream};
 use crate::ring::operate;
 use crate::scheduler::with;
 
-/// What there is to wait for, and what ends the wait.
+/// The objects that fibers wait for, and their other ends.
 struct World {
     listener: TcpListener,
     near: TcpStream,
@@ -40,7 +40,7 @@ impl World {
         Self { listener: TcpListener::bind(loopback()).unwrap(), near, far, pipe }
     }
 
-    /// Has every read and every accept complete.
+    /// Makes every read and every accept complete.
     fn feed(&self) {
         (&self.far).write_all(&[0x77; 4096]).unwrap();
         (&self.pipe.1).write_all(&[0x77; 4096]).unwrap();
@@ -48,7 +48,7 @@ impl World {
     }
 }
 
-/// More than the buffers of a connection take.
+/// More bytes than the socket buffers of a connection hold.
 static LONG: [u8; 16 << 20] = [0; 16 << 20];
 
 /// What a fiber waits for.
@@ -76,7 +76,7 @@ const WAITS: &[(&str, Wait)] = &[
         let mut options = fs::OpenOptions::new();
         options.read(true).custom_flags(OFlags::DIRECT.bits() as i32);
         match options.open(env::current_exe()?) {
-            // Not every file system has it.
+            // Not every file system supports direct I/O.
             Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
             file => File::from(OwnedFd::from(file?)).read(&mut buf[aligned..][..1 << 18]).map(drop),
         }
@@ -84,7 +84,7 @@ const WAITS: &[(&str, Wait)] = &[
     ("a receive of a worker's onto the stack", |world| {
         let mut buf = [0; 1024];
         let receive = opcode::Recv::new(world.pipe.0.as_fd(), buf.as_mut_ptr(), 1024);
-        // SAFETY: socket and buffer are here until this returns.
+        // SAFETY: the socket and the buffer live until this returns.
         unsafe { operate(receive.build().flags(Flags::ASYNC)) }?;
         Ok(())
     }),
@@ -99,7 +99,7 @@ const WAITS: &[(&str, Wait)] = &[
         File::from(OwnedFd::from(world.pipe.0.try_clone()?)).write_all(&LONG)
     }),
     ("a write of a file from the heap", |_| {
-        // A file without a name, which needs no cleaning up.
+        // A file without a name needs no cleanup.
         let mut options = fs::OpenOptions::new();
         let file = options.write(true).custom_flags(OFlags::TMPFILE.bits() as i32);
         let file = File::from(OwnedFd::from(file.open(env::temp_dir())?));
@@ -134,7 +134,7 @@ const WAITS: &[(&str, Wait)] = &[
     }),
 ];
 
-/// How it is ended.
+/// How the test ends the fiber.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Cancel,
@@ -143,7 +143,7 @@ enum End {
     ForgetHandle,
     ScopePanics,
     FiberPanics,
-    /// What is waited for comes at the same time.
+    /// The operation completes at the same time.
     Race,
     RaceBackwards,
 }
@@ -158,7 +158,7 @@ const ENDS: [End; 8] = [
     End::RaceBackwards,
 ];
 
-/// How often others have run before.
+/// How often the test yields before it ends the fiber.
 const YIELDS: [usize; 5] = [0, 1, 2, 3, 10];
 
 fn end(world: &World, wait: Wait, end: End, yields: usize) {
@@ -194,7 +194,7 @@ fn end(world: &World, wait: Wait, end: End, yields: usize) {
     });
 }
 
-/// Same as [`end`], without a scope: what is a scope there is a fiber here.
+/// Same as [`end`], without a scope: it uses a fiber instead of the scope.
 fn end_without_scope(world: &Rc<World>, wait: Wait, end: End, yields: usize) {
     let (world, over) = (world.clone(), Rc::new(Cell::new(false)));
     let is_over = over.clone();
@@ -238,7 +238,7 @@ fn end_without_scope(world: &Rc<World>, wait: Wait, end: End, yields: usize) {
     }
 }
 
-/// Gives the kernel time for what it has no reason to do; cancellations are allowed some.
+/// Waits until nothing is in flight, because cancellations take some time. Returns whether that succeeds.
 fn nothing_is_in_flight() -> bool {
     (0..1000).any(|_| {
         sleep(Duration::from_millis(1)).unwrap();

@@ -1,12 +1,11 @@
-//! What `check::freed` does for memory that is allocated: a write to the stack of a fiber that has
-//! ended is seen.
+//! Detects writes to the stack of a fiber that has ended, as `check::freed` does for freed allocations.
 
 use corosensei::stack::Stack as _;
 
 use super::Stack;
 
 const PATTERN: [u8; 4096] = [0xd6; 4096];
-/// How much is looked at: the frames of tests, and of what they call.
+/// How many pages to check: enough for the frames of the tests and of the functions that they call.
 const PAGES: usize = 8;
 
 fn pages(stack: &Stack) -> impl Iterator<Item = *mut [u8; 4096]> {
@@ -16,7 +15,7 @@ fn pages(stack: &Stack) -> impl Iterator<Item = *mut [u8; 4096]> {
 
 pub(super) fn fill(stack: &Stack) {
     for page in pages(stack) {
-        // SAFETY: the pages are the stack's, on which nobody runs.
+        // SAFETY: the pages belong to the stack, and no fiber runs on it.
         unsafe { page.write(PATTERN) };
     }
 }

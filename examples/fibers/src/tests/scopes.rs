@@ -1,4 +1,4 @@
-//! Scopes, results, panics, and the program's end.
+//! Scopes, results, panics, and the end of the program.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -44,7 +44,7 @@ fn fibers_borrow_what_is_neither_send_nor_static() {
             for _ in 0..3 {
                 scope.spawn(|| shared.set(shared.get() + 1));
             }
-            // Fibers of the scope spawn in it as well.
+            // Fibers of the scope can also spawn in it.
             scope.spawn(|| scope.spawn(|| shared.set(shared.get() + 10)));
         });
         &shared
@@ -90,7 +90,7 @@ fn a_panic_is_joined_or_ends_the_scope() {
             scope(|scope| mem::forget(scope.spawn(|| panic_on_purpose())));
         });
         assert!(forgotten.is_err());
-        // A handle that is dropped late has the panic, too.
+        // If a handle is dropped after its fiber has panicked, the panic still ends the scope.
         let dropped = catch_unwind(|| {
             scope(|scope| {
                 let panicked = scope.spawn(|| -> () { panic_on_purpose() });
@@ -110,7 +110,7 @@ fn a_scope_that_panics_cancels_its_fibers_and_waits_for_them() {
             scope(|outer| {
                 outer.spawn(|| {
                     assert!(sleep(HOUR).is_err());
-                    // It may take its time.
+                    // A cancelled fiber may still run for some time.
                     (0..10).for_each(|_| yield_now());
                     cancelled.set(cancelled.get() + 1);
                 });
@@ -150,7 +150,7 @@ fn run_within_run_is_refused_and_other_threads_have_their_own() {
     });
 }
 
-/// Blocks when it is dropped, and so lets others run.
+/// Blocks in its destructor, so other fibers run meanwhile.
 struct Slow<'a>(&'a RefCell<Vec<&'static str>>, &'static str);
 
 impl Drop for Slow<'_> {

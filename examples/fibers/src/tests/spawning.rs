@@ -13,7 +13,7 @@ use super::apart::{apart, apart_with};
 use super::{HOUR, MOMENT, panic_on_purpose, run};
 use crate::fiber::{self, Builder, is_cancelled, scope, sleep, spawn, statistics, yield_now};
 
-/// Writes down what happens, in its order.
+/// A log of events, in their order.
 #[derive(Clone, Default)]
 struct Log(Rc<RefCell<Vec<&'static str>>>);
 
@@ -124,7 +124,7 @@ fn cancellation_reaches_fibers_with_and_without_a_scope() {
         sleep(MOMENT).unwrap();
         parent.cancel();
         assert!(parent.join().unwrap());
-        // The scope's cancellation leaves the others alone.
+        // Cancelling the scope does not cancel fibers outside of it.
         let other = spawn(|| sleep(2 * MOMENT));
         scope(|scope| {
             scope.spawn(|| sleep(HOUR));
@@ -153,7 +153,7 @@ fn destructors_spawn() {
         let end = log.clone();
         let parent = spawn(move || {
             let _captured = captured;
-            // Nobody takes it, so the fiber drops it.
+            // The handle is dropped, so the fiber drops its result.
             spawn(move || result);
         });
         parent.join().unwrap();
@@ -215,7 +215,7 @@ fn a_fiber_that_exits_takes_the_others_along() {
     assert_eq!(apart("spawning::exits_within_a_fiber").0.code(), Some(7));
 }
 
-/// Uses this much of its stack at least, and several times as much at most.
+/// Uses at least this many bytes of its stack, and at most several times as many.
 fn deep(bytes: usize) -> usize {
     let frame = std::hint::black_box([1u8; 1000]);
     if bytes < 1000 { 0 } else { deep(bytes - 1000) + usize::from(frame[bytes % 1000]) }
@@ -235,7 +235,7 @@ fn stacks_are_as_large_as_is_said() {
 fn overflows_a_small_stack() {
     let small = Builder::new().stack_size(64 << 10);
     let outcome = small.run(|| {
-        // Below the stack of the last one are those of others.
+        // Below the stack of the last fiber are stacks of other fibers.
         (0..31).for_each(|_| drop(spawn(|| sleep(HOUR))));
         spawn(|| deep(70 << 10)).join().unwrap();
         std::process::exit(0)
@@ -250,7 +250,7 @@ fn a_small_stack_has_its_guard() {
     assert_eq!(status.signal(), Some(signal_hook::consts::SIGSEGV));
 }
 
-/// Of this size, an address space has room for a few.
+/// An address space has room for only a few stacks of this size.
 #[cfg(target_pointer_width = "64")]
 const ENORMOUS: usize = 32 << 40;
 
@@ -317,13 +317,13 @@ fn only_the_fiber_that_prints_waits_for_the_reader() {
     apart_with("spawning::prints_more_than_a_pipe_holds", |command| {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap();
-        // Nobody reads the standard output meanwhile.
+        // The test does not read the standard output meanwhile.
         let errors = BufReader::new(child.stderr.take().unwrap());
         assert!(errors.lines().any(|line| line.unwrap() == "the other fiber runs"));
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         let lines = output.stdout.split(|&byte| byte == b'\n');
-        // The name of the test stands before the first.
+        // The test harness prints the name of the test before the first line.
         assert_eq!(lines.filter(|line| line.ends_with(&[b'x'; 999])).count(), 1000);
     });
 }
