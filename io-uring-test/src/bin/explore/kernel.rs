@@ -45,6 +45,22 @@ fn refusals_in_order() -> Result<bool> {
     Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == 0))
 }
 
+/// Whether a completion stays behind one that waits for room, even if there is room by then.
+fn overflow_in_order() -> Result<bool> {
+    let mut ring = IoUring::new(1)?;
+    let nop = |user_data| opcode::Nop::new().build().user_data(user_data);
+    for user_data in 1..=3 {
+        // SAFETY: NOPs use no memory.
+        unsafe { ring.submission().push(&nop(user_data)) }?;
+        ring.submit()?;
+    }
+    anyhow::ensure!(ring.completion().count() == 2, "the queue does not hold two completions");
+    // SAFETY: as above.
+    unsafe { ring.submission().push(&nop(4)) }?;
+    ring.submit_and_wait(2)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 3))
+}
+
 /// Whether an entry submitted after a waiting drain waits for the drain.
 fn drain_holds() -> Result<bool> {
     let (reader, _writer) = rustix::pipe::pipe()?;
@@ -329,6 +345,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         sync_cancel: ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1))
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),
+        overflow_in_order: overflow_in_order()?,
         drain_holds: drain_holds()?,
         listable: listable(),
         messages_deferred: defers && messages_deferred()?,

@@ -37,6 +37,7 @@ fn code(name: &str, parts: &[Part], entries: &[Entry]) -> String {
 impl Lockstep<'_> {
     /// Uses only NOPs, so that the model knows what happens between the actions.
     pub(super) fn split(&mut self, r: usize, parts: &[Part]) -> Same {
+        let overflow_in_order = self.model.kernel.overflow_in_order;
         let ring = self.model.ring(r);
         let odd = ring.workers || ring.unordered || ring.drain_active || !ring.work.is_empty();
         let may = !ring.disabled && !ring.lost && ring.may_do(opcode::NOP, 0);
@@ -44,10 +45,14 @@ impl Lockstep<'_> {
         // In a mixed queue, the number of slots is not the number of completions. A rewound queue
         // is submitted in another way.
         let counts = ring.cq.size != Size::Mixed && !ring.sq.rewound && !ring.cq.overflows();
+        // On kernels where a completion can overtake those that wait for room, none may have to wait.
+        let pushed = parts.iter().filter(|part| **part == Part::Push).count();
+        let coming = ring.cq.len() + ring.sq.len() + pushed;
+        let in_order = overflow_in_order || coming <= ring.cq.capacity as usize;
         // This step closes no descriptors that earlier operations have made.
         let made = ring.cq.all().any(|cqe| self.installs.contains_key(&cqe.user_data));
         let ring = self.model.ring(r);
-        if odd || !may || !plain || !counts || made || !ring.waiting.is_empty() {
+        if odd || !may || !plain || !counts || !in_order || made || !ring.waiting.is_empty() {
             return Ok(());
         }
         let only_wide = ring.built.takes_wide && !ring.built.mixed_sq;

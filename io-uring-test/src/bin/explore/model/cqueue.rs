@@ -3,6 +3,7 @@
 //! - The kernel advances the tail. The program advances the head when it releases what it has read.
 //! - A completion that finds no free slot waits in the kernel (it *overflows*), and so do all later
 //!   ones, so that they stay in order. They move to the queue when a task enters and asks for events.
+//!   (On older kernels, later ones go to the queue if there is room, and overtake those that wait.)
 //! - In a mixed queue, a big completion takes two slots and never straddles the end: if only the last
 //!   slot before the end is left, the kernel fills it with a CQE that is skipped. It does so even if
 //!   there is no room for the completion itself afterwards.

@@ -266,11 +266,14 @@ impl Model {
     /// after them.
     pub(super) fn flush(&mut self, r: usize) {
         let in_order = self.kernel.refusals_in_order;
+        let overflow_in_order = self.kernel.overflow_in_order;
         let ring = self.ring(r);
         if ring.done.is_empty() {
             return;
         }
         let done = std::mem::take(&mut ring.done);
+        // On older kernels, completions that wait for room can be overtaken.
+        ring.unordered |= !overflow_in_order && ring.cq.overflows();
         // On older kernels, a failed request does not wait for the entries submitted with it.
         ring.unordered |= !in_order && done.iter().any(|done| done.failed);
         let mut next = Vec::new();
