@@ -298,7 +298,7 @@ impl OpResult {
     pub(crate) unsafe fn set(&mut self, rest: &mut Rest, cqe: &cqueue::Entry) {
         let result = cqe.to_result();
         // SAFETY: called below only for operations that create a descriptor. The caller promises that
-        // the completion is theirs and that nobody else takes the descriptor.
+        // `cqe` belongs to this operation, and that no other code takes its descriptor.
         let fd = || unsafe { cqe.to_fd() };
         match self {
             Self::Read(count, ..)

@@ -244,7 +244,7 @@ impl<U, H: Handle> Pool<U, H> {
     unsafe fn release(&mut self, task: Link<U, H>) -> (OpResult, Context<U, H>) {
         self.busy -= 1;
         // SAFETY: the caller promises that both values are initialized and that the task is on no list.
-        // Nobody reads them again, because they are uninitialized in a free task.
+        // Both move out here, and the pool treats them as uninitialized from now on.
         unsafe {
             (*task.as_ptr()).in_flight = false;
             self.free.push(task);

@@ -252,7 +252,7 @@ fn write_in_order(ring: &Ring) -> Result<()> {
         for writing in writing {
             writing.wait().0.context("cannot write")?;
         }
-        ensure!(accepting.wait().is_err(), "somebody connected");
+        ensure!(accepting.wait().is_err(), "a client has connected");
         read.context("cannot read")
     })?;
     ensure!((read, &first, &others) == (16, b"one ", b"\ntwo \nthree "), "out of order");

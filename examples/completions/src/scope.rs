@@ -133,8 +133,8 @@ impl<'scope> Scope<'scope, '_> {
         });
     }
 
-    /// Blocks until a future has finished, like [`block_on`](crate::block_on). On the thread that runs the
-    /// scope, this is faster.
+    /// Blocks until a future has finished, like [`block_on`]. On the thread that runs the scope, this
+    /// is faster.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut output = None;
         self.run_all([async { output = Some(future.await) }]);

@@ -21,8 +21,8 @@
 //!
 //! - **Hierarchy.** A fiber ends after all fibers that it has spawned. So does a thread, and with its main
 //!   thread the program.
-//! - **Results and panics.** [`JoinHandle::join`] returns the result of a fiber, or its panic. A panic
-//!   that nobody joins ends the parent as well.
+//! - **Results and panics.** [`JoinHandle::join`] returns the result of a fiber, or its panic. If no fiber
+//!   joins a fiber that has panicked, the parent panics as well.
 //! - **Cancellation** applies to a fiber and to all fibers below it. It only makes operations fail: a
 //!   cancelled fiber ends by returning, and its destructors run.
 //! - **Borrowing.** A fiber of a [`scope`] may borrow what outlives the scope. No fiber need be

@@ -143,7 +143,7 @@ impl Thread {
 fn begin_implicitly(none: &mut Option<Scheduler>) {
     let scheduler = Scheduler::new(Pool::default()).expect("cannot make a ring for fibers");
     none.insert(scheduler).implicit = true;
-    // Registers the destructor. If the thread is already ending, nobody waits for its fibers.
+    // Registers the destructor. If the thread is already ending, its fibers are not waited for.
     let _ = THREAD_END.try_with(|_| ());
 }
 

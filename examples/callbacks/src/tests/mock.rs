@@ -163,7 +163,7 @@ fn a_completion_of_an_earlier_use_ends_nothing() {
 }
 
 #[test]
-fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
+fn a_dropped_ring_waits_for_uncancellable_operations() {
     let watch = Watch::begin();
     let (mut ring, kernel) = mocked(4, |it| match it.opcode() {
         opcode::Read::CODE => Answer::bytes([7; 64]).after(Duration::from_secs(5)).uncancellable(),
@@ -183,7 +183,7 @@ fn a_loop_that_goes_waits_for_what_cannot_be_cancelled() {
 }
 
 #[test]
-fn a_loop_that_cannot_wait_leaves_its_tasks_to_the_kernel() {
+fn a_ring_that_cannot_wait_leaks_its_tasks() {
     let watch = Watch::begin();
     // With this many tasks, most of the memory of a ring is in its tasks.
     const TASKS: u32 = 1000;
@@ -225,7 +225,7 @@ fn refused_operations_are_done_in_order() {
 }
 
 #[test]
-fn an_hour_takes_no_time() {
+fn timers_take_no_real_time() {
     let (mut ring, kernel) = mocked(2, |_| Answer::usual());
     let log = Log::default();
     start(&mut ring, &log, 1, Op::Timer(Duration::from_secs(3600).into()));
@@ -270,7 +270,7 @@ fn messages_are_answered() {
 }
 
 #[test]
-fn no_message_is_lost_for_want_of_room() {
+fn no_message_is_lost_if_the_queue_is_full() {
     let mut builder = IoUring::builder();
     let (mut ring, kernel) = build(builder.setup_cqsize(8), 2, Script::default());
     for value in 0..100 {
@@ -295,7 +295,7 @@ fn no_message_is_lost_for_want_of_room() {
 }
 
 #[test]
-fn a_question_is_what_is_asked() {
+fn the_machine_sends_its_question() {
     // The networks above answer any bytes. This test checks the bytes that the machine sends.
     let mut network = Network::default();
     let said = Arc::new(Mutex::new(Vec::new()));

@@ -68,7 +68,7 @@ fn replies_are_registered_by_operation() {
 /// The replies are counts for operations that create a descriptor or fill a buffer, descriptors and bytes
 /// for other operations, and counts that exceed the buffer.
 #[test]
-fn untrue_replies_are_errors() {
+fn unsound_replies_are_errors() {
     let replies: [fn() -> Reply; 3] =
         [|| Reply::count(1_000_000), || Reply::bytes([7; 100]), || Reply::fd(null())];
     for (nth, reply) in replies.into_iter().enumerate() {
@@ -128,7 +128,7 @@ fn a_close_closes() {
 /// Operations that are in flight when you drop or forget the ring keep their memory until the mock kernel
 /// has completed them.
 #[test]
-fn a_ring_on_a_mock_can_go_at_any_time() {
+fn a_ring_on_a_mock_can_be_dropped_at_any_time() {
     for event in 0..3 {
         let watch = check::freed::Watch::begin();
         let mock = Mock::new()

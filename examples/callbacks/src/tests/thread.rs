@@ -91,7 +91,7 @@ fn a_kill_ends_a_thread_whatever_it_does() {
 }
 
 #[test]
-fn a_cancellation_of_everything_is_no_kill() {
+fn cancel_all_does_not_kill_a_thread() {
     let mut parent = Ring::init(4).unwrap();
     let (mut thread, sum) = spawn(&mut parent);
     for _ in 0..3 {

@@ -264,7 +264,7 @@ fn those_who_only_yield_do_not_keep_the_kernel_waiting() {
 }
 
 #[test]
-#[ignore = "run by another, in a process of its own"]
+#[ignore = "another test runs this in its own process"]
 fn exits() {
     struct Loud;
     impl Drop for Loud {
@@ -292,7 +292,7 @@ fn an_exit_unwinds_no_fiber() {
 }
 
 #[test]
-#[ignore = "run by another, in a process of its own"]
+#[ignore = "another test runs this in its own process"]
 fn overflows() {
     fn deeper(depth: u64) -> u64 {
         let frame = std::hint::black_box([depth; 100]);
@@ -308,7 +308,7 @@ fn a_stack_that_overflows_meets_its_guard_page() {
 }
 
 #[test]
-#[ignore = "run by another, in a process of its own"]
+#[ignore = "another test runs this in its own process"]
 fn joins_itself() {
     run(|| {
         scope(|scope| {

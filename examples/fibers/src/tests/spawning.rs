@@ -201,7 +201,7 @@ fn run_follows_on_what_was_done_without_it() {
 }
 
 #[test]
-#[ignore = "run by another, in a process of its own"]
+#[ignore = "another test runs this in its own process"]
 fn exits_within_a_fiber() {
     spawn(|| sleep(HOUR));
     spawn(|| {
@@ -231,7 +231,7 @@ fn stacks_are_as_large_as_is_said() {
 }
 
 #[test]
-#[ignore = "run by another, in a process of its own"]
+#[ignore = "another test runs this in its own process"]
 fn overflows_a_small_stack() {
     let small = Builder::new().stack_size(64 << 10);
     let outcome = small.run(|| {
@@ -276,7 +276,7 @@ fn without_memory_for_a_stack_a_fiber_waits_for_others() {
 }
 
 #[test]
-#[ignore = "run by another, in a process of its own"]
+#[ignore = "another test runs this in its own process"]
 fn prints() {
     run(|| {
         crate::println!("{} and {}", "one", 2);
@@ -303,7 +303,7 @@ fn lines_are_printed_even_by_the_cancelled() {
 }
 
 #[test]
-#[ignore = "run by another, in a process of its own"]
+#[ignore = "another test runs this in its own process"]
 fn prints_more_than_a_pipe_holds() {
     run(|| {
         spawn(|| (0..1000).for_each(|_| crate::println!("{}", "x".repeat(999))));

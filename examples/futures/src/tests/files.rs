@@ -67,7 +67,7 @@ fn registered_buffers() {
         let bufs = FixedBufs::register([vec![0; 16], vec![0; 16]])?;
         assert!(bufs.take(2).is_none());
         let buf = bufs.take(1).expect("it is there");
-        assert!(bufs.take(1).is_none(), "somebody has it");
+        assert!(bufs.take(1).is_none(), "the buffer is already taken");
 
         let (read, buf) = file.read_fixed_at(buf, 5).await;
         assert_eq!((read?, &buf[..5]), (4, &b"text\0"[..]));
