@@ -45,6 +45,17 @@ fn refusals_in_order() -> Result<bool> {
     Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == 0))
 }
 
+/// Whether a cancellation completes in order, and not before the entries submitted with it.
+fn cancels_in_order() -> Result<bool> {
+    let mut ring = IoUring::new(4)?;
+    let nop = opcode::Nop::new().build();
+    let cancel = opcode::AsyncCancel::new(7).build().user_data(1);
+    // SAFETY: neither uses memory.
+    unsafe { ring.submission().push_multiple(&[nop, cancel]) }?;
+    ring.submit_and_wait(2)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 0))
+}
+
 /// Whether a completion stays behind one that waits for room, even if there is room by then.
 fn overflow_in_order() -> Result<bool> {
     let mut ring = IoUring::new(1)?;
@@ -345,6 +356,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         sync_cancel: ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(1))
             == Err(rustix_uring::Errno::NOENT),
         sparse_files: ring.submitter().register_files_sparse(1).is_ok(),
+        cancels_in_order: cancels_in_order()?,
         overflow_in_order: overflow_in_order()?,
         drain_holds: drain_holds()?,
         listable: listable(),

@@ -41,6 +41,9 @@ pub(crate) struct Kernel {
     pub(crate) cancel_any: bool,
     /// Rejected entries complete in order, not before entries that were submitted with them.
     pub(crate) refusals_in_order: bool,
+    /// A cancellation is posted, and the next request of its chain queued, with the other requests
+    /// of the submission, and not before them.
+    pub(crate) cancels_in_order: bool,
     /// A completion does not overtake those that wait for room in the queue.
     pub(crate) overflow_in_order: bool,
     /// A cancellation can match both the file and the user data.

@@ -48,9 +48,17 @@ impl Model {
         match outcome {
             Outcome::Done { result, failed, big, flags } => {
                 let task_work = matches!(chain[0].op, Op::Nop { task_work: true, .. });
+                let at_once = chain[0].op.cancels() && !self.kernel.cancels_in_order;
                 let done = Done { chain, result, flags, big, failed };
                 let ring = self.ring(r);
-                if task_work {
+                if at_once {
+                    // On older kernels, a cancellation does not wait for the entries submitted with
+                    // it, and what is linked after it is queued before they run.
+                    let others = std::mem::replace(&mut ring.done, vec![done]);
+                    ring.unordered = true;
+                    self.flush(r);
+                    self.ring(r).done = others;
+                } else if task_work {
                     let Done { chain, result, flags, big, failed } = done;
                     ring.work.push_back(Work::Complete { chain, result, flags, big, failed });
                 } else {
