@@ -35,7 +35,9 @@ pub(super) fn draw(model: &Model, ring: usize, arg: u8, is_soon: bool) -> Op {
         Some(before) if before.is_linked() => {
             // If the watched request may end by itself at the same time, the timeout does not
             // expire.
-            let races = before.flags & ASYNC != 0 || before.op.runs_out() || before.op.is_multi();
+            // (On older kernels, a worker thread reads pipes, and may be cancelled before it does.)
+            let by_worker = before.flags & ASYNC != 0 || before.op.reads() && !kernel.pipe_nowait;
+            let races = by_worker || before.op.runs_out() || before.op.is_multi();
             Op::LinkTimeout { time: time(kernel, arg, is_soon && !races) }
         }
         _ if arg & 3 == 3 && watching(model, ring).is_some() => update(model, ring, arg, 0),
