@@ -42,6 +42,10 @@ impl Lockstep<'_> {
         let ring = self.model.ring(r);
         let by_call = ring.may_call(call::SYNC_CANCEL).is_ok();
         let cancels = by_call || ring.may_do(opcode::ASYNC_CANCEL, 0);
+        if ring.built.mixed_sq && !by_call {
+            // A cancellation entry takes a slot, which decides whether a later big entry needs a pad.
+            return Ok(());
+        }
         let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & DRAIN != 0);
         if drains && !by_call {
             // A cancellation entry would itself wait for the drain.
