@@ -342,11 +342,13 @@ impl Model {
                 ring.restless += 1;
                 ring.taskrun_is_open = true;
             }
-            let mut batch = std::mem::take(&mut self.ring(r).work);
+            let batch = &mut self.ring(r).work;
             if in_reverse {
                 batch.make_contiguous().reverse();
             }
-            for work in batch {
+            // New work is for the next round.
+            for _ in 0..batch.len() {
+                let Some(work) = self.ring(r).work.pop_front() else { break };
                 match work {
                     Work::Start(chain) => self.start(r, chain, true),
                     Work::Fail(chain) => {

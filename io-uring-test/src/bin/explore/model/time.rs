@@ -45,11 +45,15 @@ impl Model {
     pub(super) fn update_timeout(&mut self, r: usize, wanted: u64, new: Time, linked: bool) -> i32 {
         let at = usize::from(linked);
         let ring = self.ring(r);
-        // A linked timeout stays active until its request has ended.
+        // A linked timeout is active from the start of its request until the completion of the request
+        // is posted, even if the request ends at once. A rejected chain never starts.
         let ending = ring.work.iter_mut().filter_map(|work| match work {
             Work::Complete { chain, .. } if linked => Some(chain),
             _ => None,
         });
+        let started = |chain: &&mut Chain| chain.iter().all(|entry| entry.failed.is_none());
+        let done = ring.done.iter_mut().map(|done| &mut done.chain).filter(started);
+        let ending = ending.chain(done.filter(|_| linked));
         let waiting = ring.waiting.iter_mut().map(|waiting| &mut waiting.chain);
         let there = waiting.chain(ending).filter_map(|chain| chain.get_mut(at));
         for entry in there.filter(|entry| entry.user_data == wanted) {
