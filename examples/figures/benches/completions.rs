@@ -12,24 +12,12 @@ use std::thread;
 use anyhow::Result;
 use completions::{Part, Ring, Scope};
 use figures::compare;
-use figures::load::{MESSAGE, cpu_of, echo};
+use figures::load::{BLOCKS, CONNECTIONS, MESSAGE, MESSAGES, READS, ROWS, cpu_of, echo};
 use rustix_uring::squeue::Flags;
 use rustix_uring::{IoUring, opcode};
 
-const ROWS: &[&str] = &[
-    "read 4 KiB, one at a time",
-    "read 4 KiB, 32 at a time",
-    "read 4 KiB, 128 at a time",
-    "echo 1 KiB, one connection",
-    "echo 1 KiB, 50 connections",
-    "echo 1 KiB, 200 connections",
-];
 const AT_A_TIME: [usize; 3] = [1, 32, 128];
-const CONNECTIONS: [u32; 3] = [1, 50, 200];
-const READS: u32 = 64_000;
-const MESSAGES: u32 = 20_000;
 const BLOCK: usize = 4096;
-const BLOCKS: u32 = 256;
 
 fn main() -> Result<()> {
     compare(ROWS, &[("completions", ours), ("threads", threads), ("a bare ring", bare_ring)])

@@ -9,6 +9,23 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
+/// The rows of the benchmarks of reads and echoes.
+pub const ROWS: &[&str] = &[
+    "read 4 KiB, one at a time",
+    "read 4 KiB, 32 at a time",
+    "read 4 KiB, 128 at a time",
+    "echo 1 KiB, one connection",
+    "echo 1 KiB, 50 connections",
+    "echo 1 KiB, 200 connections",
+];
+/// The numbers of connections of the echo rows.
+pub const CONNECTIONS: [u32; 3] = [1, 50, 200];
+/// Reads in each row of reads.
+pub const READS: u32 = 64_000;
+/// Messages in each row of echoes.
+pub const MESSAGES: u32 = 20_000;
+/// Blocks of the file that is read.
+pub const BLOCKS: u32 = 256;
 /// Bytes of a message.
 pub const MESSAGE: usize = 1024;
 

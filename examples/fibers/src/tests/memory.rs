@@ -19,7 +19,7 @@ use rustix_uring::squeue::Flags;
 use rustix_uring::types::OFlags;
 
 use super::{HOUR, freed, loopback, pair, panic_on_purpose, run};
-use crate::fiber::{is_cancellation, scope, sleep, spawn, yield_now};
+use crate::fiber::{JoinHandle, is_cancellation, scope, sleep, spawn, yield_now};
 use crate::fs::File;
 use crate::net::{TcpListener, TcpStream};
 use crate::ring::operate;
@@ -161,17 +161,19 @@ const ENDS: [End; 8] = [
 /// How often the test yields before it ends the fiber.
 const YIELDS: [usize; 5] = [0, 1, 2, 3, 10];
 
-fn end(world: &World, wait: Wait, end: End, yields: usize) {
-    scope(|scope| {
-        let fiber = scope.spawn(|| {
-            let result = wait(world);
-            assert!(result.as_ref().err().is_none_or(is_cancellation), "{result:?}");
-            if matches!(end, End::FiberPanics) {
-                panic_on_purpose();
-            }
-        });
-        (0..yields).for_each(|_| yield_now());
-        match end {
+/// Waits, and then panics if the fiber should.
+fn wait_to_the_end(world: &World, wait: Wait, end: End) {
+    let result = wait(world);
+    assert!(result.as_ref().err().is_none_or(is_cancellation), "{result:?}");
+    if matches!(end, End::FiberPanics) {
+        panic_on_purpose();
+    }
+}
+
+impl End {
+    /// Ends the fiber, from its parent.
+    fn bring_about(self, fiber: JoinHandle<()>, world: &World) {
+        match self {
             End::Cancel | End::FiberPanics => fiber.cancel(),
             End::CancelTwice => {
                 fiber.cancel();
@@ -190,6 +192,14 @@ fn end(world: &World, wait: Wait, end: End, yields: usize) {
                 world.feed();
             }
         }
+    }
+}
+
+fn end(world: &World, wait: Wait, end: End, yields: usize) {
+    scope(|scope| {
+        let fiber = scope.spawn(|| wait_to_the_end(world, wait, end));
+        (0..yields).for_each(|_| yield_now());
+        end.bring_about(fiber, world);
         scope.cancel();
     });
 }
@@ -200,33 +210,9 @@ fn end_without_scope(world: &Rc<World>, wait: Wait, end: End, yields: usize) {
     let is_over = over.clone();
     let parent = spawn(move || {
         let theirs = world.clone();
-        let fiber = spawn(move || {
-            let result = wait(&theirs);
-            assert!(result.as_ref().err().is_none_or(is_cancellation), "{result:?}");
-            if matches!(end, End::FiberPanics) {
-                panic_on_purpose();
-            }
-        });
+        let fiber = spawn(move || wait_to_the_end(&theirs, wait, end));
         (0..yields).for_each(|_| yield_now());
-        match end {
-            End::Cancel | End::FiberPanics => fiber.cancel(),
-            End::CancelTwice => {
-                fiber.cancel();
-                yield_now();
-                fiber.cancel();
-            }
-            End::DropHandle => drop(fiber),
-            End::ForgetHandle => mem::forget(fiber),
-            End::ScopePanics => panic_on_purpose(),
-            End::Race => {
-                world.feed();
-                fiber.cancel();
-            }
-            End::RaceBackwards => {
-                fiber.cancel();
-                world.feed();
-            }
-        }
+        end.bring_about(fiber, &world);
         over.set(true);
     });
     while !is_over.get() && !parent.is_finished() {

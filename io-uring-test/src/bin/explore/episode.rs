@@ -28,8 +28,7 @@ use crate::model::buffers::GROUPS;
 use crate::model::operation::{Op, Receive};
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::Setup;
-use crate::model::squeue::PAD_USER_DATA;
-use crate::model::{Kernel, MESSAGES, Model, SOURCES, errno};
+use crate::model::{Kernel, MESSAGES, Model, SOURCES};
 use crate::op;
 use crate::real::{Ring, Seen};
 use crate::step::{self, Step};
@@ -416,6 +415,3 @@ impl Lockstep<'_> {
         step::want(byte, self.model.rings[r].as_ref().map_or(0, |ring| ring.cq.capacity))
     }
 }
-
-/// The user data of pads. No step gives it to an entry.
-const _: () = assert!(PAD_USER_DATA != 0 && errno::EBADFD != 0);

@@ -226,10 +226,8 @@ impl Lockstep<'_> {
             return None;
         }
         // Completions of silent requests that have failed may be in the queue already.
-        let done = ring
-            .cq
-            .all()
-            .filter(|cqe| cqe.flags & F_MORE == 0 && cqe.user_data != super::PAD_USER_DATA);
+        let done =
+            ring.cq.all().filter(|cqe| cqe.flags & F_MORE == 0 && cqe.user_data != PAD_USER_DATA);
         for cqe in done {
             match silent_ones.get(&cqe.user_data) {
                 None => counted.push(vec![cqe.user_data]),
