@@ -241,6 +241,11 @@ impl Lockstep<'_> {
         if hurries > 1 || hurries > 0 && (others > 0 || ring.waiting.len() != 1) {
             return false;
         }
+        // An event has woken the request, and now the timeout is to cancel it: either may take
+        // effect first.
+        if hurries > 0 && ring.waiting.iter().any(|it| it.woken && !it.cancelled) {
+            return false;
+        }
         let workers = open.is_some() || ring.sq.entries().any(by_worker);
         if workers
             && !workers_show

@@ -4,7 +4,8 @@
 //!   success. A timeout that may expire several times ends with the last one.
 //! - A timeout linked to a request cancels the request when it expires, and ends with -ETIME. If the
 //!   request ends first, the timeout ends with -ECANCELED. This is no failure: a silent timeout posts
-//!   nothing then.
+//!   nothing then. If the timeout expires while its request is ending, it does not find the request,
+//!   and may end with -ENOENT.
 //! - A waiting timeout can be updated. For a linked timeout, the update must say that it is one.
 
 use super::errno::*;
@@ -35,9 +36,16 @@ impl Model {
         while let Some(i) = self.ring(r).waiting.iter().position(|it| watches(&it.chain)) {
             let waiting = &mut self.ring(r).waiting[i];
             let user_data = Some(waiting.chain[0].user_data);
-            let chain = waiting.chain.remove(1).into_iter().collect();
-            self.cancel_by(r, Criteria { user_data, pipe: None, all: false }, |_| true);
-            let work = Work::Complete { chain, result: -ETIME, flags: 0, big: None, failed: false };
+            let ends = waiting.cancelled;
+            let chain: Chain = waiting.chain.remove(1).into_iter().collect();
+            if ends {
+                // The request was canceled before, and its work may run before or after the expiry.
+                self.ring(r).too_late.push(chain[0].user_data);
+            } else {
+                self.cancel_by(r, Criteria { user_data, pipe: None, all: false }, |_| true);
+            }
+            let result = if ends { -ECANCELED } else { -ETIME };
+            let work = Work::Complete { chain, result, flags: 0, big: None, failed: false };
             self.ring(r).work.push_back(work);
         }
     }
