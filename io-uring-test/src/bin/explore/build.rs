@@ -29,7 +29,8 @@ impl Pages {
                 MapFlags::PRIVATE,
             )
         }?;
-        let start = NonNull::new(start.cast::<u8>()).context("mapped at address 0")?;
+        let start =
+            NonNull::new(start.cast::<u8>()).context("the kernel mapped memory at address 0")?;
         // SAFETY: the pages are ours, and have this length.
         unsafe { start.write_bytes(0xa5, 4 * 4096) };
         Ok(Self(NonNull::slice_from_raw_parts(start, Self::LEN)))

@@ -86,12 +86,14 @@ pub(crate) struct Lockstep<'w> {
     watch: &'w mut dyn Watch,
 }
 
+/// Checks an observation. `what` is a subject and a verb: "submit returned".
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: &T, model: &T) -> Same {
-    if real == model {
-        Ok(())
-    } else {
-        Err(format!("{what}: {real:?}, and the model says {model:?}"))
-    }
+    if real == model { Ok(()) } else { Err(format!("{what} {real:?}; the model says {model:?}")) }
+}
+
+/// Checks what a call returned.
+fn returned<T: PartialEq + std::fmt::Debug>(call: &str, real: &T, model: &T) -> Same {
+    same("returned", real, model).map_err(|what| format!("{call} {what}"))
 }
 
 fn raw<T>(result: Result<T, Errno>) -> Result<T, i32> {
@@ -144,46 +146,56 @@ impl Lockstep<'_> {
     }
 
     fn real(&mut self, ring: usize) -> &mut dyn Ring {
-        self.rings[ring].as_deref_mut().expect("the step's ring is there")
+        self.rings[ring].as_deref_mut().expect("the ring of this step does not exist")
     }
 
     fn make(&mut self, r: usize, setup: &Setup) -> Same {
         let predicted = setup.predict(&self.model.kernel);
         // This also builds rings with polled I/O or a submission thread, on which the steps cannot
         // run.
-        let (mut real, mut pages) = build::build(setup).map_err(|e| format!("memory: {e:#}"))?;
+        let (mut real, mut pages) =
+            build::build(setup).map_err(|e| format!("cannot map memory for a ring: {e:#}"))?;
         // The kernel releases the locked memory of earlier rings at some later time.
         for _ in 0..self.watch.patience().min(2000) {
             if !matches!(real, Err(Errno::NOMEM)) || predicted.is_err() {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
-            (real, pages) = build::build(setup).map_err(|e| format!("memory: {e:#}"))?;
+            (real, pages) =
+                build::build(setup).map_err(|e| format!("cannot map memory for a ring: {e:#}"))?;
         }
         say!(self, "{}", setup.code(op::name(r)));
         let real = raw(real);
         match (real, predicted) {
-            (Err(real), Err(model)) => same("setup", &real, &model),
+            (Err(real), Err(model)) => same("setup failed with errno", &real, &model),
             (Ok(_), Err(model)) => {
-                Err(format!("setup: a ring, and the model says errno {model}: {setup:?}"))
+                Err(format!("setup succeeded; the model says errno {model}: {setup:?}"))
             }
             (Err(real), Ok(_)) => {
-                Err(format!("setup: errno {real}, and the model says a ring: {setup:?}"))
+                Err(format!("setup failed with errno {real}; the model says success: {setup:?}"))
             }
             (Ok(mut ring), Ok(built)) => {
                 say!(self, "let mut {0} = {0}.unwrap();", op::name(r));
                 let params = ring.params();
                 let real = (params.sq_entries(), params.cq_entries(), params.setup_flags().bits());
                 let known = built.flags;
-                same("parameters", &real, &(built.sq_entries, built.cq_entries, known))?;
-                same("registered", &ring.registered_index().is_some(), &built.registered)?;
+                same(
+                    "the new ring has the parameters",
+                    &real,
+                    &(built.sq_entries, built.cq_entries, known),
+                )?;
+                same(
+                    "the new ring is registered:",
+                    &ring.registered_index().is_some(),
+                    &built.registered,
+                )?;
                 let idle =
                     known & (crate::model::setup::flag::IOPOLL | crate::model::setup::flag::SQPOLL);
                 if idle != 0 {
                     // Such a ring is only set up and checked.
                     ring.look(&mut self.seen);
                     return same(
-                        "a new ring is empty",
+                        "(queued, ready) of a new ring is",
                         &(self.seen.queued, self.seen.ready),
                         &(0, 0),
                     );
@@ -219,7 +231,7 @@ impl Lockstep<'_> {
             self.compare_ring(r)?;
         }
         match self.world.in_pieces() {
-            Some(pieces) => same("registered memory", &pieces, &self.model.pieces),
+            Some(pieces) => same("the registered memory holds", &pieces, &self.model.pieces),
             None => Ok(()),
         }
     }
@@ -256,7 +268,7 @@ impl Lockstep<'_> {
                 let ready: Vec<_> = ready.iter().map(|cqe| cqe.user_data).collect();
                 let name = op::name(r);
                 return Err(format!(
-                    "{name}: {difference}; ready: {ready:?}, the model: {wanted:?}"
+                    "{name}: {difference}; user data of the ready completions: {ready:?} (the model: {wanted:?})"
                 ));
             }
         }
@@ -361,7 +373,7 @@ impl Lockstep<'_> {
         self.model.wake(pipe, true);
         self.model.system_call();
         say!(self, "rustix::io::write(pipes[{pipe}].1.as_ref().unwrap(), &{bytes:?}).unwrap();");
-        self.world.feed(pipe, &bytes).map_err(|e| format!("write: {e:#}"))?;
+        self.world.feed(pipe, &bytes).map_err(|e| format!("cannot write to pipe {pipe}: {e:#}"))?;
         self.rest(0)
     }
 

@@ -27,6 +27,8 @@ pub(crate) fn same(before: &Footprint) -> Result<(), String> {
     if now == *before {
         Ok(())
     } else {
-        Err(format!("the rings left something behind: {now:?}, before: {before:?}"))
+        Err(format!(
+            "the episode leaked descriptors or mappings: after it {now:?}, before it {before:?}"
+        ))
     }
 }

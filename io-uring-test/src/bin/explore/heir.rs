@@ -12,8 +12,8 @@ use crate::real::Ring;
 pub(crate) fn run(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(), String> {
     // SAFETY: this process has no other thread, and the child exits without returning.
     match unsafe { libc::fork() } {
-        -1 => Err("fork fails".into()),
-        // SAFETY: as above.
+        -1 => Err("cannot fork".into()),
+        // SAFETY: the forked child may exit at once: nothing in it needs an exit handler.
         0 => unsafe { libc::_exit(child(rings, own).err().unwrap_or(0)) },
         pid => {
             let mut status = 0;
@@ -22,7 +22,9 @@ pub(crate) fn run(rings: &mut [Option<Box<dyn Ring>>; 2], own: bool) -> Result<(
             while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 {}
             match status {
                 0 => Ok(()),
-                _ => Err(format!("the child ended with wait status {status:#x}")),
+                _ => Err(format!(
+                    "the forked child ended with wait status {status:#x}; the model says 0"
+                )),
             }
         }
     }

@@ -31,7 +31,7 @@ fn run(entry: Entry) -> Result<i32> {
     // SAFETY: the entries below use no memory.
     unsafe { ring.submission().push(&entry) }?;
     ring.submit_and_wait(1)?;
-    Ok(ring.completion().next().context("nothing has completed")?.result())
+    Ok(ring.completion().next().context("the operation returned no completion")?.result())
 }
 
 /// Whether a NOP completes before a rejected entry that was submitted after it.
@@ -65,8 +65,11 @@ fn overflow_in_order() -> Result<bool> {
         unsafe { ring.submission().push(&nop(user_data)) }?;
         ring.submit()?;
     }
-    anyhow::ensure!(ring.completion().count() == 2, "the queue does not hold two completions");
-    // SAFETY: as above.
+    anyhow::ensure!(
+        ring.completion().count() == 2,
+        "the queue of 2 slots does not hold 2 completions"
+    );
+    // SAFETY: a NOP uses no memory.
     unsafe { ring.submission().push(&nop(4)) }?;
     ring.submit_and_wait(2)?;
     Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 3))
@@ -80,7 +83,7 @@ fn drain_holds() -> Result<bool> {
     // SAFETY: no entry uses memory, and the pipe outlives the ring.
     unsafe { ring.submission().push(&poll) }?;
     ring.submit()?;
-    // SAFETY: as above.
+    // SAFETY: a NOP uses no memory.
     unsafe { ring.submission().push(&opcode::Nop::new().build()) }?;
     ring.submit()?;
     let held = ring.completion().next().is_none();
@@ -111,7 +114,10 @@ fn two_chains(defers: bool) -> Result<IoUring> {
     unsafe { ring.submission().push_multiple(&[linked(1), nop(2), linked(3), nop(4)]) }?;
     ring.submit()?;
     if defers {
-        anyhow::ensure!(ring.completion().count() == 2, "the second ones are deferred");
+        anyhow::ensure!(
+            ring.completion().count() == 2,
+            "other than 2 NOPs have completed: the kernel must defer the second of each chain"
+        );
     }
     Ok(ring)
 }
@@ -185,7 +191,7 @@ fn multishot_in_order(newest_first: bool) -> Result<bool> {
     // The linked NOP must run first, and then the poll. If the kernel does the newest work first,
     // the work of the poll must therefore be queued first.
     let link = opcode::Nop::new().build().flags(Flags::IO_LINK);
-    // SAFETY: as above.
+    // SAFETY: NOPs use no memory.
     unsafe { ring.submission().push_multiple(&[link, opcode::Nop::new().build()]) }?;
     if newest_first {
         rustix::io::write(&writer, b"x")?;
@@ -204,7 +210,7 @@ fn pipe_nowait() -> Result<bool> {
     rustix::io::write(&writer, b"x")?;
     let mut byte = 0;
     let n = run(opcode::Read::new(&reader, &raw mut byte, 1).build())?;
-    anyhow::ensure!(n == 1, "a read returns {n}");
+    anyhow::ensure!(n == 1, "a read of 1 byte returned {n}");
     Ok(!crate::workers::exist())
 }
 

@@ -144,7 +144,7 @@ impl Known {
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        let fault = FAULTS.iter().find(|fault| fault.name == name).expect("a row of the table");
+        let fault = FAULTS.iter().find(|fault| fault.name == name).expect("no such name in FAULTS");
         fault.from <= self.version && fault.until.is_none_or(|until| self.version < until)
     }
 }

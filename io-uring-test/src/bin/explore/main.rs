@@ -96,7 +96,10 @@ fn explore(args: &Args) -> Result<bool> {
     if args.known {
         println!("{kernel:?}");
         for fault in kernel.known.rows() {
-            println!("{}\n  model: {}\n  seen: {}", fault.name, fault.model, fault.reproduction);
+            println!(
+                "{}\n  the model: {}\n  to reproduce: {}",
+                fault.name, fault.model, fault.reproduction
+            );
         }
         return Ok(true);
     }

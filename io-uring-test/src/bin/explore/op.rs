@@ -464,7 +464,7 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
         }
         Op::SendFile { ring, slot, to, user_data, skip } => {
             let to = to.map_or(DestinationSlot::auto_target(), |to| {
-                DestinationSlot::try_from_slot_target(to).expect("a small number")
+                DestinationSlot::try_from_slot_target(to).expect("the slot number is out of range")
             });
             let send = MsgRingSendFd::new(Fd(things.ring(ring)), Fixed(slot), to, user_data);
             if skip { send.opcode_flags(MsgRingFlags::CQE_SKIP).build() } else { send.build() }
@@ -513,7 +513,9 @@ fn receive_code(what: Receive) -> String {
 
 /// A NOP of 128 bytes.
 pub(crate) fn wide_nop(op: Op, flags: u8, user_data: u64) -> Entry128 {
-    let Op::Nop { result, big, task_work } = op else { unreachable!("no other is wide by itself") };
+    let Op::Nop { result, big, task_work } = op else {
+        unreachable!("only NOPs have 128-byte entries")
+    };
     let mut nop = Nop::new();
     if let Some(result) = result {
         nop = nop.result(result);

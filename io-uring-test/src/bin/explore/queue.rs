@@ -105,14 +105,14 @@ macro_rules! wide {
             _: &mut SubmissionQueue<'_, Self>,
             _: &Entry128,
         ) -> Result<(), PushError> {
-            unreachable!("this kind takes no entries of 128 bytes")
+            unreachable!("this ring has no 128-byte entries")
         }
 
         unsafe fn push_all_wide(
             _: &mut SubmissionQueue<'_, Self>,
             _: &[Entry128],
         ) -> Result<(), PushError> {
-            unreachable!("this kind takes no entries of 128 bytes")
+            unreachable!("this ring has no 128-byte entries")
         }
 
         unsafe fn push_each_wide(
@@ -120,7 +120,7 @@ macro_rules! wide {
             _: usize,
             _: &mut dyn FnMut(usize) -> Entry128,
         ) -> Result<(), PushError> {
-            unreachable!("this kind takes no entries of 128 bytes")
+            unreachable!("this ring has no 128-byte entries")
         }
 
         unsafe fn reserve_wide(
@@ -128,7 +128,7 @@ macro_rules! wide {
             _: &Entry128,
             _: u8,
         ) -> Result<(), PushError> {
-            unreachable!("this kind takes no entries of 128 bytes")
+            unreachable!("this ring has no 128-byte entries")
         }
     };
 }

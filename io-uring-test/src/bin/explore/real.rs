@@ -161,11 +161,11 @@ unsafe fn push<S: Kind>(
     if how.at_once {
         let narrow = |entry: &Sized| match entry {
             Sized::Narrow(entry) => *entry,
-            Sized::Wide(_) => unreachable!("entries of a step have one size"),
+            Sized::Wide(_) => unreachable!("one push has entries of both sizes"),
         };
         let wide = |entry: &Sized| match entry {
             Sized::Wide(entry) => *entry,
-            Sized::Narrow(_) => unreachable!("entries of a step have one size"),
+            Sized::Narrow(_) => unreachable!("one push has entries of both sizes"),
         };
         // SAFETY: the caller's promise.
         results.push(unsafe {
@@ -418,7 +418,7 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
                     let result = ring.submit();
                     (result, ring)
                 });
-                let (result, ring) = there.join().expect("the thread does not panic");
+                let (result, ring) = there.join().expect("the submitting thread panicked");
                 (Some(result), shared(ring))
             }
             held => (None, Box::new(held)),

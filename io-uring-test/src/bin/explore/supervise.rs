@@ -48,6 +48,8 @@ const HUNG: Duration = Duration::from_secs(8);
 /// The time limit of one step for candidates of an episode that hung.
 const HUNG_AGAIN: Duration = Duration::from_secs(2);
 const TEXT: usize = 1 << 16;
+/// The exit code of a child that panicked.
+const PANICKED: i32 = 101;
 
 /// The report of a child. All zeros is the initial state.
 #[repr(C)]
@@ -72,7 +74,7 @@ impl Shared {
         // SAFETY: without an address hint, the kernel chooses unused addresses.
         let page =
             unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::SHARED) }?;
-        Ok(Self(NonNull::new(page.cast()).context("mapped at address 0")?))
+        Ok(Self(NonNull::new(page.cast()).context("the kernel mapped memory at address 0")?))
     }
 
     fn board(&self) -> &Board {
@@ -101,10 +103,31 @@ impl Shared {
 
 /// How a child ended.
 enum End {
-    /// It exited with this code; 0 is a success.
+    /// It exited with this code: 0 for a success, or 1 if it has written a difference.
     Exit(i32),
     Signal(i32),
     Hung,
+}
+
+/// The difference that is reported for a child that hung.
+const NO_PROGRESS: &str = "a step hung: the process that ran it was killed";
+
+impl End {
+    /// The difference to report, if there is one. `written` is what the child has written.
+    fn difference(self, written: impl FnOnce() -> String) -> Option<String> {
+        match self {
+            Self::Exit(0) => None,
+            Self::Exit(1) => Some(written()),
+            Self::Exit(PANICKED) => Some("a step panicked".into()),
+            Self::Exit(code) => {
+                Some(format!("the process that ran the episode exited with {code}"))
+            }
+            Self::Signal(signal) => {
+                Some(format!("signal {signal} ended the process that ran the episode"))
+            }
+            Self::Hung => Some(NO_PROGRESS.into()),
+        }
+    }
 }
 
 /// Runs a closure in a child, which exits with the returned code. Kills the child if it makes no
@@ -116,10 +139,10 @@ fn in_child(
 ) -> Result<End> {
     // SAFETY: this process has no other thread, and the child exits without returning.
     let pid = match unsafe { libc::fork() } {
-        -1 => bail!("fork fails"),
+        -1 => bail!("cannot fork"),
         0 => {
             let run = std::panic::AssertUnwindSafe(|| run(shared));
-            let code = std::panic::catch_unwind(run).unwrap_or(101);
+            let code = std::panic::catch_unwind(run).unwrap_or(PANICKED);
             // SAFETY: the child has no exit handlers that must run.
             unsafe { libc::_exit(code) }
         }
@@ -147,13 +170,13 @@ fn in_child(
             // A child that survives even this is stuck in the kernel.
             let end = Instant::now() + Duration::from_secs(5);
             while Instant::now() < end {
-                // SAFETY: as above.
+                // SAFETY: the kernel writes to `status`, which is ours.
                 if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
                     return Ok(End::Hung);
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
-            bail!("process {pid} is stuck in the kernel, and cannot be killed");
+            bail!("process {pid} did not end 5 seconds after SIGKILL: it is stuck in the kernel");
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -196,7 +219,7 @@ fn draw(plan: &Plan, number: u64) -> Result<impl ValueTree<Value = Episode>> {
         TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
     match episode::strategy(plan.length).new_tree(&mut runner) {
         Ok(tree) => Ok(tree),
-        Err(reason) => bail!("{reason}"),
+        Err(reason) => bail!("cannot draw the episode: {reason}"),
     }
 }
 
@@ -231,13 +254,7 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
         0
     })?;
     let board = shared.board();
-    let what = match end {
-        End::Exit(0) => None,
-        End::Exit(1) => Some(shared.read()),
-        End::Exit(code) => Some(format!("a panic ({code})")),
-        End::Signal(signal) => Some(format!("signal {signal}")),
-        End::Hung => Some("hung".into()),
-    };
+    let what = end.difference(|| shared.read());
     Ok(Outcome {
         episodes: board.episodes.load(Ordering::Relaxed),
         steps: std::array::from_fn(|i| board.steps[i].load(Ordering::Relaxed)),
@@ -296,16 +313,7 @@ fn try_one(
     })?;
     let text = shared.read();
     let (lines, what) = text.split_once('\u{1}').unwrap_or((&text, ""));
-    Ok(Trial {
-        what: match end {
-            End::Exit(0) => None,
-            End::Exit(1) => Some(what.to_string()),
-            End::Exit(code) => Some(format!("a panic ({code})")),
-            End::Signal(signal) => Some(format!("signal {signal}")),
-            End::Hung => Some("hung".into()),
-        },
-        lines: lines.to_string(),
-    })
+    Ok(Trial { what: end.difference(|| what.to_string()), lines: lines.to_string() })
 }
 
 /// The shortest sequence found that still shows a difference.
@@ -318,7 +326,7 @@ pub(crate) struct Shortest {
 pub(crate) fn shrink(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<Shortest> {
     let mut shared = Shared::new()?;
     let mut tree = draw(plan, found.episode)?;
-    let patience = if found.what == "hung" { HUNG_AGAIN } else { HUNG };
+    let patience = if found.what == NO_PROGRESS { HUNG_AGAIN } else { HUNG };
     let mut best = None;
     let end = Instant::now() + Duration::from_secs(50);
     let mut candidate = tree.current();
@@ -334,5 +342,7 @@ pub(crate) fn shrink(kernel: &Kernel, plan: &Plan, found: &Found) -> Result<Shor
         }
         candidate = tree.current();
     }
-    best.context("run alone, the episode shows no difference: it depends on the episodes before it")
+    best.context(
+        "the episode shows no difference when it runs alone: it depends on earlier episodes",
+    )
 }

@@ -42,7 +42,7 @@ pub(crate) fn reap<S: Kind, C: CKind, H: Handle>(
         };
         let reaped = reap();
         over.store(true, Ordering::Relaxed);
-        let most = watcher.join().expect("the thread panicked");
+        let most = watcher.join().expect("the observing thread panicked");
         reaped.map(|reaped| (reaped, most))
     })
 }

@@ -3,7 +3,7 @@
 use rustix_uring::types::CloneBuffersFlags;
 use rustix_uring::{Errno, send_msg_ring};
 
-use super::{Lockstep, Same, raw, same};
+use super::{Lockstep, Same, raw, returned};
 use crate::model::cqueue::F_32;
 use crate::model::operation::Op;
 use crate::model::registered::{PIECE, PIECES, Registered};
@@ -47,14 +47,14 @@ impl Lockstep<'_> {
         let (code, numbers) = (slots_code(&slots), tags_of(&slots));
         say!(
             self,
-            "println!(\"{{:?}}\", unsafe {{ {}.submitter().register_buffers2(&[{code}], &{numbers:?}) }}); // {expected:?}",
+            "println!(\"{{:?}}\", unsafe {{ {}.submitter().register_buffers2(&[{code}], &{numbers:?}) }}); // the model: {expected:?}",
             op::name(r)
         );
         let (all, tags) = self.world.pieces(&slots);
         let mut real = Err(Errno::IO);
         // SAFETY: the memory is never freed, and only operations use it until they have ended.
         self.real(r).with_submitter(&mut |it| real = unsafe { it.buffers(&all, &tags) });
-        same("register_buffers", &raw(real), &expected)
+        returned("register_buffers2", &raw(real), &expected)
     }
 
     /// Whether a request may hold a buffer with a tag: its tag would be posted late.
@@ -74,16 +74,16 @@ impl Lockstep<'_> {
         let (code, numbers) = (slots_code(&[new]), tags_of(&[new]));
         say!(
             self,
-            "println!(\"{{:?}}\", unsafe {{ {}.submitter().register_buffers_update({slot}, &[{code}], Some(&{numbers:?})) }}); // {expected:?}",
+            "println!(\"{{:?}}\", unsafe {{ {}.submitter().register_buffers_update({slot}, &[{code}], Some(&{numbers:?})) }}); // the model: {expected:?}",
             op::name(r)
         );
         let (all, tags) = self.world.pieces(&[new]);
         let mut real = Err(Errno::IO);
         self.real(r).with_submitter(&mut |it| {
-            // SAFETY: as above.
+            // SAFETY: the memory is never freed, and only operations use it until they have ended.
             real = unsafe { it.buffer_update(slot as u32, &all, &tags) };
         });
-        same("register_buffers_update", &raw(real), &expected)
+        returned("register_buffers_update", &raw(real), &expected)
     }
 
     pub(super) fn buffers_gone(&mut self, r: usize) -> Same {
@@ -114,7 +114,7 @@ impl Lockstep<'_> {
         let (name, other) = (op::name(r), op::name(1 - r));
         say!(
             self,
-            "println!(\"{{:?}}\", {name}.submitter().register_buffers_clone_offset(&{other}.submitter(), {from}, {to}, {n}, CloneBuffersFlags::from_bits_retain({}))); // {expected:?}",
+            "println!(\"{{:?}}\", {name}.submitter().register_buffers_clone_offset(&{other}.submitter(), {from}, {to}, {n}, CloneBuffersFlags::from_bits_retain({}))); // the model: {expected:?}",
             u32::from(replaces)
         );
         let flags =
@@ -128,7 +128,7 @@ impl Lockstep<'_> {
                 real = raw(it.clone_buffers(&source, from as u32, to as u32, n as u32, flags));
             });
         });
-        same("register_buffers_clone", &real, &expected)
+        returned("register_buffers_clone_offset", &real, &expected)
     }
 
     /// Posts a completion on a ring by a register call without a ring.
@@ -154,14 +154,14 @@ impl Lockstep<'_> {
         self.model.system_call();
         say!(
             self,
-            "println!(\"{{:?}}\", send_msg_ring(&{}, {result}, {user_data}, {flags:?})); // {expected:?}",
+            "println!(\"{{:?}}\", send_msg_ring(&{}, {result}, {user_data}, {flags:?})); // the model: {expected:?}",
             op::name(r)
         );
         let Some(fd) = self.rings[r].as_ref().and_then(|ring| ring.descriptor()) else {
             return Ok(());
         };
         let real = raw(send_msg_ring(fd, result, user_data, flags));
-        same("send_msg_ring", &real, &expected)?;
+        returned("send_msg_ring", &real, &expected)?;
         self.rest(r)
     }
 }

@@ -2,7 +2,7 @@
 
 use rustix_uring::{Errno, Restriction, squeue};
 
-use super::{Lockstep, Same, raw, same};
+use super::{Lockstep, Same, raw, returned, same};
 use crate::heir;
 use crate::model::PIPES;
 use crate::model::errno::*;
@@ -21,10 +21,10 @@ impl Lockstep<'_> {
                 let expected = self.model.enter(r, 0, Some(0)).map(drop);
                 say!(
                     self,
-                    "println!(\"{{:?}}\", {name}.submitter().get_events()); // {expected:?}"
+                    "println!(\"{{:?}}\", {name}.submitter().get_events()); // the model: {expected:?}"
                 );
                 let real = raw(self.real(r).get_events());
-                same("get_events", &real, &expected)?;
+                returned("get_events", &real, &expected)?;
                 self.rest(r)
             }
             Step::Truncate { len, .. } => {
@@ -36,17 +36,17 @@ impl Lockstep<'_> {
                 sq.truncate(if sq.mixed { 0 } else { len });
                 if safe {
                     say!(self, "{name}.truncate({len}).unwrap();");
-                    return same("truncate", &raw(self.real(r).take_back(len)), &Ok(()));
+                    return returned("truncate", &raw(self.real(r).take_back(len)), &Ok(()));
                 }
                 say!(self, "unsafe {{ {name}.submission().truncate({len}) }};");
                 // SAFETY: no other thread enters the ring: no ring here has a submission thread.
                 let done = unsafe { self.real(r).truncate(len) };
-                same("truncates", &done, &true)
+                returned("submission().truncate", &done, &true)
             }
             Step::Clear { .. } => {
                 self.model.ring(r).sq.truncate(0);
                 say!(self, "unsafe {{ {name}.submission().clear() }};");
-                // SAFETY: as above.
+                // SAFETY: no other thread enters the ring: no ring here has a submission thread.
                 unsafe { self.real(r).clear() };
                 Ok(())
             }
@@ -112,7 +112,7 @@ impl Lockstep<'_> {
             Step::Send { arg, .. } => self.send(r, arg),
             Step::Available { group, .. } => self.available(r, group),
             Step::Fork { child, .. } => {
-                say!(self, "// A child drops what it has inherited.");
+                say!(self, "// A forked child drops its copies of the rings here.");
                 let own = child & 1 != 0;
                 heir::run(&mut self.rings, own)
             }
@@ -123,7 +123,7 @@ impl Lockstep<'_> {
                     if disable { "disable" } else { "enable" }
                 );
                 let real = self.real(r).eventfd_disabled(Some(disable));
-                same("eventfd_disabled", &real, &disable)
+                same("the flag that disables the eventfd is", &real, &disable)
             }
             _ => Ok(()),
         }
@@ -138,10 +138,14 @@ impl Lockstep<'_> {
         make: &mut dyn FnMut(&dyn Registers) -> Result<(), Errno>,
     ) -> Same {
         self.model.register_call(r);
-        say!(self, "println!(\"{{:?}}\", {}.submitter().{call}); // {expected:?}", op::name(r));
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.submitter().{call}); // the model: {expected:?}",
+            op::name(r)
+        );
         let mut real = Ok(());
         self.real(r).with_submitter(&mut |submitter| real = raw(make(submitter)));
-        same(call, &real, &expected)?;
+        returned(call, &real, &expected)?;
         self.rest(r)
     }
 
@@ -153,16 +157,20 @@ impl Lockstep<'_> {
         }
         say!(
             self,
-            "println!(\"{{:?}}\", {}.resize({entries}, {cq_entries:?})); // {expected:?}",
+            "println!(\"{{:?}}\", {}.resize({entries}, {cq_entries:?})); // the model: {expected:?}",
             op::name(r)
         );
         let real = raw(self.real(r).resize(entries, cq_entries));
-        same("resize", &real, &expected)?;
+        returned("resize", &real, &expected)?;
         let params = self.real(r).params();
         let ring = self.model.ring(r);
         let sizes = (ring.sq.capacity, ring.cq.capacity);
         if !ring.lost {
-            same("sizes", &(params.sq_entries(), params.cq_entries()), &sizes)?;
+            same(
+                "after resize, the queue sizes are",
+                &(params.sq_entries(), params.cq_entries()),
+                &sizes,
+            )?;
         }
         self.rest(r)
     }
@@ -223,13 +231,13 @@ impl Lockstep<'_> {
         let code = op::criteria_code(by);
         say!(
             self,
-            "println!(\"{{:?}}\", {}.submitter().register_sync_cancel(None, {code})); // {expected:?}",
+            "println!(\"{{:?}}\", {}.submitter().register_sync_cancel(None, {code})); // the model: {expected:?}",
             op::name(r)
         );
         let criteria = op::cancels(by, &Borrowed { world: &mut self.world, rings: &self.rings });
         let mut real = Ok(0);
         self.real(r).with_submitter(&mut |it| real = raw(it.sync_cancel(criteria)));
-        same("register_sync_cancel", &real, &expected)?;
+        returned("register_sync_cancel", &real, &expected)?;
         self.rest(r)
     }
 
@@ -283,7 +291,7 @@ impl Lockstep<'_> {
                 }
                 let (did, back) = real.into_shared();
                 real = back;
-                same("into_shared", &did, &can)
+                same("into_shared succeeded:", &did, &can)
             }
             Step::RegisterFd { .. } => {
                 let expected = if !built.local || built.registered && !lost {
@@ -295,7 +303,7 @@ impl Lockstep<'_> {
                 } else {
                     may_name.inspect(|()| built.registered = true)
                 };
-                same("register_ring_fd", &raw(real.register_ring_fd()), &expected)
+                returned("register_ring_fd", &raw(real.register_ring_fd()), &expected)
             }
             Step::UnregisterFd { .. } => {
                 let expected = if !built.registered {
@@ -306,7 +314,7 @@ impl Lockstep<'_> {
                 } else {
                     Err(EINVAL)
                 };
-                same("unregister_ring_fd", &raw(real.unregister_ring_fd()), &expected)
+                returned("unregister_ring_fd", &raw(real.unregister_ring_fd()), &expected)
             }
             _ => {
                 let expected = match (built.local, built.registered && reg_reg) {
@@ -317,10 +325,10 @@ impl Lockstep<'_> {
                     }
                     (true, false) => Err(EINVAL),
                 };
-                same("close_ring_fd", &raw(real.close_ring_fd()), &expected)
+                returned("close_ring_fd", &raw(real.close_ring_fd()), &expected)
             }
         };
-        same("registered_index", &real.registered_index().is_some(), &built.registered)?;
+        same("the ring is registered:", &real.registered_index().is_some(), &built.registered)?;
         let local = built.local;
         self.rings[r] = Some(real);
         say!(
@@ -337,7 +345,7 @@ impl Lockstep<'_> {
                     format!("println!(\"{{:?}}\", {name}.unregister_ring_fd());"),
                 (Step::CloseFd { .. }, true, _) =>
                     format!("println!(\"{{:?}}\", {name}.close_ring_fd());"),
-                _ => format!("// {step:?} of {name}: nothing to do"),
+                _ => format!("// {step:?} does not change {name}."),
             }
         );
         self.model.system_call();
@@ -362,13 +370,13 @@ impl Lockstep<'_> {
             true if !ring.disabled => Err(EEXIST),
             _ => self.model.submit(r, None),
         };
-        say!(self, "// Another thread submits: {expected:?}");
+        say!(self, "// Another thread submits here. The model: {expected:?}");
         let Some(real) = self.rings[r].take() else { return Ok(()) };
         let (result, real) = real.submit_elsewhere();
         self.rings[r] = Some(real);
         match result {
-            Some(result) => same("a submit elsewhere", &raw(result), &expected)?,
-            None => return Err("a ring that stays in its task was to move".into()),
+            Some(result) => returned("submit in another thread", &raw(result), &expected)?,
+            None => return Err("a local ring cannot move to another thread".into()),
         }
         self.rest(r)
     }

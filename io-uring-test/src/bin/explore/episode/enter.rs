@@ -2,7 +2,7 @@
 
 use rustix_uring::types::{SubmitArgs, Timespec};
 
-use super::{Lockstep, Same, raw, same};
+use super::{Lockstep, Same, raw, returned};
 use crate::model::cqueue::{F_32, F_SKIP, Size};
 use crate::model::errno::ETIME;
 use crate::model::operation::{ASYNC, DRAIN, Entry, LINKS, Op};
@@ -57,9 +57,12 @@ impl Lockstep<'_> {
         let since = std::time::Instant::now();
         for i in 0..patience {
             if workers && shows && !workers_rest() {
-                return Err("a worker thread does not come to rest".into());
+                return Err(
+                    "a worker thread kept running; it must go to sleep once its work is done"
+                        .into(),
+                );
             }
-            raw(real.get_events()).map_err(|e| format!("get_events: errno {e}"))?;
+            raw(real.get_events()).map_err(|e| format!("get_events failed with errno {e}"))?;
             if i + 1 >= least && real.ready() == len && (!overflows || real.overflows()) {
                 break;
             }
@@ -72,7 +75,10 @@ impl Lockstep<'_> {
         }
         if workers && shows {
             if !workers_rest() {
-                return Err("a worker thread does not come to rest".into());
+                return Err(
+                    "a worker thread kept running; it must go to sleep once its work is done"
+                        .into(),
+                );
             }
             // A worker thread sets the flag for waiting work (TASKRUN) after it has queued the
             // work. The task may have done the work by then.
@@ -151,7 +157,7 @@ impl Lockstep<'_> {
         };
         say!(
             self,
-            "assert_eq!({name}.{call}, {}); // {expected:?}",
+            "assert_eq!({name}.{call}, {});",
             match &expected {
                 Ok(_) if !submits => "Ok(())".to_string(),
                 Ok(n) => format!("Ok({n})"),
@@ -169,7 +175,7 @@ impl Lockstep<'_> {
         let result = raw(result);
         let open = self.model.ran_out_or_not && result.err().unwrap_or(ETIME) == ETIME;
         if !open || expected.err().unwrap_or(ETIME) != ETIME {
-            same(&call, &result, &expected)?;
+            returned(&call, &result, &expected)?;
         }
         let ring = self.model.ring(r);
         ring.restless += usize::from(ring.workers && ring.built.taskrun_flag);

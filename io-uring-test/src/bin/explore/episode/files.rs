@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use rustix::io::FdFlags;
 use rustix_uring::types::FileSlot;
 
-use super::{Lockstep, Same, raw, same};
+use super::{Lockstep, Same, raw, returned, same};
 use crate::model::PIPES;
 use crate::model::cqueue::Cqe;
 use crate::model::files::File;
@@ -34,7 +34,7 @@ impl Lockstep<'_> {
         let numbers: Vec<_> = files.iter().map(|file| file.map_or(0, |file| file.tag)).collect();
         say!(
             self,
-            "println!(\"{{:?}}\", {}.submitter().register_files_tags(&[{code}], &{numbers:?})); // {expected:?}",
+            "println!(\"{{:?}}\", {}.submitter().register_files_tags(&[{code}], &{numbers:?})); // the model: {expected:?}",
             op::name(r)
         );
         let (world, mut real) = (&self.world, Ok(()));
@@ -45,7 +45,7 @@ impl Lockstep<'_> {
         if let Some(ring) = &mut self.rings[r] {
             ring.with_submitter(&mut |it| real = raw(it.files(&slots, &numbers)));
         }
-        same("register_files_tags", &real, &expected)?;
+        returned("register_files_tags", &real, &expected)?;
         self.rest(r)
     }
 
@@ -68,7 +68,7 @@ impl Lockstep<'_> {
         let tag = new.map_or(0, |new| new.tag);
         say!(
             self,
-            "println!(\"{{:?}}\", {}.submitter().register_files_update{}({slot}, &[{}]{})); // {expected:?}",
+            "println!(\"{{:?}}\", {}.submitter().register_files_update{}({slot}, &[{}]{})); // the model: {expected:?}",
             op::name(r),
             if tags { "_tag" } else { "" },
             pipe.map_or("FileSlot::EMPTY".into(), |pipe| format!(
@@ -82,7 +82,7 @@ impl Lockstep<'_> {
             let tag = tags.then_some(tag);
             ring.with_submitter(&mut |it| real = raw(it.files_update(slot, file, tag)));
         }
-        same("register_files_update", &real, &expected)?;
+        returned("register_files_update", &real, &expected)?;
         self.rest(r)
     }
 
@@ -102,12 +102,17 @@ impl Lockstep<'_> {
         // SAFETY: the kernel has made the descriptor for this process, and it has no other owner.
         let made = unsafe { OwnedFd::from_raw_fd(cqe.result) };
         cqe.result = DESCRIPTOR;
-        let flags = rustix::io::fcntl_getfd(&made).map_err(|e| format!("{made:?}: {e}"))?;
-        same("stays open on exec", &!flags.contains(FdFlags::CLOEXEC), &keeps_on_exec)?;
+        let flags = rustix::io::fcntl_getfd(&made)
+            .map_err(|e| format!("F_GETFD of the new descriptor failed with {e}"))?;
+        same(
+            "the new descriptor stays open on exec:",
+            &!flags.contains(FdFlags::CLOEXEC),
+            &keeps_on_exec,
+        )?;
         let of = |file: i32| std::fs::read_link(format!("/proc/self/fd/{file}")).ok();
         let pipes = (0..PIPES).map(|pipe| of(self.world.reader(pipe).as_raw_fd()));
         let known = pipes.into_iter().any(|pipe| pipe == of(made.as_raw_fd()));
-        same("a descriptor of one of the pipes", &known, &true)
+        same("the new descriptor names one of the pipes:", &known, &true)
     }
 
     /// Before a ring is dropped, closes the descriptors that it has made and whose completions

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use rustix_uring::{BufRing, BufRingFlags, BufTracker, cqueue};
 
-use super::{Lockstep, Same, raw, same};
+use super::{Lockstep, Same, raw, returned, same};
 use crate::build::Pages;
 use crate::model::buffers::{F_BUFFER, len_of};
 use crate::model::cqueue::Cqe;
@@ -57,7 +57,7 @@ impl Lockstep<'_> {
         let bgid = group as u16;
         say!(
             self,
-            "{} unsafe {{ {}.submitter().{}{entries}, {bgid}, BufRingFlags::from_bits_retain({:#x})) }}{}; // {expected:?}",
+            "{} unsafe {{ {}.submitter().{}{entries}, {bgid}, BufRingFlags::from_bits_retain({:#x})) }}{}; // the model: {expected:?}",
             if expected.is_ok() {
                 format!("let mut {} =", handle(r, group))
             } else {
@@ -84,14 +84,14 @@ impl Lockstep<'_> {
                 let wrong =
                     entry(&Cqe { user_data: 0, result: 30, flags: F_BUFFER | 1 << 16, big: None });
                 let n = tracker.bundle_segments(&bufs, &wrong, |_| 10).iter(&bufs).count();
-                same("segments of a buffer that was never added", &n, &1)?;
+                same("for a buffer that was never added, the number of segments is", &n, &1)?;
                 let buffers = NonNull::from(Box::leak(Box::new([[0; LEN]; MOST])));
                 let tracker = BufTracker::new();
                 self.groups[r][group] =
                     Some(Group { bufs, tracker, _memory: memory, buffers, generation });
                 self.provide(r, group, MOST, true)
             }
-            (real, model) => same("a group", &raw(real.map(drop)), &model),
+            (real, model) => returned("register_buf_ring", &raw(real.map(drop)), &model),
         }
     }
 
@@ -142,7 +142,7 @@ impl Lockstep<'_> {
         self.model.system_call();
         say!(
             self,
-            "{} {}.unregister(&{}.submitter()){}; // {expected:?}",
+            "{} {}.unregister(&{}.submitter()){}; // the model: {expected:?}",
             if expected.is_ok() {
                 "let _ =".into()
             } else {
@@ -162,7 +162,7 @@ impl Lockstep<'_> {
                 }
             }
         });
-        same("unregister", &result, &expected)?;
+        returned("BufRing::unregister", &result, &expected)?;
         match bufs {
             Some(bufs) => {
                 self.groups[r][group] = Some(Group { bufs, tracker, _memory, buffers, generation });
@@ -182,17 +182,21 @@ impl Lockstep<'_> {
         let mut result = Err(ENOBUFS);
         self.real(r).with_submitter(&mut |it| result = raw(it.available(&real.bufs)));
         self.groups[r][group] = Some(real);
-        same("available", &result, &expected)
+        returned("BufRing::available", &result, &expected)
     }
 
     /// Checks that the library reports the same used segments as the model, and that the segments
     /// hold the same bytes.
     pub(super) fn account(&mut self, r: usize, cqe: &Cqe) -> Same {
         let Some(what) = self.receives.get(&cqe.user_data).copied() else {
-            return Err(format!("{cqe:?} names a buffer, and takes none"));
+            return Err(format!(
+                "{cqe:?} names a buffer; its operation does not use a buffer group"
+            ));
         };
         let taken = self.model.taken.get_mut(&cqe.user_data).and_then(|taken| taken.pop_front());
-        let Some(taken) = taken else { return Err(format!("{cqe:?} names a buffer")) };
+        let Some(taken) = taken else {
+            return Err(format!("{cqe:?} names a buffer; the model says none"));
+        };
         let group = usize::from(what.group);
         let Some(real) = &mut self.groups[r][group] else { return Ok(()) };
         if real.generation != taken.generation {
@@ -215,7 +219,7 @@ impl Lockstep<'_> {
             .iter()
             .map(|one| (one.bid, one.offset, one.bytes.len() as u32, one.done))
             .collect();
-        same("segments", &plain, &model)?;
+        same("the segments (ID, offset, length, done) are", &plain, &model)?;
         for one in &taken.segments {
             // SAFETY: the buffer is never freed, and the kernel has filled this part of it.
             let there = unsafe {
@@ -223,7 +227,7 @@ impl Lockstep<'_> {
                 let start = buffer.cast::<u8>().add(one.offset as usize);
                 std::slice::from_raw_parts(start.as_ptr(), one.bytes.len())
             };
-            same("what was received", &there, &&one.bytes[..])?;
+            same("the kernel received", &there, &&one.bytes[..])?;
             if let (true, Some(model)) = (one.done, &mut self.model.ring(r).groups[group]) {
                 model.free.push_back(one.bid);
             }
@@ -234,7 +238,7 @@ impl Lockstep<'_> {
 
 /// Pages with the content of an earlier group.
 fn used_pages() -> Result<Pages, String> {
-    let pages = Pages::new().map_err(|e| format!("memory: {e:#}"))?;
+    let pages = Pages::new().map_err(|e| format!("cannot map memory for a buffer group: {e:#}"))?;
     for i in 0..MOST as u16 {
         // SAFETY: the pages belong to this function, and are longer than this part.
         unsafe {

@@ -16,10 +16,11 @@ pub(super) fn run(kernel: &Kernel, episode: &Episode, at: usize, watch: &dyn Wat
     if !kernel.resize || cfg!(target_arch = "s390x") {
         return Ok(());
     }
-    let (reader, writer) = rustix::pipe::pipe().map_err(|e| format!("a pipe: {e}"))?;
+    let (reader, writer) =
+        rustix::pipe::pipe().map_err(|e| format!("cannot create a pipe: {e}"))?;
     // SAFETY: this process has no other thread, and the child exits without returning.
     match unsafe { libc::fork() } {
-        -1 => Err("fork fails".into()),
+        -1 => Err("cannot fork".into()),
         0 => {
             // SAFETY: the call only sets the signal that the child gets if its parent exits first.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -27,11 +28,11 @@ pub(super) fn run(kernel: &Kernel, episode: &Episode, at: usize, watch: &dyn Wat
             let what = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 child(kernel, episode, at, watch.patience())
             }));
-            let what = what.unwrap_or_else(|_| Err("a panic".into()));
+            let what = what.unwrap_or_else(|_| Err("panicked".into()));
             if let Err(what) = &what {
                 let _ = File::from(writer).write_all(what.as_bytes());
             }
-            // SAFETY: as above.
+            // SAFETY: the forked child may exit at once: nothing in it needs an exit handler.
             unsafe { libc::_exit(i32::from(what.is_err())) }
         }
         pid => {
@@ -44,7 +45,9 @@ pub(super) fn run(kernel: &Kernel, episode: &Episode, at: usize, watch: &dyn Wat
             while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 {}
             match status {
                 0 => Ok(()),
-                _ => Err(format!("a ring that is lost at step {at}: status {status:#x}: {what}")),
+                _ => Err(format!(
+                    "the child that loses its ring at step {at} ended with wait status {status:#x}: {what}"
+                )),
             }
         }
     }
@@ -128,5 +131,5 @@ fn refuse_shared_mappings() -> Same {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
     };
-    if done { Ok(()) } else { Err("no filter".into()) }
+    if done { Ok(()) } else { Err("cannot install the seccomp filter".into()) }
 }

@@ -92,7 +92,7 @@ impl Lockstep<'_> {
         }
         let results: Vec<bool> = results.iter().map(Result::is_ok).collect();
         let expected: Vec<bool> = expected.iter().map(Result::is_ok).collect();
-        same("pushed", &results, &expected)
+        same("the pushes succeeded:", &results, &expected)
     }
 
     pub(super) fn say_push(&mut self, r: usize, how: Push, entries: &[Entry], only_wide: bool) {

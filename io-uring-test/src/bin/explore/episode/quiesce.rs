@@ -32,7 +32,11 @@ impl Lockstep<'_> {
         if self.model.ring(r).lost {
             let mut in_flight = 1;
             let result = self.real(r).quiesce(&mut in_flight, HUNG, &mut |_| true);
-            return same("quiesce", &(raw(result), in_flight), &(Err(ENOTRECOVERABLE), 1));
+            return same(
+                "(result, in_flight) of quiesce is",
+                &(raw(result), in_flight),
+                &(Err(ENOTRECOVERABLE), 1),
+            );
         }
         let Some(InFlight { counted, silent }) = self.in_flight(r) else { return Ok(()) };
         if counted.is_empty() || !self.may_submit(r, true) || !self.model.kernel.sync_cancel {
@@ -77,7 +81,11 @@ impl Lockstep<'_> {
             result = quiesce(self, &mut in_flight, time);
         }
         if !gives_up && result == Err(ETIME) {
-            same("operations are left", &(in_flight > 0), &true)?;
+            same(
+                "quiesce ran out of time, and operations are in flight:",
+                &(in_flight > 0),
+                &true,
+            )?;
             result = quiesce(self, &mut in_flight, HUNG);
         }
         let expected = self.end_of_all(r, cancels);
@@ -98,7 +106,7 @@ impl Lockstep<'_> {
         let in_doubt = mixed && result == Err(EOVERFLOW);
         if !in_doubt {
             let model = if left == 0 { Ok(()) } else { Err(errno) };
-            same("quiesce", &(result, in_flight), &(model, left))?;
+            same("(result, in_flight) of quiesce is", &(result, in_flight), &(model, left))?;
         }
         real.iter_mut().for_each(|cqe| self.whichever_came_first(r, cqe));
         for cqe in &mut real {
@@ -107,7 +115,8 @@ impl Lockstep<'_> {
         self.same_ends(r, &counted, &real, &expected)?;
         // A silent request may post when it is canceled. Quiesce has not waited for that.
         for _ in 0..2 + 2 * silent.len() {
-            raw(self.real(r).get_events()).map_err(|e| format!("get_events: errno {e}"))?;
+            raw(self.real(r).get_events())
+                .map_err(|e| format!("get_events failed with errno {e}"))?;
         }
         let mut late = Vec::new();
         self.real(r).reap(crate::step::Reap::All, 0, &mut late);
@@ -117,7 +126,9 @@ impl Lockstep<'_> {
             op::name(r)
         );
         match late.iter().find(|cqe| !silent.contains(&cqe.user_data)) {
-            Some(cqe) => Err(format!("after quiesce: {cqe:?}")),
+            Some(cqe) => {
+                Err(format!("after quiesce, the kernel posted {cqe:?}; the model says nothing"))
+            }
             None => Ok(()),
         }
     }
@@ -297,7 +308,7 @@ impl Lockstep<'_> {
             let before_its_turn = defers && real == Some(&-ECANCELED) && goes_on(*user_data);
             if real != model && !cancelled && !before_its_turn {
                 return Err(format!(
-                    "quiesce: {user_data} ends with {real:?}, and the model says {model:?}"
+                    "in quiesce, operation {user_data} ended with {real:?}; the model says {model:?}"
                 ));
             }
         }

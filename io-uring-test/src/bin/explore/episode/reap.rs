@@ -59,7 +59,7 @@ impl Lockstep<'_> {
                 cq.swap_to_front(peeked);
             }
         }
-        same("peek", &peeked, &cq.visible().next().copied())?;
+        same("the first ready completion is", &peeked, &cq.visible().next().copied())?;
         while expected.len() < most {
             if let (true, Some(real)) = (unordered, taken.get(expected.len())) {
                 cq.swap_to_front(real);
@@ -76,9 +76,9 @@ impl Lockstep<'_> {
         }
         let differ = taken.iter().zip(&expected).position(|(real, model)| real != model);
         if let Some(i) = differ {
-            same(&format!("completion {i}"), &taken[i], &expected[i])?;
+            same(&format!("reaped completion {i} is"), &taken[i], &expected[i])?;
         }
-        same("completions", &taken.len(), &expected.len())?;
+        same("the number of reaped completions is", &taken.len(), &expected.len())?;
         let ring = self.model.ring(r);
         if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty()
         {
@@ -122,6 +122,6 @@ impl Lockstep<'_> {
         }
         let Some(buffer) = self.world.take(cqe.user_data) else { return Ok(()) };
         let Some(bytes) = self.model.read.remove(&cqe.user_data) else { return Ok(()) };
-        same("what was read", &&buffer[..bytes.len()], &&bytes[..])
+        same("the kernel read", &&buffer[..bytes.len()], &&bytes[..])
     }
 }

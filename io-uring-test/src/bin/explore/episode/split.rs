@@ -80,7 +80,7 @@ impl Lockstep<'_> {
             self.without_hints(r, cqe);
         }
         for ((part, real), model) in parts.iter().zip(&seen).zip(&expected) {
-            same(&format!("with both views: {part:?}"), real, model)?;
+            same(&format!("after {part:?}, the views show"), real, model)?;
         }
         let taken: Vec<_> = seen.into_iter().flat_map(|glance| glance.taken).collect();
         for cqe in &taken {

@@ -32,13 +32,20 @@ impl Lockstep<'_> {
                 reaped += 1;
             }
         }
-        say!(self, "// {reaped} NOPs, {at_once} at once, while another thread asks for `status`.");
-        let (real, most) =
-            self.real(r).watched(ROUNDS, at_once).map_err(|e| format!("watched: {e}"))?;
-        same("reaped", &real, &reaped)?;
+        say!(
+            self,
+            "// Here, {reaped} NOPs run, {at_once} at a time, and another thread reads `status`."
+        );
+        let (real, most) = self
+            .real(r)
+            .watched(ROUNDS, at_once)
+            .map_err(|e| format!("submitting NOPs failed with {e}"))?;
+        same("the number of reaped NOPs is", &real, &reaped)?;
         match most <= room {
             true => Ok(()),
-            false => Err(format!("another thread sees {most} ready, and there is room for {room}")),
+            false => Err(format!(
+                "another thread saw {most} ready completions; the queue has {room} slots"
+            )),
         }
     }
 }

@@ -34,7 +34,7 @@ impl Model {
             Op::TimeoutUpdate { user_data, time, linked } => {
                 self.update_timeout(r, user_data, time, linked)
             }
-            _ => unreachable!("no cancellation"),
+            _ => unreachable!("this operation does not cancel"),
         }
     }
 

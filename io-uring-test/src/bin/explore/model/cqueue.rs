@@ -131,7 +131,9 @@ impl Cq {
         loop {
             match self.slots.pop_front()? {
                 Slot::Filler => {}
-                Slot::Half => unreachable!("halves go with what is before them"),
+                Slot::Half => {
+                    unreachable!("the second half of a completion without its first half")
+                }
                 Slot::Cqe(cqe) => {
                     if let Some(Slot::Half) = self.slots.front() {
                         self.slots.pop_front();

@@ -89,7 +89,7 @@ impl Model {
                 let result = result.unwrap_or(0);
                 Outcome::Done { result, failed: result < 0, big, flags: 0 }
             }
-            Op::NoSuchOpcode => unreachable!("was refused"),
+            Op::NoSuchOpcode => unreachable!("the kernel rejects this opcode at submission"),
             Op::Ioprio => Outcome::done(0),
             Op::ReadNothing => Outcome::done(-EBADF),
             Op::Poll { pipe, multi, input } => match self.readiness(pipe, input) {
@@ -119,7 +119,7 @@ impl Model {
                 }
                 Outcome::Waits
             }
-            Op::LinkTimeout { .. } => unreachable!("goes with what it watches"),
+            Op::LinkTimeout { .. } => unreachable!("a linked timeout is issued with its request"),
             Op::Cancel { .. }
             | Op::CancelAny { .. }
             | Op::PollRemove { .. }

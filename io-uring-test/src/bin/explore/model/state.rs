@@ -108,6 +108,6 @@ impl Model {
     }
 
     pub(crate) fn ring(&mut self, ring: usize) -> &mut Ring {
-        self.rings[ring].as_mut().expect("steps name rings that are there")
+        self.rings[ring].as_mut().expect("the ring of this step does not exist")
     }
 }

@@ -130,7 +130,7 @@ pub(super) fn entry(op: Op) -> Entry {
         Op::TimeoutUpdate { user_data, time, .. } => {
             TimeoutUpdate::new(user_data, parts(time).0).flags(flags).build()
         }
-        _ => unreachable!("no timeout"),
+        _ => unreachable!("this operation is no timeout"),
     }
 }
 
@@ -148,6 +148,6 @@ pub(super) fn code(op: Op) -> String {
         Op::TimeoutUpdate { user_data, time, .. } => {
             format!("opcode::TimeoutUpdate::new({user_data}, {}){flags}.build()", parts(time).1)
         }
-        _ => unreachable!("no timeout"),
+        _ => unreachable!("this operation is no timeout"),
     }
 }
