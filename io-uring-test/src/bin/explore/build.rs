@@ -64,11 +64,11 @@ pub(crate) fn build(setup: &Setup) -> Result<Built> {
     let memory = matches!(setup.how, How::In | How::RegisteredIn).then(Pages::new).transpose()?;
     let pages = memory.as_ref().map(|pages| pages.0);
     let ring = match (setup.sq, setup.rewound) {
-        (Entries::Narrow, false) => by_completion::<squeue::Entry>(setup, pages),
-        (Entries::Wide, false) => by_completion::<squeue::Entry128>(setup, pages),
+        (Entries::Sqe64, false) => by_completion::<squeue::Entry>(setup, pages),
+        (Entries::Sqe128, false) => by_completion::<squeue::Entry128>(setup, pages),
         (Entries::Both, false) => by_completion::<squeue::Mixed>(setup, pages),
-        (Entries::Narrow, true) => by_completion::<Rewind<squeue::Entry>>(setup, pages),
-        (Entries::Wide, true) => by_completion::<Rewind<squeue::Entry128>>(setup, pages),
+        (Entries::Sqe64, true) => by_completion::<Rewind<squeue::Entry>>(setup, pages),
+        (Entries::Sqe128, true) => by_completion::<Rewind<squeue::Entry128>>(setup, pages),
         (Entries::Both, true) => by_completion::<Rewind<squeue::Mixed>>(setup, pages),
     };
     Ok((ring, memory))

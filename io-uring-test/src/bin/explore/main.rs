@@ -8,7 +8,7 @@ mod build;
 mod completions;
 mod episode;
 mod footprint;
-mod heir;
+mod forked;
 mod kernel;
 mod known;
 mod model;

@@ -512,7 +512,7 @@ fn receive_code(what: Receive) -> String {
 }
 
 /// A NOP of 128 bytes.
-pub(crate) fn wide_nop(op: Op, flags: u8, user_data: u64) -> Entry128 {
+pub(crate) fn nop128(op: Op, flags: u8, user_data: u64) -> Entry128 {
     let Op::Nop { result, big, task_work } = op else {
         unreachable!("only NOPs have 128-byte entries")
     };

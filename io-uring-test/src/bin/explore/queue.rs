@@ -25,20 +25,20 @@ impl Slot for Entry128 {
 ///
 /// Each `unsafe fn` has the contract of the method of [`SubmissionQueue`] that it calls.
 pub(crate) trait Kind: squeue::Kind<Slot: Slot> + Sized {
-    unsafe fn push_wide(
+    unsafe fn push_128(
         queue: &mut SubmissionQueue<'_, Self>,
         entry: &Entry128,
     ) -> Result<(), PushError>;
-    unsafe fn push_all_wide(
+    unsafe fn push_all_128(
         queue: &mut SubmissionQueue<'_, Self>,
         entries: &[Entry128],
     ) -> Result<(), PushError>;
-    unsafe fn push_each_wide(
+    unsafe fn push_each_128(
         queue: &mut SubmissionQueue<'_, Self>,
         n: usize,
         entry: &mut dyn FnMut(usize) -> Entry128,
     ) -> Result<(), PushError>;
-    unsafe fn reserve_wide(
+    unsafe fn reserve_128(
         queue: &mut SubmissionQueue<'_, Self>,
         entry: &Entry128,
         how_far: u8,
@@ -47,7 +47,7 @@ pub(crate) trait Kind: squeue::Kind<Slot: Slot> + Sized {
     unsafe fn truncate(queue: &mut SubmissionQueue<'_, Self>, len: usize) -> bool;
     /// Removes entries without `unsafe`: until `len` are left, or all of them if the kind cannot
     /// keep some.
-    fn take_back<C: cqueue::Kind, H: Handle>(
+    fn truncate_safely<C: cqueue::Kind, H: Handle>(
         ring: &mut IoUring<Self, C, H>,
         len: usize,
     ) -> Result<(), Errno>;
@@ -58,9 +58,9 @@ pub(crate) trait Kind: squeue::Kind<Slot: Slot> + Sized {
     ) -> Result<usize, Errno>;
 }
 
-macro_rules! wide {
+macro_rules! sqe128 {
     (yes) => {
-        unsafe fn push_wide(
+        unsafe fn push_128(
             queue: &mut SubmissionQueue<'_, Self>,
             entry: &Entry128,
         ) -> Result<(), PushError> {
@@ -68,7 +68,7 @@ macro_rules! wide {
             unsafe { queue.push_any(entry) }
         }
 
-        unsafe fn push_all_wide(
+        unsafe fn push_all_128(
             queue: &mut SubmissionQueue<'_, Self>,
             entries: &[Entry128],
         ) -> Result<(), PushError> {
@@ -76,7 +76,7 @@ macro_rules! wide {
             unsafe { queue.push_each(entries.len(), |i| entries[i]) }
         }
 
-        unsafe fn push_each_wide(
+        unsafe fn push_each_128(
             queue: &mut SubmissionQueue<'_, Self>,
             n: usize,
             entry: &mut dyn FnMut(usize) -> Entry128,
@@ -85,7 +85,7 @@ macro_rules! wide {
             unsafe { queue.push_each(n, entry) }
         }
 
-        unsafe fn reserve_wide(
+        unsafe fn reserve_128(
             queue: &mut SubmissionQueue<'_, Self>,
             entry: &Entry128,
             how_far: u8,
@@ -101,21 +101,21 @@ macro_rules! wide {
         }
     };
     (no) => {
-        unsafe fn push_wide(
+        unsafe fn push_128(
             _: &mut SubmissionQueue<'_, Self>,
             _: &Entry128,
         ) -> Result<(), PushError> {
             unreachable!("this ring has no 128-byte entries")
         }
 
-        unsafe fn push_all_wide(
+        unsafe fn push_all_128(
             _: &mut SubmissionQueue<'_, Self>,
             _: &[Entry128],
         ) -> Result<(), PushError> {
             unreachable!("this ring has no 128-byte entries")
         }
 
-        unsafe fn push_each_wide(
+        unsafe fn push_each_128(
             _: &mut SubmissionQueue<'_, Self>,
             _: usize,
             _: &mut dyn FnMut(usize) -> Entry128,
@@ -123,7 +123,7 @@ macro_rules! wide {
             unreachable!("this ring has no 128-byte entries")
         }
 
-        unsafe fn reserve_wide(
+        unsafe fn reserve_128(
             _: &mut SubmissionQueue<'_, Self>,
             _: &Entry128,
             _: u8,
@@ -141,7 +141,7 @@ macro_rules! truncate {
             true
         }
 
-        fn take_back<C: cqueue::Kind, H: Handle>(
+        fn truncate_safely<C: cqueue::Kind, H: Handle>(
             ring: &mut IoUring<Self, C, H>,
             len: usize,
         ) -> Result<(), Errno> {
@@ -153,7 +153,7 @@ macro_rules! truncate {
             false
         }
 
-        fn take_back<C: cqueue::Kind, H: Handle>(
+        fn truncate_safely<C: cqueue::Kind, H: Handle>(
             ring: &mut IoUring<Self, C, H>,
             _: usize,
         ) -> Result<(), Errno> {
@@ -183,9 +183,9 @@ macro_rules! submit_view {
 }
 
 macro_rules! kinds {
-    ($($S:ty: $wide:ident $truncate:ident $view:ident;)*) => { $(
+    ($($S:ty: $sqe128:ident $truncate:ident $view:ident;)*) => { $(
         impl Kind for $S {
-            wide! { $wide }
+            sqe128! { $sqe128 }
             truncate! { $truncate }
             submit_view! { $view }
         }

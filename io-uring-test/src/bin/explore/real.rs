@@ -51,8 +51,8 @@ impl Seen {
 /// An entry of either size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sized {
-    Narrow(Entry),
-    Wide(Entry128),
+    Sqe64(Entry),
+    Sqe128(Entry128),
 }
 
 /// The calls that steps make on a ring.
@@ -113,7 +113,7 @@ pub(crate) trait Ring {
     /// The contract of a pushed entry holds for each.
     unsafe fn split(&mut self, parts: &[Part], entries: &[Sized]) -> Vec<Glance>;
     /// The safe forms of `truncate` and `clear`.
-    fn take_back(&mut self, len: usize) -> Result<(), Errno>;
+    fn truncate_safely(&mut self, len: usize) -> Result<(), Errno>;
     fn quiesce(
         &mut self,
         in_flight: &mut usize,
@@ -159,28 +159,28 @@ unsafe fn push<S: Kind>(
 ) -> Vec<Result<(), PushError>> {
     let mut results = Vec::new();
     if how.at_once {
-        let narrow = |entry: &Sized| match entry {
-            Sized::Narrow(entry) => *entry,
-            Sized::Wide(_) => unreachable!("one push has entries of both sizes"),
+        let sqe64 = |entry: &Sized| match entry {
+            Sized::Sqe64(entry) => *entry,
+            Sized::Sqe128(_) => unreachable!("one push has entries of both sizes"),
         };
-        let wide = |entry: &Sized| match entry {
-            Sized::Wide(entry) => *entry,
-            Sized::Narrow(_) => unreachable!("one push has entries of both sizes"),
+        let sqe128 = |entry: &Sized| match entry {
+            Sized::Sqe128(entry) => *entry,
+            Sized::Sqe64(_) => unreachable!("one push has entries of both sizes"),
         };
         // SAFETY: the caller's promise.
         results.push(unsafe {
             match (how.in_place, entries.first()) {
-                (true, Some(Sized::Wide(_))) => {
-                    S::push_each_wide(queue, entries.len(), &mut |i| wide(&entries[i]))
+                (true, Some(Sized::Sqe128(_))) => {
+                    S::push_each_128(queue, entries.len(), &mut |i| sqe128(&entries[i]))
                 }
-                (true, _) => queue.push_each(entries.len(), |i| narrow(&entries[i])),
-                (false, Some(Sized::Wide(_))) => {
-                    let all: Vec<_> = entries.iter().map(wide).collect();
-                    S::push_all_wide(queue, &all)
+                (true, _) => queue.push_each(entries.len(), |i| sqe64(&entries[i])),
+                (false, Some(Sized::Sqe128(_))) => {
+                    let all: Vec<_> = entries.iter().map(sqe128).collect();
+                    S::push_all_128(queue, &all)
                 }
                 (false, _) => {
                     let all: Vec<S::Slot> =
-                        entries.iter().map(|entry| narrow(entry).into()).collect();
+                        entries.iter().map(|entry| sqe64(entry).into()).collect();
                     queue.push_multiple(&all)
                 }
             }
@@ -191,7 +191,7 @@ unsafe fn push<S: Kind>(
         // SAFETY: the caller's promise.
         results.push(unsafe {
             match (how.in_place, entry) {
-                (true, Sized::Narrow(entry)) => match queue.reserve::<Entry>() {
+                (true, Sized::Sqe64(entry)) => match queue.reserve::<Entry>() {
                     Ok(vacant) => {
                         match how.reserved {
                             0 => drop(vacant),
@@ -202,7 +202,7 @@ unsafe fn push<S: Kind>(
                     }
                     Err(full) => Err(full),
                 },
-                (true, Sized::Wide(entry)) => S::reserve_wide(queue, entry, how.reserved),
+                (true, Sized::Sqe128(entry)) => S::reserve_128(queue, entry, how.reserved),
                 (false, entry) => push_one(queue, entry),
             }
         });
@@ -225,8 +225,8 @@ pub(crate) unsafe fn push_one<S: Kind>(
     // SAFETY: the caller's promise.
     unsafe {
         match entry {
-            Sized::Narrow(entry) => queue.push_any(entry),
-            Sized::Wide(entry) => S::push_wide(queue, entry),
+            Sized::Sqe64(entry) => queue.push_any(entry),
+            Sized::Sqe128(entry) => S::push_128(queue, entry),
         }
     }
 }
@@ -446,8 +446,8 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
         on!(self, ring => unsafe { views::run(ring, parts, entries) })
     }
 
-    fn take_back(&mut self, len: usize) -> Result<(), Errno> {
-        on!(self, ring => S::take_back(ring, len))
+    fn truncate_safely(&mut self, len: usize) -> Result<(), Errno> {
+        on!(self, ring => S::truncate_safely(ring, len))
     }
 
     fn quiesce(

@@ -72,7 +72,7 @@ impl Setup {
         };
         let kind = if kind & 0x80 == 0 { 0 } else { kind & 0x7f };
         Self {
-            sq: [Entries::Narrow, Entries::Wide, Entries::Both][usize::from(kind % 3)],
+            sq: [Entries::Sqe64, Entries::Sqe128, Entries::Both][usize::from(kind % 3)],
             rewound: kind / 3 % 3 == 1,
             cq: [Size::Small, Size::Big, Size::Mixed][usize::from(kind / 9 % 3)],
             how,
@@ -91,11 +91,11 @@ impl Setup {
 
     pub(crate) fn types(&self) -> (&'static str, &'static str) {
         let sq = match (self.sq, self.rewound) {
-            (Entries::Narrow, false) => "squeue::Entry",
-            (Entries::Wide, false) => "squeue::Entry128",
+            (Entries::Sqe64, false) => "squeue::Entry",
+            (Entries::Sqe128, false) => "squeue::Entry128",
             (Entries::Both, false) => "squeue::Mixed",
-            (Entries::Narrow, true) => "squeue::Rewind<squeue::Entry>",
-            (Entries::Wide, true) => "squeue::Rewind<squeue::Entry128>",
+            (Entries::Sqe64, true) => "squeue::Rewind<squeue::Entry>",
+            (Entries::Sqe128, true) => "squeue::Rewind<squeue::Entry128>",
             (Entries::Both, true) => "squeue::Rewind<squeue::Mixed>",
         };
         let cq = match self.cq {

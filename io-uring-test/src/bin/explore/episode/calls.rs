@@ -3,7 +3,7 @@
 use rustix_uring::{Errno, Restriction, squeue};
 
 use super::{Lockstep, Same, raw, returned, same};
-use crate::heir;
+use crate::forked;
 use crate::model::PIPES;
 use crate::model::errno::*;
 use crate::model::operation::{ASYNC, Entry, Op};
@@ -36,7 +36,7 @@ impl Lockstep<'_> {
                 sq.truncate(if sq.mixed { 0 } else { len });
                 if safe {
                     say!(self, "{name}.truncate({len}).unwrap();");
-                    return returned("truncate", &raw(self.real(r).take_back(len)), &Ok(()));
+                    return returned("truncate", &raw(self.real(r).truncate_safely(len)), &Ok(()));
                 }
                 say!(self, "unsafe {{ {name}.submission().truncate({len}) }};");
                 // SAFETY: no other thread enters the ring: no ring here has a submission thread.
@@ -114,7 +114,7 @@ impl Lockstep<'_> {
             Step::Fork { child, .. } => {
                 say!(self, "// A forked child drops its copies of the rings here.");
                 let own = child & 1 != 0;
-                heir::run(&mut self.rings, own)
+                forked::run(&mut self.rings, own)
             }
             Step::Eventfd { disable, .. } => {
                 say!(

@@ -187,7 +187,7 @@ impl Lockstep<'_> {
 
     /// Checks that the library reports the same used segments as the model, and that the segments
     /// hold the same bytes.
-    pub(super) fn account(&mut self, r: usize, cqe: &Cqe) -> Same {
+    pub(super) fn check_segments(&mut self, r: usize, cqe: &Cqe) -> Same {
         let Some(what) = self.receives.get(&cqe.user_data).copied() else {
             return Err(format!(
                 "{cqe:?} names a buffer; its operation does not use a buffer group"

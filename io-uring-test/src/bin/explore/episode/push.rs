@@ -9,11 +9,11 @@ use crate::world::Borrowed;
 
 impl Lockstep<'_> {
     pub(super) fn push(&mut self, r: usize, n: usize, how: Push, draw: Raw) -> Same {
-        let wide_too = self.model.ring(r).built.takes_wide;
-        let only_wide = wide_too && !self.model.ring(r).built.mixed_sq;
+        let accepts_sqe128 = self.model.ring(r).built.accepts_sqe128;
+        let only_sqe128 = accepts_sqe128 && !self.model.ring(r).built.mixed_sq;
         let mut entries = Vec::new();
         let mut real = Vec::new();
-        let mut wide = None;
+        let mut sqe128 = None;
         for i in 0..n {
             let user_data = self.next;
             self.next += 1;
@@ -40,19 +40,19 @@ impl Lockstep<'_> {
                 op = Op::NOP;
             }
             let mut entry = Entry::new(user_data, op, flags);
-            let is_wide = *wide.get_or_insert(wide_too && draw.arg & 1 != 0);
+            let is_sqe128 = *sqe128.get_or_insert(accepts_sqe128 && draw.arg & 1 != 0);
             // On a mixed queue, the opcode makes an entry a big one.
-            entry.wide = is_wide && (only_wide || self.model.kernel.nop128);
-            if entry.wide && !only_wide && !matches!(entry.op, Op::Nop { .. }) {
+            entry.sqe128 = is_sqe128 && (only_sqe128 || self.model.kernel.nop128);
+            if entry.sqe128 && !only_sqe128 && !matches!(entry.op, Op::Nop { .. }) {
                 entry.op = Op::NOP;
                 entry.flags &= !BUFFER_SELECT;
             }
             let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
-            let narrow = op::entry(entry.op, entry.flags, user_data, &mut things);
-            real.push(match (entry.wide, only_wide) {
-                (true, true) => Sized::Wide(narrow.into()),
-                (true, false) => Sized::Wide(op::wide_nop(entry.op, entry.flags, user_data)),
-                _ => Sized::Narrow(narrow),
+            let sqe64 = op::entry(entry.op, entry.flags, user_data, &mut things);
+            real.push(match (entry.sqe128, only_sqe128) {
+                (true, true) => Sized::Sqe128(sqe64.into()),
+                (true, false) => Sized::Sqe128(op::nop128(entry.op, entry.flags, user_data)),
+                _ => Sized::Sqe64(sqe64),
             });
             if let Op::Install { slot, keeps_on_exec } = entry.op {
                 self.installs.insert(user_data, (slot, keeps_on_exec));
@@ -65,7 +65,7 @@ impl Lockstep<'_> {
             }
             entries.push(entry);
         }
-        self.say_push(r, how, &entries, only_wide);
+        self.say_push(r, how, &entries, only_sqe128);
         // SAFETY: the world owns the objects that the entries use. It outlives the operations, or
         // leaks the objects.
         let results = unsafe { self.real(r).push(&real, &how) };
@@ -95,11 +95,11 @@ impl Lockstep<'_> {
         same("the pushes succeeded:", &results, &expected)
     }
 
-    pub(super) fn say_push(&mut self, r: usize, how: Push, entries: &[Entry], only_wide: bool) {
+    pub(super) fn say_push(&mut self, r: usize, how: Push, entries: &[Entry], only_sqe128: bool) {
         self.watch.say(&|| {
             let all: Vec<_> = entries
                 .iter()
-                .map(|entry| match (entry.wide, only_wide) {
+                .map(|entry| match (entry.sqe128, only_sqe128) {
                     (_, true) => format!("Entry128::from({})", op::code(entry.op, entry.flags, entry.user_data)),
                     (true, false) => op::code(entry.op, entry.flags, entry.user_data).replacen("opcode::Nop::new()", "opcode::Nop128::new()", 1),
                     _ => op::code(entry.op, entry.flags, entry.user_data),

@@ -136,7 +136,7 @@ impl Lockstep<'_> {
     /// Returns the operations in flight, or `None` if the test cannot tell what counts, or what
     /// else completes meanwhile.
     fn in_flight(&mut self, r: usize) -> Option<InFlight> {
-        let silent_ones = &self.silent;
+        let all_silent = &self.silent;
         let ring = self.model.rings[r].as_ref()?;
         let waiting = ring.waiting.iter().map(|waiting| waiting.chain.iter().collect());
         let drained = ring.drained.iter().map(|drained| drained.chain.iter().collect());
@@ -240,7 +240,7 @@ impl Lockstep<'_> {
         let done =
             ring.cq.all().filter(|cqe| cqe.flags & F_MORE == 0 && cqe.user_data != PAD_USER_DATA);
         for cqe in done {
-            match silent_ones.get(&cqe.user_data) {
+            match all_silent.get(&cqe.user_data) {
                 None => counted.push(vec![cqe.user_data]),
                 Some(false) => silent.push(cqe.user_data),
                 // The test cannot tell whether this entry stood alone, or was the one that counts
@@ -296,7 +296,7 @@ impl Lockstep<'_> {
         let (real_ends, model_ends) = (ends(real), ends(expected));
         let ring = self.model.ring(r);
         let (exact, defers) = (!ring.workers, ring.defers);
-        let goes_on = |user_data| {
+        let is_multishot = |user_data| {
             expected.iter().any(|it| it.user_data == user_data && it.flags & F_MORE != 0)
         };
         for user_data in counted.iter().flatten() {
@@ -305,7 +305,7 @@ impl Lockstep<'_> {
             let cancelled = !exact && matches!(real, Some(&r) if r == -ECANCELED || r == -EINTR);
             // On a ring with DEFER_TASKRUN, a multishot request may be canceled before it
             // continues.
-            let before_its_turn = defers && real == Some(&-ECANCELED) && goes_on(*user_data);
+            let before_its_turn = defers && real == Some(&-ECANCELED) && is_multishot(*user_data);
             if real != model && !cancelled && !before_its_turn {
                 return Err(format!(
                     "in quiesce, operation {user_data} ended with {real:?}; the model says {model:?}"

@@ -118,7 +118,7 @@ impl Lockstep<'_> {
     /// Checks that an operation has written what the model predicts.
     pub(super) fn check_memory(&mut self, r: usize, cqe: &Cqe) -> Same {
         if cqe.flags & F_BUFFER != 0 {
-            return self.account(r, cqe);
+            return self.check_segments(r, cqe);
         }
         let Some(buffer) = self.world.take(cqe.user_data) else { return Ok(()) };
         let Some(bytes) = self.model.read.remove(&cqe.user_data) else { return Ok(()) };

@@ -18,7 +18,7 @@ fn code(name: &str, parts: &[Part], entries: &[Entry]) -> String {
         code += &match part {
             Part::Push => {
                 let nop = op::code(entry.op, 0, entry.user_data);
-                let nop = if entry.wide { format!("Entry128::from({nop})") } else { nop };
+                let nop = if entry.sqe128 { format!("Entry128::from({nop})") } else { nop };
                 format!("let _ = unsafe {{ queue.push(&{nop}) }};\n")
             }
             Part::Sync => "queue.sync();\n".into(),
@@ -55,16 +55,16 @@ impl Lockstep<'_> {
         if odd || !may || !plain || !counts || !in_order || made || !ring.waiting.is_empty() {
             return Ok(());
         }
-        let only_wide = ring.built.takes_wide && !ring.built.mixed_sq;
+        let only_sqe128 = ring.built.accepts_sqe128 && !ring.built.mixed_sq;
         let (mut entries, mut real) = (Vec::new(), Vec::new());
         for _ in parts {
             let user_data = self.next;
             self.next += 1;
             let mut entry = Entry::new(user_data, Op::NOP, 0);
-            entry.wide = only_wide;
+            entry.sqe128 = only_sqe128;
             let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
-            let narrow: RealEntry = op::entry(entry.op, 0, user_data, &mut things);
-            real.push(if only_wide { Sized::Wide(narrow.into()) } else { Sized::Narrow(narrow) });
+            let sqe64: RealEntry = op::entry(entry.op, 0, user_data, &mut things);
+            real.push(if only_sqe128 { Sized::Sqe128(sqe64.into()) } else { Sized::Sqe64(sqe64) });
             entries.push(entry);
         }
         say!(self, "{}", code(op::name(r), parts, &entries));

@@ -15,7 +15,7 @@ impl Lockstep<'_> {
         let busy = ring.outstanding() > 0 || ring.cq.len() > 0 || ring.cq.overflows();
         let odd = ring.workers || ring.taskrun() || ring.drain_active;
         let may = !ring.disabled && !ring.lost && ring.may_do(opcode::NOP, 0);
-        let plain = !ring.built.takes_wide && !ring.built.local;
+        let plain = !ring.built.accepts_sqe128 && !ring.built.local;
         if busy || odd || !may || !plain {
             return Ok(());
         }

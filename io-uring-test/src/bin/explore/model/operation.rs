@@ -248,14 +248,14 @@ pub(crate) struct Entry {
     pub(crate) op: Op,
     pub(crate) flags: u8,
     /// The entry has 128 bytes.
-    pub(crate) wide: bool,
+    pub(crate) sqe128: bool,
     /// The kernel has rejected this entry, or another entry of the chain that this entry heads.
     pub(crate) failed: Option<i32>,
 }
 
 impl Entry {
     pub(crate) fn new(user_data: u64, op: Op, flags: u8) -> Self {
-        Self { user_data, op, flags, wide: false, failed: None }
+        Self { user_data, op, flags, sqe128: false, failed: None }
     }
 
     pub(crate) fn is_linked(&self) -> bool {

@@ -99,10 +99,10 @@ impl Restrictions {
 }
 
 impl Op {
-    pub(crate) fn opcode(&self, wide: bool) -> u8 {
+    pub(crate) fn opcode(&self, sqe128: bool) -> u8 {
         use self::opcode::*;
         match self {
-            Self::Nop { .. } if wide => NOP128,
+            Self::Nop { .. } if sqe128 => NOP128,
             Self::Nop { .. } | Self::NoSuchOpcode | Self::Ioprio => NOP,
             Self::ReadNothing | Self::Read { .. } | Self::ReadSlot { .. } => READ,
             Self::Poll { .. } => POLL_ADD,

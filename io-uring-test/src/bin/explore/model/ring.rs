@@ -210,9 +210,9 @@ impl Ring {
     pub(crate) fn may_run(&self, entry: &Entry) -> bool {
         // Only mixed queues have separate operations for big entries. In a queue of only big
         // entries, the operation is the usual one.
-        let wide = entry.wide && self.built.mixed_sq;
+        let sqe128 = entry.sqe128 && self.built.mixed_sq;
         let slot = matches!(entry.op, Op::ReadSlot { .. } | Op::Install { .. });
-        self.may_do(entry.op.opcode(wide), entry.flags | if slot { FIXED_FILE } else { 0 })
+        self.may_do(entry.op.opcode(sqe128), entry.flags | if slot { FIXED_FILE } else { 0 })
     }
 
     /// Whether the ring may run an operation with these entry flags.

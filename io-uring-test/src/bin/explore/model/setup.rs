@@ -32,8 +32,8 @@ use flag::*;
 /// The sizes of entries in the submission queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entries {
-    Narrow,
-    Wide,
+    Sqe64,
+    Sqe128,
     Both,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Built {
     pub(crate) cq_entries: u32,
     pub(crate) flags: u32,
     pub(crate) mixed_sq: bool,
-    pub(crate) takes_wide: bool,
+    pub(crate) accepts_sqe128: bool,
     pub(crate) rewound: bool,
     pub(crate) post_pad_cqes: bool,
     pub(crate) cqe: Size,
@@ -96,8 +96,8 @@ impl Setup {
     /// The flags that follow from the kinds of queue.
     fn kind(&self) -> u32 {
         let sq = match self.sq {
-            Entries::Narrow => 0,
-            Entries::Wide => SQE128,
+            Entries::Sqe64 => 0,
+            Entries::Sqe128 => SQE128,
             Entries::Both => SQE_MIXED,
         };
         let cq = match self.cq {
@@ -208,7 +208,7 @@ impl Setup {
             cq_entries,
             flags,
             mixed_sq: self.sq == Entries::Both,
-            takes_wide: self.sq != Entries::Narrow,
+            accepts_sqe128: self.sq != Entries::Sqe64,
             rewound: self.rewound,
             // Neither setting is part of the parameters.
             post_pad_cqes: self.post_pad_cqes && self.how != How::FromFd,

@@ -90,7 +90,7 @@ impl Sq {
     /// The number of slots that an entry needs, including its pad, if `len` slots are queued before
     /// it.
     fn room_for(&self, entry: &Entry, len: usize) -> usize {
-        match self.mixed && entry.wide {
+        match self.mixed && entry.sqe128 {
             true => 2 + usize::from(self.is_the_last_slot(len)),
             false => 1,
         }
@@ -138,7 +138,7 @@ impl Sq {
         self.slots.split_off(self.len() - self.unpublished)
     }
 
-    pub(super) fn give_back(&mut self, held: VecDeque<Slot>) {
+    pub(super) fn restore(&mut self, held: VecDeque<Slot>) {
         self.slots.extend(held);
     }
 

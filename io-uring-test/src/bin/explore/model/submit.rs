@@ -96,7 +96,7 @@ impl Model {
 
     /// The kernel consumes entries. Returns the number of their slots.
     fn take(&mut self, r: usize, submit: usize) -> usize {
-        let goes_on = self.ring(r).built.submit_all;
+        let continues = self.ring(r).built.submit_all;
         let mut taken = 0;
         let mut chain: Option<Chain> = None;
         while taken < submit {
@@ -119,7 +119,7 @@ impl Model {
             } else {
                 self.queue(r, whole);
                 let ends = refused.is_some() && (!in_a_chain || self.kernel.linked_file);
-                if ends && !goes_on {
+                if ends && !continues {
                     break;
                 }
             }

@@ -69,7 +69,7 @@ impl Model {
                 let before = self.ring(r).sq.len();
                 glance.submitted = Some(self.submit(r, None));
                 views.gone += before - self.ring(r).sq.len();
-                self.ring(r).sq.give_back(held);
+                self.ring(r).sq.restore(held);
             }
             Part::Take(n) => {
                 let there = self.ring(r).cq.visible().take(views.seen).skip(views.taken);
