@@ -175,8 +175,8 @@ impl Server {
         if self.ring.submission().is_full() {
             self.ring.submit().context("cannot submit")?;
         }
-        // SAFETY: see above. A connection is closed only when it has neither a receive nor a send
-        // in flight.
+        // SAFETY: the entry uses memory and descriptors of the server or of a connection. A connection is
+        // closed only when it has neither a receive nor a send in flight.
         unsafe { self.ring.submission().push(&entry) }?;
         self.outstanding += 1;
         Ok(())

@@ -177,7 +177,7 @@ fn run_dry(ring: &mut dyn Ring) -> Result {
             assert_eq!((done.to_result(), done.buffer_select()), (Ok(1), Some(*bid)));
         }
         if add.len() < 2 {
-            // SAFETY: as above.
+            // SAFETY: the group has no buffer, so the read fails and uses no memory.
             let done = unsafe { ring.run(read(reader.as_fd(), 1)) }?;
             assert_eq!((done.to_result(), done.buffer_select()), (Err(Errno::NOBUFS), None));
         }
@@ -208,7 +208,7 @@ fn around_and_around(ring: &mut IoUring, mut bufs: BufRing) -> Result {
         unsafe { bufs.add(bytes[usize::from(n) % 2].as_mut_ptr(), 4, u16::from(n % 2)) };
         bufs.publish();
         write(&writer, &[n; 4])?;
-        // SAFETY: as above.
+        // SAFETY: the buffers outlive the read, which completes before the buffers are accessed again.
         unsafe { ring.submission().push(&read(reader.as_fd(), 4)) }?;
         ring.submit_and_wait(1)?;
         let done = ring.completion().next().context("there is no completion")?;

@@ -133,12 +133,10 @@ fn buf_rings() -> Result {
             }
             _ => {
                 drop((callers, kernels, owned));
-                // SAFETY: the handles are dropped.
-                unsafe { submitter.unregister_buf_ring(1) }?;
-                // SAFETY: as above.
-                unsafe { submitter.unregister_buf_ring(2) }?;
-                // SAFETY: as above.
-                unsafe { submitter.unregister_buf_ring(3) }?;
+                for group in 1..=3 {
+                    // SAFETY: the handle of this group is dropped.
+                    unsafe { submitter.unregister_buf_ring(group) }?;
+                }
             }
         }
     }

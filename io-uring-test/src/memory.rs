@@ -87,14 +87,15 @@ fn build_in_unwritable() -> Result {
     for flags in [MprotectFlags::READ, MprotectFlags::empty()] {
         // SAFETY: the pages are ours, and nothing accesses them meanwhile.
         unsafe { mprotect(start, size, flags) }?;
-        // SAFETY: the build fails.
-        let refused = unsafe { builder.build_in_memory(64, pages.all()).err() };
-        assert_eq!(refused, Some(Errno::FAULT));
-        // SAFETY: as above.
-        let refused = unsafe { builder.build_registered_in_memory(64, pages.all()).err() };
-        assert_eq!(refused, Some(Errno::FAULT));
+        // SAFETY: both calls fail, so no ring uses the pages.
+        unsafe {
+            let refused = builder.build_in_memory(64, pages.all()).err();
+            assert_eq!(refused, Some(Errno::FAULT));
+            let refused = builder.build_registered_in_memory(64, pages.all()).err();
+            assert_eq!(refused, Some(Errno::FAULT));
+        }
     }
-    // SAFETY: as above.
+    // SAFETY: the pages are ours, and no ring uses them.
     unsafe { mprotect(start, size, MprotectFlags::READ | MprotectFlags::WRITE) }?;
     // SAFETY: the pages outlive the ring.
     let mut ring = unsafe { builder.build_in_memory(64, pages.all()) }?;

@@ -93,7 +93,8 @@ fn in_flight(ring: &mut dyn Ring) -> Result {
     // SAFETY: `reader` and `buf` outlive the reads, which `quiesce_with` ends.
     unsafe { ring.push(&[read(0), hour(1), nop(2), hour(3).flags(Flags::IO_LINK), nop(4)]) }?;
     ring.submit()?;
-    // SAFETY: as above.
+    // SAFETY: `reader` and `buf` outlive the read, which `quiesce_with` ends. A NOP uses no memory, and a
+    // timeout points only to a constant.
     unsafe { ring.push(&[nop(5), read(6), hour(7)]) }?;
     let done = ends(ring, 8)?;
     let expected = [cancelled, cancelled, Ok(0), cancelled, cancelled, Ok(0), cancelled, cancelled];
@@ -206,7 +207,7 @@ fn mixed_overflows(ring: &mut dyn Ring) -> Result {
     // SAFETY: NOPs use no memory, and a timeout points only to a constant.
     unsafe { ring.push(&nops) }?;
     ring.submit()?;
-    // SAFETY: as above.
+    // SAFETY: a timeout points only to a constant.
     unsafe { ring.push(&[hour(7)]) }?;
     assert_eq!(parts(ring.quiesce(8, A_WHILE)), Err((Errno::OVERFLOW, 8)));
     assert_eq!(parts(ring.quiesce(8, A_WHILE)), Err((Errno::TIME, 8)));

@@ -219,7 +219,7 @@ fn truncate<S: FixedSize>() -> Result {
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe { queue.push_each(8, |i| nop(i as u64)) }?;
         queue.sync();
-        // SAFETY: as above; and nothing is taken of a ring that is disabled.
+        // SAFETY: the kernel consumes nothing, because the ring is disabled.
         let refused = unsafe { submitter.enter(8, 0, EnterFlags::empty(), None) };
         assert_eq!(refused, Err(Errno::BADFD));
         // SAFETY: nothing submits meanwhile.
@@ -249,7 +249,7 @@ fn take_back_safely<S: FixedSize>() -> Result {
         assert_eq!(ring.truncate(2), Ok(()));
         assert_eq!(ring.submit_and_wait(2), Ok(2), "round {round}");
         assert!(ring.completion().map(|cqe| cqe.user_data()).eq([0, 1]));
-        // SAFETY: as above.
+        // SAFETY: NOPs use no memory and no descriptor.
         unsafe { ring.submission().push_each(6, |i| nop(i as u64)) }?;
         assert_eq!(ring.clear(), Ok(()));
         assert_eq!(ring.submit(), Ok(0));

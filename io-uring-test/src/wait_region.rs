@@ -155,7 +155,7 @@ fn sigmask() -> Result {
     assert_eq!(wait(&region, 1), Err(Errno::INTR));
     // The signal was already delivered.
     assert_eq!(wait(&region, 1), Err(Errno::TIME));
-    // SAFETY: as above.
+    // SAFETY: the mask is ours, and the signal that it unblocks has a handler that does nothing.
     unsafe {
         let mut mask = mem::zeroed();
         libc::sigemptyset(&mut mask);
@@ -201,7 +201,7 @@ fn in_memory(ring: &mut dyn Ring) -> Result {
     // SAFETY: the pages outlive the region, and nothing else uses them while it exists.
     let mut region = unsafe { ring.submitter().register_wait_region_in_memory(pages.all()) }?;
     assert_eq!(region.slots(), len / 128);
-    // SAFETY: as above, only that it is refused.
+    // SAFETY: the call fails. If it did not, the pages would outlive the region.
     let second = unsafe { ring.submitter().register_wait_region_in_memory(pages.all()) };
     assert_eq!(second.err(), Some(Errno::BUSY));
     ring.submitter().register_enable_rings()?;

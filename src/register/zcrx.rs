@@ -218,7 +218,7 @@ pub struct Ifq {
 
 // SAFETY: the words are atomics, and entries are written only through `&mut`.
 unsafe impl Send for Ifq {}
-// SAFETY: as above.
+// SAFETY: the words are atomics, and entries are written only through `&mut`.
 unsafe impl Sync for Ifq {}
 
 impl Ifq {
@@ -664,7 +664,7 @@ mod tests {
                 assert_eq!(unsafe { ifq.refill(received(n % 2, round * 4 + n)) }, Ok(()));
             }
             // The ring is full, so the refill fails and returns its argument.
-            // SAFETY: as above.
+            // SAFETY: there is no kernel that could write to an area.
             assert_eq!(unsafe { ifq.refill(received(0, 0)) }, Err(received(0, 0)));
             ifq.publish();
             assert!(std::format!("{ifq:?}").contains("free: 0"));

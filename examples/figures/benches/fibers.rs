@@ -100,7 +100,7 @@ fn with_may() -> Result<Vec<f64>> {
     let start = f64::NAN;
     // SAFETY: nothing here uses thread-local variables, or more than a little of the stack.
     let spawn = |main: fn()| unsafe { coroutine::spawn(main) };
-    // SAFETY: as above.
+    // SAFETY: nothing here uses thread-local variables, or more than a little of the stack.
     let measuring = unsafe {
         coroutine::spawn(move || {
             fibers!(start, spawn, coroutine::JoinHandle<()>, coroutine::yield_now)

@@ -167,7 +167,9 @@ pub(crate) fn setup_rows() -> Vec<Row> {
 fn setup_case<P: Peer>(entries: u32) -> Made {
     drop(P::ring(&Setup::PLAIN, entries)?);
     Ok(Box::new(move || {
-        drop(black_box(P::ring(&Setup::PLAIN, black_box(entries)).expect("as before")));
+        drop(black_box(
+            P::ring(&Setup::PLAIN, black_box(entries)).expect("cannot set up the ring again"),
+        ));
     }))
 }
 

@@ -180,7 +180,7 @@ fn push<P: Everything>(queue: &mut P::Queue<'_>, reads: &Reads, i: u64, offset: 
 fn pread(reads: Reads) -> Made {
     let page = Lasting::page();
     Ok(Box::new(move || {
-        let file = file(&reads.file, reads.direct).expect("as before");
+        let file = file(&reads.file, reads.direct).expect("cannot open the file to read");
         // SAFETY: only this column uses the page, which is never freed.
         let buf = unsafe { std::slice::from_raw_parts_mut(page.start, page.len as usize) };
         for offset in &reads.offsets {

@@ -153,7 +153,7 @@ fn owned_buf_ring() -> Result {
             rustix::io::write(&writer, &[n + 1; 2])?;
             let read = opcode::Read::new(reader.as_fd(), std::ptr::null_mut(), 2).buf_group(100);
             let read = read.build().flags(squeue::Flags::BUFFER_SELECT);
-            // SAFETY: as above.
+            // SAFETY: the buffers outlive the reads, whose completions are awaited.
             unsafe { ring.submission().push(&read) }?;
             ring.submit_and_wait(1)?;
             let done = ring.completion().next().context("there is no completion")?;

@@ -110,7 +110,7 @@ fn anywhere(ring: &mut dyn Ring) -> Result {
 
     let mut fds: [RawFd; 1] = [two.as_raw_fd()];
     let full = FilesUpdateAlloc::new(fds.as_mut_ptr(), 1).build();
-    // SAFETY: as above.
+    // SAFETY: `fds` outlives the operation, for which `run` waits.
     assert_eq!(unsafe { ring.run(full) }?.to_result(), Err(Errno::NFILE));
     Ok(())
 }

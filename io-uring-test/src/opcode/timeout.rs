@@ -125,7 +125,7 @@ fn timeout_count(ring: &mut dyn Ring) -> Result {
     // SAFETY: the time outlives the timeout, which is awaited; NOPs use no memory.
     unsafe { ring.push(&[timeout, nop(1), nop(2)]) }?;
     assert_eq!(ring.complete(2)?.len(), 2);
-    // SAFETY: as above.
+    // SAFETY: a NOP uses no memory.
     unsafe { ring.push(&[nop(3)]) }?;
     let mut done: Vec<_> =
         ring.complete(2)?.iter().map(|cqe| (cqe.user_data(), cqe.to_result())).collect();

@@ -133,7 +133,8 @@ fn register_buffers(ring: &mut dyn Ring) -> Result {
     assert_eq!(&content(&to)?, b"..hello w");
     ring.submitter().unregister_buffers()?;
     assert_eq!(ring.submitter().unregister_buffers(), Err(Errno::NXIO));
-    // SAFETY: as above.
+    // SAFETY: the kernel fails the read, because no buffers are registered. Otherwise, `run` would wait
+    // for it, and the file and the buffer live longer.
     let done = unsafe { ring.run(fixed(IORING_OP_READ_FIXED, from.as_fd(), place, 11, 1)) }?;
     assert_eq!(done.to_result(), Err(Errno::FAULT));
     assert_eq!(&buf[8192 - 4..8192 + 8], b"hello world.");
@@ -352,7 +353,7 @@ fn clone_from_registered_index() -> Result {
     let pages = Pages::new(builder.memory_size(1)?)?;
     // SAFETY: the pages and the byte outlive the rings, and no operation uses the byte.
     let from = unsafe { builder.build_registered_in_memory(1, pages.all()) }?;
-    // SAFETY: as above.
+    // SAFETY: the byte outlives the rings, and no operation uses it.
     unsafe { from.submitter().register_buffers(&[vector(&mut byte, 1)]) }?;
     let to = IoUring::new(1)?;
     to.submitter().register_buffers_clone(&from.submitter())?;

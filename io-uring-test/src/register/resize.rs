@@ -133,10 +133,11 @@ fn resize_with_big_entries() -> Result {
         ring.submit_and_wait(before as usize)?;
         ring.completion().for_each(drop);
         let big = |n| Nop128::new().build().user_data(n);
-        // SAFETY: as above.
-        unsafe { ring.submission().push_each(2, |i| big(10 + i as u64)) }?;
-        // SAFETY: as above.
-        unsafe { ring.submission().push(&nop(12)) }?;
+        // SAFETY: NOPs use no memory and no descriptor.
+        unsafe {
+            ring.submission().push_each(2, |i| big(10 + i as u64))?;
+            ring.submission().push(&nop(12))?;
+        }
         ring.resize(size, None)?;
         ring.submit_and_wait(3)?;
         let done: Vec<_> = ring.completion().map(|cqe| (cqe.user_data(), cqe.result())).collect();
@@ -292,7 +293,7 @@ fn resize_in_memory(ring: &mut dyn Ring) -> Result {
     let mut ring = unsafe { kind.build_in_memory(&small, first.all()) }?;
     ring.works(5)?;
     assert_eq!(ring.resize(16, None), Err(Errno::INVAL));
-    // SAFETY: as above; what a ring leaves is used only for what it comes back to.
+    // SAFETY: both areas outlive the ring, and nothing else uses the area that the ring is in.
     unsafe {
         assert_eq!(ring.resize_in_memory(64, Some(1024), first.all()), Err(Errno::INVAL));
         ring.works(5)?;

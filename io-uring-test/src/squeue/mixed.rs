@@ -160,7 +160,7 @@ fn link_broken_over_pad() -> Result {
 
     // A hard link continues.
     let mut ring = ring_at(6, &builder())?;
-    // SAFETY: as above.
+    // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push(&failing(1).flags(Flags::IO_HARDLINK))?;
         ring.submission().push_any(&wide(2))?;
@@ -169,7 +169,7 @@ fn link_broken_over_pad() -> Result {
 
     // A pad does not extend a chain that ended before it.
     let mut ring = ring_at(5, &builder())?;
-    // SAFETY: as above.
+    // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push_multiple(&[failing(1).flags(Flags::IO_LINK), nop(2)])?;
         ring.submission().push_any(&wide(3))?;
@@ -203,12 +203,12 @@ fn post_pad_cqes() -> Result {
     let done = complete(&mut ring, 2)?;
     assert_eq!(in_order(&done), [(PAD_USER_DATA, Ok(0)), (1, Ok(0))]);
     assert!(done[0].is_pad() && !done[1].is_pad());
-    // SAFETY: as above.
+    // SAFETY: NOPs use no memory and no descriptor.
     unsafe { ring.submission().push(&nop(2).flags(Flags::IO_DRAIN)) }?;
     assert_eq!(outcomes(&complete(&mut ring, 1)?), [(2, Ok(0))]);
 
     let mut ring = ring_at(6, &builder)?;
-    // SAFETY: as above.
+    // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push(&nop(1).flags(Flags::IO_LINK))?;
         ring.submission().push_any(&wide(2))?;
@@ -252,7 +252,7 @@ fn rewound() -> Result {
         }
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(2), 6));
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(4), 2));
-        // SAFETY: as above.
+        // SAFETY: a NOP uses no memory and no descriptor.
         unsafe { ring.submission().push_any(&wide(8)) }?;
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(4), 0));
         let done: Vec<Completion> = ring.completion().map(Completion::from).collect();

@@ -67,10 +67,10 @@ fn view_submits() -> Result {
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe { queue.push_multiple(&nops(0..3)) }?;
     assert_eq!(queue.submit(&submitter), Ok(3));
-    // SAFETY: as above.
+    // SAFETY: NOPs use no memory and no descriptor.
     unsafe { queue.push_multiple(&nops(3..5)) }?;
     assert_eq!(queue.submit_and_wait(&submitter, 5), Ok(2));
-    // SAFETY: as above.
+    // SAFETY: NOPs use no memory and no descriptor.
     unsafe { queue.push_multiple(&nops(5..13)) }?;
     let soon = Timespec::from(Duration::from_millis(1));
     let args = SubmitArgs::new().timespec(&soon);

@@ -315,7 +315,7 @@ impl BufRing {
         // SAFETY: the slot is within the ring, and initialized. With an incremental ring, the
         // kernel may advance the address at any time, so the read is volatile.
         let addr = unsafe { (&raw const (*slot).addr).read_volatile() };
-        // SAFETY: as above. The kernel never writes to the ID.
+        // SAFETY: the slot is within the ring, and initialized. The kernel never writes to the ID.
         let bid = unsafe { (&raw const (*slot).bid).read() };
         // Registration sets all slots to zero, and no buffer is at address zero.
         (addr != 0).then_some(bid)

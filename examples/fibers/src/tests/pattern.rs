@@ -22,7 +22,7 @@ pub(super) fn fill(stack: &Stack) {
 
 pub(super) fn check(stack: &Stack) {
     for page in pages(stack) {
-        // SAFETY: as above.
+        // SAFETY: the pages belong to the stack, and no fiber runs on it.
         let intact = unsafe { *page } == PATTERN;
         assert!(intact, "the stack of a fiber that had ended was written to");
     }

@@ -16,7 +16,7 @@ pub(crate) struct Lasting {
 
 // SAFETY: the memory belongs to no thread, and is accessed only through raw pointers.
 unsafe impl std::marker::Send for Lasting {}
-// SAFETY: as above.
+// SAFETY: the memory belongs to no thread, and is accessed only through raw pointers.
 unsafe impl Sync for Lasting {}
 
 impl Lasting {

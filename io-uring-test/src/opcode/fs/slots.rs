@@ -79,7 +79,7 @@ fn openat2(ring: &mut dyn Ring) -> Result {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
     let make = OpenHow::new().flags(flags).mode(Mode::RUSR);
     let done = ring.completion(OpenAt2::new(&fd, c"new".as_ptr(), &make).build())?;
-    // SAFETY: as above.
+    // SAFETY: the operation's result is a descriptor, and this is its only owner.
     drop(unsafe { done.to_fd() }?);
     let made = fs::metadata(directory.path().join("new"))?;
     assert!(made.permissions().readonly() && made.is_file());
@@ -244,7 +244,7 @@ fn openat_large(ring: &mut dyn Ring) -> Result {
     }
     // Writes at an offset that does not fit in 31 bits.
     let open = OpenAt2::new(Fd::CWD, path.as_ptr(), &read_write).build();
-    // SAFETY: as above.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     let file = unsafe { ring.completion(open)?.to_fd() }?;
     let write = Write::new(&file, b"end".as_ptr(), 3).offset(LARGE).build();
     assert_eq!(ring.result(write)?, Ok(3));

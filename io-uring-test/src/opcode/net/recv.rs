@@ -169,7 +169,7 @@ fn recv_registered(ring: &mut dyn Ring) -> Result {
     // SAFETY: the memory outlives the ring's operations.
     unsafe { ring.submitter().register_buffers(&[all]) }?;
     let recv = |index| Recv::new(other.as_fd(), start.as_ptr(), 8).buf_index(Some(index)).build();
-    // SAFETY: as above.
+    // SAFETY: the memory outlives the receives, for which `run` waits.
     let (wrong, right) = unsafe { (ring.run(recv(1))?, ring.run(recv(0))?) };
     assert_eq!((wrong.to_result(), right.to_result()), (Err(Errno::FAULT), Ok(5)));
     // SAFETY: the memory is initialized, and the operation has completed.

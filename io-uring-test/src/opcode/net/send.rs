@@ -171,7 +171,7 @@ fn send_from_group(ring: &mut dyn Ring) -> Result {
     let done = unsafe { ring.run(send) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Ok(5), Some(10)));
     assert_eq!(heard(&mut other)?, HELLO);
-    // SAFETY: as above.
+    // SAFETY: the provided memory is constant.
     let done = unsafe { ring.run(send) }?;
     assert_eq!((done.to_result(), done.buffer_select()), (Err(Errno::NOBUFS), None));
     Ok(())
