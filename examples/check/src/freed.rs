@@ -97,8 +97,8 @@ impl Watch {
             while !node.is_null() {
                 // SAFETY: nodes and blocks exist until the watch is dropped, and we hold the lock.
                 let Node { block, layout, before } = unsafe { node.read() };
-                // SAFETY: the block exists until the watch is dropped, and all of its bytes were filled when it was
-                // freed.
+                // SAFETY: the block exists until the watch is dropped. All of its bytes were filled when it
+                // was freed.
                 let bytes = unsafe { slice::from_raw_parts(block, layout.size()) };
                 if let Some(at) = bytes.iter().position(|&byte| byte != PATTERN) {
                     written = Some((at, layout.size(), bytes[at]));

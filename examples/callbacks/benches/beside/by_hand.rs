@@ -49,8 +49,8 @@ pub(crate) fn read(file: &fs::File, depth: u32, reads: u64) -> Result<(), Errno>
             assert_eq!(cqe.to_result()?, BLOCK as u32);
             done += 1;
             if started < reads {
-                // SAFETY: the previous read into this buffer has completed, so the buffer belongs to this read alone.
-                // It outlives the loop, which ends when all reads have completed.
+                // SAFETY: the previous read into this buffer has completed. The buffers outlive the loop,
+                // which ends when all reads have completed.
                 unsafe { queue.push(&entry(&mut buffers, cqe.user_data())) }.expect(ROOM);
                 started += 1;
             }

@@ -86,7 +86,13 @@ impl Signature {
     /// Returns the cell of the guide for this item, which differs from `other`.
     ///
     /// `same` is this item as it is compared. What `other` has in common with it is left out.
-    pub(crate) fn row(&self, path: &str, same: &Self, other: Option<&Self>) -> String {
+    pub(crate) fn row(
+        &self,
+        path: &str,
+        same: &Self,
+        other: Option<&Self>,
+        ours: &Items,
+    ) -> String {
         let Self { kind, arguments, result } = self;
         if !kind.ends_with("fn") {
             return match other {
@@ -101,8 +107,8 @@ impl Signature {
         let argument = |(at, it): (usize, &String)| {
             let theirs = &same.arguments[at];
             let other = other.and_then(|other| other.arguments.get(at));
-            let is_same =
-                accepts(theirs, other) || other.is_some_and(|it| accepts(it, Some(theirs)));
+            let is_same = accepts(theirs, other, ours)
+                || other.is_some_and(|it| accepts(it, Some(theirs), ours));
             if is_same { "_".to_owned() } else { shown(it) }
         };
         let shown: Vec<_> = arguments.iter().enumerate().filter(|(_, it)| !is_self(it)).collect();
@@ -120,7 +126,7 @@ impl Signature {
     }
 
     /// Tells whether a program that uses this item compiles with `other`. A function may become `const`.
-    pub(crate) fn compatible(&self, other: &Self) -> bool {
+    pub(crate) fn compatible(&self, other: &Self, ours: &Items) -> bool {
         let kind = |of: &Self| of.kind.trim_start_matches("const ").to_owned();
         let constant = |of: &Self| of.kind.starts_with("const ");
         let parameters = |of: &Self| split(&of.result).len();
@@ -128,7 +134,7 @@ impl Signature {
         kind(self) == kind(other)
             && (constant(other) || !constant(self))
             && self.arguments.len() == other.arguments.len()
-            && self.arguments.iter().zip(&other.arguments).all(|(a, b)| accepts(a, Some(b)))
+            && self.arguments.iter().zip(&other.arguments).all(|(a, b)| accepts(a, Some(b), ours))
             && if is_type {
                 parameters(self) == parameters(other)
             } else {
@@ -137,9 +143,14 @@ impl Signature {
     }
 }
 
-/// Tells whether an argument of type `ours` accepts values of type `theirs`.
-fn accepts(theirs: &str, ours: Option<&String>) -> bool {
-    ours.is_some_and(|ours| ours == theirs || *ours == format!("impl Into<{theirs}>"))
+/// Tells whether an argument of type `ours` accepts values of type `theirs`. `items` has the
+/// conversions.
+fn accepts(theirs: &str, ours: Option<&String>, items: &Items) -> bool {
+    let Some(ours) = ours else { return false };
+    let target = ours.strip_prefix("impl Into<").and_then(|it| it.strip_suffix('>'));
+    let converts =
+        |to| theirs == to || items.contains_key(&format!("impl From<{theirs}> for {to}"));
+    ours == theirs || target.is_some_and(converts)
 }
 
 /// Returns an argument as the guide writes it. The guide says once that arguments are converted.
