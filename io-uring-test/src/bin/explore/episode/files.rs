@@ -124,10 +124,13 @@ impl Lockstep<'_> {
             let Some(real) = self.rings[r].as_mut().filter(|_| left > 0) else { break };
             let mut all = Vec::new();
             real.reap(Reap::All, 0, &mut all);
-            let _ = real.get_events();
             for mut cqe in all {
                 left -= usize::from(cqe.result >= 0 && self.installs.contains_key(&cqe.user_data));
                 let _ = self.close_installed(&mut cqe);
+            }
+            // Deferred work could make one more descriptor.
+            if let Some(real) = self.rings[r].as_mut().filter(|_| left > 0) {
+                let _ = real.get_events();
             }
         }
     }
