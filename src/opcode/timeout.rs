@@ -14,8 +14,9 @@ operations! {
     Timeout = "IORING_OP_TIMEOUT" since "5.4",
     new(timespec: *const Timespec => addr; len(1), no_fd(()))
     {
-        /// Completes the timeout early, with 0, when this many requests submitted after it have
-        /// completed. 0, the default, means never. With [`TimeoutFlags::MULTISHOT`], this is the
+        /// Completes the timeout early, with 0, when the kernel has put this many completions into
+        /// the queue since it started the timeout, whichever requests they are for. 0, the
+        /// default, means never. With [`TimeoutFlags::MULTISHOT`], this is the
         /// number of expirations, and 0 means no limit.
         count: u32 => count,
         /// Sets the clock, and whether the time is absolute.
@@ -34,6 +35,8 @@ operations! {
     new(user_data: u64 => target_user_data; no_fd(()))
 
     /// Changes the time of the [`Timeout`] or [`LinkTimeout`] with this user data.
+    ///
+    /// The timeout loses its [`count`](Timeout::count): it then ends only by its time.
     ///
     /// - **Result:** 0; -ENOENT if there is no such timeout; -EALREADY if it is completing
     /// - **Memory:** `timespec` until *submit*

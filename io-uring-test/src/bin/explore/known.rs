@@ -127,6 +127,19 @@ pub(crate) static FAULTS: &[Fault] = &[
                        fills its first buffer completely continues if more than one byte seems to \
                        be left",
     },
+    Fault {
+        name: "counts_backwards",
+        // Seen on 6.1, 6.18 and 7.3. (Kernels before 5.17 have no silent entries.)
+        from: (5, 17),
+        until: None,
+        model: "no silent entry runs beside two timeouts with a count, and at most one timeout \
+                expires beside one of them",
+        reproduction: "submit a silent timeout with a count of 1, a timeout with a count of 100, and \
+                       a NOP. The first timeout reaches its count. The kernel subtracts it from \
+                       the number of completions, for which it posts none. When the kernel \
+                       compares the counts again, the difference is -1, which it takes for a large \
+                       number. So the second timeout ends with 0 after one completion",
+    },
 ];
 
 impl Known {

@@ -46,7 +46,8 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         113..133 => poll(kernel, model, pipe, raw.arg & 0x40 != 0),
         133..155 => read(model, pipe, 1 + (raw.arg as u32 / 8) % 20),
         155..158 => {
-            Op::Timeout { time: clock::late(kernel, raw.arg), repeats: None, success: false }
+            let time = clock::late(kernel, raw.arg);
+            Op::Timeout { time, repeats: None, success: false, count: 0 }
         }
         158..161 => clock::update(model, ring, raw.arg, target(model, ring, arg)),
         161..163 => poll_update(model, ring, raw.arg, target(model, ring, arg), user_data),

@@ -42,7 +42,7 @@ impl Lockstep<'_> {
             ring.restless = 0;
             self.model.time_passes(r);
             self.model.run(r);
-            self.model.ring(r).cq.flush();
+            self.model.ring(r).flush_overflow();
             self.model.system_call();
             // The requests that this has started may end by themselves too.
             if self.model.ring(r).restless == 0 {
@@ -274,6 +274,9 @@ impl Lockstep<'_> {
         if drains && counted && self.model.refuses_any(r) {
             return false;
         }
+        if !self.counts_are_certain(r, drains || workers) {
+            return false;
+        }
         let ring = self.model.ring(r);
         // A cancellation may or may not find requests that drains and worker threads start at the
         // same time.
@@ -309,6 +312,30 @@ impl Lockstep<'_> {
         let own_time = drains || workers || hurries > 0;
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         !own_time || (!ring.cq.overflows() && 3 * ring.outstanding() <= room)
+    }
+
+    /// Whether the test can tell what timeouts with a count will have counted.
+    fn counts_are_certain(&self, r: usize, own_time: bool) -> bool {
+        let Some(ring) = &self.model.rings[r] else { return true };
+        let counts = |entry: &&Entry| matches!(entry.op, Op::Timeout { count: 1.., .. });
+        let waits = |entry: &&Entry| counts(entry) && !entry.op.runs_out();
+        let every = || ring.sq.entries().chain(ring.in_flight());
+        let times = every().filter(|entry| entry.op.runs_out()).count();
+        // Completions that come at an unknown time may come before the timeout starts to count.
+        if ring.sq.entries().any(|entry| waits(&entry)) && (own_time || times > 0 || ring.workers) {
+            return false;
+        }
+        // The counts go backwards between the end of a timeout and its completion (the fault
+        // `counts_backwards`). If the kernel compares them then, all timeouts end.
+        let silent = every().any(Entry::is_silent);
+        let repeats = |entry: &Entry| matches!(entry.op, Op::Timeout { repeats: Some(_), .. });
+        let waiting = every().filter(waits).count();
+        match times {
+            _ if every().find(counts).is_none() => true,
+            0 => waiting == 1 || !silent,
+            1 => waiting <= 1 && !silent && !every().any(repeats),
+            _ => false,
+        }
     }
 
     /// Whether 32-byte completions have room. On a kernel with the fault `mixed_overfull`, they may

@@ -33,6 +33,7 @@ impl Lockstep<'_> {
                         | Op::Poll { .. }
                         | Op::LinkTimeout { .. }
                         | Op::TimeoutUpdate { .. }
+                        | Op::Timeout { count: 1.., .. }
                         | Op::Receive(_)
                 )
             {

@@ -195,8 +195,15 @@ impl Lockstep<'_> {
         // A request that ends with new user data does not match the user data that was counted.
         let renamed =
             all().any(|entry| matches!(entry.op, Op::PollUpdate { new_user_data: Some(_), .. }));
+        // A timeout may or may not be canceled before it counts completions that need work.
+        let at_once = |entry: &Entry| {
+            matches!(entry.op, Op::Nop { task_work: false, .. } | Op::Timeout { .. })
+        };
+        let counts = all().any(|entry| matches!(entry.op, Op::Timeout { count: 1.., .. }))
+            && (links || !ring.work.is_empty() || !ring.sq.entries().all(at_once));
         if renamed
             || turns
+            || counts
             || ring.disabled
             || woken
             || cancels
@@ -270,7 +277,7 @@ impl Lockstep<'_> {
                 self.model.cancel_by(r, everything, |_| true);
             }
             self.model.run(r);
-            self.model.ring(r).cq.flush();
+            self.model.ring(r).flush_overflow();
             self.model.system_call();
         }
         let ring = self.model.ring(r);

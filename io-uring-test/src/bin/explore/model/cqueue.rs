@@ -61,6 +61,11 @@ impl Cq {
         self.slots.len()
     }
 
+    /// How many slots the kernel has filled since the queue was made. Wraps around.
+    pub(super) fn filled(&self) -> u32 {
+        self.tail
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.len() == self.capacity as usize
     }

@@ -9,6 +9,7 @@
 
 pub(crate) mod buffers;
 pub(crate) mod cancel;
+mod count;
 pub(crate) mod cqueue;
 pub(crate) mod errno;
 pub(crate) mod files;

@@ -96,6 +96,8 @@ pub(crate) enum Op {
         repeats: Option<u8>,
         /// Expiry is no failure.
         success: bool,
+        /// After how many completions the timeout ends, if not 0.
+        count: u8,
     },
     /// Cancels the request that it is linked to when its time expires.
     LinkTimeout {

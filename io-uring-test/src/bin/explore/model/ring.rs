@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::buffers::{GROUPS, Group};
+use super::count::Counts;
 use super::cqueue::{Cq, Cqe};
 use super::errno::{EACCES, ENOTRECOVERABLE};
 use super::files::Files;
@@ -131,6 +132,7 @@ pub(crate) struct Ring {
     /// The user data of linked timeouts that expired while their requests ended by themselves. Only
     /// the result of such a timeout tells which came first.
     pub(crate) too_late: Vec<u64>,
+    pub(super) counts: Counts,
     /// A resize was only half done: the kernel no longer uses the memory that the program reads.
     pub(crate) lost: bool,
     /// What the ring may do once it is enabled, if restrictions were registered.
@@ -165,6 +167,7 @@ impl Ring {
             taskrun_is_open: false,
             workers: false,
             too_late: Vec::new(),
+            counts: Counts::default(),
             lost: false,
             restrictions: None,
             slots: None,

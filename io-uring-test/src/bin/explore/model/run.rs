@@ -113,7 +113,10 @@ impl Model {
                     None => Outcome::done(-EBADF),
                 }
             }
-            Op::Timeout { time, .. } => {
+            Op::Timeout { time, count, .. } => {
+                if count > 0 {
+                    self.ring(r).start_to_count(count);
+                }
                 if time.is_soon {
                     self.ring(r).in_its_own_time();
                 }
@@ -216,6 +219,7 @@ impl Model {
             ring.work.push_back(Work::Message(cqe));
         } else {
             ring.cq.post(cqe);
+            ring.compare_counts();
         }
         Outcome::done(0)
     }
@@ -256,6 +260,7 @@ impl Model {
         if let Some(user_data) = user_data {
             let big = (ring.cq.size == Size::Big).then_some([0; 2]);
             ring.cq.post(Cqe { user_data, result, flags: 0, big });
+            ring.compare_counts();
         }
         Outcome::done(result)
     }
@@ -277,7 +282,7 @@ impl Model {
         let overflow_in_order = self.kernel.overflow_in_order;
         let ring = self.ring(r);
         if ring.done.is_empty() {
-            return;
+            return ring.compare_counts_if_posted();
         }
         let done = std::mem::take(&mut ring.done);
         // On older kernels, completions that wait for room can be overtaken.
@@ -319,6 +324,7 @@ impl Model {
                 next.push(Work::Start(chain));
             }
         }
+        ring.compare_counts();
         ring.work.extend(next);
         if !ring.drained.is_empty() {
             self.queue_drained(r);

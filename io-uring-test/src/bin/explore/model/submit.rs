@@ -75,11 +75,18 @@ impl Model {
         if taken == submit {
             if let Some(want) = want {
                 let before = self.ring(r).workers;
-                self.run(r);
-                self.ring(r).cq.flush();
+                let least = want.min(u64::from(self.ring(r).cq.capacity)) as usize;
+                let ready = loop {
+                    self.run(r);
+                    let ring = self.ring(r);
+                    ring.flush_overflow();
+                    let ready = ring.cq.len();
+                    // What has moved to the queue may have ended a timeout by its count.
+                    if ready >= least || ring.work.is_empty() {
+                        break ready;
+                    }
+                };
                 let ring = self.ring(r);
-                let least = want.min(u64::from(ring.cq.capacity)) as usize;
-                let ready = ring.cq.len();
                 let workers = before || ring.workers;
                 self.ran_out = ready < least;
                 self.ran_out_or_not = self.ran_out && taken == 0 && workers;

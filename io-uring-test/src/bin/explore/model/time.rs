@@ -23,7 +23,10 @@ impl Model {
         {
             let chain = self.ring(r).waiting.remove(i).chain;
             let Op::Timeout { repeats, success, .. } = chain[0].op else { continue };
-            for _ in 1..repeats.unwrap_or(1) {
+            let times = repeats.unwrap_or(1);
+            let counts = &mut self.ring(r).counts;
+            counts.ended = counts.ended.wrapping_add(times.into());
+            for _ in 1..times {
                 if !self.post_one_of_several(r, chain[0].user_data, -ETIME, 0) {
                     break;
                 }
@@ -66,7 +69,7 @@ impl Model {
         let there = waiting.chain(ending).filter_map(|chain| chain.get_mut(at));
         for entry in there.filter(|entry| entry.user_data == wanted) {
             match &mut entry.op {
-                Op::Timeout { time, .. } if !linked => *time = new,
+                Op::Timeout { time, count, .. } if !linked => (*time, *count) = (new, 0),
                 Op::LinkTimeout { time } if linked => *time = new,
                 _ => continue,
             }

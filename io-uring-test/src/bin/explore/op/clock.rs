@@ -47,9 +47,14 @@ pub(super) fn draw(model: &Model, ring: usize, arg: u8, is_soon: bool) -> Op {
             let several = kernel.timeout_multi && arg & 0x60 == 0x60;
             let repeats = several.then_some(1 + (arg & 3));
             let success = kernel.timeout_success && arg & 0x80 != 0;
-            Op::Timeout { time: time(kernel, arg, true), repeats, success }
+            // This count is not reached before the time is up.
+            let count = if repeats.is_none() && arg & 0x10 != 0 { 200 } else { 0 };
+            Op::Timeout { time: time(kernel, arg, true), repeats, success, count }
         }
-        _ => Op::NOP,
+        _ => {
+            let count = [1, 2, 1, 3, 2, 4, 8, 5][usize::from(arg >> 5)];
+            Op::Timeout { time: time(kernel, arg, false), repeats: None, success: false, count }
+        }
     }
 }
 
@@ -102,7 +107,7 @@ fn parts(time: Time) -> (&'static Timespec, &'static str, TimeoutFlags) {
 
 fn flags_of(op: Op) -> TimeoutFlags {
     let (time, more) = match op {
-        Op::Timeout { time, repeats, success } => {
+        Op::Timeout { time, repeats, success, .. } => {
             let mut more = TimeoutFlags::empty();
             more.set(TimeoutFlags::MULTISHOT, repeats.is_some());
             more.set(TimeoutFlags::ETIME_SUCCESS, success);
@@ -119,11 +124,11 @@ fn flags_of(op: Op) -> TimeoutFlags {
 pub(super) fn entry(op: Op) -> Entry {
     let flags = flags_of(op);
     match op {
-        Op::Timeout { time, repeats, .. } => {
+        Op::Timeout { time, repeats, count, .. } => {
             let timeout = Timeout::new(parts(time).0).flags(flags);
-            match repeats {
-                Some(repeats) => timeout.count(repeats.into()).build(),
-                None => timeout.build(),
+            match repeats.unwrap_or(count) {
+                0 => timeout.build(),
+                count => timeout.count(count.into()).build(),
             }
         }
         Op::LinkTimeout { time } => LinkTimeout::new(parts(time).0).flags(flags).build(),
@@ -138,8 +143,11 @@ pub(super) fn entry(op: Op) -> Entry {
 pub(super) fn code(op: Op) -> String {
     let flags = format!(".flags(TimeoutFlags::from_bits_retain({:#x}))", flags_of(op).bits());
     match op {
-        Op::Timeout { time, repeats, .. } => {
-            let count = repeats.map_or(String::new(), |repeats| format!(".count({repeats})"));
+        Op::Timeout { time, repeats, count, .. } => {
+            let count = match repeats.unwrap_or(count) {
+                0 => String::new(),
+                count => format!(".count({count})"),
+            };
             format!("opcode::Timeout::new({}){count}{flags}.build()", parts(time).1)
         }
         Op::LinkTimeout { time } => {
