@@ -300,7 +300,7 @@ impl Server {
                     connection.received.front_mut().expect("a completed send without data");
                 range.start += len as usize;
                 if range.start == range.end {
-                    self.give_back(number)?;
+                    self.return_buffer(number)?;
                 }
             }
             Err(_) => {
@@ -308,7 +308,7 @@ impl Server {
                 connection.closing = true;
                 let _ = connection.stream.shutdown(Shutdown::Both);
                 while self.has_received(number) {
-                    self.give_back(number)?;
+                    self.return_buffer(number)?;
                 }
             }
         }
@@ -323,11 +323,11 @@ impl Server {
 
     /// Returns the buffer of a connection's oldest piece to the ring, and starts the receives of
     /// connections that had found no buffer.
-    fn give_back(&mut self, number: usize) -> Result<()> {
+    fn return_buffer(&mut self, number: usize) -> Result<()> {
         let Some(connection) = &mut self.connections[number] else { return Ok(()) };
         match (connection.received.pop_front(), &mut self.provided) {
             (Some((Some(buffer), _)), Some(provided)) => {
-                provided.give(buffer);
+                provided.add(buffer);
                 provided.ring.publish();
                 for starved in mem::take(&mut self.starved) {
                     self.go_on(starved)?;
@@ -367,12 +367,12 @@ impl Provided {
         };
         let memory = (0..BUFFERS).map(|_| vec![0; BUFFER].into_boxed_slice()).collect();
         let mut provided = Self { ring, memory };
-        (0..BUFFERS).for_each(|buffer| provided.give(buffer));
+        (0..BUFFERS).for_each(|buffer| provided.add(buffer));
         provided.ring.publish();
         Ok(Some(provided))
     }
 
-    fn give(&mut self, buffer: u16) {
+    fn add(&mut self, buffer: u16) {
         let bytes = &mut self.memory[usize::from(buffer)];
         // SAFETY: this buffer belongs to us: it was never added, or a completion returned it and
         // its data is sent. The memory is freed after the server has stopped.

@@ -35,7 +35,7 @@ const INCREMENTAL: Need = Trial {
 
 const SOUND: Need = Sound {
     bug: "IORING_CQE_F_BUF_MORE is missing for buffers that stay in use",
-    look: keeps_silently,
+    look: keeps_without_flag,
 };
 const MIN_LEFT: Need = Trial {
     what: "provided buffers with a minimum rest",
@@ -50,9 +50,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("read_in_order", &[REGISTER, Opcode(Read::CODE)], read_in_order),
     Case::kinds("run_dry", &[REGISTER, Opcode(Read::CODE)], run_dry),
     Case::once("owned_memory", &[REGISTER, Opcode(Read::CODE)], owned_memory),
-    Case::once("kernels_memory", &[REGISTER, KERNELS, Opcode(Read::CODE)], kernels_memory),
+    Case::once("kernel_memory", &[REGISTER, KERNELS, Opcode(Read::CODE)], kernel_memory),
     Case::once("publish_with_cq", &[REGISTER, STATUS], publish_with_cq),
-    Case::kinds("unregister_gives_back", &[REGISTER, Opcode(Read::CODE)], unregister_gives_back),
+    Case::kinds("unregister_ends_use", &[REGISTER, Opcode(Read::CODE)], unregister_ends_use),
     Case::once("dropped_in_any_order", &[REGISTER, KERNELS], dropped_in_any_order),
     Case::kinds("incremental", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental),
     Case::kinds("incremental_end", &[INCREMENTAL, STATUS, Opcode(Read::CODE)], incremental_end),
@@ -60,15 +60,15 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("min_left", &[INCREMENTAL, MIN_LEFT, STATUS, Opcode(Read::CODE)], min_left),
     Case::kinds("bundle", &[BUNDLES, STATUS, RECV], bundle),
     Case::kinds("too_many", &[REGISTER, Opcode(Read::CODE)], too_many),
-    Case::kinds("account_plain", &[STATUS, RECV], |ring| account(ring, NONE, 0)),
-    Case::kinds("account_incremental", &[INCREMENTAL, STATUS, RECV], |ring| account(ring, INC, 0)),
-    Case::kinds("account_bundle", &[BUNDLES, STATUS, RECV], |ring| account(ring, NONE, BUNDLE)),
-    Case::kinds("account_both", &[BUNDLES, INCREMENTAL, STATUS, SOUND, RECV], |ring| {
-        account(ring, INC, BUNDLE)
+    Case::kinds("tracker_plain", &[STATUS, RECV], |ring| track(ring, NONE, 0)),
+    Case::kinds("tracker_incremental", &[INCREMENTAL, STATUS, RECV], |ring| track(ring, INC, 0)),
+    Case::kinds("tracker_bundle", &[BUNDLES, STATUS, RECV], |ring| track(ring, NONE, BUNDLE)),
+    Case::kinds("tracker_both", &[BUNDLES, INCREMENTAL, STATUS, SOUND, RECV], |ring| {
+        track(ring, INC, BUNDLE)
     }),
-    Case::kinds("account_multishot", &[STATUS, RECV], |ring| account(ring, NONE, MULTISHOT)),
-    Case::kinds("account_multishot_both", &[BUNDLES, INCREMENTAL, STATUS, SOUND, RECV], |ring| {
-        account(ring, INC, BUNDLE | MULTISHOT)
+    Case::kinds("tracker_multishot", &[STATUS, RECV], |ring| track(ring, NONE, MULTISHOT)),
+    Case::kinds("tracker_multishot_both", &[BUNDLES, INCREMENTAL, STATUS, SOUND, RECV], |ring| {
+        track(ring, INC, BUNDLE | MULTISHOT)
     }),
 ];
 
@@ -186,7 +186,7 @@ fn run_dry(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn kernels_memory() -> Result {
+fn kernel_memory() -> Result {
     let mut ring = IoUring::new(4)?;
     let bufs = ring.submitter().register_buf_ring_mmap(2, GROUP, NONE)?;
     around_and_around(&mut ring, bufs)
@@ -245,7 +245,7 @@ fn publish_with_cq() -> Result {
 }
 
 /// After unregistering, the kernel no longer writes to the buffers, and the group ID is free.
-fn unregister_gives_back(ring: &mut dyn Ring) -> Result {
+fn unregister_ends_use(ring: &mut dyn Ring) -> Result {
     let (reader, writer) = pipe()?;
     write(&writer, b"ab")?;
     let mut group = Group::new(ring, 2, 1, NONE)?;
@@ -328,8 +328,7 @@ fn incremental(ring: &mut dyn Ring) -> Result {
 /// Whether the kernel keeps buffers without setting `IORING_CQE_F_BUF_MORE`. This is a bug of
 /// 6.18.15, which 6.12.107, 6.18.44 and 7.2 do not have. The flag is missing if the data ends
 /// before the buffer is full, after reads of a file, and occasionally in bundles.
-/// buffer, where a file was read, and now and then in bundles.
-fn keeps_silently() -> Result<bool> {
+fn keeps_without_flag() -> Result<bool> {
     let mut ring = KINDS[0].build(&Setup::USUAL)?;
     let (reader, _) = pipe()?;
     let mut group = Group::new(&*ring, 1, 8, INC)?;
@@ -341,7 +340,7 @@ fn keeps_silently() -> Result<bool> {
 
 /// The end of the data fills no bytes and consumes no buffer.
 fn incremental_end(ring: &mut dyn Ring) -> Result {
-    let silent = keeps_silently()?;
+    let silent = keeps_without_flag()?;
     let (reader, writer) = pipe()?;
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
@@ -362,7 +361,7 @@ fn incremental_end(ring: &mut dyn Ring) -> Result {
 /// A regular file is always ready, so the kernel consumes the requested length before it reads. A
 /// short read therefore leaves a gap, and the tracker must be told of it.
 fn incremental_file(ring: &mut dyn Ring) -> Result {
-    let silent = keeps_silently()?;
+    let silent = keeps_without_flag()?;
     let file = file_with(b"abcdefghijk")?;
     let mut group = Group::new(ring, 2, 8, INC)?;
     group.add([1, 0]);
@@ -459,7 +458,7 @@ fn bundle(ring: &mut dyn Ring) -> Result {
 /// Receives random data in random pieces into buffers of random lengths, which are released in
 /// random order. The segments of the tracker must contain what was sent, byte for byte, and the
 /// kernel must still have exactly those buffers that the tracker does not report as done.
-fn account(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
+fn track(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
     const ENTRIES: u16 = 8;
     const SIZE: usize = 256;
     const TOTAL: usize = 16 << 10;

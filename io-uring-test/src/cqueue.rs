@@ -18,7 +18,7 @@ const CQE32: &[Need] = &[RingWith(SetupFlags::CQE32)];
 const CQE_MIXED: &[Need] = &[RingWith(SetupFlags::CQE_MIXED)];
 const DEFER: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);
 /// A queue with two slots for completions.
-const NARROW: Setup = Setup::new(2).cq_entries(2);
+const TWO_SLOTS: Setup = Setup::new(2).cq_entries(2);
 
 pub(crate) const CASES: &[Case] = &[
     Case::once("iteration_16", &[], iteration::<Entry>),
@@ -32,14 +32,14 @@ pub(crate) const CASES: &[Case] = &[
     Case::kinds("forgotten_view", &[], forgotten_view),
     Case::once("status", &[], status),
     Case::once("consumed_does_not_end_a_wait", &[Feature(Features::EXT_ARG)], consumed),
-    Case::kinds("overflow", &[Feature(Features::NODROP)], overflow).setup(NARROW),
+    Case::kinds("overflow", &[Feature(Features::NODROP)], overflow).setup(TWO_SLOTS),
     Case::kinds(
         "overflow_sqpoll",
         &[Feature(Features::NODROP), RingWith(SetupFlags::SQPOLL)],
         overflow,
     )
-    .setup(NARROW.flags(SetupFlags::SQPOLL)),
-    Case::kinds("overflow_defer", &[RingWith(DEFER)], overflow).setup(NARROW.flags(DEFER)),
+    .setup(TWO_SLOTS.flags(SetupFlags::SQPOLL)),
+    Case::kinds("overflow_defer", &[RingWith(DEFER)], overflow).setup(TWO_SLOTS.flags(DEFER)),
     Case::once("both_sizes", CQE_MIXED, both_sizes),
     Case::once("filler_of_a_message", CQE_MIXED, filler_of_a_message),
     Case::once("both_sizes_overflow", CQE_MIXED, both_sizes_overflow),

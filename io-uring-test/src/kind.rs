@@ -28,20 +28,20 @@ fn round_and_round(ring: &mut dyn Ring) -> Result {
     };
     let mut next = 0;
     for round in 0..200 {
-        let narrow = 1 + round % 5;
-        ring.push_nops(next..next + narrow, Flags::empty())?;
-        next += narrow;
-        if ring.queue().takes_wide() {
-            let mut wide = nop(next).into_raw();
+        let small = 1 + round % 5;
+        ring.push_nops(next..next + small, Flags::empty())?;
+        next += small;
+        if ring.queue().accepts_sqe128() {
+            let mut big = nop(next).into_raw();
             if kind.contains(SetupFlags::SQE_MIXED) {
-                wide.opcode = sys::IORING_OP_NOP128;
+                big.opcode = sys::IORING_OP_NOP128;
             }
             // SAFETY: a NOP uses no memory and no descriptor.
-            unsafe { ring.queue().push_wide(&Entry128::from_raw(wide, [0xff; 64])) }?;
+            unsafe { ring.queue().push_128(&Entry128::from_raw(big, [0xff; 64])) }?;
             next += 1;
-            expect(ring, narrow as usize + 1)?;
+            expect(ring, small as usize + 1)?;
         } else {
-            expect(ring, narrow as usize)?;
+            expect(ring, small as usize)?;
         }
     }
     Ok(())

@@ -121,18 +121,18 @@ fn buf_rings() -> Result {
     for round in rounds() {
         let submitter = ring.submitter();
         // SAFETY: the pages outlive every ring, and no operation uses a buffer.
-        let callers = unsafe { submitter.register_buf_ring(pages.all(), 16, 1, none) }?;
-        let kernels = submitter.register_buf_ring_mmap(16, 2, none)?;
+        let in_memory = unsafe { submitter.register_buf_ring(pages.all(), 16, 1, none) }?;
+        let mmapped = submitter.register_buf_ring_mmap(16, 2, none)?;
         let owned = submitter.register_buf_ring_owned(16, 3, none)?;
         match round % 10 {
             9 => ring = IoUring::new(2)?,
             n if n % 2 == 0 => {
-                callers.unregister(&submitter)?;
-                kernels.unregister(&submitter)?;
+                in_memory.unregister(&submitter)?;
+                mmapped.unregister(&submitter)?;
                 owned.unregister(&submitter)?;
             }
             _ => {
-                drop((callers, kernels, owned));
+                drop((in_memory, mmapped, owned));
                 for group in 1..=3 {
                     // SAFETY: the handle of this group is dropped.
                     unsafe { submitter.unregister_buf_ring(group) }?;

@@ -122,7 +122,7 @@ const FILES: &[(&str, &[Case])] = &[
     ("zcrx", zcrx::CASES),
     ("fault::memory", fault::memory::CASES),
     ("fault::interrupt", fault::interrupt::CASES),
-    ("fault::heir", fault::heir::CASES),
+    ("fault::fork", fault::fork::CASES),
     ("fault::process", fault::process::CASES),
     ("leaks", leaks::CASES),
 ];

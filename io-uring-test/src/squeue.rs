@@ -15,7 +15,7 @@ use crate::harness::*;
 const DISABLED: Setup = Setup::USUAL.flags(SetupFlags::R_DISABLED);
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("free_places", &[], free_places),
+    Case::kinds("free_slots", &[], free_slots),
     Case::kinds("status", &[], status),
     Case::kinds("all_or_nothing", &[], all_or_nothing),
     Case::kinds("panic_while_pushing", &[], panic_while_pushing),
@@ -83,7 +83,7 @@ fn outcomes(done: &[Completion]) -> Vec<(u64, Result<u32, Errno>)> {
     done
 }
 
-fn free_places(ring: &mut dyn Ring) -> Result {
+fn free_slots(ring: &mut dyn Ring) -> Result {
     // Does not start at the first slot.
     ring.works(5)?;
     for round in 0..5 {

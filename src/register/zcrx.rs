@@ -283,7 +283,7 @@ impl Ifq {
     ///
     /// ```compile_fail,E0133
     /// # use rustix_uring::zcrx::{Ifq, Received};
-    /// # fn give_back(ifq: &mut Ifq, received: Received) {
+    /// # fn refill(ifq: &mut Ifq, received: Received) {
     /// let _ = ifq.refill(received);
     /// # }
     /// ```

@@ -338,7 +338,7 @@ fn submission_queue<S: squeue::Kind>(
 }
 
 fn submissions(bytes: &mut Bytes<'_>) {
-    fn narrow<S: squeue::Kind>(_: &mut SubmissionQueue<'_, S>, _: Entry128) -> bool {
+    fn sqe64<S: squeue::Kind>(_: &mut SubmissionQueue<'_, S>, _: Entry128) -> bool {
         false
     }
     fn big<S>(queue: &mut SubmissionQueue<'_, S>, entry: Entry128) -> bool
@@ -349,7 +349,7 @@ fn submissions(bytes: &mut Bytes<'_>) {
         unsafe { queue.push_any(&entry) }.is_ok()
     }
     match bytes.below(4) {
-        0 => submission_queue::<Entry>(bytes, narrow),
+        0 => submission_queue::<Entry>(bytes, sqe64),
         1 => submission_queue::<Entry128>(bytes, big),
         2 => submission_queue::<squeue::Mixed>(bytes, big),
         _ => submission_queue::<squeue::Rewind<squeue::Mixed>>(bytes, big),

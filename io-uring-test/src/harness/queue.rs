@@ -24,14 +24,14 @@ pub(crate) trait Queue {
         entry: &mut dyn FnMut(usize) -> Entry,
     ) -> Result<(), PushError>;
 
-    /// Pushes a 128-byte entry, which not every kind [accepts](Self::takes_wide).
+    /// Pushes a 128-byte entry, which not every kind [accepts](Self::accepts_sqe128).
     ///
     /// # Safety
     ///
     /// Same as [`SubmissionQueue::push`].
-    unsafe fn push_wide(&mut self, entry: &Entry128) -> Result<(), PushError>;
+    unsafe fn push_128(&mut self, entry: &Entry128) -> Result<(), PushError>;
 
-    fn takes_wide(&self) -> bool;
+    fn accepts_sqe128(&self) -> bool;
 
     /// Reserves a slot, and continues with it up to the given stage.
     ///
@@ -86,14 +86,14 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
         unsafe { self.push_each(n, entry) }
     }
 
-    unsafe fn push_wide(&mut self, entry: &Entry128) -> Result<(), PushError> {
+    unsafe fn push_128(&mut self, entry: &Entry128) -> Result<(), PushError> {
         submits(entry.get_opcode() as u8);
         // SAFETY: the caller upholds the same contract.
-        unsafe { S::push_wide(self, entry) }
+        unsafe { S::push_128(self, entry) }
     }
 
-    fn takes_wide(&self) -> bool {
-        S::TAKES_WIDE
+    fn accepts_sqe128(&self) -> bool {
+        S::ACCEPTS_SQE128
     }
 
     unsafe fn reserve(&mut self, how_far: Reserve) -> Result<(), PushError> {
@@ -157,12 +157,12 @@ impl<S: QueueKind> Queue for SubmissionQueue<'_, S> {
 
 /// The operations in which the kinds of submission queue differ.
 pub(super) trait QueueKind: squeue::Kind<Slot: Slot> + Sized {
-    const TAKES_WIDE: bool;
+    const ACCEPTS_SQE128: bool;
 
     /// # Safety
     ///
     /// Same as [`SubmissionQueue::push`].
-    unsafe fn push_wide(
+    unsafe fn push_128(
         queue: &mut SubmissionQueue<'_, Self>,
         entry: &Entry128,
     ) -> Result<(), PushError>;
@@ -184,12 +184,12 @@ impl Slot for Entry128 {
     }
 }
 
-macro_rules! narrow {
+macro_rules! sqe64 {
     ($($S:ty)*) => { $(
         impl QueueKind for $S {
-            const TAKES_WIDE: bool = false;
+            const ACCEPTS_SQE128: bool = false;
 
-            unsafe fn push_wide(
+            unsafe fn push_128(
                 _: &mut SubmissionQueue<'_, Self>,
                 _: &Entry128,
             ) -> Result<(), PushError> {
@@ -198,14 +198,14 @@ macro_rules! narrow {
         }
     )* };
 }
-narrow! { Entry Rewind<Entry> }
+sqe64! { Entry Rewind<Entry> }
 
-macro_rules! wide {
+macro_rules! sqe128 {
     ($($S:ty)*) => { $(
         impl QueueKind for $S {
-            const TAKES_WIDE: bool = true;
+            const ACCEPTS_SQE128: bool = true;
 
-            unsafe fn push_wide(
+            unsafe fn push_128(
                 queue: &mut SubmissionQueue<'_, Self>,
                 entry: &Entry128,
             ) -> Result<(), PushError> {
@@ -215,4 +215,4 @@ macro_rules! wide {
         }
     )* };
 }
-wide! { Entry128 Mixed Rewind<Entry128> Rewind<Mixed> }
+sqe128! { Entry128 Mixed Rewind<Entry128> Rewind<Mixed> }

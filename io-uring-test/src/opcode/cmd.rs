@@ -304,9 +304,9 @@ fn uring_cmd16(ring: &mut dyn Ring) -> Result {
 }
 
 /// Runs a command in a 128-byte entry.
-fn wide(ring: &mut dyn Ring, entry: Entry128) -> Result<Result<u32, Errno>> {
+fn sqe128(ring: &mut dyn Ring, entry: Entry128) -> Result<Result<u32, Errno>> {
     // SAFETY: the entry points to no memory, and the caller's files outlive the call.
-    unsafe { ring.queue().push_wide(&entry) }?;
+    unsafe { ring.queue().push_128(&entry) }?;
     Ok(ring.complete(1)?[0].to_result())
 }
 
@@ -317,7 +317,7 @@ fn uring_cmd80(ring: &mut dyn Ring) -> Result {
     let (_one, other) = hello()?;
     let inq = UringCmd80::new(other.as_fd(), SIOCINQ).cmd([7; 80]).build();
     if ring.params().setup_flags().contains(SetupFlags::SQE128) {
-        assert_eq!(wide(&mut **ring, inq)?, Ok(5));
+        assert_eq!(sqe128(&mut **ring, inq)?, Ok(5));
     } else {
         assert_eq!(ring.result(Entry::from_raw(inq.into_raw().0))?, Ok(5));
     }
@@ -330,8 +330,8 @@ fn uring_cmd128(ring: &mut dyn Ring) -> Result {
     let ring = &mut unsafe { ring.runner() };
     let (_one, other) = hello()?;
     let inq = UringCmd128::new(other.as_fd(), SIOCINQ).cmd([7; 80]).build();
-    if ring.queue().takes_wide() {
-        assert_eq!(wide(&mut **ring, inq)?, Ok(5));
+    if ring.queue().accepts_sqe128() {
+        assert_eq!(sqe128(&mut **ring, inq)?, Ok(5));
     } else {
         assert_eq!(ring.result(Entry::from_raw(inq.into_raw().0))?, Err(Errno::INVAL));
     }

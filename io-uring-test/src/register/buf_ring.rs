@@ -26,8 +26,8 @@ pub(crate) const KERNELS: Need = Trial {
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case::kinds("callers_memory", &[REGISTER, UNREGISTER], callers_memory),
-    Case::kinds("kernels_memory", &[REGISTER, UNREGISTER, KERNELS], kernels_memory),
+    Case::kinds("application_memory", &[REGISTER, UNREGISTER], application_memory),
+    Case::kinds("kernel_memory", &[REGISTER, UNREGISTER, KERNELS], kernel_memory),
     Case::kinds("owned_memory", &[REGISTER, UNREGISTER], owned_memory),
     Case::kinds("owned_memory_refused", &[REGISTER, UNREGISTER], owned_memory_refused),
     Case::once(
@@ -36,7 +36,7 @@ pub(crate) const CASES: &[Case] = &[
         owned_memory_by_index,
     ),
     Case::kinds("refused", &[REGISTER, UNREGISTER], refused),
-    Case::kinds("kernels_memory_refused", &[REGISTER, KERNELS], kernels_memory_refused),
+    Case::kinds("kernel_memory_refused", &[REGISTER, KERNELS], kernel_memory_refused),
     Case::kinds("status", &[REGISTER, STATUS], status),
     Case::kinds("another_ring", &[REGISTER, UNREGISTER], another_ring),
     Case::kinds("comes_back", &[REGISTER, UNREGISTER], comes_back),
@@ -58,7 +58,7 @@ fn unregister(ring: &Submitter<'_>, group: u16) -> Result<(), Errno> {
     unsafe { ring.unregister_buf_ring(group) }
 }
 
-fn callers_memory(ring: &mut dyn Ring) -> Result {
+fn application_memory(ring: &mut dyn Ring) -> Result {
     for entries in sizes() {
         let pages = Pages::new(BufRing::memory_size(entries))?;
         // SAFETY: the pages are ours, and outlive the registration.
@@ -74,7 +74,7 @@ fn callers_memory(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn kernels_memory(ring: &mut dyn Ring) -> Result {
+fn kernel_memory(ring: &mut dyn Ring) -> Result {
     let before = footprint()?;
     for (group, entries) in [0, 1, 7, 2047].into_iter().cycle().zip(sizes()) {
         let bufs = ring.submitter().register_buf_ring_mmap(entries, group, NONE)?;
@@ -179,7 +179,7 @@ fn refused(ring: &mut dyn Ring) -> Result {
     Ok(())
 }
 
-fn kernels_memory_refused(ring: &mut dyn Ring) -> Result {
+fn kernel_memory_refused(ring: &mut dyn Ring) -> Result {
     let before = footprint()?;
     let ring = ring.submitter();
     let register = |entries| ring.register_buf_ring_mmap(entries, 1, NONE);

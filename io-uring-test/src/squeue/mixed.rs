@@ -35,7 +35,7 @@ fn builder() -> Builder<Mixed> {
 }
 
 /// A 128-byte NOP.
-fn wide(user_data: u64) -> Entry128 {
+fn sqe128(user_data: u64) -> Entry128 {
     let mut sqe = nop(user_data).into_raw();
     sqe.opcode = sys::IORING_OP_NOP128;
     Entry128::from_raw(sqe, [0xff; 64])
@@ -70,12 +70,16 @@ fn interleaved() -> Result {
         let (mut expected, mut slots) = (Vec::new(), 0);
         for user_data in 0..4 {
             random = random.wrapping_mul(1664525).wrapping_add(1013904223);
-            let is_wide = random >> 31 == 1;
-            let pad = usize::from(is_wide && (position + slots) % 8 == 7);
-            let needs = if is_wide { 2 + pad } else { 1 };
+            let is_sqe128 = random >> 31 == 1;
+            let pad = usize::from(is_sqe128 && (position + slots) % 8 == 7);
+            let needs = if is_sqe128 { 2 + pad } else { 1 };
             // SAFETY: NOPs use no memory and no descriptor.
             let pushed = unsafe {
-                if is_wide { queue.push_any(&wide(user_data)) } else { queue.push(&nop(user_data)) }
+                if is_sqe128 {
+                    queue.push_any(&sqe128(user_data))
+                } else {
+                    queue.push(&nop(user_data))
+                }
             };
             let fits = slots + needs <= 8;
             assert_eq!(pushed.is_ok(), fits, "round {round}");
@@ -108,7 +112,7 @@ fn push_each_around_the_end() -> Result {
                 queue.push_each(fit + 1, |_| -> Entry128 { panic!("the queue has no free slot") });
             assert!(refused.is_err(), "at {slot}");
             assert!(queue.is_empty());
-            queue.push_each(fit, |i| wide(i as u64))?;
+            queue.push_each(fit, |i| sqe128(i as u64))?;
         }
         drop(queue);
         let expected: Vec<_> = (0..fit as u64).map(|n| (n, Ok(0))).collect();
@@ -120,7 +124,7 @@ fn push_each_around_the_end() -> Result {
 /// Breaks the contract: a 128-byte operation in a 64-byte entry. The ring must survive it.
 fn half_an_entry_at_the_end() -> Result {
     let mut ring = ring_at(7, &builder())?;
-    let (half, _) = wide(1).into_raw();
+    let (half, _) = sqe128(1).into_raw();
     // SAFETY: this breaks the contract on purpose. The operation uses no memory.
     unsafe { ring.submission().push_multiple(&[Entry::from_raw(half), nop(2)]) }?;
     let done = complete(&mut ring, 2)?;
@@ -134,7 +138,7 @@ fn link_over_pad() -> Result {
         // SAFETY: NOPs use no memory and no descriptor.
         unsafe {
             ring.submission().push(&nop(1).flags(flag))?;
-            ring.submission().push_any(&wide(2).flags(flag))?;
+            ring.submission().push_any(&sqe128(2).flags(flag))?;
             ring.submission().push(&nop(3))?;
         }
         assert_eq!(ring.submission().len(), 5);
@@ -150,7 +154,7 @@ fn link_broken_over_pad() -> Result {
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push(&failing(1).flags(Flags::IO_LINK))?;
-        ring.submission().push_any(&wide(2))?;
+        ring.submission().push_any(&sqe128(2))?;
         ring.submission().push(&nop(3))?;
     }
     let done = complete(&mut ring, 4)?;
@@ -163,7 +167,7 @@ fn link_broken_over_pad() -> Result {
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push(&failing(1).flags(Flags::IO_HARDLINK))?;
-        ring.submission().push_any(&wide(2))?;
+        ring.submission().push_any(&sqe128(2))?;
     }
     assert_eq!(outcomes(&complete(&mut ring, 2)?), [(1, Err(Errno::IO)), (2, Ok(0))]);
 
@@ -172,7 +176,7 @@ fn link_broken_over_pad() -> Result {
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push_multiple(&[failing(1).flags(Flags::IO_LINK), nop(2)])?;
-        ring.submission().push_any(&wide(3))?;
+        ring.submission().push_any(&sqe128(3))?;
     }
     let done = complete(&mut ring, 3)?;
     assert_eq!(outcomes(&done), [(1, Err(Errno::IO)), (2, cancelled), (3, Ok(0))]);
@@ -186,7 +190,7 @@ fn pad_ends_io_drain() -> Result {
         ring.submission().push(&nop(1).flags(Flags::IO_DRAIN))?;
         assert_eq!(outcomes(&complete(&mut ring, 1)?), [(1, Ok(0))]);
         works(&mut ring, 7)?;
-        ring.submission().push_any(&wide(2))?;
+        ring.submission().push_any(&sqe128(2))?;
         assert_eq!(outcomes(&complete(&mut ring, 1)?), [(2, Ok(0))]);
         ring.submission().push(&nop(3).flags(Flags::IO_DRAIN))?;
         assert_eq!(outcomes(&complete(&mut ring, 1)?), [(3, Err(Errno::OPNOTSUPP))]);
@@ -199,7 +203,7 @@ fn post_pad_cqes() -> Result {
     builder.post_pad_cqes();
     let mut ring = ring_at(7, &builder)?;
     // SAFETY: NOPs use no memory and no descriptor.
-    unsafe { ring.submission().push_any(&wide(1)) }?;
+    unsafe { ring.submission().push_any(&sqe128(1)) }?;
     let done = complete(&mut ring, 2)?;
     assert_eq!(in_order(&done), [(PAD_USER_DATA, Ok(0)), (1, Ok(0))]);
     assert!(done[0].is_pad() && !done[1].is_pad());
@@ -211,7 +215,7 @@ fn post_pad_cqes() -> Result {
     // SAFETY: NOPs use no memory and no descriptor.
     unsafe {
         ring.submission().push(&nop(1).flags(Flags::IO_LINK))?;
-        ring.submission().push_any(&wide(2))?;
+        ring.submission().push_any(&sqe128(2))?;
     }
     assert_eq!(
         in_order(&complete(&mut ring, 3)?),
@@ -225,11 +229,11 @@ fn clear() -> Result {
     let mut ring = ring_at(7, &builder())?;
     // SAFETY: NOPs use no memory and no descriptor; nobody submits meanwhile.
     unsafe {
-        ring.submission().push_any(&wide(1).flags(Flags::IO_LINK))?;
+        ring.submission().push_any(&sqe128(1).flags(Flags::IO_LINK))?;
         ring.submission().clear();
         assert!(ring.submission().is_empty());
         // The next entry again starts at the last slot, without a chain that it could continue.
-        ring.submission().push_any(&wide(2))?;
+        ring.submission().push_any(&sqe128(2))?;
         ring.submission().push_multiple(&nops(3..5))?;
     }
     let done = complete(&mut ring, 3)?;
@@ -244,16 +248,16 @@ fn rewound() -> Result {
         // SAFETY: the entries use no memory and no descriptor.
         unsafe {
             ring.submission().push_multiple(&[nop(1), bad(2), nop(3)])?;
-            ring.submission().push_any(&wide(4))?;
+            ring.submission().push_any(&sqe128(4))?;
             ring.submission().push_multiple(&[bad(5), nop(6)])?;
             // One slot is free at the end, but it does not adjoin the first slots.
-            assert!(ring.submission().push_any(&wide(100)).is_err(), "round {round}");
+            assert!(ring.submission().push_any(&sqe128(100)).is_err(), "round {round}");
             ring.submission().push(&nop(7))?;
         }
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(2), 6));
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(4), 2));
         // SAFETY: a NOP uses no memory and no descriptor.
-        unsafe { ring.submission().push_any(&wide(8)) }?;
+        unsafe { ring.submission().push_any(&sqe128(8)) }?;
         assert_eq!((ring.submit(), ring.submission().len()), (Ok(4), 0));
         let done: Vec<Completion> = ring.completion().map(Completion::from).collect();
         let refused = Err(Errno::INVAL);

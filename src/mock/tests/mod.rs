@@ -78,7 +78,7 @@ fn through<S: Kind, C: cqueue::Kind>(
 
 #[test]
 fn every_kind_of_ring() {
-    fn narrow<S: Kind>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
+    fn sqe64<S: Kind>(queue: &mut SubmissionQueue<'_, S>, number: u64) {
         // SAFETY: a NOP points to nothing.
         unsafe { queue.push_any(&nop(number)) }.unwrap();
     }
@@ -92,12 +92,12 @@ fn every_kind_of_ring() {
         through::<S, cqueue::Entry32>(push, |cqe| Some(*cqe.big_cqe()));
         through::<S, cqueue::Mixed>(push, |cqe| Some(cqe.big_cqe().copied().unwrap_or_default()));
     }
-    completions::<squeue::Entry>(narrow);
-    completions::<Entry128>(narrow);
+    completions::<squeue::Entry>(sqe64);
+    completions::<Entry128>(sqe64);
     completions::<Entry128>(big);
-    completions::<Mixed>(narrow);
+    completions::<Mixed>(sqe64);
     completions::<Mixed>(big);
-    completions::<Rewind>(narrow);
+    completions::<Rewind>(sqe64);
     completions::<Rewind<Entry128>>(big);
     completions::<Rewind<Mixed>>(big);
 }

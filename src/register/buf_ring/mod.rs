@@ -335,7 +335,7 @@ impl fmt::Debug for BufRing {
         f.debug_struct("BufRing")
             .field("group", &self.bgid)
             .field("capacity", &self.capacity())
-            .field("callers_memory", &self.mapping.is_none())
+            .field("application_memory", &self.mapping.is_none())
             .finish_non_exhaustive()
     }
 }

@@ -43,7 +43,7 @@ pub struct BufSegment {
 /// ```
 /// # use rustix_uring::{BufRing, BufTracker, cqueue};
 /// # const LEN: u32 = 1024;
-/// # fn give_back(
+/// # fn return_buffer(
 /// #     tracker: &mut BufTracker, ring: &mut BufRing, cqe: &cqueue::Entry, bufs: &mut [[u8; 1024]],
 /// # ) {
 /// let mut segments = tracker.bundle_segments(ring, cqe, |_| LEN);

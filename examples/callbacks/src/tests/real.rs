@@ -234,7 +234,7 @@ fn a_full_pool_gives_everything_back() {
 }
 
 #[test]
-fn more_tasks_than_the_ring_has_places() {
+fn more_tasks_than_the_ring_has_slots() {
     let mut ring = Ring::init(2000).unwrap();
     let log = Log::default();
     for state in 0..2000 {

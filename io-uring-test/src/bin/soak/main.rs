@@ -8,8 +8,8 @@
 //! multishot operation any number up to the last one. The program fails if a number arrives twice,
 //! is unknown, or never arrives.
 
-mod account;
 mod ring;
+mod tracker;
 mod work;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use rustix_uring::squeue::{self, Entry, Entry128, PushError, Rewind, SubmissionQ
 use rustix_uring::types::{SubmitArgs, Timespec};
 use rustix_uring::{Errno, Handle, IoUring, cqueue, opcode};
 
-use crate::account::{Account, Expect};
+use crate::tracker::{Expect, Tracker};
 use crate::work::{Work, World};
 use crate::{Fault, Slice};
 
@@ -23,7 +23,7 @@ pub(crate) trait Kind: squeue::Kind + Sized {
     /// # Safety
     ///
     /// Same as [`SubmissionQueue::push`].
-    unsafe fn push_wide(_: &mut SubmissionQueue<'_, Self>, _: &Entry128) -> Result<(), PushError> {
+    unsafe fn push_128(_: &mut SubmissionQueue<'_, Self>, _: &Entry128) -> Result<(), PushError> {
         unreachable!("this queue has entries of one size only")
     }
 }
@@ -37,7 +37,7 @@ macro_rules! mixed {
         impl Kind for $S {
             const BOTH_SIZES: bool = true;
 
-            unsafe fn push_wide(
+            unsafe fn push_128(
                 queue: &mut SubmissionQueue<'_, Self>,
                 entry: &Entry128,
             ) -> Result<(), PushError> {
@@ -56,7 +56,7 @@ const IN_FLIGHT: usize = 512;
 pub(crate) struct Soak<S: Kind, C: cqueue::Kind, H: Handle> {
     // The order of the fields is irrelevant for safety: nothing is in flight any more at the drop.
     ring: IoUring<S, C, H>,
-    account: Account,
+    tracker: Tracker,
     world: World,
     works: Vec<Work>,
     dice: Rng,
@@ -72,9 +72,9 @@ pub(crate) struct Soak<S: Kind, C: cqueue::Kind, H: Handle> {
 impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
     pub(crate) fn new(ring: IoUring<S, C, H>, slice: &Slice) -> Result<Self> {
         let mut dice = Rng::with_seed(slice.seed);
-        let account = Account::new();
+        let tracker = Tracker::new();
         let (world, mut works) =
-            World::new(&ring.submitter(), &account).context("setting up the operations")?;
+            World::new(&ring.submitter(), &tracker).context("setting up the operations")?;
         // Entries after a drain wait, and may then overtake each other, so that a cancellation may
         // overtake its target. Therefore one half of the runs has drains, and the other half has
         // such cancellations.
@@ -86,7 +86,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
             entries: Vec::new(),
             done: Vec::new(),
             ring,
-            account,
+            tracker,
             world,
             works,
             dice,
@@ -95,13 +95,13 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
 
     /// Runs the slice, and returns the number of operations.
     pub(crate) fn run(mut self, slice: &Slice) -> Result<u64> {
-        while self.account.operations() < slice.operations && Instant::now() < slice.end {
+        while self.tracker.operations() < slice.operations && Instant::now() < slice.end {
             for _ in 0..32 {
                 self.turn()?;
             }
         }
         self.end()?;
-        Ok(self.account.operations() + self.world.peer.operations())
+        Ok(self.tracker.operations() + self.world.peer.operations())
     }
 
     /// Begins operations, sometimes submits or waits, and handles completions.
@@ -112,21 +112,21 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         };
         let room = self.ring.params().sq_entries() as usize;
         let mut entries = mem::take(&mut self.entries);
-        self.world.begin(work, &mut self.account, &mut self.dice, room, &mut entries);
+        self.world.begin(work, &mut self.tracker, &mut self.dice, room, &mut entries);
         self.push(&entries)?;
         entries.clear();
         self.entries = entries;
         if S::BOTH_SIZES && self.dice.u8(0..4) == 0 {
-            self.push_wide()?;
+            self.push_128()?;
         }
-        let full = self.account.in_flight() > IN_FLIGHT;
+        let full = self.tracker.in_flight() > IN_FLIGHT;
         if full || self.dice.u8(0..3) == 0 {
-            let ending = self.account.ending().min(64);
+            let ending = self.tracker.ending().min(64);
             let want = if full { ending.max(1) } else { self.dice.usize(0..=ending) };
-            self.enter(want.min(self.account.ending()))?;
+            self.enter(want.min(self.tracker.ending()))?;
         }
         self.reap()?;
-        while !self.account.has_room() {
+        while !self.tracker.has_room() {
             self.enter(1)?;
             self.reap()?;
         }
@@ -135,7 +135,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
 
     /// Pushes all entries at once, so that chains stay whole.
     fn push(&mut self, entries: &[Entry]) -> Result<()> {
-        // SAFETY: the entries use only memory of the account and the world, which outlive the
+        // SAFETY: the entries use only memory of the tracker and the world, which outlive the
         // operations: `end` waits for all of them, and if it fails the program exits.
         while unsafe { self.ring.submission().push_each(entries.len(), |i| entries[i]) }.is_err() {
             self.make_room()?;
@@ -143,11 +143,11 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         Ok(())
     }
 
-    fn push_wide(&mut self) -> Result<()> {
-        let user_data = self.account.begin(Expect::Result(0), 0);
+    fn push_128(&mut self) -> Result<()> {
+        let user_data = self.tracker.begin(Expect::Result(0), 0);
         let nop = opcode::Nop128::new().build().user_data(user_data);
         // SAFETY: a NOP uses no memory and no descriptor.
-        while unsafe { S::push_wide(&mut self.ring.submission(), &nop) }.is_err() {
+        while unsafe { S::push_128(&mut self.ring.submission(), &nop) }.is_err() {
             self.make_room()?;
         }
         Ok(())
@@ -171,7 +171,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
         };
         match entered {
             Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => Ok(()),
-            Err(Errno::TIME) => self.account.lost(),
+            Err(Errno::TIME) => self.tracker.lost(),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -213,7 +213,7 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
             ensure!(S::BOTH_SIZES && cqe.result() == 0, "unexpected completion of a pad: {cqe:?}");
             return Ok(());
         }
-        self.account.settle(cqe)?;
+        self.tracker.settle(cqe)?;
         self.world.note(cqe)
     }
 
@@ -221,21 +221,21 @@ impl<S: Kind, C: cqueue::Kind, H: Handle> Soak<S, C, H> {
     fn end(&mut self) -> Result<()> {
         let mut entries = Vec::new();
         loop {
-            self.world.receive(&mut self.account, &mut entries);
+            self.world.receive(&mut self.tracker, &mut entries);
             self.push(&entries)?;
             entries.clear();
             self.enter(0)?;
             // Deferred completions arrive only on request.
             self.ring.submitter().get_events()?;
             self.reap()?;
-            if self.account.ending() > 0 || self.world.behind() {
+            if self.tracker.ending() > 0 || self.world.behind() {
                 self.enter(1)?;
                 continue;
             }
-            if self.account.in_flight() == 0 {
+            if self.tracker.in_flight() == 0 {
                 break;
             }
-            self.world.cancel(&mut self.account, &mut entries);
+            self.world.cancel(&mut self.tracker, &mut entries);
         }
         self.world.look()?;
         self.ring.submitter().get_events()?;

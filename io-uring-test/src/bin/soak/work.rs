@@ -14,7 +14,7 @@ use rustix_uring::squeue::{Entry, Flags};
 use rustix_uring::types::{Fd, FileSlot, Fixed, PollFlags, Timespec, iovec};
 use rustix_uring::{BufRing, BufRingFlags, Errno, Handle, IoUring, Probe, Submitter, cqueue};
 
-use crate::account::{Account, Expect};
+use crate::tracker::{Expect, Tracker};
 
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(crate) struct World {
     multishot: Vec<u64>,
     /// The ring that receives the messages.
     other: IoUring,
-    pub(crate) peer: Account,
+    pub(crate) peer: Tracker,
 }
 
 /// Words that go through a pair of sockets in order, with a multishot receive.
@@ -106,15 +106,15 @@ impl World {
     /// Creates the objects. Also returns the kinds of work that the kernel supports.
     pub(crate) fn new<H: Handle>(
         ring: &Submitter<'_, H>,
-        account: &Account,
+        tracker: &Tracker,
     ) -> Result<(Self, Vec<Work>)> {
         let mut file = tempfile::tempfile()?;
         let words: Vec<u8> = (0..FILE).flat_map(|n| word_at(n).to_ne_bytes()).collect();
         file.write_all(&words)?;
-        let words = account.words();
+        let words = tracker.words();
         let words =
             iovec { iov_base: words.as_ptr().cast_mut().cast(), iov_len: size_of_val(words) as _ };
-        // SAFETY: the words live as long as the account, which outlives every operation that uses
+        // SAFETY: the words live as long as the tracker, which outlives every operation that uses
         // them.
         unsafe { ring.register_buffers(&[words]) }?;
         ring.register_files(&[FileSlot::new(&file)])?;
@@ -146,7 +146,7 @@ impl World {
             stream,
             multishot: Vec::new(),
             other: IoUring::new(256)?,
-            peer: Account::new(),
+            peer: Tracker::new(),
         };
         Ok((world, works))
     }
@@ -155,13 +155,13 @@ impl World {
     pub(crate) fn begin(
         &mut self,
         work: Work,
-        account: &mut Account,
+        tracker: &mut Tracker,
         dice: &mut Rng,
         room: usize,
         entries: &mut Vec<Entry>,
     ) {
         let mut add = |entry: Entry, expects| {
-            let user_data = account.begin(expects, 0);
+            let user_data = tracker.begin(expects, 0);
             entries.push(entry.user_data(user_data));
             user_data
         };
@@ -178,8 +178,8 @@ impl World {
                 let write = dice.bool();
                 // The file already contains what is written, so that concurrent reads see the right
                 // data.
-                let user_data = account.begin(expects, if write { word } else { 0 });
-                let buf = account.word(user_data).cast::<u8>();
+                let user_data = tracker.begin(expects, if write { word } else { 0 });
+                let buf = tracker.word(user_data).cast::<u8>();
                 let (fd, slot, offset) = (self.file.as_fd(), Fixed(0), 8 * at);
                 let entry = match (work, write) {
                     (Work::File, false) => Read::new(fd, buf, 8).offset(offset).build(),
@@ -190,9 +190,9 @@ impl World {
                 entries.push(entry.user_data(user_data));
             }
             Work::Pipe | Work::Socket => {
-                let into = account.begin(Expect::Word(WORD), WORD);
-                let out = account.begin(Expect::Word(WORD), 0);
-                let (from, to) = (account.word(into).cast::<u8>(), account.word(out).cast::<u8>());
+                let into = tracker.begin(Expect::Word(WORD), WORD);
+                let out = tracker.begin(Expect::Word(WORD), 0);
+                let (from, to) = (tracker.word(into).cast::<u8>(), tracker.word(out).cast::<u8>());
                 let (write, read) = if work == Work::Pipe {
                     (
                         Write::new(&self.pipe.1, from, 8).build(),
@@ -216,10 +216,10 @@ impl World {
             Work::PollMulti => {
                 let poll = PollAdd::new(&self.event, PollFlags::IN).multi(true).build();
                 let poll = add(poll, Expect::Multishot);
-                let signal = account.begin(Expect::Word(1), 1);
-                let one = account.word(signal).cast::<u8>();
+                let signal = tracker.begin(Expect::Word(1), 1);
+                let one = tracker.word(signal).cast::<u8>();
                 entries.push(Write::new(&self.event, one, 8).build().user_data(signal));
-                let cancel = account.begin(Expect::Settled(Errno::NOENT), 0);
+                let cancel = tracker.begin(Expect::Settled(Errno::NOENT), 0);
                 entries.push(AsyncCancel::new(poll).build().user_data(cancel));
                 self.multishot.push(poll);
             }
@@ -229,11 +229,11 @@ impl World {
                 add(Timeout::new(&AT_ONCE).build(), Expect::Errno(Errno::TIME));
             }
             Work::LinkTimeout => {
-                let read = account.begin(Expect::Errno(Errno::CANCELED), 0);
-                let buf = account.word(read).cast::<u8>();
+                let read = tracker.begin(Expect::Errno(Errno::CANCELED), 0);
+                let buf = tracker.word(read).cast::<u8>();
                 let entry = Read::new(&self.empty.0, buf, 8).build();
                 entries.push(entry.flags(Flags::IO_LINK).user_data(read));
-                let limit = account.begin(Expect::Errno(Errno::TIME), 0);
+                let limit = tracker.begin(Expect::Errno(Errno::TIME), 0);
                 entries.push(LinkTimeout::new(&AT_ONCE).build().user_data(limit));
             }
             Work::Chain => {
@@ -242,16 +242,16 @@ impl World {
                     false => (Flags::IO_HARDLINK, Expect::Result(0)),
                 };
                 add(Nop::new().build().flags(link), Expect::Result(0));
-                let read = account.begin(Expect::Errno(Errno::BADF), 0);
-                let buf = account.word(read).cast::<u8>();
+                let read = tracker.begin(Expect::Errno(Errno::BADF), 0);
+                let buf = tracker.word(read).cast::<u8>();
                 entries.push(Read::new(BAD, buf, 8).build().flags(link).user_data(read));
-                let last = account.begin(end, 0);
+                let last = tracker.begin(end, 0);
                 entries.push(Nop::new().build().user_data(last));
             }
             Work::Drain => {
                 add(Nop::new().build().flags(Flags::IO_DRAIN), Expect::Result(0));
             }
-            Work::Stream => self.stream.begin(account, entries),
+            Work::Stream => self.stream.begin(tracker, entries),
             Work::Message => {
                 if !self.peer.has_room() {
                     return;
@@ -285,17 +285,17 @@ impl World {
     }
 
     /// Starts a receive, unless one is running.
-    pub(crate) fn receive(&mut self, account: &mut Account, entries: &mut Vec<Entry>) {
+    pub(crate) fn receive(&mut self, tracker: &mut Tracker, entries: &mut Vec<Entry>) {
         if self.behind() {
-            self.stream.arm(account, entries);
+            self.stream.arm(tracker, entries);
         }
     }
 
     /// Cancels operations that do not end otherwise.
-    pub(crate) fn cancel(&mut self, account: &mut Account, entries: &mut Vec<Entry>) {
-        self.multishot.retain(|&poll| account.is_in_flight(poll));
+    pub(crate) fn cancel(&mut self, tracker: &mut Tracker, entries: &mut Vec<Entry>) {
+        self.multishot.retain(|&poll| tracker.is_in_flight(poll));
         for target in self.multishot.iter().copied().chain(self.stream.armed).take(4) {
-            let user_data = account.begin(Expect::Settled(Errno::NOENT), 0);
+            let user_data = tracker.begin(Expect::Settled(Errno::NOENT), 0);
             entries.push(AsyncCancel::new(target).build().user_data(user_data));
         }
     }
@@ -321,24 +321,24 @@ impl Stream {
     }
 
     /// Starts a receive, unless one is running, and sends a word.
-    fn begin(&mut self, account: &mut Account, entries: &mut Vec<Entry>) {
+    fn begin(&mut self, tracker: &mut Tracker, entries: &mut Vec<Entry>) {
         if self.ring.is_none() {
             return;
         }
-        self.arm(account, entries);
+        self.arm(tracker, entries);
         // Limits the words under way: if a send had to wait, another one might overtake it.
         if self.sent - self.received < 32 {
             let word = word_at(self.sent);
             self.sent += 1;
-            let user_data = account.begin(Expect::Word(word), word);
-            let buf = account.word(user_data).cast::<u8>();
+            let user_data = tracker.begin(Expect::Word(word), word);
+            let buf = tracker.word(user_data).cast::<u8>();
             entries.push(Send::new(self.sockets.0.as_fd(), buf, 8).build().user_data(user_data));
         }
     }
 
-    fn arm(&mut self, account: &mut Account, entries: &mut Vec<Entry>) {
+    fn arm(&mut self, tracker: &mut Tracker, entries: &mut Vec<Entry>) {
         if self.armed.is_none() {
-            let user_data = account.begin(Expect::Multishot, 0);
+            let user_data = tracker.begin(Expect::Multishot, 0);
             self.armed = Some(user_data);
             let receive = RecvMulti::new(self.sockets.1.as_fd(), GROUP).build();
             entries.push(receive.user_data(user_data));

@@ -140,18 +140,18 @@ fn nop_flags_refused(ring: &mut dyn Ring) -> Result {
 /// Works in a 128-byte entry, and fails in a smaller one.
 fn nop128(ring: &mut dyn Ring) -> Result {
     let nop = Nop128::from(Nop::new().result(7)).build();
-    if ring.queue().takes_wide() {
+    if ring.queue().accepts_sqe128() {
         // SAFETY: a NOP uses no memory.
-        unsafe { ring.queue().push_wide(&nop.user_data(1)) }?;
+        unsafe { ring.queue().push_128(&nop.user_data(1)) }?;
         let done = ring.complete(1)?;
         assert_eq!((done[0].user_data(), done[0].to_result()), (1, Ok(7)));
         // SAFETY: a NOP uses no memory.
-        unsafe { ring.queue().push_wide(&Nop128::new().build()) }?;
+        unsafe { ring.queue().push_128(&Nop128::new().build()) }?;
         assert_eq!(ring.complete(1)?[0].to_result(), Ok(0));
     } else {
-        let narrow = Entry::from_raw(nop.into_raw().0);
+        let sqe64 = Entry::from_raw(nop.into_raw().0);
         // SAFETY: a NOP uses no memory.
-        assert_eq!(unsafe { ring.run(narrow) }?.to_result(), Err(Errno::INVAL));
+        assert_eq!(unsafe { ring.run(sqe64) }?.to_result(), Err(Errno::INVAL));
     }
     Ok(())
 }

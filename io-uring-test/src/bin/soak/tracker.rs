@@ -30,7 +30,7 @@ struct Slot {
 
 /// The operations in flight. The user data is the number of the operation, with its slot in the
 /// lowest bits.
-pub(crate) struct Account {
+pub(crate) struct Tracker {
     slots: Vec<Slot>,
     free: Vec<u16>,
     /// One word of memory for each slot, which the kernel may read and write.
@@ -42,7 +42,7 @@ pub(crate) struct Account {
 
 const SLOT_BITS: u32 = 12;
 
-impl Account {
+impl Tracker {
     pub(crate) fn new() -> Self {
         let slots = 1 << SLOT_BITS;
         let empty = || Slot { number: 0, expects: Expect::Result(0) };

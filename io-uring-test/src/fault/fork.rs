@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::once("owned_buf_ring", &[PBUF_RING, Opcode(opcode::Read::CODE)], owned_buf_ring),
     Case::once("wait_region_left_out", &[REGION], wait_region_left_out),
     Case::once("index", &[RING_FDS], index),
-    Case::once("index_given_back", &[RING_FDS], index_given_back),
+    Case::once("index_unregistered", &[RING_FDS], index_unregistered),
     Case::once("index_alone", &[RingWith(SetupFlags::NO_MMAP)], index_alone),
 ];
 
@@ -193,7 +193,7 @@ fn index() -> Result {
 }
 
 /// A child cannot release the parent's index explicitly either.
-fn index_given_back() -> Result {
+fn index_unregistered() -> Result {
     let mut ring = local()?;
     content(|| {
         let mut own = local()?;
