@@ -498,7 +498,7 @@ fn track(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
             for done in ring.reap() {
                 armed = done.more();
                 match done.to_result() {
-                    Ok(n) => ensure!(n > 0, "the data ended early"),
+                    Ok(n) => ensure!(n > 0, "the sender ended before all data arrived"),
                     Err(Errno::NOBUFS) => ensure!(done.buffer_select().is_none(), "{done:?}"),
                     Err(e) => bail!(e),
                 }
@@ -513,7 +513,10 @@ fn track(ring: &mut dyn Ring, flags: BufRingFlags, ioprio: u16) -> Result {
                 while let Some(segment) = segments.next(&group.bufs) {
                     received.extend_from_slice(group.bytes(segment));
                     if segment.done {
-                        ensure!(!free.contains(&segment.bid), "twice: {segment:?} of {done:?}");
+                        ensure!(
+                            !free.contains(&segment.bid),
+                            "a buffer is reported as done twice: {segment:?} of {done:?}"
+                        );
                         // Some buffers are added again at once, before the next receive.
                         if random.bool() {
                             lens[usize::from(segment.bid)] = random.u32(1..=SIZE as u32);

@@ -164,12 +164,12 @@ fn main() -> ExitCode {
     }
     match harness::about() {
         Ok(about) => println!("{about}"),
-        Err(e) => println!("cannot find out which features the kernel has: {e:#}"),
+        Err(e) => println!("cannot query which features the kernel has: {e:#}"),
     }
     let (totals, coverage) = harness::run(cases, Duration::from_secs(args.timeout));
     match coverage.summary() {
         Ok(summary) => println!("{summary}"),
-        Err(e) => println!("cannot find out which operations were not exercised: {e:#}"),
+        Err(e) => println!("cannot query which operations were not exercised: {e:#}"),
     }
     if let Some(path) = args.report {
         let written = File::create(&path).map_err(Into::into);

@@ -298,8 +298,7 @@ struct Large {
 
 impl Large {
     fn new() -> Result<Self> {
-        let (mut usual, direct) =
-            direct_file()?.context("there is no disk for direct I/O any more")?;
+        let (mut usual, direct) = direct_file()?.context("the disk for direct I/O is gone")?;
         let mut content = vec![0; PART * PARTS];
         for (i, page) in content.chunks_mut(4096).enumerate() {
             page.fill((i % 251) as u8 + 1);

@@ -60,7 +60,7 @@ fn converse(server: SocketAddr, connection: u64, end: Instant) -> io::Result<u64
         }
     }
     stream.shutdown(Shutdown::Write)?;
-    assert_eq!(stream.read(&mut [0])?, 0, "connection {connection}: more than was sent");
+    assert_eq!(stream.read(&mut [0])?, 0, "connection {connection} received more than it sent");
     Ok(received)
 }
 

@@ -37,7 +37,7 @@ enum Command {
 }
 
 fn main() -> Result<()> {
-    let ring = Ring::new(256).context("cannot set up a ring, which takes Linux 5.18")?;
+    let ring = Ring::new(256).context("cannot set up a ring (requires Linux 5.18)")?;
     match Options::parse().command {
         Some(Command::Copy { source, dest }) => copy(&ring, &source, &dest),
         Some(Command::Echo { address }) => {
@@ -141,7 +141,10 @@ fn copy_some(
             let (read_back, back) = reading.wait();
             ensure!(written.context("cannot write")? == block.range.len(), "a short write");
             read_back.context("cannot read back")?;
-            ensure!(block.whole.0[..read] == back.whole.0[..read], "something else came back");
+            ensure!(
+                block.whole.0[..read] == back.whole.0[..read],
+                "the data that was read back differs"
+            );
         }
         Ok(copied)
     })
@@ -270,6 +273,6 @@ fn converse(address: SocketAddr, len: usize) -> Result<()> {
         (&stream).read_exact(&mut back)?;
         sending.join().expect("no panic")
     })?;
-    ensure!(back == bytes, "something else came back");
+    ensure!(back == bytes, "the data that was read back differs");
     Ok(())
 }

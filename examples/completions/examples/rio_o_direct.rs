@@ -60,7 +60,10 @@ fn main() -> Result<()> {
         }
         Result::Ok(())
     })?;
-    assert!(in_bufs.iter().all(|in_buf| in_buf.0 == out_slice), "something else came back");
+    assert!(
+        in_bufs.iter().all(|in_buf| in_buf.0 == out_slice),
+        "the data that was read back differs"
+    );
     println!("{} bytes written, and read back", chunks as u64 * CHUNK_SIZE);
     Ok(())
 }

@@ -185,10 +185,10 @@ fn converse(server: SocketAddr, client: usize) -> Result<()> {
         stream.write_all(&message)?;
         let mut back = [0; 1024];
         stream.read_exact(&mut back)?;
-        ensure!(back == message, "client {client}: message {number} has changed");
+        ensure!(back == message, "client {client}: the reply to message {number} differs");
     }
     stream.shutdown(Shutdown::Write)?;
-    ensure!(stream.read(&mut [0])? == 0, "client {client}: more came back than was sent");
+    ensure!(stream.read(&mut [0])? == 0, "client {client} received more than it sent");
     Ok(())
 }
 
@@ -213,13 +213,19 @@ fn send_file(server: SocketAddr, path: &Path) -> Result<u64> {
             while compared < received {
                 let at = offset + compared as u64;
                 let read = file.read_at(&mut original[compared..received], at)?;
-                ensure!(read > 0, "more came back than was sent");
+                ensure!(read > 0, "the server returned more than it received");
                 compared += read;
             }
-            ensure!(back[..received] == original[..received], "the file has changed on its way");
+            ensure!(
+                back[..received] == original[..received],
+                "the server returned other bytes than it received"
+            );
             offset += received as u64;
         }
-        ensure!(sending.join().expect("no panic")? == offset, "not all came back");
+        ensure!(
+            sending.join().expect("no panic")? == offset,
+            "the server returned less than it received"
+        );
         Ok(offset)
     })
 }

@@ -163,7 +163,10 @@ pub(crate) fn begin(stacks: Pool) -> io::Result<()> {
     if implicit_root() && with(|it| it.fibers.len() == 1) {
         end();
     }
-    assert!(THREAD.with(|it| it.scheduler.borrow().is_none()), "`run` on a thread that has fibers");
+    assert!(
+        THREAD.with(|it| it.scheduler.borrow().is_none()),
+        "`run` was called on a thread that already runs fibers"
+    );
     let scheduler = Scheduler::new(stacks)?;
     THREAD.with(|it| *it.scheduler.borrow_mut() = Some(scheduler));
     Ok(())

@@ -54,7 +54,7 @@ pub fn echo(
     let told = format!("{} {connections} {rounds}", listener.local_addr()?);
     let mut clients: Child = Command::new(env::current_exe()?).env(CLIENTS, told).spawn()?;
     let cpu = cpu_of(rounds * connections, || serve(listener, connections as usize))?;
-    ensure!(clients.wait()?.success(), "the clients fail");
+    ensure!(clients.wait()?.success(), "the clients failed");
     Ok(cpu)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn clients() -> Result<()> {
         for stream in &mut streams {
             let mut back = [0; MESSAGE];
             stream.read_exact(&mut back)?;
-            ensure!(back == message, "something else came back");
+            ensure!(back == message, "the reply differs from the message");
         }
     }
     exit(0);

@@ -149,7 +149,7 @@ async fn serve_ourselves() -> Result<()> {
     let fetch = |_| futures::spawn(fetch(address));
     let clients: Vec<_> = (0..CLIENTS).map(fetch).collect();
     for client in clients {
-        ensure!(client.await?? == *contents, "a client got something else");
+        ensure!(client.await?? == *contents, "a client received other bytes");
     }
     println!("{CLIENTS} clients received all {} bytes of the file", contents.len());
     Ok(())

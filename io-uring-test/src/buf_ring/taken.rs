@@ -300,7 +300,10 @@ fn each_in_its_own(ring: &mut dyn Ring) -> Result {
         sender.send(&[n; 20])?;
         let done = receive(ring, recv)?;
         let bid = done.buffer_select().context("the completion names no buffer")?;
-        assert!(!std::mem::replace(&mut taken[usize::from(bid)], true), "{bid} twice");
+        assert!(
+            !std::mem::replace(&mut taken[usize::from(bid)], true),
+            "buffer {bid} is reported twice"
+        );
         assert_eq!(group.memory[100 * usize::from(bid)..][..20], [n; 20]);
     }
     Ok(())

@@ -145,7 +145,7 @@ fn thread_ends_with_rings() -> Result {
             for _ in 0..16 {
                 let mut ring = <IoUring>::builder().build_local(4)?;
                 works(&mut ring, 2)?;
-                ensure!(ring.registered_index().is_some(), "an index is missing");
+                ensure!(ring.registered_index().is_some(), "a registered ring index is missing");
                 RINGS.with_borrow_mut(|rings| rings.push(ring));
             }
             Ok(())

@@ -121,10 +121,14 @@ impl Peer {
         let json = folder.join("target/doc").join(&library).with_extension("json");
         let api =
             public_api::Builder::from_rustdoc_json(json).omit_blanket_impls(true).build().context(
-                "another rustdoc than the `public-api` crate knows? Try another version of it",
+                "cannot read rustdoc's JSON; try a version of the `public-api` crate that supports this rustdoc",
             )?;
         let items = signature::items(api.items().map(ToString::to_string), &library)?;
-        ensure!(items.len() > self.at_least, "only {} items", items.len());
+        ensure!(
+            items.len() > self.at_least,
+            "the listing of {package} has only {} items",
+            items.len()
+        );
         Ok(items)
     }
 
@@ -140,8 +144,10 @@ impl Peer {
 
     /// The rows of the guide's tables: theirs, ours, why.
     fn rows(&self) -> Result<Vec<[&'static str; 3]>> {
-        let (_, tables) =
-            self.guide.split_once("\n# Every difference\n").context("no such heading")?;
+        let (_, tables) = self
+            .guide
+            .split_once("\n# Every difference\n")
+            .context("the guide has no section `Every difference`")?;
         let rows = tables.lines().filter(|line| line.starts_with("| `"));
         rows.map(|row| {
             let row = row.strip_prefix('|').and_then(|row| row.strip_suffix('|')).unwrap_or(row);
@@ -194,7 +200,7 @@ impl Peer {
         }
         let unused =
             self.rules.iter().map(|rule| rule.row[0]).find(|theirs| !used.contains(theirs));
-        assert_eq!(unused, None, "is no difference any more");
+        assert_eq!(unused, None, "this rule changes no item of {}: remove it", self.package);
         rows
     }
 
@@ -227,7 +233,12 @@ impl Peer {
         for row in rows.iter().filter(|row| !is_wanted(row)) {
             wrong.push(format!("no difference (any more): | {} |", row.join(" | ")));
         }
-        ensure!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+        ensure!(
+            wrong.is_empty(),
+            "{} rows are missing, wrong or superfluous:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(server: SocketAddr, connections: usize, messages: u64) -> Resu
         for stream in &mut streams {
             stream.read_exact(&mut reply)?;
             if reply != message {
-                return Err("a wrong reply".into());
+                return Err("the reply differs from the message".into());
             }
         }
     }

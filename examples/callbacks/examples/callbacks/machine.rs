@@ -98,7 +98,7 @@ fn next<H: Handle>(ring: &mut Ring<Machine, H>, task: Task<Machine>) -> Result<(
         (READ, OpResult::Read(Ok(0), file, buffer)) if buffer.range.is_empty() => {
             let fd = file.into_own().expect("no other operation shares it");
             if buffer.bytes.iter().zip(QUESTION).any(|(got, sent)| *got != !*sent) {
-                return Err(RingError::callback("a wrong answer"));
+                return Err(RingError::callback("the reply is not the inverted message"));
             }
             machine.buffer = Some(buffer);
             machine.start(ring, CLOSE, Op::Close(fd))
