@@ -8,8 +8,9 @@
 //!    tasks that are ready, so `drive` submits the entries of all of them in one system call.
 //! 3. The future waits. If you drop it, the ring cancels the operation, and keeps the state until the
 //!    completion. If you forget it, the ring keeps the state, and does not cancel the operation.
-//! 4. The ring's descriptor becomes readable, and `drive` reaps the completion. The state returns what it has
-//!    held to the future, or drops it if the future is gone.
+//! 4. The ring's descriptor becomes readable, or the [end of a wait](Ring::wait_ended) shows a completion, and
+//!    `drive` reaps the completion. The state returns what it has held to the future, or drops it if the
+//!    future is gone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +29,7 @@ use rustix_uring::{Errno, IoUring, cqueue, opcode};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, futures::Notified};
+use tokio::task;
 
 /// The user data of cancellations. No operation uses it.
 const CANCEL: u64 = u64::MAX;
@@ -45,8 +47,6 @@ pub struct Ring(Rc<Shared>);
 
 struct Shared {
     driver: RefCell<Driver>,
-    /// Notified when there are entries to submit.
-    unsent: Notify,
     /// Notified after completions were reaped.
     reaped: Notify,
 }
@@ -55,6 +55,8 @@ struct Driver {
     ring: AsyncFd<IoUring>,
     /// Entries that were not pushed yet.
     unsent: VecDeque<Entry>,
+    /// Wakes [`drive`](Ring::drive). `None` if it is awake.
+    waker: Option<Waker>,
     /// The states of operations whose completions were not reaped, by their user data.
     in_flight: HashMap<u64, Rc<dyn Complete>, BuildHasherDefault<Number>>,
     /// The user data of the next operation. It is never reused, so a cancellation cannot find another
@@ -94,13 +96,14 @@ impl Ring {
         let driver = Driver {
             ring,
             unsent: VecDeque::new(),
+            waker: None,
             in_flight: HashMap::default(),
             next: 0,
             outstanding: 0,
             over: false,
         };
         let driver = RefCell::new(driver);
-        Ok(Self(Rc::new(Shared { driver, unsent: Notify::new(), reaped: Notify::new() })))
+        Ok(Self(Rc::new(Shared { driver, reaped: Notify::new() })))
     }
 
     /// Runs an operation that owns `held`. `entry` builds the entry, which may point into `held`. `done`
@@ -141,8 +144,7 @@ impl Ring {
         let number = driver.next;
         driver.next += 1;
         driver.in_flight.insert(number, state);
-        driver.unsent.push_back(entry.user_data(number));
-        self.0.unsent.notify_one();
+        driver.queue(entry.user_data(number));
         Some(number)
     }
 
@@ -150,8 +152,7 @@ impl Ring {
     fn cancel(&self, number: u64) {
         let mut driver = self.0.driver.borrow_mut();
         if driver.in_flight.contains_key(&number) {
-            driver.unsent.push_back(opcode::AsyncCancel::new(number).build().user_data(CANCEL));
-            self.0.unsent.notify_one();
+            driver.queue(opcode::AsyncCancel::new(number).build().user_data(CANCEL));
         }
     }
 
@@ -196,27 +197,40 @@ impl Ring {
                 Ok(true) => {}
                 // The next turn submits the remaining entries.
                 Ok(false) | Err(Errno::AGAIN | Errno::BUSY | Errno::INTR) => {
-                    self.0.unsent.notify_one();
+                    task::yield_now().await;
+                    continue;
                 }
                 Err(errno) => return errno.into(),
             }
-            let readable = tokio::select! {
-                biased;
-                () = self.0.unsent.notified() => Ok(()),
-                readable = future::poll_fn(|cx| self.poll_readable(cx)) => readable,
-            };
-            if let Err(error) = readable {
+            if let Err(error) = future::poll_fn(|cx| self.poll_turn(cx)).await {
                 return error;
             }
         }
     }
 
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let driver = self.0.driver.borrow();
+    /// Waits until there are entries to submit or completions to reap.
+    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut driver = self.0.driver.borrow_mut();
+        if !driver.unsent.is_empty() || !driver.ring.get_mut().completion().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        driver.waker = Some(cx.waker().clone());
         // Clear the readiness before `reap` reads the queue. A completion that arrives in between then
         // sets it again.
         ready!(driver.ring.poll_read_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))
+    }
+
+    /// Wakes [`drive`](Self::drive) if there are completions to reap. The runtime calls this when the reactor
+    /// has waited.
+    ///
+    /// To complete an operation, the kernel interrupts the wait: `epoll_wait` fails with EINTR, and only the
+    /// next `epoll_wait` would report that the ring is readable. This saves that call.
+    pub(crate) fn wait_ended(&self) {
+        let mut driver = self.0.driver.borrow_mut();
+        if !driver.ring.get_mut().completion().is_empty() {
+            driver.wake();
+        }
     }
 
     fn reap(&self) {
@@ -237,6 +251,18 @@ impl Ring {
 }
 
 impl Driver {
+    /// Queues an entry for the next turn of [`drive`](Ring::drive).
+    fn queue(&mut self, entry: Entry) {
+        self.unsent.push_back(entry);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Submits queued entries. Returns true if no entry is left, and no completion waits for room in the
     /// completion queue.
     fn submit(&mut self) -> Result<bool, Errno> {

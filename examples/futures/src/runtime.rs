@@ -37,7 +37,9 @@ pub fn start<F: Future>(program: F) -> F::Output {
 ///
 /// If called inside of a tokio runtime.
 pub fn try_start<F: Future>(program: F) -> io::Result<F::Output> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let wait_ended = || CURRENT.with_borrow(|ring| ring.iter().for_each(Ring::wait_ended));
+    let runtime =
+        Builder::new_current_thread().enable_all().on_thread_unpark(wait_ended).build()?;
     let ring = Shutdown({
         let _reactor = runtime.enter();
         Ring::new()?
