@@ -213,8 +213,8 @@ features! {
     /// Workers are threads of the process. From this kernel on, rings are not charged to
     /// `RLIMIT_MEMLOCK`, except around Linux 6.16 to 7.1.
     NATIVE_WORKERS = IORING_FEAT_NATIVE_WORKERS, is_feature_native_workers, "5.12";
-    /// Registered files and buffers can have tags, which a completion returns when they are
-    /// released.
+    /// Registered files and buffers can have tags. When the kernel releases one, it posts a
+    /// completion with the tag.
     RSRC_TAGS = IORING_FEAT_RSRC_TAGS, is_feature_resource_tagging, "5.13";
     /// The kernel supports [`Flags::SKIP_SUCCESS`](crate::squeue::Flags::SKIP_SUCCESS).
     CQE_SKIP = IORING_FEAT_CQE_SKIP, is_feature_skip_cqe_on_success, "5.17";

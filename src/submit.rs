@@ -68,7 +68,7 @@ impl<'a, H: Handle> Submitter<'a, H> {
     ///
     /// Use it to [send messages](crate::opcode::MsgRingData) to the ring from other rings, or to
     /// wait for the ring in an epoll instance (see
-    /// [how](crate::cqueue#in-an-event-loop-of-another-kind)). If the ring [defers its
+    /// [how](crate::cqueue#in-an-epoll-loop)). If the ring [defers its
     /// work](crate::Builder::setup_defer_taskrun), as rings of
     /// [`build_local`](crate::Builder::build_local) do, register an eventfd and wait for that
     /// instead.

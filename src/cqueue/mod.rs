@@ -7,7 +7,7 @@
 //! counts as ready, so the next wait returns at once. (A view that is passed to `mem::forget`
 //! releases nothing: the next view starts after the last released completion.)
 //!
-//! # In an event loop of another kind
+//! # In an epoll loop
 //!
 //! The ring's descriptor ([`ring_fd`](crate::IoUring::ring_fd)) is readable (`POLLIN`, `EPOLLIN`)
 //! when completions are ready, so you can add a ring to an epoll instance.
@@ -394,9 +394,8 @@ pub struct Status<'a> {
 impl Status<'_> {
     /// Returns the number of slots with ready completions. It is at most the capacity.
     ///
-    /// If another thread reaps at the same time, completions that it releases during this call may
-    /// be counted. The result is never less than the number at the end of the call, unless more
-    /// completions arrive.
+    /// If another thread reaps at the same time, the result may include completions that it
+    /// releases during this call. Completions that arrive during this call may be missing.
     #[inline]
     pub fn ready(&self) -> usize {
         // Load our position before the kernel's, which is never behind it. If the other thread

@@ -236,7 +236,7 @@ macro_rules! operation {
 
         impl $Name {
             /// The number of this operation. Look it up in the kernel's
-            /// [`Probe`]($crate::Probe) to see whether the kernel supports it.
+            /// [`Probe`](crate::Probe) to see whether the kernel supports it.
             pub const CODE: u8 = $crate::sys::op_code($kernel);
         }
     };

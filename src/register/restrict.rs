@@ -184,8 +184,8 @@ impl<H: Handle> Submitter<'_, H> {
 }
 
 impl<'a> BpfFilter<'a> {
-    /// Creates a filter for an operation. The program sees only the first 16 bytes, no operation
-    /// data.
+    /// Creates a filter for an operation. The program sees only the first 16 bytes of
+    /// `struct io_uring_bpf_ctx`, and no operation data.
     pub const fn new(opcode: u8, program: &'a [SockFilter]) -> Self {
         Self { opcode, program, pdu_size: 0, flags: BpfFilterFlags::empty() }
     }

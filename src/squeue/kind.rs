@@ -52,7 +52,7 @@ pub(crate) mod sealed {
     use super::SetupFlags;
 
     pub trait Sealed {
-        /// `()`, or a type that is not `Sync` if the ring must not be.
+        /// `()`, or a type that is not `Sync` if the ring must not be `Sync`.
         type Sharing: Send;
         /// The setup flags of such a queue.
         const SETUP: SetupFlags;

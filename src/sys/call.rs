@@ -60,7 +60,7 @@ pub enum EnterArg<'a> {
     Nothing,
     /// A signal mask alone, which every kernel accepts.
     Sigmask(&'a KernelSigSet),
-    /// The extended argument. The flags contain `EXT_ARG`.
+    /// A timeout, a signal mask, or both. The flags contain `EXT_ARG`.
     Extended(&'a io_uring_getevents_arg),
 }
 

@@ -50,11 +50,11 @@ bitflags! {
         const PUNCH_HOLE = sys::FALLOC_FL_PUNCH_HOLE;
         /// Reserved.
         const NO_HIDE_STALE = sys::FALLOC_FL_NO_HIDE_STALE;
-        /// Remove the range from the file, and move the data behind it forward.
+        /// Remove the range from the file, and shift the data behind it to lower offsets.
         const COLLAPSE_RANGE = sys::FALLOC_FL_COLLAPSE_RANGE;
         /// Make the range read as zeros, and keep it allocated.
         const ZERO_RANGE = sys::FALLOC_FL_ZERO_RANGE;
-        /// Insert a hole into the file, and move the data behind it back.
+        /// Insert a hole into the file, and shift the data behind it to higher offsets.
         const INSERT_RANGE = sys::FALLOC_FL_INSERT_RANGE;
         /// Give the range its own blocks if it shares blocks with other files.
         const UNSHARE_RANGE = sys::FALLOC_FL_UNSHARE_RANGE;
@@ -141,7 +141,7 @@ impl Madv {
     pub const POPULATE_READ: Self = Self(general::MADV_POPULATE_READ);
     /// Fault in the memory for writing. Since Linux 5.14.
     pub const POPULATE_WRITE: Self = Self(general::MADV_POPULATE_WRITE);
-    /// Make every access to the memory a fault, without a separate mapping. Since Linux 6.13.
+    /// Turn the pages into guard pages, which fault on every access. Since Linux 6.13.
     pub const GUARD_INSTALL: Self = Self(general::MADV_GUARD_INSTALL);
     /// Undo [`GUARD_INSTALL`](Self::GUARD_INSTALL). Since Linux 6.13.
     pub const GUARD_REMOVE: Self = Self(general::MADV_GUARD_REMOVE);

@@ -4,17 +4,18 @@ use core::fmt;
 
 use crate::sys::{io_uring_napi, io_uring_napi_op, io_uring_napi_tracking_strategy::*};
 
-/// The device queues that a ring polls: the `IO_URING_NAPI_TRACKING_*` numbers.
+/// Which device queues a ring busy-polls: the `IO_URING_NAPI_TRACKING_*` numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct NapiTracking(u32);
 
 impl NapiTracking {
-    /// The queues of the sockets that the ring has polled. Since Linux 6.9.
+    /// The ring polls the queues of the sockets that its requests have polled. Since Linux 6.9.
     pub const DYNAMIC: Self = Self(IO_URING_NAPI_TRACKING_DYNAMIC as u32);
-    /// The queues that were [added](crate::Submitter::register_napi_add_id). Since Linux 6.13.
+    /// The ring polls only the queues that were [added](crate::Submitter::register_napi_add_id).
+    /// Since Linux 6.13.
     pub const STATIC: Self = Self(IO_URING_NAPI_TRACKING_STATIC as u32);
-    /// No queues, which is the default if nothing is registered.
+    /// The ring polls no queues. This is the default if nothing is registered.
     pub const INACTIVE: Self = Self(IO_URING_NAPI_TRACKING_INACTIVE as u32);
 
     /// Creates a value from the kernel's number.

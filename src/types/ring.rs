@@ -179,7 +179,8 @@ bitflags! {
 /// - `op(code)` cancels requests with the user data 0.
 ///
 /// On such kernels, [`register_sync_cancel`](crate::Submitter::register_sync_cancel) rejects these
-/// combinations with EINVAL. For entries, nothing distinguishes the kernels.
+/// combinations with EINVAL. Entries are not checked, because a builder does not know which kernel
+/// they are for.
 ///
 /// ```
 /// use rustix_uring::opcode;

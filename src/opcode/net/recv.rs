@@ -27,7 +27,7 @@ operations! {
         /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). The kernel then
         /// ignores `buf`, which may be null. `len` still limits the transfer.
         buf_group: u16 => select_buffer,
-        /// Sets the registered buffer that contains `buf` and `len`. Since Linux 7.2.
+        /// Sets the index of the registered buffer that contains the memory at `buf`. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
 

@@ -36,7 +36,7 @@ operations! {
         /// [`Flags::BUFFER_SELECT`](crate::squeue::Flags::BUFFER_SELECT). The kernel then
         /// ignores `buf`, which may be null. Since Linux 6.10.
         buf_group: u16 => select_buffer,
-        /// Sets the registered buffer that contains `buf` and `len`. Since Linux 7.2.
+        /// Sets the index of the registered buffer that contains the memory at `buf`. Since Linux 7.2.
         buf_index: Option<u16> => recvsend_buffer,
     }
 
@@ -92,7 +92,7 @@ operations! {
     SendZc = "IORING_OP_SEND_ZC" since "6.0",
     new(fd: impl Target => fd, buf: *const u8 => addr, len: u32 => len)
     {
-        /// Sets the registered buffer that contains `buf` and `len`.
+        /// Sets the index of the registered buffer that contains the memory at `buf`.
         buf_index: Option<u16> => recvsend_buffer,
         /// Sets the destination, together with [`dest_addr_len`](Self::dest_addr_len). The address
         /// must stay valid until *submit*.
@@ -146,7 +146,7 @@ operations! {
         recvsend_flags: impl Into<RecvSendFlags> => recvsend_flags,
         /// Sets the flags of the system call.
         flags: impl Into<MsgFlags> => msg_flags,
-        /// Sets the registered buffer that contains the buffers. Since Linux 6.15.
+        /// Sets the index of the registered buffer that contains all buffers. Since Linux 6.15.
         buf_index: Option<u16> => recvsend_buffer,
         /// Sets the user data of the notification, as with [`SendZc::notif_user_data`].
         notif_user_data: u64 => notif_user_data,

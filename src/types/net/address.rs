@@ -73,7 +73,8 @@ impl fmt::Debug for SocketAddrBuf {
     }
 }
 
-/// Returns the internet address in a `struct sockaddr`, if it is complete and of that kind.
+/// Returns the internet address in a `struct sockaddr`, if it is complete and has an internet
+/// family.
 pub fn decode_socket_addr(sockaddr: &[u8]) -> Option<SocketAddr> {
     let (family, rest) = sockaddr.split_first_chunk()?;
     let (port, rest) = rest.split_first_chunk()?;

@@ -55,7 +55,8 @@ bitflags! {
         const MORE = sys::MSG_MORE;
         /// Receive, and leave the data in the device's memory. Since Linux 6.12.
         const SOCK_DEVMEM = sys::MSG_SOCK_DEVMEM;
-        /// Do not use this with the zero-copy operations of a ring, which do not need it.
+        /// Request: send without a copy. The zero-copy operations of a ring do not need this flag: do not
+        /// combine them with it.
         const ZEROCOPY = sys::MSG_ZEROCOPY;
         /// Send data with the connection request.
         const FASTOPEN = sys::MSG_FASTOPEN;
