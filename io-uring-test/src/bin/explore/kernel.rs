@@ -204,6 +204,22 @@ fn multishot_in_order(newest_first: bool) -> Result<bool> {
     Ok(ring.completion().last().is_some_and(|cqe| cqe.user_data() == 1))
 }
 
+/// Whether a multishot request ends if its completion finds no room in the queue.
+fn multishot_needs_room() -> Result<bool> {
+    let (reader, writer) = rustix::pipe::pipe()?;
+    rustix::io::write(&writer, b"x")?;
+    let poll = opcode::PollAdd::new(&reader, PollFlags::IN).multi(true).build().user_data(1);
+    let mut ring = IoUring::new(1)?;
+    for entry in [opcode::Nop::new().build(), opcode::Nop::new().build(), poll] {
+        // SAFETY: neither NOPs nor polls use memory, and the pipe outlives the ring.
+        unsafe { ring.submission().push(&entry) }?;
+        ring.submit()?;
+    }
+    anyhow::ensure!(ring.completion().count() == 2, "the queue of 2 slots was not full");
+    ring.submitter().get_events()?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 1 && !cqe.more()))
+}
+
 /// Whether the kernel reads a pipe without a worker thread.
 fn pipe_nowait() -> Result<bool> {
     let (reader, writer) = rustix::pipe::pipe()?;
@@ -344,6 +360,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         message_flags: run(opcode::MsgRingData::new(Fd(-1), 0, 0, Some(0)).build())?
             != -crate::model::errno::EINVAL,
         poll_multi: has(Features::RSRC_TAGS),
+        multishot_needs_room: has(Features::RSRC_TAGS) && multishot_needs_room()?,
         poll_removed_at_once: poll_removed_at_once()?,
         poll_update: raw(7, 1, 2, 1)? == -ENOENT,
         timeout_multi: timeout(1 << 6)? == -ETIME,

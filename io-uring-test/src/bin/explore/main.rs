@@ -116,7 +116,13 @@ fn explore(args: &Args) -> Result<bool> {
         return report::program(&kernel, &plan);
     }
     let start = Instant::now();
-    let outcome = supervise::run(&kernel, &plan)?;
+    let mut outcome = supervise::run(&kernel, &plan)?;
+    for _ in 1..if args.only { args.tries } else { 1 } {
+        if outcome.found.is_some() {
+            break;
+        }
+        outcome = supervise::run(&kernel, &plan)?;
+    }
     let seconds = start.elapsed().as_secs_f64();
     report::summary(&outcome, seconds);
     let Some(found) = &outcome.found else { return Ok(true) };

@@ -6,7 +6,7 @@ use super::{Lockstep, Same, raw, returned, same};
 use crate::forked;
 use crate::model::PIPES;
 use crate::model::errno::*;
-use crate::model::operation::{ASYNC, Entry, Op};
+use crate::model::operation::{Entry, Op};
 use crate::model::restrict::{Restrictions, call};
 use crate::op;
 use crate::registers::Registers;
@@ -245,8 +245,7 @@ impl Lockstep<'_> {
     /// the task to run it.
     fn gives_work_to_workers(&self, r: usize) -> bool {
         let (kernel, Some(ring)) = (&self.model.kernel, &self.model.rings[r]) else { return false };
-        let by_worker =
-            |entry: &Entry| entry.flags & ASYNC != 0 || (entry.op.reads() && !kernel.pipe_nowait);
+        let by_worker = |entry: &Entry| entry.is_for_worker(kernel);
         let looks = ring.waiting.iter().filter(|waiting| waiting.woken);
         let begins = ring.work.iter().flat_map(|work| work.chain());
         kernel.register_runs_work

@@ -208,15 +208,13 @@ impl Lockstep<'_> {
     /// Whether the ring may submit its queued entries. Requests that run at an unknown time must
     /// find room for their completions: otherwise, the test cannot tell when they have come to
     /// rest.
-    pub(super) fn may_submit(&mut self, r: usize, cancels: bool) -> bool {
+    pub(super) fn may_submit(&self, r: usize, cancels: bool) -> bool {
         if !self.multishot_has_room() {
             return false;
         }
-        let pipe_nowait = self.model.kernel.pipe_nowait;
-        let workers_show = self.model.kernel.workers_show;
-        let overtaken = self.model.kernel.known.has("overtaken_drain");
-        let counted = self.model.kernel.known.has("counted_refusal");
-        let ring = self.model.ring(r);
+        let (kernel, Some(ring)) = (&self.model.kernel, &self.model.rings[r]) else { return false };
+        let overtaken = kernel.known.has("overtaken_drain");
+        let counted = kernel.known.has("counted_refusal");
         if ring.defers && ring.cq.overflows() && ring.outstanding() > 3 {
             // The test could not tell whether all requests have run.
             return false;
@@ -234,11 +232,17 @@ impl Lockstep<'_> {
         }
         // The test cannot tell when a worker thread has ended a silent request.
         let by_worker = |entry: &Entry| {
-            let reads = entry.op.reads();
-            entry.flags & ASYNC != 0 || (reads && !pipe_nowait) || {
-                entry.op.runs_out() && !entry.op.cancels()
-            }
+            entry.is_for_worker(kernel) || (entry.op.runs_out() && !entry.op.cancels())
         };
+        // A worker thread may also run the entries linked after its own. A read then blocks the
+        // worker, and completes without the work of the task.
+        let mut after_worker = false;
+        for entry in ring.sq.entries() {
+            if after_worker && (entry.op.reads() || matches!(entry.op, Op::ReadFixed { .. })) {
+                return false;
+            }
+            after_worker = entry.is_linked() && (after_worker || entry.is_for_worker(kernel));
+        }
         // If an update makes a timeout expire, the timeout must be the only waiting request, and
         // nothing else may look for it.
         let made = |entry: &&Entry| entry.op.runs_out() && entry.op.cancels();
@@ -254,7 +258,7 @@ impl Lockstep<'_> {
         }
         let workers = open.is_some() || ring.sq.entries().any(by_worker);
         if workers
-            && !workers_show
+            && !kernel.workers_show
             && (ring.sq.entries().any(|entry| entry.is_silent()) || !ring.work.is_empty())
         {
             return false;
@@ -277,7 +281,6 @@ impl Lockstep<'_> {
         if !self.counts_are_certain(r, drains || workers) {
             return false;
         }
-        let ring = self.model.ring(r);
         // A cancellation may or may not find requests that drains and worker threads start at the
         // same time.
         let linked = || {
@@ -303,7 +306,6 @@ impl Lockstep<'_> {
             return false;
         }
         // The same applies to the position of a 32-byte completion, and to the filler before it.
-        let ring = self.model.ring(r);
         let big = |entry: &Entry| matches!(entry.op, Op::Nop { big: Some(_), .. });
         let mixed = ring.cq.size == Size::Mixed;
         if mixed && (drains || workers || ring.workers) && ring.sq.entries().any(big) {

@@ -26,6 +26,8 @@ pub(crate) struct Kernel {
     /// A message to a ring with DEFER_TASKRUN is posted by the work of that ring's task.
     pub(crate) messages_deferred: bool,
     pub(crate) poll_multi: bool,
+    /// A multishot request ends if its completion finds no room in the queue.
+    pub(crate) multishot_needs_room: bool,
     /// A removed poll completes at once, not by the work of its task.
     pub(crate) poll_removed_at_once: bool,
     pub(crate) poll_update: bool,

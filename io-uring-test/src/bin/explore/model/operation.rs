@@ -1,5 +1,7 @@
 //! The operations that can be submitted, and their properties.
 
+use super::kernel::Kernel;
+
 /// The flags of an entry, with the kernel's values.
 pub(crate) const FIXED_FILE: u8 = 1 << 0;
 pub(crate) const DRAIN: u8 = 1 << 1;
@@ -266,5 +268,10 @@ impl Entry {
 
     pub(crate) fn is_silent(&self) -> bool {
         self.flags & SKIP != 0
+    }
+
+    /// Whether a worker thread runs the request.
+    pub(crate) fn is_for_worker(&self, kernel: &Kernel) -> bool {
+        self.flags & ASYNC != 0 || (self.op.reads() && !kernel.pipe_nowait)
     }
 }

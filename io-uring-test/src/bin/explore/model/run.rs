@@ -456,7 +456,8 @@ impl Model {
         }
     }
 
-    /// A multishot request posts a completion. It continues if there was room, and ends otherwise.
+    /// A multishot request posts a completion. If there was no room, it ends, except on older
+    /// kernels.
     fn one_of_several(&mut self, r: usize, user_data: u64, result: i32) -> Outcome {
         match self.post_one_of_several(r, user_data, result, 0) {
             true => Outcome::Waits,
@@ -464,7 +465,7 @@ impl Model {
         }
     }
 
-    /// Posts one of several completions of a request. Returns whether there was room.
+    /// Posts one of several completions of a request. Returns whether the request continues.
     pub(super) fn post_one_of_several(
         &mut self,
         r: usize,
@@ -476,9 +477,15 @@ impl Model {
             // The kernel first posts the requests that are done.
             self.flush(r);
         }
+        let needs_room = self.kernel.multishot_needs_room;
         let ring = self.ring(r);
         let big = (ring.cq.size == Size::Big).then_some([0; 2]);
-        ring.cq.post_one_of_several(Cqe { user_data, result, flags: flags | F_MORE, big })
+        let cqe = Cqe { user_data, result, flags: flags | F_MORE, big };
+        if !needs_room {
+            ring.cq.post(cqe);
+            return true;
+        }
+        ring.cq.post_one_of_several(cqe)
     }
 
     /// Bytes arrive in a pipe, or its other end is closed: the kernel wakes each request that waits

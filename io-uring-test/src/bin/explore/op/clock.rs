@@ -4,7 +4,7 @@ use rustix_uring::opcode::{LinkTimeout, Timeout, TimeoutUpdate};
 use rustix_uring::squeue::Entry;
 use rustix_uring::types::{TimeoutFlags, Timespec};
 
-use crate::model::operation::{ASYNC, Clock, Op, Time};
+use crate::model::operation::{Clock, Op, Time};
 use crate::model::{Kernel, Model};
 
 static HOUR: Timespec = Timespec::new().sec(3600);
@@ -36,8 +36,8 @@ pub(super) fn draw(model: &Model, ring: usize, arg: u8, is_soon: bool) -> Op {
             // If the watched request may end by itself at the same time, the timeout does not
             // expire.
             // (On older kernels, a worker thread reads pipes, and may be cancelled before it does.)
-            let by_worker = before.flags & ASYNC != 0 || before.op.reads() && !kernel.pipe_nowait;
-            let races = by_worker || before.op.runs_out() || before.op.is_multi();
+            let races =
+                before.is_for_worker(kernel) || before.op.runs_out() || before.op.is_multi();
             Op::LinkTimeout { time: time(kernel, arg, is_soon && !races) }
         }
         _ if arg & 3 == 3 && watching(model, ring).is_some() => update(model, ring, arg, 0),
