@@ -85,7 +85,8 @@ pub(crate) enum Memory {
 // SAFETY: these are only addresses. The queues in the memory define what each thread may do with
 // it.
 unsafe impl Send for Memory {}
-// SAFETY: same as for `Send`.
+// SAFETY: these are only addresses. The queues in the memory define what each thread may do with
+// it.
 unsafe impl Sync for Memory {}
 
 /// The ends of the parts of a ring's memory, computed from the kernel's answer. Every word and slot

@@ -137,7 +137,7 @@ impl Region {
         let unit = self.first_unit(position) + 1;
         let taken = if self.sqe_units == 2 { 1 } else { 2 };
         let there = taken <= slots && unit < self.sq_entries * self.sqe_units;
-        // SAFETY: same as for the first half, in `entry`.
+        // SAFETY: the unit is within the queue. The program has published it together with the first half.
         there.then(|| (unsafe { self.unit(unit).cast::<[u8; 64]>().read() }, taken))
     }
 

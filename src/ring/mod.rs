@@ -265,7 +265,8 @@ impl<S: squeue::FixedSize, C: cqueue::Kind, H: Handle> IoUring<S, C, H> {
     /// EINVAL on SQPOLL rings, because their thread consumes entries at any time.
     pub fn truncate(&mut self, len: usize) -> Result<()> {
         self.nobody_takes()?;
-        // SAFETY: same as in `clear`.
+        // SAFETY: the ring is borrowed mutably, so no other thread enters, and there is no SQPOLL
+        // thread.
         unsafe { self.submission().truncate(len) };
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Saved {
 // SAFETY: the words are atomics. Only the one existing view accesses the entries. It borrows the
 // ring mutably, or its caller promised that it is the only one (`submission_shared`).
 unsafe impl Send for Sq {}
-// SAFETY: same as for `Send`.
+// SAFETY: the words are atomics. Only the one existing view accesses the entries.
 unsafe impl Sync for Sq {}
 
 impl Sq {
@@ -113,7 +113,7 @@ pub(crate) fn most_wanted(setup: SetupFlags, capacity: u32) -> u32 {
 // SAFETY: the words are atomics. Only the one existing view reads the entries. It borrows the ring
 // mutably, or its caller promised that it is the only one (`completion_shared`).
 unsafe impl Send for Cq {}
-// SAFETY: same as for `Send`.
+// SAFETY: the words are atomics. Only the one existing view reads the entries.
 unsafe impl Sync for Cq {}
 
 impl Cq {

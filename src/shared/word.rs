@@ -16,7 +16,7 @@ mod access {
     /// `slot` is valid for writes, and nothing else accesses it until it is published.
     #[inline(always)]
     pub(crate) unsafe fn put<T>(slot: *mut Slot<T>, entry: T) {
-        // SAFETY: the caller's promise is exactly that of `write`.
+        // SAFETY: the caller promises a slot that is valid for writes, and that nothing else accesses.
         unsafe { slot.write(entry) }
     }
 
@@ -27,7 +27,7 @@ mod access {
     /// `slot` holds a published entry, and nothing writes to it before it is released.
     #[inline(always)]
     pub(crate) unsafe fn get<T: Copy>(slot: *const Slot<T>) -> T {
-        // SAFETY: the caller's promise is exactly that of `read`.
+        // SAFETY: the caller promises that the slot holds an entry, and that nothing writes to it.
         unsafe { slot.read() }
     }
 }
@@ -58,7 +58,7 @@ pub(crate) struct KernelU32(NonNull<AtomicU32>);
 
 // SAFETY: the word is only accessed atomically, so handles to it may be used from any thread.
 unsafe impl Send for KernelU32 {}
-// SAFETY: same as for `Send`.
+// SAFETY: the word is only accessed atomically.
 unsafe impl Sync for KernelU32 {}
 
 impl KernelU32 {
@@ -123,9 +123,9 @@ impl KernelU32 {
 #[derive(Clone, Copy)]
 pub(crate) struct KernelU16(NonNull<AtomicU16>);
 
-// SAFETY: same as for `KernelU32`.
+// SAFETY: the word is only accessed atomically, so handles to it may be used from any thread.
 unsafe impl Send for KernelU16 {}
-// SAFETY: same as for `KernelU32`.
+// SAFETY: the word is only accessed atomically.
 unsafe impl Sync for KernelU16 {}
 
 impl KernelU16 {
@@ -142,7 +142,8 @@ impl KernelU16 {
 
     #[inline(always)]
     fn word(&self) -> &AtomicU16 {
-        // SAFETY: same as for `KernelU32`.
+        // SAFETY: the caller of `at` promised that the word is aligned and outlives `self`. Both we
+        // (through this type) and the kernel access it only atomically.
         unsafe { self.0.as_ref() }
     }
 

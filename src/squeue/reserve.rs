@@ -30,7 +30,7 @@ pub struct Filled<'q, E> {
 
 // SAFETY: the slot is part of the view that it borrows mutably, and the view is `Send`.
 unsafe impl<E: Send> Send for Vacant<'_, E> {}
-// SAFETY: same as for `Vacant`.
+// SAFETY: the slot is part of the view that it borrows mutably, and the view is `Send`.
 unsafe impl<E: Send> Send for Filled<'_, E> {}
 
 impl<'q, E: Copy> Vacant<'q, E> {
@@ -80,7 +80,7 @@ impl<E> Deref for Filled<'_, E> {
 impl<E> DerefMut for Filled<'_, E> {
     #[inline]
     fn deref_mut(&mut self) -> &mut E {
-        // SAFETY: same as in `deref`, and nothing else uses the slot.
+        // SAFETY: the slot is reserved and written. Nothing else uses it until it is committed.
         unsafe { self.slot.as_mut() }
     }
 }

@@ -39,7 +39,7 @@ struct Region {
 
 // SAFETY: loom checks every access to the slots. This is what it is used for.
 unsafe impl Send for Region {}
-// SAFETY: same as for `Send`.
+// SAFETY: loom checks every access to the slots. This is what it is used for.
 unsafe impl Sync for Region {}
 
 impl Region {

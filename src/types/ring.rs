@@ -33,7 +33,7 @@ pub struct SubmitArgs<'a> {
 
 // SAFETY: the pointers stand for shared references to `Sync` types that live for `'a`.
 unsafe impl Send for SubmitArgs<'_> {}
-// SAFETY: same as for `Send`.
+// SAFETY: the pointers stand for shared references to `Sync` types that live for `'a`.
 unsafe impl Sync for SubmitArgs<'_> {}
 
 impl Default for SubmitArgs<'_> {

@@ -294,7 +294,7 @@ impl<U, H: Handle> Ring<U, H> {
         uring
             .quiesce_with(&mut pool.in_flight(), END, &user_data, |cqe| {
                 let task = pool.find(&cqe);
-                // SAFETY: as in `complete`.
+                // SAFETY: `find` has found the task by this completion, which is the only one of its entry.
                 let over = task.map(|task| drop(unsafe { pool.finish(task, &cqe) }));
                 over.is_some()
             })

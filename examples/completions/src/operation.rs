@@ -88,7 +88,7 @@ where
         let write = opcode::Write::new(file.as_fd(), bytes.as_ptr(), length(bytes));
         write.offset(offset).build()
     };
-    // SAFETY: as in `read_at`.
+    // SAFETY: the operation holds the descriptor and the buffer, which nothing accesses before the completion.
     unsafe { Operation::new((file, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 
@@ -109,7 +109,8 @@ where
         let read = opcode::Readv::new(file.as_fd(), bufs.as_mut_ptr().cast::<iovec>(), len);
         read.offset(offset).build()
     };
-    // SAFETY: as in `read_at`. The slices borrow the buffers for 'b, which outlives the operation.
+    // SAFETY: the operation holds the descriptor and the slices. The slices borrow the buffers for 'b, which
+    // outlives the operation.
     unsafe { Operation::new((file, bufs), entry, |(_, bufs), result| (result.map(count), bufs)) }
 }
 
@@ -129,7 +130,8 @@ where
         let write = opcode::Writev::new(file.as_fd(), bufs.as_ptr().cast::<iovec>(), len);
         write.offset(offset).build()
     };
-    // SAFETY: as in `read_vectored_at`.
+    // SAFETY: the operation holds the descriptor and the slices. The slices borrow the buffers for 'b, which
+    // outlives the operation.
     unsafe { Operation::new((file, bufs), entry, |(_, bufs), result| (result.map(count), bufs)) }
 }
 
@@ -143,7 +145,7 @@ where
         let bytes = buf.as_mut();
         opcode::Recv::new(socket.as_fd(), bytes.as_mut_ptr(), length(bytes)).build()
     };
-    // SAFETY: as in `read_at`.
+    // SAFETY: the operation holds the descriptor and the buffer, which nothing accesses before the completion.
     unsafe { Operation::new((socket, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 
@@ -158,7 +160,7 @@ where
         let send = opcode::Send::new(socket.as_fd(), bytes.as_ptr(), length(bytes));
         send.flags(MsgFlags::WAITALL | MsgFlags::NOSIGNAL).build()
     };
-    // SAFETY: as in `read_at`.
+    // SAFETY: the operation holds the descriptor and the buffer, which nothing accesses before the completion.
     unsafe { Operation::new((socket, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 

@@ -76,7 +76,7 @@ impl<'scope> Scope<'scope, '_> {
         first: Operation<'scope, T>,
         second: Operation<'scope, U>,
     ) -> (Completion<'scope, T>, Completion<'scope, U>) {
-        // SAFETY: as in `start`.
+        // SAFETY: the scope counts both operations, and `Ring::scope` waits for them before 'scope ends.
         let kept = unsafe { [first.outcome.clone().keep(), second.outcome.clone().keep()] };
         let entries = [first.entry.flags(Flags::IO_LINK), second.entry].into_iter();
         let number = self.ring.start(&self.in_flight, entries.zip(kept));
@@ -96,7 +96,7 @@ impl<'scope> Scope<'scope, '_> {
         if let Some((_, others)) = operations.split_last_mut() {
             others.iter_mut().for_each(|it| it.entry = it.entry.flags(Flags::IO_LINK));
         }
-        // SAFETY: as in `start`.
+        // SAFETY: the scope counts the operations, and `Ring::scope` waits for them before 'scope ends.
         let kept = |it: &Operation<'scope, T>| unsafe { (it.entry, it.outcome.clone().keep()) };
         let first = self.ring.start(&self.in_flight, operations.iter().map(kept));
         let completion = |(number, operation): (u64, Operation<'scope, T>)| {

@@ -70,7 +70,7 @@ impl Fd {
             let bytes = B::as_ref(buf);
             entry(fd, bytes.as_ptr(), length(bytes))
         };
-        // SAFETY: as in `fill`.
+        // SAFETY: the bytes that a buffer provides stay valid until the buffer is accessed again.
         unsafe { self.with(buf, entry).await }
     }
 
@@ -85,7 +85,8 @@ impl Fd {
             opcode::Readv::new(fd, vectors.as_ptr(), len).offset(offset).build()
         };
         let vectors = Vec::with_capacity(bufs.len());
-        // SAFETY: as in `fill`, for each buffer. The operation also holds the vectors.
+        // SAFETY: the bytes that a buffer provides stay valid until the buffer is accessed again. The
+        // operation also holds the vectors.
         let (read, (bufs, _)) = unsafe { self.with((bufs, vectors), entry).await };
         (read, bufs)
     }
@@ -101,7 +102,8 @@ impl Fd {
             opcode::Writev::new(fd, vectors.as_ptr(), len).offset(offset).build()
         };
         let vectors = Vec::with_capacity(bufs.len());
-        // SAFETY: as in `readv`.
+        // SAFETY: the bytes that a buffer provides stay valid until the buffer is accessed again. The
+        // operation also holds the vectors.
         let (written, (bufs, _)) = unsafe { self.with((bufs, vectors), entry).await };
         (written, bufs)
     }
@@ -139,7 +141,8 @@ impl Fd {
             opcode::RecvMsg::new(fd, header).build()
         };
         let message = Message::new(SocketAddrBuf::new(), buf);
-        // SAFETY: as in `fill`. The operation also holds the header, the vector and the address buffer.
+        // SAFETY: the bytes that a buffer provides stay valid until the buffer is accessed again. The
+        // operation also holds the header, the vector and the address buffer.
         let (received, message) = unsafe { self.with(message, entry).await };
         let peer = message.name.to_socket_addr().ok_or(Errno::AFNOSUPPORT);
         (received.and_then(|len| Ok((len, peer?))), message.buf)
@@ -159,7 +162,8 @@ impl Fd {
             header.msg_iovlen = 1;
             opcode::SendMsg::new(fd, header).build()
         };
-        // SAFETY: as in `recv_from`.
+        // SAFETY: the bytes that a buffer provides stay valid until the buffer is accessed again. The
+        // operation also holds the header, the vector and the address.
         let (sent, message) = unsafe { self.with(Message::new(address.into(), buf), entry).await };
         (sent, message.buf)
     }
@@ -243,6 +247,6 @@ fn elsewhere() -> io::Error {
 ///
 /// The operation creates a descriptor, and no other code takes it from the completion.
 pub(crate) unsafe fn made(result: io::Result<cqueue::Entry>) -> io::Result<OwnedFd> {
-    // SAFETY: the caller promises both.
+    // SAFETY: the caller promises that the result is a descriptor, and that nothing else owns it.
     Ok(unsafe { result?.to_fd() }?)
 }

@@ -292,10 +292,6 @@ fn rows_have_reasons_and_name_what_exists() -> Result<()> {
     let rows: Vec<_> = peers.into_iter().map(Peer::rows).collect::<Result<_>>()?;
     for [theirs, here, why] in rows.into_iter().flatten() {
         ensure!(!why.is_empty(), "{theirs} has no reason");
-        ensure!(
-            !why.starts_with("as above"),
-            "{theirs}: repeat the reason, readers search the tables"
-        );
         for found in link.captures_iter(here) {
             let path = &found[1];
             let owner = signature::parent(path);

@@ -148,7 +148,7 @@ fn data_flows_both_ways() {
     });
     let mut buf = [0_u8; 8];
     let address = buf.as_mut_ptr();
-    // SAFETY: within the buffer.
+    // SAFETY: the address is within the buffer.
     let later = unsafe { address.add(3) };
     let vectors = [
         iovec { iov_base: address.cast(), iov_len: 2 },
@@ -172,7 +172,7 @@ fn data_flows_both_ways() {
     go(opcode::Send::new(fd, address, 5).build(), 5);
     let vectors = [
         iovec { iov_base: address.cast_mut().cast(), iov_len: 1 },
-        // SAFETY: within the buffer.
+        // SAFETY: the address is within the buffer.
         iovec { iov_base: unsafe { address.add(1) }.cast_mut().cast(), iov_len: 4 },
     ];
     go(opcode::Writev::new(fd, vectors.as_ptr(), 2).build(), 5);
