@@ -88,7 +88,8 @@ where
         let write = opcode::Write::new(file.as_fd(), bytes.as_ptr(), length(bytes));
         write.offset(offset).build()
     };
-    // SAFETY: the operation holds the descriptor and the buffer, which nothing accesses before the completion.
+    // SAFETY: the operation holds the descriptor and the buffer. Nothing accesses them before the
+    // completion.
     unsafe { Operation::new((file, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 
@@ -145,7 +146,8 @@ where
         let bytes = buf.as_mut();
         opcode::Recv::new(socket.as_fd(), bytes.as_mut_ptr(), length(bytes)).build()
     };
-    // SAFETY: the operation holds the descriptor and the buffer, which nothing accesses before the completion.
+    // SAFETY: the operation holds the descriptor and the buffer. Nothing accesses them before the
+    // completion.
     unsafe { Operation::new((socket, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 
@@ -160,7 +162,8 @@ where
         let send = opcode::Send::new(socket.as_fd(), bytes.as_ptr(), length(bytes));
         send.flags(MsgFlags::WAITALL | MsgFlags::NOSIGNAL).build()
     };
-    // SAFETY: the operation holds the descriptor and the buffer, which nothing accesses before the completion.
+    // SAFETY: the operation holds the descriptor and the buffer. Nothing accesses them before the
+    // completion.
     unsafe { Operation::new((socket, buf), entry, |(_, buf), result| (result.map(count), buf)) }
 }
 
