@@ -107,7 +107,7 @@ fn builder<S: Kind, C: CKind>(setup: &Setup) -> Builder<S, C> {
     for bit in (0..32).map(|bit| 1 << bit).filter(|bit| setup.flags & bit != 0) {
         match bit {
             flag::IOPOLL => builder.setup_iopoll(),
-            flag::SQPOLL => builder.setup_sqpoll(1),
+            flag::SQPOLL => builder.setup_sqpoll(setup.idle()),
             flag::SQ_AFF => builder.setup_sqpoll_cpu(0),
             flag::CQSIZE => builder.setup_cqsize(setup.cq_entries),
             flag::CLAMP => builder.setup_clamp(),
@@ -121,6 +121,10 @@ fn builder<S: Kind, C: CKind>(setup: &Setup) -> Builder<S, C> {
             flag::HYBRID_IOPOLL => builder.setup_hybrid_iopoll(),
             _ => unreachable!("no setter sets bit {bit:#x}"),
         };
+    }
+    if setup.attach.is_some() {
+        // SAFETY: the descriptor is that of the other ring, or the kernel rejects it.
+        unsafe { builder.setup_attach_wq(setup.wq_fd) };
     }
     if setup.sqarray {
         builder.sqarray();

@@ -16,6 +16,7 @@ mod push;
 mod quiesce;
 mod reap;
 mod split;
+mod sqpoll;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -27,11 +28,12 @@ use crate::build;
 use crate::model::buffers::GROUPS;
 use crate::model::operation::{Op, Receive};
 use crate::model::ring::Ring as RingModel;
-use crate::model::setup::Setup;
+use crate::model::setup::{Setup, flag};
 use crate::model::{Kernel, MESSAGES, Model, SOURCES};
 use crate::op;
 use crate::real::{Ring, Seen};
 use crate::step::{self, Step};
+use crate::workers;
 use crate::world::World;
 
 /// A step as it is drawn: a number for its kind, and four small numbers.
@@ -150,9 +152,10 @@ impl Lockstep<'_> {
     }
 
     fn make(&mut self, r: usize, setup: &Setup) -> Same {
+        let setup = &self.resolve(r, setup);
         let predicted = setup.predict(&self.model.kernel);
-        // This also builds rings with polled I/O or a submission thread, on which the steps cannot
-        // run.
+        let sqpoll = setup.flags & flag::SQPOLL != 0;
+        let threads = if sqpoll { workers::threads() } else { Vec::new() };
         let (mut real, mut pages) =
             build::build(setup).map_err(|e| format!("cannot map memory for a ring: {e:#}"))?;
         // The kernel releases the locked memory of earlier rings at some later time.
@@ -189,9 +192,9 @@ impl Lockstep<'_> {
                     &ring.registered_index().is_some(),
                     &built.registered,
                 )?;
-                let idle =
-                    known & (crate::model::setup::flag::IOPOLL | crate::model::setup::flag::SQPOLL);
-                if idle != 0 {
+                // On 32-bit kernels, the thread does not sleep in the first five minutes after boot.
+                let never_sleeps = sqpoll && cfg!(target_pointer_width = "32");
+                if known & flag::IOPOLL != 0 || never_sleeps {
                     // Such a ring is only set up and checked.
                     ring.look(&mut self.seen);
                     return same(
@@ -202,8 +205,10 @@ impl Lockstep<'_> {
                 }
                 self.rings[r] = Some(ring);
                 self.memory[r] = pages;
-                self.model.rings[r] = Some(RingModel::new(built));
-                Ok(())
+                let mut model = RingModel::new(built);
+                model.cq.overtakes = !self.model.kernel.overflow_in_order;
+                self.model.rings[r] = Some(model);
+                self.begin_thread(r, setup, &threads)
             }
         }
     }
@@ -221,12 +226,21 @@ impl Lockstep<'_> {
             // are written to their pipes.
             let reads = gone.in_flight().filter_map(|entry| entry.op.read_pipe());
             self.model.retired.extend(reads);
+            let other = self.model.rings[1 - r].as_mut().and_then(|other| other.thread.as_mut());
+            if let Some(other) =
+                other.filter(|other| gone.thread.is_some_and(|it| it.id == other.id))
+            {
+                other.restless = true;
+            }
         }
         self.model.system_call();
     }
 
     /// Compares the visible state of both rings.
     fn compare(&mut self) -> Same {
+        for r in 0..2 {
+            self.rest_of_thread(r)?;
+        }
         for r in 0..2 {
             self.compare_ring(r)?;
         }
@@ -237,6 +251,7 @@ impl Lockstep<'_> {
     }
 
     fn compare_ring(&mut self, r: usize) -> Same {
+        let need_wakeup = self.model.need_wakeup(r);
         let injected = self.model.kernel.injected;
         if let (Some(real), Some(model)) = (&mut self.rings[r], &mut self.model.rings[r]) {
             real.look(&mut self.seen);
@@ -252,6 +267,11 @@ impl Lockstep<'_> {
             {
                 model.taskrun_for_nothing = self.seen.taskrun;
             }
+            expected.need_wakeup = match model.thread {
+                // The kernel wakes the thread at some time.
+                Some(thread) if thread.restless => self.seen.need_wakeup,
+                _ => need_wakeup,
+            };
             expected.cq_overflow = model.cq.overflows();
             expected.taskrun = model.taskrun();
             expected.ready = model.cq.len() + usize::from(injected && model.cq.len() == 2);
@@ -305,6 +325,7 @@ impl Lockstep<'_> {
             | Step::SubmitWithArgs { ring, .. }
             | Step::Wait { ring, .. }
             | Step::GetEvents { ring }
+            | Step::SqueueWait { ring }
             | Step::Truncate { ring, .. }
             | Step::Clear { ring }
             | Step::Reap { ring, .. }
@@ -346,7 +367,7 @@ impl Lockstep<'_> {
     }
 
     fn feed(&mut self, pipe: usize, n: usize) -> Same {
-        if !self.multishot_has_room() {
+        if !self.multishot_has_room() || !self.threads_have_room() {
             return Ok(());
         }
         let there = &mut self.model.pipes[pipe];
@@ -387,7 +408,8 @@ impl Lockstep<'_> {
         if pipe == MESSAGES || fills {
             return Ok(());
         }
-        if self.model.pipes[pipe].hung_up || !self.multishot_has_room() {
+        let room = self.multishot_has_room() && self.threads_have_room();
+        if self.model.pipes[pipe].hung_up || !room {
             return Ok(());
         }
         self.model.pipes[pipe].hung_up = true;
@@ -399,7 +421,11 @@ impl Lockstep<'_> {
     }
 
     fn on_ring(&mut self, r: usize, step: Step) -> Same {
+        if self.model.ring(r).thread.is_some() && !sqpoll::allows(&step) {
+            return Ok(());
+        }
         match step {
+            Step::SqueueWait { .. } => self.squeue_wait(r),
             Step::Push { n, how, raw, .. } => self.push(r, n, how, raw),
             Step::Submit { by_view, .. } => self.enter(r, true, None, false, false, by_view),
             Step::SubmitAndWait { want, .. } => {

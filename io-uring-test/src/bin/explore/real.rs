@@ -27,6 +27,7 @@ pub(crate) struct Seen {
     pub(crate) left: Vec<u64>,
     pub(crate) cq_overflow: bool,
     pub(crate) taskrun: bool,
+    pub(crate) need_wakeup: bool,
     pub(crate) dropped: u32,
     pub(crate) ready: usize,
     pub(crate) ready_by_status: usize,
@@ -80,6 +81,9 @@ pub(crate) trait Ring {
     fn reap(&mut self, how: Reap, n: usize, into: &mut Vec<Cqe>);
     fn peek(&mut self) -> Option<Cqe>;
     fn ready(&self) -> usize;
+    fn queued(&self) -> usize;
+    fn need_wakeup(&self) -> bool;
+    fn squeue_wait(&mut self) -> Result<usize, Errno>;
     fn overflows(&mut self) -> bool;
 
     fn submit(&mut self, by_submitter: bool) -> Result<usize, Errno>;
@@ -244,6 +248,7 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
             seen.left.extend(older.iter().chain(newer).map(Slot::user_data));
             seen.cq_overflow = queue.cq_overflow();
             seen.taskrun = queue.taskrun();
+            seen.need_wakeup = queue.need_wakeup();
             seen.dropped = queue.dropped();
             seen.sq_capacity = queue.capacity();
             drop(queue);
@@ -322,6 +327,18 @@ impl<S: Kind, C: CKind> Ring for Held<S, C> {
 
     fn ready(&self) -> usize {
         on!(self, ring => ring.completion_status().ready())
+    }
+
+    fn queued(&self) -> usize {
+        on!(self, ring => ring.submission_status().len())
+    }
+
+    fn need_wakeup(&self) -> bool {
+        on!(self, ring => ring.submission_status().need_wakeup())
+    }
+
+    fn squeue_wait(&mut self) -> Result<usize, Errno> {
+        on!(self, ring => ring.submitter().squeue_wait())
     }
 
     fn overflows(&mut self) -> bool {

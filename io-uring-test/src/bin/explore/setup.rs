@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::model::cqueue::Size;
-use crate::model::setup::{Entries, How, Setup, flag};
+use crate::model::setup::{Attach, Entries, How, Setup, flag};
 
 /// Every setter of the builder that sets a flag, and the call as Rust code.
 pub(crate) const SETTERS: &[(u32, &str)] = &[
     (flag::IOPOLL, "setup_iopoll()"),
-    (flag::SQPOLL, "setup_sqpoll(1)"),
+    (flag::SQPOLL, "setup_sqpoll(idle)"),
     (flag::SQ_AFF, "setup_sqpoll_cpu(0)"),
     (flag::CLAMP, "setup_clamp()"),
     (flag::R_DISABLED, "setup_r_disabled()"),
@@ -20,6 +20,12 @@ pub(crate) const SETTERS: &[(u32, &str)] = &[
     (flag::NO_SQARRAY, "setup_no_sqarray()"),
     (flag::HYBRID_IOPOLL, "setup_hybrid_iopoll()"),
 ];
+
+/// Adds SQPOLL, and removes what a ring cannot have together with it.
+fn sqpoll(flags: u32) -> u32 {
+    let excluded = flag::COOP_TASKRUN | flag::TASKRUN_FLAG | flag::DEFER_TASKRUN;
+    flags & !excluded | flag::SQPOLL
+}
 
 impl Setup {
     /// Draws a setup from bytes. Zeros make the simplest ring.
@@ -46,13 +52,22 @@ impl Setup {
             set |= flag::NO_SQARRAY;
         }
         match rare {
-            0..192 => {}
+            0..186 => {}
+            186..192 => set = sqpoll(set),
             192..220 => set |= flag::R_DISABLED,
             220..230 => set |= flag::CLAMP,
             _ => set |= SETTERS[usize::from(rare) % SETTERS.len()].0,
         }
         if cq & 1 != 0 {
             set |= flag::CQSIZE;
+        }
+        let attach = (settings & 0x3c == 0x3c).then_some(match array & 3 {
+            0 | 1 => Attach::Ring { sqpoll: false },
+            2 => Attach::File,
+            _ => Attach::Nothing,
+        });
+        if attach.is_some() && array & 4 != 0 {
+            set = sqpoll(set);
         }
         let how = match how {
             0..130 => How::Build,
@@ -83,10 +98,18 @@ impl Setup {
                 _ => 1 + u32::from(cq / 2 % 16),
             },
             flags: set,
+            attach,
+            wq_fd: -1,
+            sleeps: settings & 12 == 0,
             sqarray: array >= 192,
             dontfork: settings & 0xc0 == 0xc0,
             post_pad_cqes: settings & 3 == 3,
         }
+    }
+
+    /// The time in milliseconds after which the SQPOLL thread sleeps.
+    pub(crate) fn idle(&self) -> u32 {
+        if self.sleeps { 1 } else { 3_600_000 }
     }
 
     pub(crate) fn types(&self) -> (&'static str, &'static str) {
@@ -114,6 +137,18 @@ impl Setup {
             if self.flags & flag != 0 {
                 let _ = writeln!(code, "builder.{call};");
             }
+        }
+        if self.flags & flag::SQPOLL != 0 {
+            code = format!("let idle = {};\n{code}", self.idle());
+        }
+        if let Some(attach) = self.attach {
+            let fd = match attach {
+                Attach::Ring { .. } if name == "ring" => "other.as_raw_fd()",
+                Attach::Ring { .. } => "ring.as_raw_fd()",
+                Attach::File => "pipes[0].0.as_raw_fd()",
+                Attach::Nothing => "-1",
+            };
+            let _ = writeln!(code, "unsafe {{ builder.setup_attach_wq({fd}) }};");
         }
         if self.flags & flag::CQSIZE != 0 {
             let _ = writeln!(code, "builder.setup_cqsize({});", self.cq_entries);

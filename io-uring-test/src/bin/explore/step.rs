@@ -82,6 +82,10 @@ pub(crate) enum Step {
     GetEvents {
         ring: usize,
     },
+    /// Waits for free slots of the submission queue.
+    SqueueWait {
+        ring: usize,
+    },
     Truncate {
         ring: usize,
         len: usize,
@@ -254,6 +258,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (30, Kind::SubmitWithArgs),
     (45, Kind::Wait),
     (45, Kind::GetEvents),
+    (6, Kind::SqueueWait),
     (15, Kind::Truncate),
     (6, Kind::Clear),
     (180, Kind::Reap),
@@ -301,6 +306,7 @@ pub(crate) enum Kind {
     SubmitWithArgs,
     Wait,
     GetEvents,
+    SqueueWait,
     Truncate,
     Clear,
     Reap,
@@ -406,6 +412,7 @@ impl Step {
             Kind::SubmitWithArgs => Self::SubmitWithArgs { ring, want: b, min_wait: c & 3 == 3 },
             Kind::Wait => Self::Wait { ring, want: b, args: c & 1 != 0 },
             Kind::GetEvents => Self::GetEvents { ring },
+            Kind::SqueueWait => Self::SqueueWait { ring },
             Kind::Truncate => Self::Truncate { ring, len: small(b) },
             Kind::Clear => Self::Clear { ring },
             Kind::Reap => {

@@ -28,6 +28,11 @@ impl Lockstep<'_> {
                 self.rest(r)
             }
             Step::Truncate { len, .. } => {
+                if self.model.ring(r).thread.is_some() {
+                    // The thread may consume the entries at any time.
+                    let real = raw(self.real(r).truncate_safely(len));
+                    return returned("truncate", &real, &Err(EINVAL));
+                }
                 let sq = &mut self.model.ring(r).sq;
                 let safe = len % 2 == 0;
                 if sq.mixed && !safe {
@@ -39,14 +44,14 @@ impl Lockstep<'_> {
                     return returned("truncate", &raw(self.real(r).truncate_safely(len)), &Ok(()));
                 }
                 say!(self, "unsafe {{ {name}.submission().truncate({len}) }};");
-                // SAFETY: no other thread enters the ring: no ring here has a submission thread.
+                // SAFETY: no other thread enters the ring, and it has no SQPOLL thread.
                 let done = unsafe { self.real(r).truncate(len) };
                 returned("submission().truncate", &done, &true)
             }
             Step::Clear { .. } => {
                 self.model.ring(r).sq.truncate(0);
                 say!(self, "unsafe {{ {name}.submission().clear() }};");
-                // SAFETY: no other thread enters the ring: no ring here has a submission thread.
+                // SAFETY: no other thread enters the ring, and it has no SQPOLL thread.
                 unsafe { self.real(r).clear() };
                 Ok(())
             }
@@ -61,7 +66,11 @@ impl Lockstep<'_> {
                 let may = ring.may_call(call::ENABLE_RINGS);
                 let expected = may.and(if ring.disabled { Ok(()) } else { Err(EBADFD) });
                 ring.disabled &= expected.is_err();
-                self.register(r, "register_enable_rings()", expected, &mut |it| it.enable())
+                self.register(r, "register_enable_rings()", expected, &mut |it| it.enable())?;
+                if expected.is_ok() {
+                    self.model.sq_thread_runs(r);
+                }
+                self.rest(r)
             }
             Step::Restrict { list, .. } => self.restrict(r, Restrictions::of(list)),
             Step::Resize { entries, cq_entries, .. } => self.resize(r, entries, cq_entries),
@@ -215,6 +224,9 @@ impl Lockstep<'_> {
 
     fn sync_cancel(&mut self, r: usize, by: u8) -> Same {
         if !self.model.kernel.sync_cancel || !self.multishot_has_room() {
+            return Ok(());
+        }
+        if self.model.ring(r).thread.is_some() && !self.threads_have_room() {
             return Ok(());
         }
         let by = op::criteria(&self.model, r, by);

@@ -41,7 +41,9 @@ impl Lockstep<'_> {
             least += 2 * ring.restless;
             ring.restless = 0;
             self.model.time_passes(r);
-            self.model.run(r);
+            if self.model.ring(r).thread.is_none() {
+                self.model.run(r);
+            }
             self.model.ring(r).flush_overflow();
             self.model.system_call();
             // The requests that this has started may end by themselves too.
@@ -90,6 +92,9 @@ impl Lockstep<'_> {
 
     /// Settles both rings after a step that has made a call on one of them.
     pub(super) fn rest(&mut self, r: usize) -> Same {
+        for r in 0..2 {
+            self.rest_of_thread(r)?;
+        }
         for r in [r, 1 - r] {
             if self.model.rings[r].as_ref().is_some_and(|ring| ring.restless > 0) {
                 self.settle(r)?;

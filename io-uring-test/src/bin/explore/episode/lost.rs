@@ -74,6 +74,7 @@ fn child(kernel: &Kernel, episode: &Episode, at: usize, patience: usize) -> Same
     setup.flags &= !(flag::COOP_TASKRUN | flag::IOPOLL | flag::SQPOLL | flag::SQ_AFF);
     setup.flags |= flag::SINGLE_ISSUER | flag::DEFER_TASKRUN | flag::NO_SQARRAY;
     setup.sqarray = false;
+    setup.attach = None;
     if matches!(setup.how, How::In | How::RegisteredIn) {
         setup.how = How::Build;
     }

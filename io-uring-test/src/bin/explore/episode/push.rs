@@ -1,14 +1,14 @@
 //! Pushes the entries of a step on both sides.
 
-use super::{Lockstep, Same, same};
-use crate::model::operation::{BUFFER_SELECT, Entry, Op};
+use super::{Lockstep, Same, same, sqpoll};
+use crate::model::operation::{BUFFER_SELECT, Entry, LINKS, Op};
 use crate::op;
 use crate::real::Sized;
 use crate::step::{Push, Raw};
 use crate::world::Borrowed;
 
 impl Lockstep<'_> {
-    pub(super) fn push(&mut self, r: usize, n: usize, how: Push, draw: Raw) -> Same {
+    pub(super) fn push(&mut self, r: usize, n: usize, mut how: Push, draw: Raw) -> Same {
         let accepts_sqe128 = self.model.ring(r).built.accepts_sqe128;
         let only_sqe128 = accepts_sqe128 && !self.model.ring(r).built.mixed_sq;
         let mut entries = Vec::new();
@@ -48,6 +48,13 @@ impl Lockstep<'_> {
                 entry.op = Op::NOP;
                 entry.flags &= !BUFFER_SELECT;
             }
+            if let Some(thread) = self.model.ring(r).thread {
+                let queued = self.model.ring(r).sq.entries().last();
+                sqpoll::adapt(&mut entry, entries.last().or(queued), thread.sleeps);
+                if !thread.sleeps && i + 1 == n {
+                    entry.flags &= !LINKS;
+                }
+            }
             let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
             let sqe64 = op::entry(entry.op, entry.flags, user_data, &mut things);
             real.push(match (entry.sqe128, only_sqe128) {
@@ -65,6 +72,13 @@ impl Lockstep<'_> {
                 self.silent.insert(user_data, entry.is_linked());
             }
             entries.push(entry);
+        }
+        if self.model.ring(r).thread.is_some() {
+            // The thread would consume some of the entries before the others.
+            how.sync_after = None;
+            if !self.may_publish(r, &entries) {
+                return Ok(());
+            }
         }
         self.say_push(r, how, &entries, only_sqe128);
         // SAFETY: the world owns the objects that the entries use. It outlives the operations, or

@@ -42,12 +42,19 @@ impl Lockstep<'_> {
         if counted.is_empty() || !self.may_submit(r, true) || !self.model.kernel.sync_cancel {
             return Ok(());
         }
+        let has_room = self.threads_have_room();
         // The library cancels by a register call or, if restrictions forbid the call, by an entry.
         let ring = self.model.ring(r);
         let by_call = ring.may_call(call::SYNC_CANCEL).is_ok();
         let cancels = by_call || ring.may_do(opcode::ASYNC_CANCEL, 0);
         if ring.built.mixed_sq && !by_call {
             // A cancellation entry takes a slot, which decides whether a later big entry needs a pad.
+            return Ok(());
+        }
+        let hurries = ring.sq.entries().any(|entry| entry.is_linked() || entry.op.cancels());
+        if ring.thread.is_some() && (!by_call || !silent.is_empty() || !has_room || hurries) {
+            // The test could not tell when the thread is done. It may cancel the requests before it
+            // has consumed all entries.
             return Ok(());
         }
         let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & DRAIN != 0);
@@ -280,6 +287,7 @@ impl Lockstep<'_> {
             self.model.ring(r).flush_overflow();
             self.model.system_call();
         }
+        self.model.sq_thread_runs(r);
         let ring = self.model.ring(r);
         (ring.restless, ring.workers, ring.unordered) =
             (0, ring.workers || ring.drain_active, false);

@@ -50,7 +50,8 @@ impl Lockstep<'_> {
             self.without_hints(r, cqe);
         }
         let most = if all { usize::MAX } else { n };
-        let unordered = self.model.ring(r).unordered || self.model.ring(r).workers;
+        let ring = self.model.ring(r);
+        let unordered = ring.unordered || ring.workers || ring.cq.overtaken;
         let cq = &mut self.model.ring(r).cq;
         let before = (how == Reap::Forget).then(|| cq.clone());
         let mut expected = Vec::new();
@@ -82,7 +83,7 @@ impl Lockstep<'_> {
         let ring = self.model.ring(r);
         if ring.cq.len() == 0 && !ring.cq.overflows() && ring.restless == 0 && ring.work.is_empty()
         {
-            ring.unordered = false;
+            (ring.unordered, ring.cq.overtaken) = (false, false);
         }
         if how != Reap::Forget || at_the_end {
             for cqe in &taken {

@@ -49,11 +49,16 @@ pub(crate) struct Cq {
     tail: u32,
     slots: VecDeque<Slot>,
     overflow: VecDeque<Cqe>,
+    /// The kernel posts a completion if there is room, even if others overflowed before it.
+    pub(crate) overtakes: bool,
+    /// This has happened.
+    pub(crate) overtaken: bool,
 }
 
 impl Cq {
     pub(crate) fn new(capacity: u32, size: Size) -> Self {
-        Self { capacity, size, tail: 0, slots: VecDeque::new(), overflow: VecDeque::new() }
+        let (slots, overflow) = (VecDeque::new(), VecDeque::new());
+        Self { capacity, size, tail: 0, slots, overflow, overtakes: false, overtaken: false }
     }
 
     /// The number of slots that ready completions and filler occupy.
@@ -107,14 +112,17 @@ impl Cq {
 
     /// The kernel posts a completion.
     pub(crate) fn post(&mut self, cqe: Cqe) {
-        if self.overflows() || !self.fits(cqe) {
+        if !self.post_one_of_several(cqe) {
             self.overflow.push_back(cqe);
         }
     }
 
     /// The kernel posts one of several completions of a request. Returns whether there was room.
     pub(crate) fn post_one_of_several(&mut self, cqe: Cqe) -> bool {
-        !self.overflows() && self.fits(cqe)
+        let overflows = self.overflows();
+        let fits = (!overflows || self.overtakes) && self.fits(cqe);
+        self.overtaken |= fits && overflows;
+        fits
     }
 
     /// A task asks for events: completions that overflowed move to the queue while there is room.

@@ -24,6 +24,7 @@ pub(crate) mod restrict;
 pub(crate) mod ring;
 mod run;
 pub(crate) mod setup;
+pub(crate) mod sqpoll;
 pub(crate) mod squeue;
 mod state;
 mod submit;

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use super::buffers::{GROUPS, Group};
 use super::count::Counts;
 use super::cqueue::{Cq, Cqe};
-use super::errno::{EACCES, ENOTRECOVERABLE};
+use super::errno::{EACCES, ENOTRECOVERABLE, ETIME};
 use super::files::Files;
 use super::operation::{Entry, FIXED_FILE, Op};
 use super::registered::Registered;
 use super::restrict::Restrictions;
 use super::setup::Built;
+use super::sqpoll::Thread;
 use super::squeue::Sq;
 
 /// A request, and the requests linked after it.
@@ -101,6 +102,8 @@ pub(crate) struct Ring {
     /// Completions are posted only when the task asks for events.
     pub(crate) defers: bool,
     pub(crate) disabled: bool,
+    /// The thread that submits, if there is one.
+    pub(crate) thread: Option<Thread>,
 
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) work: VecDeque<Work>,
@@ -151,6 +154,7 @@ impl Ring {
             cq: Cq::new(built.cq_entries, built.cqe),
             defers: built.defers,
             disabled: built.disabled,
+            thread: None,
             built,
             waiting: Vec::new(),
             work: VecDeque::new(),
@@ -174,6 +178,14 @@ impl Ring {
             groups: Default::default(),
             buffers: None,
         }
+    }
+
+    /// Whether the time of a wait for `want` completions runs out, and its result then. It is an
+    /// error only if no completion at all is ready.
+    pub(super) fn wait_is_over(&self, want: u64) -> (bool, Result<(), i32>) {
+        let least = want.min(u64::from(self.cq.capacity)) as usize;
+        let ran_out = self.cq.len() < least;
+        (ran_out, if ran_out && self.cq.len() == 0 { Err(ETIME) } else { Ok(()) })
     }
 
     /// The requests that have not ended.

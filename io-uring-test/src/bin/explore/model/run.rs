@@ -403,8 +403,12 @@ impl Model {
     /// The task returns from a system call and runs its work, except on rings that defer it.
     pub(crate) fn system_call(&mut self) {
         for ring in 0..self.rings.len() {
-            if self.rings[ring].as_ref().is_some_and(|ring| !ring.defers && !ring.work.is_empty()) {
-                self.run(ring);
+            let Some(it) = self.rings[ring].as_ref() else { continue };
+            match it.work.is_empty() || it.defers {
+                true => {}
+                // The thread does the work of its requests.
+                false if it.thread.is_some() => self.sq_thread_runs(ring),
+                false => self.run(ring),
             }
         }
         // A message may have made work for the first ring.

@@ -11,6 +11,7 @@ pub(crate) mod flag {
     pub(crate) const SQ_AFF: u32 = 1 << 2;
     pub(crate) const CQSIZE: u32 = 1 << 3;
     pub(crate) const CLAMP: u32 = 1 << 4;
+    pub(crate) const ATTACH_WQ: u32 = 1 << 5;
     pub(crate) const R_DISABLED: u32 = 1 << 6;
     pub(crate) const SUBMIT_ALL: u32 = 1 << 7;
     pub(crate) const COOP_TASKRUN: u32 = 1 << 8;
@@ -51,6 +52,17 @@ pub(crate) enum How {
     FromFd,
 }
 
+/// The file whose worker threads and SQPOLL thread the ring is to share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attach {
+    /// The other ring.
+    Ring { sqpoll: bool },
+    /// A file that is no ring.
+    File,
+    /// The descriptor is not open.
+    Nothing,
+}
+
 /// The ring that a program asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
@@ -62,6 +74,11 @@ pub(crate) struct Setup {
     pub(crate) cq_entries: u32,
     /// The flags that the setters of the builder have set.
     pub(crate) flags: u32,
+    pub(crate) attach: Option<Attach>,
+    /// The descriptor that this means.
+    pub(crate) wq_fd: i32,
+    /// The SQPOLL thread sleeps as soon as it is idle. Otherwise, it stays awake.
+    pub(crate) sleeps: bool,
     pub(crate) sqarray: bool,
     pub(crate) dontfork: bool,
     pub(crate) post_pad_cqes: bool,
@@ -105,14 +122,21 @@ impl Setup {
             Size::Big => CQE32,
             Size::Mixed => CQE_MIXED,
         };
-        sq | cq | if self.rewound { SQ_REWIND | NO_SQARRAY } else { 0 }
+        let attach = if self.attach.is_some() { ATTACH_WQ } else { 0 };
+        sq | cq | attach | if self.rewound { SQ_REWIND | NO_SQARRAY } else { 0 }
     }
 }
 
 /// How the kernel answers a setup call with these flags and sizes.
-fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u32, u32), i32> {
+fn ask(
+    kernel: &Kernel,
+    attach: Option<Attach>,
+    flags: u32,
+    entries: u32,
+    cq_entries: u32,
+) -> Result<(u32, u32), i32> {
     let has = |flag: u32| flags & flag != 0;
-    let refused = flags & !kernel.setup != 0
+    let refused = flags & !(kernel.setup | ATTACH_WQ) != 0
         || has(HYBRID_IOPOLL) && !has(IOPOLL)
         || has(SQPOLL) && has(COOP_TASKRUN | TASKRUN_FLAG | DEFER_TASKRUN)
         || has(TASKRUN_FLAG) && !has(COOP_TASKRUN | DEFER_TASKRUN)
@@ -127,7 +151,15 @@ fn ask(kernel: &Kernel, flags: u32, entries: u32, cq_entries: u32) -> Result<(u3
     if has(SQE_MIXED) && sq < 2 || has(CQE_MIXED) && cq < 2 {
         return Err(EOVERFLOW);
     }
-    // The kernel checks this last, when it would start the thread.
+    // The kernel checks the rest last, when it would start the thread.
+    match attach {
+        Some(Attach::Nothing) => return Err(ENXIO),
+        Some(Attach::File) => return Err(EINVAL),
+        // There is no thread to share. Worker threads belong to the task, not to the ring, so that a
+        // ring without a thread shares them anyway.
+        Some(Attach::Ring { sqpoll: false }) if has(SQPOLL) => return Err(EINVAL),
+        _ => {}
+    }
     if has(SQ_AFF) && !has(SQPOLL) {
         return Err(EINVAL);
     }
@@ -170,12 +202,12 @@ impl Setup {
         }
         let flags = self.flags | self.kind() | memory;
         let asked = if self.sqarray { flags } else { flags | NO_SQARRAY };
-        let answer = ask(kernel, asked, self.entries, self.cq_entries);
+        let answer = ask(kernel, self.attach, asked, self.entries, self.cq_entries);
         let (flags, sizes) = match answer {
             // The library retries with an index array, unless the program explicitly asked for an
             // array or for none.
             Err(EINVAL) if !self.sqarray && flags & NO_SQARRAY == 0 => {
-                (flags, ask(kernel, flags, self.entries, self.cq_entries)?)
+                (flags, ask(kernel, self.attach, flags, self.entries, self.cq_entries)?)
             }
             answer => (asked, answer?),
         };
@@ -189,7 +221,7 @@ impl Setup {
             if flags & (DEFER_TASKRUN | COOP_TASKRUN) == 0 {
                 flags &= !TASKRUN_FLAG;
             }
-            match ask(kernel, flags, self.entries, self.cq_entries) {
+            match ask(kernel, self.attach, flags, self.entries, self.cq_entries) {
                 Err(EINVAL) => {}
                 answer => {
                     let mut built = self.built(flags, answer?);

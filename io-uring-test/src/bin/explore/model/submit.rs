@@ -23,6 +23,9 @@ impl Model {
             self.ran_out = false;
             return Err(ENOTRECOVERABLE);
         }
+        if ring.thread.is_some() {
+            return self.submit_to_thread(r, want.unwrap_or(0));
+        }
         let queued = ring.sq.len();
         let wants = want.is_some_and(|want| want > 0);
         // The library makes no call if nothing is queued, nothing is wanted, and nothing waits for
@@ -42,6 +45,9 @@ impl Model {
             self.ran_out = false;
             return Err(ENOTRECOVERABLE);
         }
+        if ring.thread.is_some() {
+            return self.wait_for_thread(r, want);
+        }
         let there = want <= ring.cq.len() as u64;
         if (want == 0 || there) && !ring.cq.overflows() && !ring.taskrun() {
             return Ok(0);
@@ -60,6 +66,10 @@ impl Model {
             self.ran_out = false;
             return Err(ENOTRECOVERABLE);
         }
+        if self.ring(r).thread.is_some() {
+            // A call for events does not wake the thread.
+            return self.enter_with_thread(r, submit, want, false);
+        }
         if self.ring(r).disabled {
             (self.ran_out, self.ran_out_or_not) = (false, false);
             self.system_call();
@@ -76,25 +86,19 @@ impl Model {
             if let Some(want) = want {
                 let before = self.ring(r).workers;
                 let least = want.min(u64::from(self.ring(r).cq.capacity)) as usize;
-                let ready = loop {
+                loop {
                     self.run(r);
                     let ring = self.ring(r);
                     ring.flush_overflow();
-                    let ready = ring.cq.len();
                     // What has moved to the queue may have ended a timeout by its count.
-                    if ready >= least || ring.work.is_empty() {
-                        break ready;
+                    if ring.cq.len() >= least || ring.work.is_empty() {
+                        break;
                     }
-                };
+                }
                 let ring = self.ring(r);
                 let workers = before || ring.workers;
-                self.ran_out = ready < least;
+                (self.ran_out, waited) = ring.wait_is_over(want);
                 self.ran_out_or_not = self.ran_out && taken == 0 && workers;
-                // The time of the wait runs out. This is an error only if no completion at all is
-                // ready.
-                if self.ran_out && ready == 0 {
-                    waited = Err(ETIME);
-                }
             }
         }
         self.system_call();
@@ -102,7 +106,7 @@ impl Model {
     }
 
     /// The kernel consumes entries. Returns the number of their slots.
-    fn take(&mut self, r: usize, submit: usize) -> usize {
+    pub(super) fn take(&mut self, r: usize, submit: usize) -> usize {
         let continues = self.ring(r).built.submit_all;
         let mut taken = 0;
         let mut chain: Option<Chain> = None;

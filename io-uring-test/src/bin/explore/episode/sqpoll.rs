@@ -1,0 +1,221 @@
+//! SQPOLL rings: what may run on them, and waiting until their thread is idle.
+
+use std::time::{Duration, Instant};
+
+use super::{Lockstep, Same, raw, returned, same};
+use crate::model::operation::{ASYNC, DRAIN, Entry, LINKS, Op, SKIP};
+use crate::model::setup::{Attach, Setup, flag};
+use crate::model::sqpoll::Thread;
+use crate::op;
+use crate::step::Step;
+use crate::workers;
+
+/// How long to wait until the thread has done what the model predicts. After that, the visible state
+/// is compared in any case.
+const HUNG: Duration = Duration::from_secs(3);
+
+/// Whether a step can run on an SQPOLL ring: the test must be able to tell when the thread is done.
+pub(super) fn allows(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::Clear { .. }
+            | Step::Watch { .. }
+            | Step::Split { .. }
+            | Step::Group { .. }
+            | Step::Provide { .. }
+            | Step::GroupGone { .. }
+            | Step::Available { .. }
+            | Step::Buffers { .. }
+            | Step::BufferUpdate { .. }
+            | Step::BuffersGone { .. }
+            | Step::Clone { .. }
+            | Step::Files { .. }
+            | Step::FileRange { .. }
+            | Step::FileUpdate { .. }
+            | Step::FilesGone { .. }
+            | Step::Elsewhere { .. }
+    )
+}
+
+/// Replaces what cannot run on an SQPOLL ring. `before` is the entry before this one.
+pub(super) fn adapt(entry: &mut Entry, before: Option<&Entry>, sleeps: bool) {
+    let plain = matches!(
+        entry.op,
+        Op::Nop { .. }
+            | Op::NoSuchOpcode
+            | Op::Ioprio
+            | Op::ReadNothing
+            | Op::Poll { .. }
+            | Op::Read { .. }
+            | Op::Timeout { repeats: None, count: 0, .. }
+            | Op::Cancel { .. }
+            | Op::CancelAny { .. }
+            | Op::PollRemove { .. }
+            | Op::PollUpdate { .. }
+            | Op::TimeoutRemove { .. }
+            | Op::Message { .. }
+    );
+    // While the thread is awake, nothing shows when it has started the next request of a chain.
+    let linked = before.is_some_and(Entry::is_linked);
+    let is_nop = matches!(entry.op, Op::Nop { result: None, big: None, .. });
+    if !plain || !sleeps && linked && !is_nop {
+        entry.op = Op::NOP;
+    }
+    let is_nop = matches!(entry.op, Op::Nop { result: None, big: None, .. });
+    entry.flags &= !(DRAIN | ASYNC);
+    if !is_nop {
+        entry.flags &= if sleeps { !SKIP } else { !(SKIP | LINKS) };
+    }
+}
+
+impl Lockstep<'_> {
+    /// Resolves what the ring is to attach to, and how its thread sleeps.
+    pub(super) fn resolve(&self, r: usize, setup: &Setup) -> Setup {
+        let mut setup = setup.clone();
+        let other = self.model.rings[1 - r].as_ref();
+        let thread = other.and_then(|other| other.thread);
+        setup.sleeps &= self.model.kernel.workers_show;
+        if let Some(thread) = thread {
+            setup.sleeps = thread.sleeps;
+        }
+        match setup.attach {
+            Some(Attach::Ring { .. }) => {
+                let fd = self.rings[1 - r].as_ref().and_then(|other| other.descriptor());
+                setup.wq_fd = fd.map_or(-1, crate::real::number);
+                setup.attach = Some(match fd {
+                    Some(_) => Attach::Ring { sqpoll: thread.is_some() },
+                    None => Attach::Nothing,
+                });
+                // The thread of a disabled ring that has entries never sleeps, if it has other rings.
+                let disabled = setup.flags & flag::R_DISABLED != 0
+                    || other.is_some_and(|other| other.disabled);
+                if thread.is_some() && disabled {
+                    setup.attach = None;
+                }
+            }
+            Some(Attach::File) => setup.wq_fd = crate::real::number(self.world.reader(0)),
+            _ => {}
+        }
+        setup
+    }
+
+    /// A new ring has an SQPOLL thread. `before` are the threads that existed before.
+    pub(super) fn begin_thread(&mut self, r: usize, setup: &Setup, before: &[u32]) -> Same {
+        if self.model.ring(r).built.flags & flag::SQPOLL == 0 {
+            return Ok(());
+        }
+        let shared = matches!(setup.attach, Some(Attach::Ring { .. }));
+        let other = self.model.rings[1 - r].as_ref().and_then(|other| other.thread);
+        let id = match other.filter(|_| shared) {
+            Some(other) => other.id,
+            None => workers::new_sqpoll(before).ok_or("there is no SQPOLL thread")?,
+        };
+        let sleeps = setup.sleeps;
+        self.model.ring(r).thread = Some(Thread { id, sleeps, stirred: true, restless: false });
+        // The kernel wakes a thread to give it another ring.
+        self.model.sq_thread_runs(r);
+        if sleeps || shared || self.model.ring(r).disabled {
+            return Ok(());
+        }
+        self.wake_for_good(r)
+    }
+
+    /// Wakes a thread that has not had its first entries yet: until then it sleeps at once.
+    fn wake_for_good(&mut self, r: usize) -> Same {
+        say!(self, "while !{}.submission_status().need_wakeup() {{}}", op::name(r));
+        self.await_thread(|both| both.real(r).need_wakeup());
+        say!(self, "{}.submit().unwrap();", op::name(r));
+        returned("submit", &raw(self.real(r).submit(false)), &Ok(0))?;
+        self.await_thread(|both| !both.real(r).need_wakeup());
+        same("the thread sleeps:", &self.real(r).need_wakeup(), &false)
+    }
+
+    /// Waits for the thread.
+    fn await_thread(&mut self, mut is_done: impl FnMut(&mut Self) -> bool) {
+        let since = Instant::now();
+        for i in 0_u64.. {
+            if is_done(self) || i > 1000 && since.elapsed() > HUNG {
+                return;
+            }
+            match i {
+                0..50 => std::hint::spin_loop(),
+                50..200 => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            }
+        }
+    }
+
+    /// Waits until the thread of a ring has nothing more to do.
+    pub(super) fn rest_of_thread(&mut self, r: usize) -> Same {
+        let Some(ring) = &self.model.rings[r] else { return Ok(()) };
+        let Some(thread) = ring.thread else { return Ok(()) };
+        let (name, disabled) = (op::name(r), ring.disabled);
+        if thread.restless && !disabled {
+            say!(self, "{name}.submit().unwrap();");
+            raw(self.real(r).submit(false)).map_err(|e| format!("submit failed with errno {e}"))?;
+            let _ = self.model.submit(r, None);
+            self.model.sq_thread_runs(r);
+        } else if !thread.sleeps && ring.sq.len() + ring.work.len() > 0 {
+            self.model.sq_thread_runs(r);
+        }
+        if self.model.ring(r).restless > 0 {
+            self.settle(r)?;
+        }
+        let ring = self.model.ring(r);
+        let Some(thread) = &mut ring.thread else { return Ok(()) };
+        let stirred = std::mem::take(&mut thread.stirred);
+        let sleeps = stirred && (thread.sleeps || disabled);
+        let tid = thread.id;
+        let (ready, queued, overflows) = (ring.cq.len(), ring.sq.len(), ring.cq.overflows());
+        if stirred {
+            say!(
+                self,
+                "while {name}.submission_status().len() != {queued} || {name}.completion_status().ready() != {ready} {{}}"
+            );
+        }
+        if sleeps {
+            say!(self, "while !{name}.submission_status().need_wakeup() {{}}");
+        }
+        let done = |both: &mut Self| {
+            let real = both.real(r);
+            real.ready() == ready && real.queued() == queued && (!overflows || real.overflows())
+        };
+        self.await_thread(|both| {
+            let asleep =
+                |both: &mut Self| workers::sqpoll_sleeps(tid) && both.real(r).need_wakeup();
+            done(both) && (!sleeps || asleep(both) && done(both))
+        });
+        Ok(())
+    }
+
+    /// Whether everything that waits on SQPOLL rings has room for its completion. Completions that
+    /// overflow do not show, and neither does the time when the thread is done.
+    pub(super) fn threads_have_room(&self) -> bool {
+        self.model.rings.iter().flatten().filter(|ring| ring.thread.is_some()).all(|ring| {
+            let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
+            !ring.cq.overflows() && room >= ring.outstanding()
+        })
+    }
+
+    /// Whether entries may be pushed to an SQPOLL ring, whose thread may consume them at once.
+    pub(super) fn may_publish(&mut self, r: usize, entries: &[Entry]) -> bool {
+        let before = self.model.ring(r).sq.clone();
+        let _ = self.model.ring(r).sq.push(entries.to_vec());
+        let plain = |entry: &Entry| entry.op == Op::NOP && !entry.is_linked();
+        let plain = self.model.ring(r).sq.entries().all(plain);
+        let may = (plain || self.threads_have_room()) && self.may_submit(r, false);
+        self.model.ring(r).sq = before;
+        may
+    }
+
+    pub(super) fn squeue_wait(&mut self, r: usize) -> Same {
+        let expected = self.model.squeue_wait(r);
+        say!(
+            self,
+            "println!(\"{{:?}}\", {}.submitter().squeue_wait()); // the model: {expected:?}",
+            op::name(r)
+        );
+        returned("squeue_wait", &raw(self.real(r).squeue_wait()), &expected)?;
+        self.rest(r)
+    }
+}

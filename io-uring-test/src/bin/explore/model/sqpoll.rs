@@ -1,0 +1,130 @@
+//! SQPOLL rings, whose entries a kernel thread consumes.
+//!
+//! - A thread of the kernel consumes the entries, and does the work of the ring's requests. An enter
+//!   call consumes nothing: it returns the number of entries that it was given.
+//! - While the thread is awake, it consumes whatever is published. A rejected entry ends a submission,
+//!   and the thread begins the next one at once.
+//! - When the thread has been idle for some time, it sets a flag (NEED_WAKEUP) and sleeps. It then
+//!   consumes nothing, until an enter call asks to wake it, or one of its requests has work.
+//! - The thread of a disabled ring sleeps, and consumes the entries once the ring is enabled.
+//! - Rings can share a thread (`ATTACH_WQ`). If it wakes up for one of them, it consumes the entries
+//!   of all of them. It continues when one of them is dropped.
+
+use super::errno::EBADFD;
+use super::state::Model;
+
+/// The SQPOLL thread of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Thread {
+    /// Rings that share a thread have the same number here.
+    pub(crate) id: u32,
+    /// The thread sleeps as soon as it is idle. Otherwise it stays awake.
+    pub(crate) sleeps: bool,
+    /// The thread was awake since the test last saw it asleep.
+    pub(crate) stirred: bool,
+    /// Another ring that shared the thread was dropped. The kernel wakes the thread at some later
+    /// time, to take that ring away.
+    pub(crate) restless: bool,
+}
+
+impl Model {
+    /// Whether the flag is set that tells the program to wake the thread.
+    pub(crate) fn need_wakeup(&self, r: usize) -> bool {
+        self.rings[r].as_ref().is_some_and(|ring| {
+            ring.thread.is_some_and(|thread| thread.sleeps || ring.disabled) && !ring.lost
+        })
+    }
+
+    /// The thread of this ring is awake, and runs until it finds nothing to do.
+    pub(crate) fn sq_thread_runs(&mut self, r: usize) {
+        let Some(id) = self.ring(r).thread.map(|thread| thread.id) else { return };
+        let mut idle = false;
+        while !idle {
+            idle = true;
+            for r in 0..self.rings.len() {
+                let Some(ring) = &mut self.rings[r] else { continue };
+                let Some(thread) = ring.thread.as_mut().filter(|thread| thread.id == id) else {
+                    continue;
+                };
+                thread.stirred = true;
+                let queued = if ring.disabled { 0 } else { ring.sq.len() };
+                // The thread may do the work first, or consume the entries first.
+                ring.unordered |= queued > 0 && !ring.work.is_empty();
+                if queued > 0 {
+                    self.take(r, queued);
+                    self.flush(r);
+                    idle = false;
+                }
+                if !self.ring(r).work.is_empty() {
+                    self.run(r);
+                    idle = false;
+                }
+            }
+        }
+    }
+
+    /// Models `submit` and its variants. The library makes no call if the thread is awake and no
+    /// events are needed.
+    pub(super) fn submit_to_thread(&mut self, r: usize, want: u64) -> Result<usize, i32> {
+        let asleep = self.need_wakeup(r);
+        let ring = self.ring(r);
+        let queued = ring.sq.len();
+        let events = want > 0 || ring.cq.overflows();
+        (self.ran_out, self.ran_out_or_not) = (false, false);
+        if !events && !asleep {
+            return Ok(queued);
+        }
+        self.enter_with_thread(r, queued, events.then_some(want), asleep)
+    }
+
+    /// Models `wait` and its variants.
+    pub(super) fn wait_for_thread(&mut self, r: usize, want: u64) -> Result<usize, i32> {
+        let asleep = self.need_wakeup(r);
+        let ring = self.ring(r);
+        let want = if want <= ring.cq.len() as u64 { 0 } else { want };
+        let events = want > 0 || ring.cq.overflows();
+        (self.ran_out, self.ran_out_or_not) = (false, false);
+        if !events && !asleep {
+            return Ok(0);
+        }
+        self.enter_with_thread(r, 0, events.then_some(want), asleep)
+    }
+
+    /// Models `squeue_wait`, which wakes the thread if it sleeps.
+    pub(crate) fn squeue_wait(&mut self, r: usize) -> Result<usize, i32> {
+        let asleep = self.need_wakeup(r);
+        match self.ring(r).thread {
+            Some(_) => self.enter_with_thread(r, 0, None, asleep),
+            None => self.enter(r, 0, None),
+        }
+    }
+
+    /// Models the system call: it wakes the thread if asked to, and waits if `want` is given.
+    pub(super) fn enter_with_thread(
+        &mut self,
+        r: usize,
+        submit: usize,
+        want: Option<u64>,
+        wakes: bool,
+    ) -> Result<usize, i32> {
+        (self.ran_out, self.ran_out_or_not) = (false, false);
+        if self.ring(r).disabled {
+            self.system_call();
+            return Err(EBADFD);
+        }
+        let queued = self.ring(r).sq.len() > 0;
+        if wakes {
+            self.sq_thread_runs(r);
+        }
+        let mut waited = Ok(());
+        if let Some(want) = want {
+            let ring = self.ring(r);
+            ring.flush_overflow();
+            (self.ran_out, waited) = ring.wait_is_over(want);
+            // The thread may or may not post a completion before the time runs out.
+            self.ran_out_or_not = self.ran_out && submit == 0 && (queued || self.ring(r).workers);
+        }
+        self.system_call();
+        if submit > 0 { Ok(submit) } else { waited.map(|()| 0) }
+    }
+}
