@@ -158,7 +158,12 @@ impl Lockstep<'_> {
         } else if !thread.sleeps && ring.sq.len() + ring.work.len() > 0 {
             self.model.sq_thread_runs(r);
         }
-        if self.model.ring(r).restless > 0 {
+        let ring = self.model.ring(r);
+        if ring.restless > 0 {
+            // The thread hands requests to worker threads before it frees their slots.
+            let queued = ring.sq.len();
+            let asleep = || !thread.sleeps || workers::sqpoll_sleeps(thread.id);
+            self.await_thread(|both| both.real(r).queued() == queued && asleep());
             self.settle(r)?;
         }
         let ring = self.model.ring(r);
