@@ -332,6 +332,15 @@ impl Lockstep<'_> {
         if ring.sq.entries().any(|entry| waits(&entry)) && (own_time || times > 0 || ring.workers) {
             return false;
         }
+        // On older kernels, a failed request completes at once: before a timeout submitted after it
+        // starts to count.
+        let succeeds = |entry: &Entry| matches!(entry.op, Op::NOP | Op::Timeout { .. });
+        if !self.model.kernel.refusals_in_order
+            && ring.sq.entries().any(|entry| waits(&entry))
+            && (!ring.sq.entries().all(succeeds) || self.model.refuses_any(r))
+        {
+            return false;
+        }
         // The counts go backwards between the end of a timeout and its completion (the fault
         // `counts_backwards`). If the kernel compares them then, all timeouts end.
         let silent = every().any(Entry::is_silent);
