@@ -27,6 +27,7 @@ use rustix_uring::Errno;
 use crate::build;
 use crate::model::buffers::GROUPS;
 use crate::model::operation::{Op, Receive};
+use crate::model::regular::FILES;
 use crate::model::ring::Ring as RingModel;
 use crate::model::setup::{Setup, flag};
 use crate::model::{Kernel, MESSAGES, Model, SOURCES};
@@ -243,6 +244,12 @@ impl Lockstep<'_> {
         }
         for r in 0..2 {
             self.compare_ring(r)?;
+        }
+        for k in 0..FILES {
+            let retired = self.model.retired.contains(&(SOURCES + k));
+            if let Some(bytes) = self.world.in_file(k).filter(|_| !retired) {
+                same("a regular file", &bytes, &self.model.regular[k].bytes)?;
+            }
         }
         match self.world.in_pieces() {
             Some(pieces) => same("the registered memory holds", &pieces, &self.model.pieces),

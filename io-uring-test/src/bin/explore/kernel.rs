@@ -230,6 +230,45 @@ fn pipe_nowait() -> Result<bool> {
     Ok(!crate::workers::exist())
 }
 
+/// Whether the kernel reads and writes a regular file without a worker thread.
+fn transfers_at_once() -> Result<(bool, bool)> {
+    let file = rustix::fs::memfd_create("explore", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut byte = 0;
+    let (read, reads) = run_by_task(opcode::Read::new(&file, &raw mut byte, 1).build())?;
+    let (written, writes) = run_by_task(opcode::Write::new(&file, &raw const byte, 1).build())?;
+    anyhow::ensure!((read, written) == (0, 1), "a read returns {read}, and a write {written}");
+    Ok((reads, writes))
+}
+
+/// Runs an operation. Returns its result, and whether the task itself has run it: the operation has
+/// completed during the submission, and there is no worker thread.
+fn run_by_task(entry: Entry) -> Result<(i32, bool)> {
+    let mut ring = IoUring::new(4)?;
+    // SAFETY: the caller's memory lives until the operation has completed: the second call below
+    // waits for that.
+    unsafe { ring.submission().push(&entry) }?;
+    ring.submit()?;
+    let at_once = ring.completion().len() == 1 && !crate::workers::exist();
+    ring.submitter().wait(1)?;
+    let cqe = ring.completion().next().context("nothing has completed")?;
+    Ok((cqe.result(), at_once))
+}
+
+/// Whether the completion of a read of a regular file says that more of the buffer follows.
+fn file_buf_more() -> Result<bool> {
+    let file = rustix::fs::memfd_create("explore", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let (mut ring, mut bytes) = (IoUring::new(1)?, [0; 8]);
+    let group = ring.submitter().register_buf_ring_mmap(1, 0, BufRingFlags::INC);
+    let Ok(mut group) = group else { return Ok(false) };
+    // SAFETY: the buffer outlives the ring, which is dropped first.
+    unsafe { group.add(bytes.as_mut_ptr(), 8, 0) };
+    group.publish();
+    // SAFETY: the kernel uses only the memory of the group.
+    unsafe { ring.submission().push(&opcode::Read::provided(&file, 0, 4).build()) }?;
+    ring.submit_and_wait(1)?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.buffer_more()))
+}
+
 /// Whether this process can see the worker threads, and where they sleep.
 fn workers_show() -> Result<bool> {
     run(opcode::Nop::new().build().flags(Flags::ASYNC))?;
@@ -276,6 +315,7 @@ pub(crate) fn ask() -> Result<Kernel> {
     // Ask this before other operations start worker threads. (If the process cannot see worker
     // threads, this proves nothing.)
     let pipe_nowait = pipe_nowait()?;
+    let (file_reads_at_once, file_writes_at_once) = transfers_at_once()?;
     let workers_show = workers_show()?;
     let ring = IoUring::new(4)?;
     let features = ring.params().features();
@@ -389,6 +429,11 @@ pub(crate) fn ask() -> Result<Kernel> {
         multishot_in_order: defers && multishot_in_order(deferred_in_reverse)?,
         register_runs_work: defers && register_runs_work()?,
         pipe_nowait: pipe_nowait && workers_show,
+        file_reads_at_once: file_reads_at_once && workers_show,
+        file_writes_at_once: file_writes_at_once && workers_show,
+        fixed_vectors: run(opcode::ReadvFixed::new(Fd(-1), std::ptr::null(), 0, 0).build())?
+            == -EBADF,
+        file_buf_more: file_buf_more()?,
         workers_show,
         resize,
         resize_shows_taskrun,

@@ -1,10 +1,12 @@
 //! Operations: drawn from a few bytes, as entries of the library, and as Rust.
 
 mod clock;
+mod regular;
 
 use std::fmt::Write as _;
 use std::ptr::NonNull;
 
+use rustix::io_uring::iovec;
 use rustix_uring::opcode::*;
 use rustix_uring::squeue::{Entry, Entry128, Flags};
 use rustix_uring::types::{
@@ -14,7 +16,7 @@ use rustix_uring::types::{
 use crate::model::cqueue::{F_32, F_SKIP, Size};
 use crate::model::files::File;
 use crate::model::operation::{self as flag, By, Criteria, Op, Receive};
-use crate::model::{Kernel, MESSAGES, Model, PIPES, STREAM};
+use crate::model::{Kernel, MESSAGES, Model, PIPES, SOURCES, STREAM};
 use crate::step::Raw;
 
 /// User data that no operation has.
@@ -34,8 +36,10 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         }
         // If files or buffers are registered, some operations must use them.
         0..16 if has_files(model, ring) => move_file(model, ring, raw.arg, user_data),
-        16..32 if has_buffers(model, ring) => read_fixed(model, ring, raw.arg),
-        0..48 => Op::NOP,
+        16..24 if has_buffers(model, ring) => read_fixed(model, ring, raw.arg),
+        24..32 if has_buffers(model, ring) => regular::draw(model, ring, raw.arg | 8, raw.flags),
+        8..48 => regular::draw(model, ring, raw.arg, raw.flags),
+        0..8 => Op::NOP,
         48..66 => clock::draw(model, ring, raw.arg, raw.op < 57),
         66..90 if kernel.provided => receive(kernel, model, ring, raw.arg),
         66..90 => Op::NOP,
@@ -65,6 +69,8 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
             // the read would hold it and delay the tag.
             match at {
                 Some(File { tag: 1.., .. }) => Op::NOP,
+                // Transfers use the regular files.
+                Some(File { pipe: SOURCES.., .. }) => Op::NOP,
                 Some(File { pipe, .. }) if is_read(model, pipe) || is_polled(model, pipe) => {
                     Op::NOP
                 }
@@ -76,6 +82,9 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
         244.. if kernel.provided => receive(kernel, model, ring, raw.arg),
         _ => Op::NOP,
     };
+    // A worker thread goes on with the chain of a request that it has run, and blocks where the task
+    // would wait.
+    let op = if op.may_wait() && regular::is_behind_worker(model, ring) { Op::NOP } else { op };
     let drains = flag::DRAIN;
     // The kernel posts the extra bytes of a silent 32-byte completion in another completion.
     let stale = matches!(op, Op::Nop { big: Some(_), .. }) && kernel.known.has("silent_big");
@@ -102,6 +111,7 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
             | Op::ReadSlot { .. }
             | Op::ReadNothing
             | Op::ReadFixed { .. }
+            | Op::Transfer(_)
             | Op::Install { .. }
     );
     // A later drain would wait for its completion forever.
@@ -110,7 +120,11 @@ pub(crate) fn draw(model: &Model, ring: usize, raw: Raw, user_data: u64) -> (Op,
     let expires = matches!(op, Op::Timeout { time, success: true, .. } if time.is_soon);
     let flags = if stale || uncounted || expires { flags & !flag::SKIP } else { flags };
     let flags = if uses_memory { flags & !flag::SKIP & !flag::BUFFER_SELECT } else { flags };
-    let flags = if matches!(op, Op::Receive(_)) { flag::BUFFER_SELECT } else { flags };
+    let flags = match op {
+        Op::Receive(_) => flag::BUFFER_SELECT,
+        Op::Transfer(what) if what.group().is_some() => flags | flag::BUFFER_SELECT,
+        _ => flags,
+    };
     (op, flags)
 }
 
@@ -172,7 +186,8 @@ fn read_fixed(model: &Model, ring: usize, arg: u8) -> Op {
     let there = slots.and_then(|slots| *slots.get(usize::from(slot))?);
     let piece = there.map_or(0, |there| there.piece);
     let (at, len) = if arg >= 250 { (60, 5) } else { (arg >> 4 << 2, 1 + arg % 4) };
-    if there.is_none() && arg & 0x30 != 0 || is_read(model, pipe) || is_polled(model, pipe) {
+    let used = is_read(model, pipe) || is_polled(model, pipe) || regular::uses_piece(model, piece);
+    if there.is_none() && arg & 0x30 != 0 || used {
         return Op::NOP;
     }
     Op::ReadFixed { pipe, slot, piece, at, len, held: false }
@@ -187,7 +202,8 @@ fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
     let group = if has(1 - group) && !has(group) { 1 - group } else { group };
     let there =
         model.rings[ring].as_ref().is_some_and(|it| it.groups[usize::from(group)].is_some());
-    if !there && arg < 240 || group == 1 && !kernel.incremental {
+    let used = regular::uses_group(model, ring, group);
+    if used || !there && arg < 240 || group == 1 && !kernel.incremental {
         return Op::NOP;
     }
     let (pipe, stream, messages) = (usize::from(arg >> 4) % PIPES, STREAM, MESSAGES);
@@ -251,7 +267,11 @@ fn is_polled(model: &Model, pipe: usize) -> bool {
 
 /// Whether a request is going to read the file in a slot, and may not have looked it up yet.
 pub(crate) fn is_to_read(model: &Model, ring: usize, slot: u32) -> bool {
-    operations(model, ring).any(|(_, op)| matches!(op, Op::ReadSlot { slot: at, .. } if at == slot))
+    operations(model, ring).any(|(_, op)| match op {
+        Op::ReadSlot { slot: at, .. } => at == slot,
+        Op::Transfer(what) => what.slot == Some(slot),
+        _ => false,
+    })
 }
 
 /// Whether a request is going to send a message to this ring. Such a request names the descriptor
@@ -271,7 +291,11 @@ fn is_given_a_file(model: &Model, ring: usize) -> bool {
 
 /// Whether a request of this ring is going to read the file in a slot.
 pub(crate) fn reads_slots(model: &Model, ring: usize) -> bool {
-    all(model, ring).any(|op| matches!(op, Op::ReadSlot { .. }))
+    all(model, ring).any(|op| match op {
+        Op::ReadSlot { .. } => true,
+        Op::Transfer(what) => what.slot.is_some(),
+        _ => false,
+    })
 }
 
 /// Draws an operation that makes a descriptor for the file in a slot, or sends the file to a slot
@@ -371,6 +395,8 @@ pub(crate) trait Things {
     fn ring(&self, ring: usize) -> i32;
     /// 64 bytes for an operation to write to.
     fn buffer(&mut self, user_data: u64) -> NonNull<u8>;
+    /// A copy of two ranges, which lives as long as the objects.
+    fn vector(&mut self, user_data: u64, ranges: [iovec; 2]) -> *const iovec;
     /// Memory that may be registered.
     fn piece(&self, piece: usize) -> NonNull<u8>;
 }
@@ -434,6 +460,7 @@ pub(crate) fn entry(op: Op, flags: u8, user_data: u64, things: &mut dyn Things) 
             let start = things.piece(piece).as_ptr().wrapping_add(usize::from(at));
             ReadFixed::new(Fd(things.pipe(pipe)), start, u32::from(len), slot).build()
         }
+        Op::Transfer(what) => regular::entry(what, user_data, things),
         Op::Timeout { .. } | Op::LinkTimeout { .. } | Op::TimeoutUpdate { .. } => clock::entry(op),
         Op::Cancel { user_data } => AsyncCancel::new(user_data).build(),
         Op::CancelAny { by } => AsyncCancel2::new(cancel_builder(by, things)).build(),
@@ -566,6 +593,7 @@ pub(crate) fn code(op: Op, flags: u8, user_data: u64) -> String {
         Op::ReadFixed { pipe, slot, piece, at, len, .. } => format!(
             "opcode::ReadFixed::new(&pipes[{pipe}].0, pieces[{piece}].wrapping_add({at}), {len}, {slot}).build()"
         ),
+        Op::Transfer(what) => regular::code(what, user_data),
         Op::Timeout { .. } | Op::LinkTimeout { .. } | Op::TimeoutUpdate { .. } => clock::code(op),
         Op::Cancel { user_data } => format!("opcode::AsyncCancel::new({user_data}).build()"),
         Op::CancelAny { by } => format!("opcode::AsyncCancel2::new({}).build()", criteria_code(by)),
@@ -621,6 +649,14 @@ pub(crate) fn criteria_code(by: Criteria) -> String {
         (Some(user_data), Some(pipe)) => {
             format!("CancelBuilder::fd(&pipes[{pipe}].0).and_user_data({user_data}){all}")
         }
+    }
+}
+
+/// The reading end of a pipe or socket, or a file, in a printed program.
+pub(crate) fn source_code(source: usize) -> String {
+    match source {
+        SOURCES.. => format!("&files[{}]", source - SOURCES),
+        _ => format!("&pipes[{source}].0"),
     }
 }
 

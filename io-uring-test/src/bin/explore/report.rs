@@ -71,6 +71,10 @@ fn buffer() -> *mut u8 {
     Box::leak(Box::new([0; 64])).as_mut_ptr()
 }
 
+fn leak<T, const N: usize>(all: [T; N]) -> *mut T {
+    Box::leak(Box::new(all)).as_mut_ptr()
+}
+
 fn dirty_pages() -> std::ptr::NonNull<[u8]> {
     let (len, all) = (65536, rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE);
     let private = rustix::mm::MapFlags::PRIVATE;
@@ -83,5 +87,8 @@ fn main() {
     let pieces = [buffer(), buffer(), buffer(), buffer()];
     let socket = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
     let pipe = || rustix::pipe::pipe().unwrap();
+    let file = |name| rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let files = [file("first"), file("second")];
+    files.each_ref().map(|file| rustix::io::pwrite(file, &(100..140).collect::<Vec<u8>>(), 0));
     let pipes = [pipe(), pipe(), pipe(), socket(SocketType::STREAM), socket(SocketType::DGRAM)];
     let mut pipes = pipes.map(|(reader, writer)| (reader, Some(writer)));"#;

@@ -9,11 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use anyhow::Result;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io_uring::iovec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::pipe;
 
 use crate::model::registered::{PIECE, PIECES, Registered};
+use crate::model::regular::{FILES, Regular};
 use crate::model::{PIPES, SOURCES};
 use crate::op::Things;
 use crate::real::Ring;
@@ -33,13 +35,21 @@ pub(crate) struct World {
     pipes: [OnceCell<Pipe>; SOURCES],
     /// The buffers of operations, by user data.
     buffers: HashMap<u64, Box<[u8; 64]>>,
+    vectors: HashMap<u64, Box<[iovec; 2]>>,
+    files: [OnceCell<OwnedFd>; FILES],
     /// Memory that may be registered. Once registered, it is never freed.
     pieces: OnceCell<NonNull<[[u8; PIECE]; PIECES]>>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { pipes: Default::default(), buffers: HashMap::new(), pieces: OnceCell::new() }
+        Self {
+            pipes: Default::default(),
+            buffers: HashMap::new(),
+            vectors: HashMap::new(),
+            files: Default::default(),
+            pieces: OnceCell::new(),
+        }
     }
 
     fn ends(&self, k: usize) -> &Pipe {
@@ -54,9 +64,23 @@ impl World {
         })
     }
 
-    /// The reading end of a pipe or a socket pair.
+    /// The reading end of a pipe or a socket pair, or a regular file.
     pub(crate) fn reader(&self, k: usize) -> BorrowedFd<'_> {
-        self.ends(k).reader.as_fd()
+        let Some(k) = k.checked_sub(SOURCES) else { return self.ends(k).reader.as_fd() };
+        let make = || {
+            let file = memfd_create(format!("explore-{k}"), MemfdFlags::CLOEXEC)?;
+            rustix::io::pwrite(&file, &Regular::new().bytes, 0).map(|_| file)
+        };
+        self.files[k].get_or_init(|| make().expect("cannot create a file")).as_fd()
+    }
+
+    /// The content of a regular file, if an operation has used the file.
+    pub(crate) fn in_file(&self, k: usize) -> Option<Vec<u8>> {
+        let file = self.files[k].get()?;
+        let mut bytes = vec![0; 512];
+        let n = rustix::io::pread(file, &mut bytes, 0).expect("cannot read a file");
+        bytes.truncate(n);
+        Some(bytes)
     }
 
     pub(crate) fn feed(&self, k: usize, bytes: &[u8]) -> Result<()> {
@@ -123,6 +147,10 @@ impl Things for Borrowed<'_> {
     fn ring(&self, ring: usize) -> i32 {
         let descriptor = self.rings[ring].as_ref().and_then(|ring| ring.descriptor());
         descriptor.map_or(-1, crate::real::number)
+    }
+
+    fn vector(&mut self, user_data: u64, ranges: [iovec; 2]) -> *const iovec {
+        self.world.vectors.entry(user_data).or_insert(Box::new(ranges)).as_ptr()
     }
 
     fn piece(&self, piece: usize) -> NonNull<u8> {

@@ -4,10 +4,11 @@ use rustix_uring::{Errno, Restriction, squeue};
 
 use super::{Lockstep, Same, raw, returned, same};
 use crate::forked;
-use crate::model::PIPES;
 use crate::model::errno::*;
 use crate::model::operation::{Entry, Op};
+use crate::model::regular::FILES;
 use crate::model::restrict::{Restrictions, call};
+use crate::model::{PIPES, SOURCES};
 use crate::op;
 use crate::registers::Registers;
 use crate::step::Step;
@@ -97,7 +98,12 @@ impl Lockstep<'_> {
                 })
             }
             Step::FileUpdate { slot, pipe, tag, .. } => {
-                self.file_update(r, slot, pipe.map(|pipe| pipe % PIPES), tag)
+                // Regular files follow the pipes and sockets.
+                let file = |k: usize| match k % (PIPES + FILES) {
+                    k @ PIPES.. => k - PIPES + SOURCES,
+                    pipe => pipe,
+                };
+                self.file_update(r, slot, pipe.map(file), tag)
             }
             Step::FilesGone { .. } => {
                 // Waiting requests hold their files themselves.

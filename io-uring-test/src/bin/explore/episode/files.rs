@@ -6,10 +6,11 @@ use rustix::io::FdFlags;
 use rustix_uring::types::FileSlot;
 
 use super::{Lockstep, Same, raw, returned, same};
-use crate::model::PIPES;
 use crate::model::cqueue::Cqe;
 use crate::model::files::File;
 use crate::model::operation::DESCRIPTOR;
+use crate::model::regular::FILES;
+use crate::model::{PIPES, SOURCES};
 use crate::op;
 use crate::step::Reap;
 
@@ -72,7 +73,8 @@ impl Lockstep<'_> {
             op::name(r),
             if tags { "_tag" } else { "" },
             pipe.map_or("FileSlot::EMPTY".into(), |pipe| format!(
-                "FileSlot::new(&pipes[{pipe}].0)"
+                "FileSlot::new({})",
+                op::source_code(pipe)
             )),
             if tags { format!(", &[{tag}]") } else { String::new() }
         );
@@ -110,8 +112,9 @@ impl Lockstep<'_> {
             &keeps_on_exec,
         )?;
         let of = |file: i32| std::fs::read_link(format!("/proc/self/fd/{file}")).ok();
-        let pipes = (0..PIPES).map(|pipe| of(self.world.reader(pipe).as_raw_fd()));
-        let known = pipes.into_iter().any(|pipe| pipe == of(made.as_raw_fd()));
+        let all = (0..PIPES).chain(SOURCES..SOURCES + FILES);
+        let mut pipes = all.map(|pipe| of(self.world.reader(pipe).as_raw_fd()));
+        let known = pipes.any(|pipe| pipe == of(made.as_raw_fd()));
         same("the new descriptor names one of the pipes:", &known, &true)
     }
 

@@ -1,7 +1,7 @@
 //! Pushes the entries of a step on both sides.
 
 use super::{Lockstep, Same, same, sqpoll};
-use crate::model::operation::{BUFFER_SELECT, Entry, LINKS, Op};
+use crate::model::operation::{BUFFER_SELECT, By, Entry, LINKS, Op, Receive, Transfer, Way};
 use crate::op;
 use crate::real::Sized;
 use crate::step::{Push, Raw};
@@ -35,6 +35,7 @@ impl Lockstep<'_> {
                         | Op::TimeoutUpdate { .. }
                         | Op::Timeout { count: 1.., .. }
                         | Op::Receive(_)
+                        | Op::Transfer(_)
                 )
             {
                 flags &= !BUFFER_SELECT;
@@ -66,6 +67,13 @@ impl Lockstep<'_> {
                 self.installs.insert(user_data, (slot, keeps_on_exec));
             }
             if let Op::Receive(what) = entry.op {
+                self.receives.insert(user_data, what);
+            }
+            if let Op::Transfer(Transfer { file: source, len, way: Way::Provided(group), .. }) =
+                entry.op
+            {
+                let (by, len, multi, tells_length) = (By::Read, len.into(), false, false);
+                let what = Receive { source, group, by, len, multi, tells_length };
                 self.receives.insert(user_data, what);
             }
             if entry.is_silent() {

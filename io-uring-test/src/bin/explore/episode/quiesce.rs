@@ -180,8 +180,9 @@ impl Lockstep<'_> {
         let begins = ring.work.iter().flat_map(|work| work.chain()).any(|entry| entry.op.cancels());
         let cancels = begins || links && all().any(|entry| entry.op.cancels());
         // A worker thread may or may not have started the canceled request.
-        let pipe_nowait = self.model.kernel.pipe_nowait;
-        let at_work = !pipe_nowait && ring.sq.entries().any(|entry| entry.op.reads());
+        let kernel = &self.model.kernel;
+        let at_work = all().any(|entry| matches!(entry.op, Op::Transfer(_)))
+            || !kernel.pipe_nowait && ring.sq.entries().any(|entry| entry.op.reads());
         // An event has woken a request, and now the request is canceled: either may take effect
         // first.
         let woken = ring.waiting.iter().any(|waiting| waiting.woken);

@@ -74,11 +74,11 @@ impl Group {
         self.published.iter().map(|buffer| len_of(buffer.bid)).collect()
     }
 
-    /// The kernel puts bytes into the next buffer.
-    pub(crate) fn fill(&mut self, bytes: Vec<u8>) -> Option<Segment> {
+    /// The kernel puts bytes into the next buffer, and uses `len` bytes of that buffer.
+    pub(crate) fn fill(&mut self, bytes: Vec<u8>, len: u32) -> Option<Segment> {
         let buffer = self.published.front_mut()?;
         let (bid, offset) = (buffer.bid, buffer.used);
-        buffer.used += bytes.len() as u32;
+        buffer.used += len;
         let done = !self.incremental || buffer.used == len_of(bid);
         if done {
             self.published.pop_front();

@@ -1,5 +1,6 @@
 //! Differences between kernels.
 
+use super::operation::Transfer;
 use super::restrict::Restrictions;
 use crate::known::Known;
 
@@ -66,6 +67,13 @@ pub(crate) struct Kernel {
     /// The task itself reads pipes. Otherwise, a worker thread reads them, because the read might
     /// block.
     pub(crate) pipe_nowait: bool,
+    /// The task itself reads and writes regular files.
+    pub(crate) file_reads_at_once: bool,
+    pub(crate) file_writes_at_once: bool,
+    /// The operations that transfer to or from parts of a registered buffer.
+    pub(crate) fixed_vectors: bool,
+    /// After a read of a regular file, the completion says whether more of the buffer follows.
+    pub(crate) file_buf_more: bool,
     /// The test can see when worker threads are idle.
     pub(crate) workers_show: bool,
     pub(crate) resize: bool,
@@ -97,4 +105,11 @@ pub(crate) struct Kernel {
     /// The model is made wrong on purpose when two completions are ready.
     pub(crate) injected: bool,
     pub(crate) known: Known,
+}
+
+impl Kernel {
+    /// Whether the task itself makes a transfer. Otherwise, a worker thread makes it.
+    pub(crate) fn transfers_at_once(&self, what: &Transfer) -> bool {
+        if what.writes() { self.file_writes_at_once } else { self.file_reads_at_once }
+    }
 }

@@ -19,6 +19,7 @@ pub(crate) mod operation;
 mod receive;
 mod register;
 pub(crate) mod registered;
+pub(crate) mod regular;
 mod resize;
 pub(crate) mod restrict;
 pub(crate) mod ring;

@@ -35,6 +35,64 @@ pub(crate) struct Receive {
     pub(crate) tells_length: bool,
 }
 
+/// A transfer from or to a regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    /// The index of the file, which follows those of the pipes and sockets.
+    pub(crate) file: usize,
+    /// The slot that names the file, instead of its descriptor.
+    pub(crate) slot: Option<u32>,
+    /// The offset in the file. `None` means its own position.
+    pub(crate) at: Option<u8>,
+    /// The length. With a provided buffer, 0 means as much as fits in it.
+    pub(crate) len: u8,
+    pub(crate) way: Way,
+}
+
+/// The memory of a transfer, and its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Read,
+    Write,
+    /// Reads into a provided buffer of a group.
+    Provided(u16),
+    Fixed(Fixed),
+}
+
+/// A transfer from or to parts of a registered buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fixed {
+    pub(crate) writes: bool,
+    /// The operation takes a vector of parts. Otherwise, the second part has no bytes.
+    pub(crate) vector: bool,
+    pub(crate) slot: u16,
+    pub(crate) piece: usize,
+    /// The start and the length of each part.
+    pub(crate) parts: [(u8, u8); 2],
+}
+
+impl Transfer {
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.way, Way::Write | Way::Fixed(Fixed { writes: true, .. }))
+    }
+
+    /// The registered memory that the transfer uses.
+    pub(crate) fn piece(&self) -> Option<usize> {
+        match self.way {
+            Way::Fixed(fixed) => Some(fixed.piece),
+            _ => None,
+        }
+    }
+
+    /// The group whose buffers the transfer uses.
+    pub(crate) fn group(&self) -> Option<u16> {
+        match self.way {
+            Way::Provided(group) => Some(group),
+            _ => None,
+        }
+    }
+}
+
 /// The result of an operation that makes a descriptor: the kernel chooses the number.
 pub(crate) const DESCRIPTOR: i32 = i32::MAX;
 
@@ -92,6 +150,8 @@ pub(crate) enum Op {
     },
     /// Receives into provided buffers.
     Receive(Receive),
+    /// Reads or writes a regular file.
+    Transfer(Transfer),
     Timeout {
         time: Time,
         /// How often the timeout expires, if that may be more than once.
@@ -196,11 +256,12 @@ impl Op {
 }
 
 impl Op {
-    /// The pipe or socket that the operation reads.
+    /// The pipe, socket or file that the operation reads or writes.
     pub(crate) fn read_pipe(&self) -> Option<usize> {
         match self {
             Self::Read { pipe, .. } | Self::ReadFixed { pipe, .. } => Some(*pipe),
             Self::Receive(what) => Some(what.source),
+            Self::Transfer(what) => Some(what.file),
             _ => None,
         }
     }
@@ -266,12 +327,16 @@ impl Entry {
         self.flags & LINKS != 0
     }
 
-    pub(crate) fn is_silent(&self) -> bool {
-        self.flags & SKIP != 0
-    }
-
     /// Whether a worker thread runs the request.
     pub(crate) fn is_for_worker(&self, kernel: &Kernel) -> bool {
-        self.flags & ASYNC != 0 || (self.op.reads() && !kernel.pipe_nowait)
+        let transfers = match &self.op {
+            Op::Transfer(what) => !kernel.transfers_at_once(what),
+            op => op.reads() && !kernel.pipe_nowait,
+        };
+        transfers || self.flags & ASYNC != 0
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.flags & SKIP != 0
     }
 }

@@ -90,7 +90,8 @@ impl Model {
         let mut segments: Vec<Segment> = Vec::new();
         while let Some(room) = group.room() {
             let behind = bytes.split_off(bytes.len().min(room as usize));
-            segments.extend(group.fill(bytes));
+            let len = bytes.len() as u32;
+            segments.extend(group.fill(bytes, len));
             if behind.is_empty() {
                 break;
             }

@@ -6,7 +6,7 @@
 //!   before the kernel checks anything else.
 //! - Entering is always allowed.
 
-use super::operation::{By, HARDLINK, LINK, Op, Receive, SKIP};
+use super::operation::{By, Fixed, HARDLINK, LINK, Op, Receive, SKIP, Way};
 
 /// Register calls, with the kernel's numbers.
 pub(crate) mod call {
@@ -42,6 +42,10 @@ pub(crate) mod opcode {
     pub(crate) const LINK_TIMEOUT: u8 = 15;
     pub(crate) const CLOSE: u8 = 19;
     pub(crate) const READ: u8 = 22;
+    pub(crate) const WRITE_FIXED: u8 = 5;
+    pub(crate) const WRITE: u8 = 23;
+    pub(crate) const READV_FIXED: u8 = 60;
+    pub(crate) const WRITEV_FIXED: u8 = 61;
     pub(crate) const RECV: u8 = 27;
     pub(crate) const MSG_RING: u8 = 40;
     pub(crate) const READ_MULTISHOT: u8 = 49;
@@ -85,6 +89,7 @@ impl Restrictions {
         }
         if raw & 0x10 != 0 {
             list.operations.extend([RECV, READ_MULTISHOT, READ_FIXED]);
+            list.operations.extend([WRITE, WRITE_FIXED, READV_FIXED, WRITEV_FIXED]);
             list.calls.extend([ENABLE_RINGS, RING_FDS, RESIZE_RINGS]);
             list.calls.extend([PBUF_RING, UNREGISTER_PBUF_RING, PBUF_STATUS]);
         }
@@ -110,6 +115,14 @@ impl Op {
             Self::Receive(Receive { by: By::Read, .. }) => READ,
             Self::Receive(_) => RECV,
             Self::ReadFixed { .. } => READ_FIXED,
+            Self::Transfer(what) => match what.way {
+                Way::Read | Way::Provided(_) => READ,
+                Way::Write => WRITE,
+                Way::Fixed(Fixed { writes: false, vector: false, .. }) => READ_FIXED,
+                Way::Fixed(Fixed { writes: true, vector: false, .. }) => WRITE_FIXED,
+                Way::Fixed(Fixed { writes: false, .. }) => READV_FIXED,
+                Way::Fixed(_) => WRITEV_FIXED,
+            },
             Self::Timeout { .. } => TIMEOUT,
             Self::LinkTimeout { .. } => LINK_TIMEOUT,
             Self::Cancel { .. } | Self::CancelAny { .. } => ASYNC_CANCEL,

@@ -226,7 +226,11 @@ impl Ring {
         // Only mixed queues have separate operations for big entries. In a queue of only big
         // entries, the operation is the usual one.
         let sqe128 = entry.sqe128 && self.built.mixed_sq;
-        let slot = matches!(entry.op, Op::ReadSlot { .. } | Op::Install { .. });
+        let slot = match entry.op {
+            Op::ReadSlot { .. } | Op::Install { .. } => true,
+            Op::Transfer(what) => what.slot.is_some(),
+            _ => false,
+        };
         self.may_do(entry.op.opcode(sqe128), entry.flags | if slot { FIXED_FILE } else { 0 })
     }
 

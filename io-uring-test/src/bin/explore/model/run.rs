@@ -104,6 +104,7 @@ impl Model {
                 outcome
             }
             Op::ReadFixed { .. } => self.read_fixed(r, &mut chain[0].op),
+            Op::Transfer(what) => self.transfer(r, entry.user_data, what),
             Op::ReadSlot { slot, len } => {
                 match self.ring(r).slots.as_ref().and_then(|slots| slots.get(slot)) {
                     Some(File { pipe, .. }) => {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::buffers::Taken;
 use super::kernel::Kernel;
 use super::registered::{PIECE, PIECES};
+use super::regular::{FILES, Regular};
 use super::ring::Ring;
 
 /// The number of pipes.
@@ -81,7 +82,8 @@ pub(crate) struct Model {
     pub(crate) read: BTreeMap<u64, Vec<u8>>,
     /// Memory that rings may register.
     pub(crate) pieces: [[u8; PIECE]; PIECES],
-    /// Pipes that operations of a dropped ring may still read.
+    pub(crate) regular: [Regular; FILES],
+    /// Pipes and files that operations of a dropped ring may still read or write.
     pub(crate) retired: Vec<usize>,
     /// The last wait ended because its time ran out. (The test gives only such a wait a short time
     /// limit.)
@@ -101,6 +103,7 @@ impl Model {
             taken: BTreeMap::new(),
             read: BTreeMap::new(),
             pieces: [[0; PIECE]; PIECES],
+            regular: std::array::from_fn(|_| Regular::new()),
             retired: Vec::new(),
             ran_out: false,
             ran_out_or_not: false,

@@ -11,7 +11,7 @@
 
 use super::cqueue::Size;
 use super::errno::*;
-use super::operation::{BUFFER_SELECT, DRAIN, Entry, Op, SKIP, UNKNOWN};
+use super::operation::{BUFFER_SELECT, DRAIN, Entry, Op, SKIP, Transfer, UNKNOWN};
 use super::ring::{Chain, Drained, Work};
 use super::state::Model;
 
@@ -180,7 +180,11 @@ impl Model {
         if entry.flags & BUFFER_SELECT != 0
             && !matches!(
                 entry.op,
-                Op::Read { .. } | Op::ReadSlot { .. } | Op::ReadNothing | Op::Receive(_)
+                Op::Read { .. }
+                    | Op::ReadSlot { .. }
+                    | Op::ReadNothing
+                    | Op::Receive(_)
+                    | Op::Transfer(_)
             )
         {
             return Some(EOPNOTSUPP);
@@ -218,7 +222,9 @@ impl Model {
                 Some(_) => None,
             },
             Op::ReadNothing if !linked_file => Some(EBADF),
-            Op::ReadSlot { slot, .. } if !linked_file => {
+            Op::ReadSlot { slot, .. } | Op::Transfer(Transfer { slot: Some(slot), .. })
+                if !linked_file =>
+            {
                 let there = ring.slots.as_ref().and_then(|slots| slots.get(slot));
                 there.is_none().then_some(EBADF)
             }
