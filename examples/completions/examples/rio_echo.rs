@@ -1,9 +1,11 @@
-//! rio's echo server: async, with one connection after the other.
+//! rio's echo server: async, with one connection after the other. Here, you can pass the address as an
+//! argument.
 //!
 //! You can forget a future at any `await`, so an operation cannot borrow a local variable of a future.
 //! Instead, the buffer and the stream move into the operation, and the buffer comes back with the result.
 //! An operation can borrow everything that exists before the scope.
 
+use std::env;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -30,7 +32,7 @@ async fn proxy<'scope>(
 
 fn main() -> io::Result<()> {
     let ring = Ring::new(16)?;
-    let acceptor = TcpListener::bind("127.0.0.1:6666")?;
+    let acceptor = TcpListener::bind(env::args().nth(1).unwrap_or("127.0.0.1:6666".into()))?;
 
     ring.scope(|ring| {
         ring.block_on(async {

@@ -1,5 +1,7 @@
 //! The second program of tokio-uring's announcement: it sends `hello.txt` to each client that connects,
-//! through a tokio socket.
+//! through a tokio socket. Here, you can pass the address as an argument.
+
+use std::env;
 
 use futures::fs::File;
 use tokio::io::AsyncWriteExt;
@@ -8,7 +10,8 @@ use tokio::net::TcpListener;
 fn main() {
     futures::start(async {
         // Start a TCP listener
-        let listener = TcpListener::bind("127.0.0.1:7780").await.unwrap();
+        let address = env::args().nth(1).unwrap_or("127.0.0.1:7780".into());
+        let listener = TcpListener::bind(address).await.unwrap();
 
         // Accept new sockets
         loop {
