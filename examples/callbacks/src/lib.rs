@@ -50,8 +50,7 @@
 //!
 //! The programs are in `examples`. Small ones are `noop`, `timer`, `read_write`, `open_close`, `cancel`,
 //! `thread` and `mock`. The larger one, `callbacks`, runs a state machine of five operations a hundred
-//! thousand times, then plays ping-pong between two threads. `benches/beside` compares reads and an
-//! echo server with loops that are written by hand on `rustix-uring`.
+//! thousand times, then plays ping-pong between two threads.
 
 #[cfg(feature = "mock")]
 pub mod mock;

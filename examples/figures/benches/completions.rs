@@ -3,43 +3,39 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use completions::{Part, Ring, Scope};
 use figures::compare;
-use figures::load::{BLOCKS, CONNECTIONS, MESSAGE, MESSAGES, READS, ROWS, cpu_of, echo};
+use figures::load::{
+    AT_A_TIME, BLOCK, CONNECTIONS, MESSAGE, MESSAGES, READS, ROWS, cpu_of, echo, file, offset,
+};
 use rustix_uring::squeue::Flags;
-use rustix_uring::{IoUring, opcode};
-
-const AT_A_TIME: [usize; 3] = [1, 32, 128];
-const BLOCK: usize = 4096;
+use rustix_uring::{BufRingFlags, IoUring, opcode};
 
 fn main() -> Result<()> {
-    compare(ROWS, &[("completions", ours), ("threads", threads), ("a bare ring", bare_ring)])
-}
-
-/// A file that is in memory.
-fn file() -> Result<File> {
-    let mut file = tempfile::tempfile()?;
-    file.write_all(&vec![7; BLOCK * BLOCKS as usize])?;
-    Ok(file)
-}
-
-fn offset(n: u32) -> u64 {
-    u64::from(n % BLOCKS) * BLOCK as u64
+    compare(
+        ROWS,
+        &[
+            ("completions", ours),
+            ("threads", threads),
+            ("a bare ring", bare_ring),
+            ("a bare ring, at best", local_ring),
+        ],
+    )
 }
 
 fn ours() -> Result<Vec<f64>> {
-    let (ring, file) = (Ring::new(512)?, file()?);
+    let (ring, file) = (Ring::new(512)?, file()?.into_file());
     let mut rows = Vec::new();
     for at_a_time in AT_A_TIME {
         rows.push(cpu_of(READS, || {
-            let mut bufs = vec![vec![0; BLOCK]; at_a_time];
+            let mut bufs = vec![vec![0; BLOCK]; at_a_time as usize];
             ring.scope(|scope| {
                 let mut free: Vec<_> = bufs.iter_mut().collect();
                 let mut reading = VecDeque::new();
@@ -95,17 +91,17 @@ async fn serve<'scope>(
 type Job = (u64, Vec<u8>, Sender<Vec<u8>>);
 
 fn threads() -> Result<Vec<f64>> {
-    let file = file()?;
+    let file = file()?.into_file();
     let mut rows = Vec::new();
     for at_a_time in AT_A_TIME {
         rows.push(cpu_of(READS, || {
             let (jobs, queue) = channel();
             let queue = Mutex::new(queue);
             thread::scope(|threads| {
-                for _ in 0..thread::available_parallelism()?.get().min(at_a_time) {
+                for _ in 0..thread::available_parallelism()?.get().min(at_a_time as usize) {
                     threads.spawn(|| work(&file, &queue));
                 }
-                let mut free = vec![vec![0; BLOCK]; at_a_time];
+                let mut free = vec![vec![0; BLOCK]; at_a_time as usize];
                 let mut reading: VecDeque<Receiver<Vec<u8>>> = VecDeque::new();
                 for n in 0..READS {
                     let buf = match free.pop() {
@@ -154,9 +150,7 @@ fn work(file: &File, queue: &Mutex<Receiver<Job>>) {
 
 /// What a ring takes by itself for one connection: a send and the receive behind it in one call.
 fn bare_ring() -> Result<Vec<f64>> {
-    let mut rows = vec![f64::NAN; ROWS.len()];
-    rows[AT_A_TIME.len()] = echo(1, MESSAGES, |listener, _| {
-        let (stream, _) = listener.accept()?;
+    one_connection(|stream| {
         let mut ring = IoUring::new(8)?;
         let mut bufs = [[0; MESSAGE]; 2];
         let (mut len, mut turn) = ((&stream).read(&mut bufs[0])?, 0);
@@ -180,6 +174,59 @@ fn bare_ring() -> Result<Vec<f64>> {
             turn += 1;
         }
         Ok(())
-    })?;
+    })
+}
+
+/// The least that we have found for a ring: it belongs to one thread, and one receive serves the whole
+/// connection.
+fn local_ring() -> Result<Vec<f64>> {
+    const BUFS: u16 = 8;
+    one_connection(|stream| {
+        let mut ring = <IoUring>::builder().build_local(8)?;
+        let mut provided =
+            ring.submitter().register_buf_ring_owned(BUFS, 0, BufRingFlags::empty())?;
+        let mut bufs = [[0; MESSAGE]; BUFS as usize];
+        // The user data of a send is the number of its buffer, and that of the receive is the next one.
+        let receive = opcode::RecvMulti::new(&stream, 0).build().user_data(BUFS.into());
+        // SAFETY: the stream and the buffers are there until everything has completed. (If something
+        // fails, the benchmark ends.)
+        unsafe {
+            (0..)
+                .zip(&mut bufs)
+                .for_each(|(n, buf)| provided.add(buf.as_mut_ptr(), MESSAGE as u32, n));
+            provided.publish();
+            ring.submission().push(&receive)?;
+        }
+        let (mut open, mut want) = (true, 1);
+        while open {
+            ring.submit_and_wait(want)?;
+            want = 1;
+            loop {
+                let Some(cqe) = ring.completion().next() else { break };
+                let done = cqe.to_result()?;
+                if let Some(n) = cqe.buffer_select() {
+                    ensure!(cqe.more(), "the receive ends early");
+                    let send = opcode::Send::new(&stream, bufs[usize::from(n)].as_ptr(), done);
+                    // SAFETY: as above. The receive has filled the buffer, and does not get it back
+                    // before it is sent.
+                    unsafe { ring.submission().push(&send.build().user_data(n.into()))? };
+                    want += 1;
+                } else if cqe.user_data() == BUFS.into() {
+                    open = false;
+                } else {
+                    let n = cqe.user_data() as u16;
+                    // SAFETY: as above. It is sent.
+                    unsafe { provided.add(bufs[usize::from(n)].as_mut_ptr(), MESSAGE as u32, n) };
+                    provided.publish();
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn one_connection(serve: impl FnOnce(TcpStream) -> Result<()>) -> Result<Vec<f64>> {
+    let mut rows = vec![f64::NAN; ROWS.len()];
+    rows[AT_A_TIME.len()] = echo(1, MESSAGES, |listener, _| serve(listener.accept()?.0))?;
     Ok(rows)
 }

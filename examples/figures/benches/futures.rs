@@ -1,35 +1,25 @@
 //! The CPU time that futures take, beside those of the published tokio-uring.
 
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::rc::Rc;
 
 use anyhow::Result;
 use figures::compare;
-use figures::load::{BLOCKS, CONNECTIONS, MESSAGE, MESSAGES, READS, ROWS, cpu_of, echo};
+use figures::load::{
+    AT_A_TIME, BLOCK, CONNECTIONS, MESSAGE, MESSAGES, READS, ROWS, cpu_of, echo, file, offset,
+};
 use futures::buf::Part;
-use tempfile::TempPath;
 use tokio_uring::buf::BoundedBuf as _;
-
-const AT_A_TIME: [u32; 3] = [1, 32, 128];
-const BLOCK: u64 = 4096;
 
 fn main() -> Result<()> {
     compare(ROWS, &[("futures", ours), ("tokio-uring 0.5", theirs)])
-}
-
-/// A file that is in memory.
-fn file() -> Result<TempPath> {
-    let mut file = tempfile::NamedTempFile::new()?;
-    file.write_all(&vec![7; BLOCK as usize * BLOCKS as usize])?;
-    Ok(file.into_temp_path())
 }
 
 /// The rows of one of the crates: they have the same shape, but for how a part of a buffer is written
 /// and how a socket of the standard library is taken over.
 macro_rules! rows {
     ($krate:ident, $adopt:ident, $part:expr, $whole:expr) => {{
-        let path = &file()?;
+        let path = &file()?.into_temp_path();
         let read = |tasks: u32| {
             cpu_of(READS, || {
                 $krate::start(async {
@@ -37,11 +27,10 @@ macro_rules! rows {
                     let task = |first: u32| {
                         let file = file.clone();
                         $krate::spawn(async move {
-                            let mut buf = vec![0; BLOCK as usize];
+                            let mut buf = vec![0; BLOCK];
                             for n in (first..READS).step_by(tasks as usize) {
-                                let at = u64::from(n % BLOCKS) * BLOCK;
-                                let (read, back) = file.read_at(buf, at).await;
-                                assert_eq!(read.expect("it is there"), BLOCK as usize);
+                                let (read, back) = file.read_at(buf, offset(n)).await;
+                                assert_eq!(read.expect("it is there"), BLOCK);
                                 buf = back;
                             }
                         })

@@ -1,4 +1,5 @@
-//! Load for servers, in a process of its own; and the CPU time of this one.
+//! What the benchmarks read, and the clients of their servers, in a process of their own. And the CPU time of
+//! this process.
 
 use std::env;
 use std::io::{Read as _, Write as _};
@@ -8,6 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
+use tempfile::NamedTempFile;
+
+use crate::count;
 
 /// The rows of the benchmarks of reads and echoes.
 pub const ROWS: &[&str] = &[
@@ -18,23 +22,47 @@ pub const ROWS: &[&str] = &[
     "echo 1 KiB, 50 connections",
     "echo 1 KiB, 200 connections",
 ];
+/// How many reads are in flight at a time in the rows of reads.
+pub const AT_A_TIME: [u32; 3] = [1, 32, 128];
 /// The numbers of connections of the echo rows.
 pub const CONNECTIONS: [u32; 3] = [1, 50, 200];
 /// Reads in each row of reads.
 pub const READS: u32 = 64_000;
 /// Messages in each row of echoes.
 pub const MESSAGES: u32 = 20_000;
+/// Bytes of a read.
+pub const BLOCK: usize = 4096;
 /// Blocks of the file that is read.
-pub const BLOCKS: u32 = 256;
+const BLOCKS: u32 = 256;
 /// Bytes of a message.
 pub const MESSAGE: usize = 1024;
 
 /// Tells a process which clients it is.
 const CLIENTS: &str = "FIGURES_CLIENTS";
 
+/// Creates a file of [`BLOCK`]s. It is in the page cache.
+///
+/// # Errors
+///
+/// If there is no room for it.
+pub fn file() -> Result<NamedTempFile> {
+    let mut file = NamedTempFile::new()?;
+    file.write_all(&vec![7; BLOCK * BLOCKS as usize])?;
+    Ok(file)
+}
+
+/// Returns the offset of a read. The reads visit the blocks of the file again and again.
+pub fn offset(read: u32) -> u64 {
+    u64::from(read % BLOCKS) * BLOCK as u64
+}
+
 /// Returns the nanoseconds of CPU time that this process takes for one of `count`, if `measured` does
 /// all of them: that of all threads, in the kernel as well.
 pub fn cpu_of(count: u32, measured: impl FnOnce() -> Result<()>) -> Result<f64> {
+    if count::is_on() {
+        count::count(measured)?;
+        return Ok(f64::from(count));
+    }
     let cpu =
         || -> Result<Duration> { Ok(Duration::try_from(clock_gettime(ClockId::ProcessCPUTime))?) };
     let start = cpu()?;

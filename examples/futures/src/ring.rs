@@ -8,8 +8,8 @@
 //!    tasks that are ready, so `drive` submits the entries of all of them in one system call.
 //! 3. The future waits. If you drop it, the ring cancels the operation, and keeps the state until the
 //!    completion. If you forget it, the ring keeps the state, and does not cancel the operation.
-//! 4. The ring's descriptor becomes readable, or the [end of a wait](Ring::wait_ended) shows a completion, and
-//!    `drive` reaps the completion. The state returns what it has held to the future, or drops it if the
+//! 4. `drive` reaps the completion when the ring's descriptor becomes readable, or when the reactor
+//!    [has waited](Ring::wait_ended). The state returns what it has held to the future, or drops it if the
 //!    future is gone.
 
 use std::cell::{Cell, RefCell};
