@@ -53,6 +53,16 @@ pub(crate) static FAULTS: &[Fault] = &[
                        table. The kernel waits until every request in flight has ended",
     },
     Fault {
+        name: "uncounted_chain",
+        from: (5, 17),
+        until: Some((6, 16)),
+        model: "no silent entry follows a drain in its chain",
+        reproduction: "submit a chain of a NOP, a NOP with IO_DRAIN and a silent NOP, and then \
+                       another NOP. A chain with a drain behind its head also makes the next chain \
+                       drain. That one counts completions, so it waits forever for that of the \
+                       silent NOP",
+    },
+    Fault {
         name: "uncounted",
         from: (5, 17),
         until: Some((6, 16)),

@@ -283,6 +283,14 @@ impl Lockstep<'_> {
         if drains && counted && self.model.refuses_any(r) {
             return false;
         }
+        let mut drains_before = false;
+        for entry in ring.sq.entries() {
+            drains_before |= entry.flags & DRAIN != 0;
+            if drains_before && entry.is_silent() && kernel.known.has("uncounted_chain") {
+                return false;
+            }
+            drains_before &= entry.is_linked();
+        }
         if !self.counts_are_certain(r, drains || workers) {
             return false;
         }
