@@ -220,6 +220,28 @@ fn multishot_needs_room() -> Result<bool> {
     Ok(ring.completion().next().is_some_and(|cqe| cqe.user_data() == 1 && !cqe.more()))
 }
 
+/// Whether an enter call for an SQPOLL ring moves completions that wait for room, although it asks
+/// for no events.
+fn sqpoll_enter_flushes() -> Result<bool> {
+    let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+    builder.setup_sqpoll(60_000).setup_cqsize(2);
+    let mut ring = builder.build(2)?;
+    for posted in 1..=3 {
+        // SAFETY: a NOP uses no memory.
+        unsafe { ring.submission().push(&opcode::Nop::new().build()) }?;
+        let there = |ring: &mut IoUring| match posted {
+            3 => ring.submission().cq_overflow(),
+            _ => ring.completion().len() == posted,
+        };
+        while !there(&mut ring) {
+            std::thread::yield_now();
+        }
+    }
+    anyhow::ensure!(ring.completion().count() == 2, "the queue of 2 slots was not full");
+    ring.submitter().squeue_wait()?;
+    Ok(!ring.completion().is_empty())
+}
+
 /// Whether the kernel reads a pipe without a worker thread.
 fn pipe_nowait() -> Result<bool> {
     let (reader, writer) = rustix::pipe::pipe()?;
@@ -428,6 +450,7 @@ pub(crate) fn ask() -> Result<Kernel> {
         deferred_in_reverse,
         multishot_in_order: defers && multishot_in_order(deferred_in_reverse)?,
         register_runs_work: defers && register_runs_work()?,
+        sqpoll_enter_flushes: setup & flag::SQPOLL != 0 && sqpoll_enter_flushes()?,
         pipe_nowait: pipe_nowait && workers_show,
         file_reads_at_once: file_reads_at_once && workers_show,
         file_writes_at_once: file_writes_at_once && workers_show,

@@ -47,6 +47,9 @@ pub(crate) struct Kernel {
     /// A cancellation is posted, and the next request of its chain queued, with the other requests
     /// of the submission, and not before them.
     pub(crate) cancels_in_order: bool,
+    /// An enter call for an SQPOLL ring moves completions that wait for room, although it asks for
+    /// no events.
+    pub(crate) sqpoll_enter_flushes: bool,
     /// A completion does not overtake those that wait for room in the queue.
     pub(crate) overflow_in_order: bool,
     /// A cancellation can match both the file and the user data.

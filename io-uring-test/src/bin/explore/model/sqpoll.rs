@@ -112,6 +112,9 @@ impl Model {
             self.system_call();
             return Err(EBADFD);
         }
+        if self.kernel.sqpoll_enter_flushes {
+            self.ring(r).flush_overflow();
+        }
         let queued = self.ring(r).sq.len() > 0;
         if wakes {
             self.sq_thread_runs(r);
