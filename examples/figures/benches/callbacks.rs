@@ -136,7 +136,7 @@ fn read_by_hand(file: &fs::File, at_a_time: u32) -> Result<(), Errno> {
             assert_eq!(cqe.to_result()?, BLOCK as u32);
             done += 1;
             if started < READS {
-                // SAFETY: as above. The previous read into this buffer has completed.
+                // SAFETY: the previous read into this buffer has completed, and the buffers outlive the loop.
                 unsafe { queue.push(&entry(&mut buffers, started, cqe.user_data())) }.expect(ROOM);
                 started += 1;
             }

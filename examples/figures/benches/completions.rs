@@ -207,15 +207,15 @@ fn local_ring() -> Result<Vec<f64>> {
                 if let Some(n) = cqe.buffer_select() {
                     ensure!(cqe.more(), "the receive ends early");
                     let send = opcode::Send::new(&stream, bufs[usize::from(n)].as_ptr(), done);
-                    // SAFETY: as above. The receive has filled the buffer, and does not get it back
-                    // before it is sent.
+                    // SAFETY: the buffer outlives the loop. The receive has filled it, and does not get it
+                    // back before it is sent.
                     unsafe { ring.submission().push(&send.build().user_data(n.into()))? };
                     want += 1;
                 } else if cqe.user_data() == BUFS.into() {
                     open = false;
                 } else {
                     let n = cqe.user_data() as u16;
-                    // SAFETY: as above. It is sent.
+                    // SAFETY: the buffer outlives the loop, and its send has completed.
                     unsafe { provided.add(bufs[usize::from(n)].as_mut_ptr(), MESSAGE as u32, n) };
                     provided.publish();
                 }
