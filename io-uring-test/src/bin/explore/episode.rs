@@ -10,7 +10,9 @@ mod buffers;
 mod calls;
 mod enter;
 mod files;
+mod fork;
 mod groups;
+mod iopoll;
 mod lost;
 mod push;
 mod quiesce;
@@ -195,7 +197,10 @@ impl Lockstep<'_> {
                 )?;
                 // On 32-bit kernels, the thread does not sleep in the first five minutes after boot.
                 let never_sleeps = sqpoll && cfg!(target_pointer_width = "32");
-                if known & flag::IOPOLL != 0 || never_sleeps {
+                // A ring with polled I/O that defers its work does it only while no completions are
+                // ready.
+                let polls = known & flag::IOPOLL != 0;
+                if polls && (sqpoll || built.defers) || never_sleeps {
                     // Such a ring is only set up and checked.
                     ring.look(&mut self.seen);
                     return same(
@@ -428,7 +433,8 @@ impl Lockstep<'_> {
     }
 
     fn on_ring(&mut self, r: usize, step: Step) -> Same {
-        if self.model.ring(r).thread.is_some() && !sqpoll::allows(&step) {
+        let special = self.model.ring(r).built.flags & (flag::SQPOLL | flag::IOPOLL) != 0;
+        if special && !sqpoll::allows(&step) {
             return Ok(());
         }
         match step {

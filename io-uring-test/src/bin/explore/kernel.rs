@@ -34,6 +34,15 @@ fn run(entry: Entry) -> Result<i32> {
     Ok(ring.completion().next().context("the operation returned no completion")?.result())
 }
 
+/// Whether a NOP succeeds on an IOPOLL ring.
+fn nop_iopoll() -> Result<bool> {
+    let mut ring = <IoUring>::builder().setup_iopoll().build(1)?;
+    // SAFETY: a NOP uses no memory.
+    unsafe { ring.submission().push(&opcode::Nop::new().build()) }?;
+    ring.submit()?;
+    Ok(ring.completion().next().is_some_and(|cqe| cqe.result() == 0))
+}
+
 /// Whether a NOP completes before a rejected entry that was submitted after it.
 fn refusals_in_order() -> Result<bool> {
     let mut ring = IoUring::new(4)?;
@@ -417,6 +426,7 @@ pub(crate) fn ask() -> Result<Kernel> {
             != 0,
         nop_big: setup & flag::CQE_MIXED != 0,
         nop128: setup & flag::SQE_MIXED != 0,
+        nop_iopoll: setup & flag::IOPOLL != 0 && nop_iopoll()?,
         messages: run(opcode::MsgRingData::new(Fd(-1), 0, 0, None).build())?
             != -crate::model::errno::EINVAL,
         message_flags: run(opcode::MsgRingData::new(Fd(-1), 0, 0, Some(0)).build())?

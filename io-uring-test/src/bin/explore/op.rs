@@ -16,6 +16,7 @@ use rustix_uring::types::{
 use crate::model::cqueue::{F_32, F_SKIP, Size};
 use crate::model::files::File;
 use crate::model::operation::{self as flag, By, Criteria, Op, Receive};
+use crate::model::setup::flag::IOPOLL;
 use crate::model::{Kernel, MESSAGES, Model, PIPES, SOURCES, STREAM};
 use crate::step::Raw;
 
@@ -303,7 +304,9 @@ pub(crate) fn reads_slots(model: &Model, ring: usize) -> bool {
 fn move_file(model: &Model, ring: usize, arg: u8, user_data: u64) -> Op {
     let to = if arg & 0xf0 == 0xf0 { ring } else { 1 - ring };
     let there = model.rings[to].as_ref();
-    let there = there.is_some_and(|to| to.built.descriptor && !to.built.local && !to.defers);
+    let there = there.is_some_and(|to| {
+        to.built.descriptor && !to.built.local && !to.defers && to.built.flags & IOPOLL == 0
+    });
     // Most of these operations name a slot that is not empty.
     let slots = model.rings[ring].as_ref().and_then(|ring| ring.slots.as_ref());
     let wanted = u32::from(arg >> 4) % 6;
@@ -355,7 +358,9 @@ fn message(kernel: &Kernel, model: &Model, ring: usize, arg: u8, user_data: u64)
 
 pub(crate) fn message_to(model: &Model, to: usize, arg: u8, user_data: u64) -> Option<Op> {
     let kernel = &model.kernel;
-    let there = model.rings[to].as_ref().is_some_and(|to| to.built.descriptor && !to.built.local);
+    let there = model.rings[to]
+        .as_ref()
+        .is_some_and(|to| to.built.descriptor && !to.built.local && to.built.flags & IOPOLL == 0);
     if !there {
         return None;
     }

@@ -52,7 +52,11 @@ impl Setup {
             set |= flag::NO_SQARRAY;
         }
         match rare {
-            0..186 => {}
+            0..181 => {}
+            181..186 => {
+                set &= !(flag::TASKRUN_FLAG | flag::DEFER_TASKRUN);
+                set |= flag::IOPOLL;
+            }
             186..192 => set = sqpoll(set),
             192..220 => set |= flag::R_DISABLED,
             220..230 => set |= flag::CLAMP,

@@ -290,7 +290,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (3, Kind::UnregisterFd),
     (2, Kind::CloseFd),
     (1, Kind::Elsewhere),
-    (1, Kind::Fork),
+    (3, Kind::Fork),
     (4, Kind::Eventfd),
     (10, Kind::Quiesce),
     (2, Kind::Drop),

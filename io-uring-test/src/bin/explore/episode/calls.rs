@@ -3,7 +3,6 @@
 use rustix_uring::{Errno, Restriction, squeue};
 
 use super::{Lockstep, Same, raw, returned, same};
-use crate::forked;
 use crate::model::errno::*;
 use crate::model::operation::{Entry, Op};
 use crate::model::regular::FILES;
@@ -126,11 +125,7 @@ impl Lockstep<'_> {
             Step::BuffersGone { .. } => self.buffers_gone(r),
             Step::Send { arg, .. } => self.send(r, arg),
             Step::Available { group, .. } => self.available(r, group),
-            Step::Fork { child, .. } => {
-                say!(self, "// A forked child drops its copies of the rings here.");
-                let own = child & 1 != 0;
-                forked::run(&mut self.rings, own)
-            }
+            Step::Fork { child, .. } => self.fork(r, child),
             Step::Eventfd { disable, .. } => {
                 say!(
                     self,

@@ -1,7 +1,8 @@
 //! Pushes the entries of a step on both sides.
 
-use super::{Lockstep, Same, same, sqpoll};
+use super::{Lockstep, Same, iopoll, same, sqpoll};
 use crate::model::operation::{BUFFER_SELECT, By, Entry, LINKS, Op, Receive, Transfer, Way};
+use crate::model::setup::flag;
 use crate::op;
 use crate::real::Sized;
 use crate::step::{Push, Raw};
@@ -55,6 +56,9 @@ impl Lockstep<'_> {
                 if !thread.sleeps && i + 1 == n {
                     entry.flags &= !LINKS;
                 }
+            }
+            if self.model.ring(r).built.flags & flag::IOPOLL != 0 {
+                iopoll::adapt(&mut entry, i + 1 == n);
             }
             let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
             let sqe64 = op::entry(entry.op, entry.flags, user_data, &mut things);

@@ -20,6 +20,8 @@ pub(crate) struct Kernel {
     /// The kernel rejects a NOP with an I/O priority.
     pub(crate) nop_ioprio: bool,
     pub(crate) nop128: bool,
+    /// NOPs succeed on an IOPOLL ring.
+    pub(crate) nop_iopoll: bool,
     /// Of the operations and calls that restrictions may list: those that the kernel knows.
     pub(crate) listable: Restrictions,
     pub(crate) messages: bool,

@@ -14,6 +14,8 @@ pub(crate) mod cqueue;
 pub(crate) mod errno;
 pub(crate) mod files;
 mod fixed;
+pub(crate) mod fork;
+mod iopoll;
 mod kernel;
 pub(crate) mod operation;
 mod receive;

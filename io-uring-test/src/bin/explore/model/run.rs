@@ -84,6 +84,10 @@ impl Model {
 
     fn issue(&mut self, r: usize, chain: &mut Chain) -> Outcome {
         let entry = chain[0].clone();
+        let nops = self.kernel.nop_iopoll;
+        if let Some(fails) = self.ring(r).fails_by_polling(entry.op, nops) {
+            return fails;
+        }
         match entry.op {
             Op::Nop { result, big, .. } => {
                 let result = result.unwrap_or(0);

@@ -30,7 +30,7 @@ impl Model {
         let wants = want.is_some_and(|want| want > 0);
         // The library makes no call if nothing is queued, nothing is wanted, and nothing waits for
         // the task to ask for events.
-        let asks = wants || ring.cq.overflows() || ring.taskrun();
+        let asks = wants || ring.cq.overflows() || ring.taskrun() || ring.polls_devices();
         if queued == 0 && !asks {
             return Ok(0);
         }
@@ -49,7 +49,8 @@ impl Model {
             return self.wait_for_thread(r, want);
         }
         let there = want <= ring.cq.len() as u64;
-        if (want == 0 || there) && !ring.cq.overflows() && !ring.taskrun() {
+        let asks = ring.cq.overflows() || ring.taskrun() || ring.polls_devices();
+        if (want == 0 || there) && !asks {
             return Ok(0);
         }
         self.enter(r, 0, Some(want))
@@ -97,7 +98,9 @@ impl Model {
                 }
                 let ring = self.ring(r);
                 let workers = before || ring.workers;
-                (self.ran_out, waited) = ring.wait_is_over(want);
+                if !ring.polls_devices() {
+                    (self.ran_out, waited) = ring.wait_is_over(want);
+                }
                 self.ran_out_or_not = self.ran_out && taken == 0 && workers;
             }
         }
@@ -207,6 +210,9 @@ impl Model {
         if ring.drain_next && chain.is_none() {
             (ring.drain_next, ring.drain_active) = (false, true);
             entry.flags |= DRAIN;
+        }
+        if let Some(errno) = ring.cannot_poll(entry, !linked_file) {
+            return Some(errno);
         }
         match entry.op {
             Op::Ioprio if nop.3 => Some(EINVAL),

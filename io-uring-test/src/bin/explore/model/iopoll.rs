@@ -1,0 +1,40 @@
+//! IOPOLL rings, which poll devices for completions.
+//!
+//! - Only reads and writes with O_DIRECT can be polled, if the device of the file can. On any other
+//!   file they end with -EOPNOTSUPP: the test has no device that can be polled, only pipes.
+//! - The kernel rejects every other operation with EINVAL, except NOPs (and a few operations that the
+//!   test does not use here). Kernels before 5.19 or so run NOPs too, but they end with -EINVAL.
+//! - A wait polls while polled operations are in flight. If there are none, it returns at once, however
+//!   many completions it asks for, and whatever its time limit.
+//! - The library asks for events in every call.
+
+use super::errno::*;
+use super::operation::{Entry, Op};
+use super::ring::{Outcome, Ring};
+
+impl Ring {
+    pub(super) fn polls_devices(&self) -> bool {
+        self.built.flags & super::setup::flag::IOPOLL != 0
+    }
+
+    /// The error with which the kernel rejects an entry because the ring polls.
+    /// `at_once` is whether it looks at the file of a read before it runs the read.
+    pub(super) fn cannot_poll(&self, entry: &Entry, at_once: bool) -> Option<i32> {
+        match entry.op {
+            _ if !self.polls_devices() => None,
+            Op::Nop { .. } | Op::Ioprio | Op::ReadNothing => None,
+            Op::Read { .. } => at_once.then_some(EOPNOTSUPP),
+            _ => Some(EINVAL),
+        }
+    }
+
+    /// The outcome of a request that fails because the ring polls. `nops` is whether NOPs succeed.
+    pub(super) fn fails_by_polling(&self, op: Op, nops: bool) -> Option<Outcome> {
+        match op {
+            _ if !self.polls_devices() => None,
+            Op::Nop { .. } | Op::Ioprio if !nops => Some(Outcome::done(-EINVAL)),
+            Op::Read { .. } => Some(Outcome::done(-EOPNOTSUPP)),
+            _ => None,
+        }
+    }
+}
