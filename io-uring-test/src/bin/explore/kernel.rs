@@ -243,6 +243,10 @@ fn sqpoll_enter_flushes() -> Result<bool> {
             _ => ring.completion().len() == posted,
         };
         while !there(&mut ring) {
+            // The thread sleeps at first, unless the entry was there before it.
+            if ring.submission().need_wakeup() {
+                ring.submit()?;
+            }
             std::thread::yield_now();
         }
     }
