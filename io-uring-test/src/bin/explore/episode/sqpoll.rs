@@ -115,7 +115,8 @@ impl Lockstep<'_> {
         // The kernel wakes a thread to give it another ring.
         self.model.sq_thread_runs(r);
         if sleeps || shared || self.model.ring(r).disabled {
-            return Ok(());
+            // A thread that has just started may still find the first entries before it sleeps.
+            return self.rest_of_thread(r);
         }
         self.wake_for_good(r)
     }
