@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use figures::load::{
     AT_A_TIME, BLOCK, CONNECTIONS, MESSAGE, MESSAGES, READS, ROWS, cpu_of, echo, file, offset,
 };
 use rustix_uring::squeue::Flags;
+use rustix_uring::types::Fixed;
 use rustix_uring::{BufRingFlags, IoUring, opcode};
 
 fn main() -> Result<()> {
@@ -183,11 +185,12 @@ fn local_ring() -> Result<Vec<f64>> {
     const BUFS: u16 = 8;
     one_connection(|stream| {
         let mut ring = <IoUring>::builder().build_local(8)?;
+        ring.submitter().register_files(&[stream.as_fd().into()])?;
         let mut provided =
             ring.submitter().register_buf_ring_owned(BUFS, 0, BufRingFlags::empty())?;
         let mut bufs = [[0; MESSAGE]; BUFS as usize];
         // The user data of a send is the number of its buffer, and that of the receive is the next one.
-        let receive = opcode::RecvMulti::new(&stream, 0).build().user_data(BUFS.into());
+        let receive = opcode::RecvMulti::new(Fixed(0), 0).build().user_data(BUFS.into());
         // SAFETY: the stream and the buffers are there until everything has completed. (If something
         // fails, the benchmark ends.)
         unsafe {
@@ -206,7 +209,7 @@ fn local_ring() -> Result<Vec<f64>> {
                 let done = cqe.to_result()?;
                 if let Some(n) = cqe.buffer_select() {
                     ensure!(cqe.more(), "the receive ends early");
-                    let send = opcode::Send::new(&stream, bufs[usize::from(n)].as_ptr(), done);
+                    let send = opcode::Send::new(Fixed(0), bufs[usize::from(n)].as_ptr(), done);
                     // SAFETY: the buffer outlives the loop. The receive has filled it, and does not get it
                     // back before it is sent.
                     unsafe { ring.submission().push(&send.build().user_data(n.into()))? };
