@@ -55,7 +55,7 @@ struct Driver {
     ring: AsyncFd<IoUring>,
     /// Entries that were not pushed yet.
     unsent: VecDeque<Entry>,
-    /// Wakes [`drive`](Ring::drive). `None` if it is awake.
+    /// Wakes [`drive`](Ring::drive). The first wake takes it.
     waker: Option<Waker>,
     /// The states of operations whose completions were not reaped, by their user data.
     in_flight: HashMap<u64, Rc<dyn Complete>, BuildHasherDefault<Number>>,
