@@ -9,6 +9,7 @@ macro_rules! say {
 mod buffers;
 mod calls;
 mod enter;
+mod eventfd;
 mod files;
 mod fork;
 mod groups;
@@ -22,6 +23,7 @@ mod sqpoll;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use proptest::prelude::*;
 use rustix_uring::Errno;
@@ -77,6 +79,8 @@ pub(crate) struct Lockstep<'w> {
     next: u64,
     /// The user data of silent entries, and whether each was linked to the entry after it.
     silent: BTreeMap<u64, bool>,
+    /// The registered eventfds.
+    eventfds: [Option<OwnedFd>; 2],
     /// The groups of provided buffers.
     groups: [[Option<groups::Group>; GROUPS]; 2],
     /// The operations that make a descriptor, by user data: the slot, and whether the descriptor
@@ -133,6 +137,7 @@ impl<'w> Lockstep<'w> {
             world: World::new(),
             next: 1,
             silent: BTreeMap::new(),
+            eventfds: [None, None],
             groups: Default::default(),
             installs: BTreeMap::new(),
             receives: BTreeMap::new(),
@@ -227,6 +232,7 @@ impl Lockstep<'_> {
         say!(self, "drop({});", op::name(r));
         self.memory[r] = None;
         self.groups[r] = Default::default();
+        self.eventfds[r] = None;
         if let Some(gone) = self.model.rings[r].take() {
             // The requests in flight end at an unknown time. Until then, they may read bytes that
             // are written to their pipes.
@@ -249,6 +255,7 @@ impl Lockstep<'_> {
         }
         for r in 0..2 {
             self.compare_ring(r)?;
+            self.compare_eventfd(r)?;
         }
         for k in 0..FILES {
             let retired = self.model.retired.contains(&(SOURCES + k));
@@ -368,6 +375,8 @@ impl Lockstep<'_> {
             | Step::Elsewhere { ring }
             | Step::Fork { ring, .. }
             | Step::Eventfd { ring, .. }
+            | Step::RegisterEventfd { ring, .. }
+            | Step::EventfdGone { ring }
             | Step::Quiesce { ring, .. }
             | Step::Drop { ring } => {
                 if !self.has(ring) {

@@ -62,6 +62,8 @@ pub(crate) trait Registers {
     ) -> Result<usize, Errno>;
     fn unregister_files(&self) -> Result<(), Errno>;
     fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno>;
+    fn eventfd(&self, eventfd: &OwnedFd, only_async: bool) -> Result<(), Errno>;
+    fn eventfd_gone(&self) -> Result<(), Errno>;
 }
 
 impl<H: Handle> Registers for Submitter<'_, H> {
@@ -157,6 +159,17 @@ impl<H: Handle> Registers for Submitter<'_, H> {
 
     fn unregister_files(&self) -> Result<(), Errno> {
         Submitter::unregister_files(self)
+    }
+
+    fn eventfd(&self, eventfd: &OwnedFd, only_async: bool) -> Result<(), Errno> {
+        match only_async {
+            false => self.register_eventfd(eventfd),
+            true => self.register_eventfd_async(eventfd),
+        }
+    }
+
+    fn eventfd_gone(&self) -> Result<(), Errno> {
+        self.unregister_eventfd()
     }
 
     fn sync_cancel(&self, criteria: rustix_uring::types::CancelBuilder) -> Result<usize, Errno> {

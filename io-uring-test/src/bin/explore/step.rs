@@ -234,6 +234,14 @@ pub(crate) enum Step {
         ring: usize,
         disable: bool,
     },
+    /// Registers an eventfd.
+    RegisterEventfd {
+        ring: usize,
+        only_async: bool,
+    },
+    EventfdGone {
+        ring: usize,
+    },
     /// Cancels everything, and waits until it has ended.
     Quiesce {
         ring: usize,
@@ -291,7 +299,9 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (2, Kind::CloseFd),
     (1, Kind::Elsewhere),
     (3, Kind::Fork),
-    (4, Kind::Eventfd),
+    (6, Kind::Eventfd),
+    (12, Kind::RegisterEventfd),
+    (2, Kind::EventfdGone),
     (10, Kind::Quiesce),
     (2, Kind::Drop),
     (20, Kind::Make),
@@ -340,6 +350,8 @@ pub(crate) enum Kind {
     Elsewhere,
     Fork,
     Eventfd,
+    RegisterEventfd,
+    EventfdGone,
     Quiesce,
     Drop,
     Make,
@@ -503,7 +515,9 @@ impl Step {
             Kind::CloseFd => Self::CloseFd { ring },
             Kind::Elsewhere => Self::Elsewhere { ring },
             Kind::Fork => Self::Fork { ring, child: b },
-            Kind::Eventfd => Self::Eventfd { ring, disable: b & 1 != 0 },
+            Kind::Eventfd => Self::Eventfd { ring, disable: b & 3 == 3 },
+            Kind::RegisterEventfd => Self::RegisterEventfd { ring, only_async: b & 3 == 3 },
+            Kind::EventfdGone => Self::EventfdGone { ring },
             Kind::Quiesce => {
                 let limit = match b {
                     0..150 => Limit::Hung,

@@ -132,9 +132,12 @@ impl Lockstep<'_> {
                     "{name}.completion().{}_eventfd();",
                     if disable { "disable" } else { "enable" }
                 );
+                self.model.ring(r).eventfd_disabled = disable;
                 let real = self.real(r).eventfd_disabled(Some(disable));
                 same("the flag that disables the eventfd is", &real, &disable)
             }
+            Step::RegisterEventfd { only_async, .. } => self.register_eventfd(r, only_async),
+            Step::EventfdGone { .. } => self.unregister_eventfd(r),
             _ => Ok(()),
         }
     }
@@ -186,7 +189,7 @@ impl Lockstep<'_> {
     }
 
     /// Whether the kernel would wait in a register call until the requests in flight have ended.
-    fn would_wait(&mut self, r: usize) -> bool {
+    pub(super) fn would_wait(&mut self, r: usize) -> bool {
         let waits = self.model.kernel.known.has("register_waits");
         let ring = self.model.ring(r);
         waits && (ring.outstanding() > 0 || ring.cq.overflows())

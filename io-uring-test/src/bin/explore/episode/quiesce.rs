@@ -95,6 +95,7 @@ impl Lockstep<'_> {
             )?;
             result = quiesce(self, &mut in_flight, HUNG);
         }
+        self.model.ring(r).signals_are_open(true);
         let expected = self.end_of_all(r, cancels);
         let ended = |user_data: &u64| {
             expected.iter().any(|cqe| cqe.user_data == *user_data && cqe.flags & F_MORE == 0)

@@ -34,6 +34,8 @@ pub(super) fn allows(step: &Step) -> bool {
             | Step::FileUpdate { .. }
             | Step::FilesGone { .. }
             | Step::Elsewhere { .. }
+            | Step::RegisterEventfd { .. }
+            | Step::EventfdGone { .. }
     )
 }
 

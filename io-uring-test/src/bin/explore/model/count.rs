@@ -43,12 +43,9 @@ impl Ring {
         self.counts.targets.insert(at, (self.next_id, now.wrapping_add(count)));
     }
 
-    /// Ends the timeouts whose count is reached, if any completion was posted since the last
-    /// comparison.
-    pub(super) fn compare_counts_if_posted(&mut self) {
-        if self.counts.filled != self.cq.filled() {
-            self.compare_counts();
-        }
+    /// Whether the kernel has filled a slot since the last comparison.
+    pub(super) fn has_posted(&self) -> bool {
+        self.counts.filled != self.cq.filled()
     }
 
     /// The kernel has processed a batch of completions: timeouts whose count is reached end.
@@ -88,7 +85,7 @@ impl Ring {
         let moves = self.cq.overflows() && !self.cq.is_full();
         self.cq.flush();
         if moves {
-            self.compare_counts();
+            self.commit();
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod cancel;
 mod count;
 pub(crate) mod cqueue;
 pub(crate) mod errno;
+pub(crate) mod eventfd;
 pub(crate) mod files;
 mod fixed;
 pub(crate) mod fork;

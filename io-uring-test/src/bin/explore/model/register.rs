@@ -48,7 +48,7 @@ impl Ring {
         }
         let big = (self.cq.size == Size::Big).then_some([0; 2]);
         self.cq.post(Cqe { user_data, result: 0, flags: 0, big });
-        self.compare_counts();
+        self.commit();
     }
 
     /// Clones registered buffers of another ring, without their tags: `n` of them (0 means all),

@@ -14,6 +14,9 @@ pub(crate) mod call {
     pub(crate) const UNREGISTER_BUFFERS: u8 = 1;
     pub(crate) const BUFFERS2: u8 = 15;
     pub(crate) const BUFFERS_UPDATE: u8 = 16;
+    pub(crate) const EVENTFD: u8 = 4;
+    pub(crate) const UNREGISTER_EVENTFD: u8 = 5;
+    pub(crate) const EVENTFD_ASYNC: u8 = 7;
     pub(crate) const FILES_UPDATE: u8 = 6;
     pub(crate) const RESTRICTIONS: u8 = 11;
     pub(crate) const ENABLE_RINGS: u8 = 12;
@@ -84,6 +87,7 @@ impl Restrictions {
         }
         if raw & 8 != 0 {
             list.calls.extend([UNREGISTER_FILES, FILES_UPDATE, FILES2]);
+            list.calls.extend([EVENTFD, UNREGISTER_EVENTFD, EVENTFD_ASYNC]);
             list.calls.extend([FILES_UPDATE2, FILE_ALLOC_RANGE, CLONE_BUFFERS]);
             list.calls.extend([UNREGISTER_BUFFERS, BUFFERS_UPDATE, BUFFERS2]);
         }

@@ -6,6 +6,7 @@ use super::buffers::{GROUPS, Group};
 use super::count::Counts;
 use super::cqueue::{Cq, Cqe};
 use super::errno::{EACCES, ENOTRECOVERABLE, ETIME};
+use super::eventfd::Eventfd;
 use super::files::Files;
 use super::operation::{Entry, FIXED_FILE, Op};
 use super::registered::Registered;
@@ -136,6 +137,9 @@ pub(crate) struct Ring {
     /// the result of such a timeout tells which came first.
     pub(crate) too_late: Vec<u64>,
     pub(super) counts: Counts,
+    pub(super) eventfd: Option<Eventfd>,
+    /// The program has set the flag that disables the eventfd.
+    pub(crate) eventfd_disabled: bool,
     /// A resize was only half done: the kernel no longer uses the memory that the program reads.
     pub(crate) lost: bool,
     /// What the ring may do once it is enabled, if restrictions were registered.
@@ -172,6 +176,8 @@ impl Ring {
             workers: false,
             too_late: Vec::new(),
             counts: Counts::default(),
+            eventfd: None,
+            eventfd_disabled: false,
             lost: false,
             restrictions: None,
             slots: None,
@@ -207,6 +213,7 @@ impl Ring {
         self.restless += 1;
         self.unordered = true;
         self.workers = true;
+        self.signals_are_open(true);
     }
 
     /// The maximum number of completions that may still be posted.

@@ -224,7 +224,7 @@ impl Model {
             ring.work.push_back(Work::Message(cqe));
         } else {
             ring.cq.post(cqe);
-            ring.compare_counts();
+            ring.commit();
         }
         Outcome::done(0)
     }
@@ -265,7 +265,7 @@ impl Model {
         if let Some(user_data) = user_data {
             let big = (ring.cq.size == Size::Big).then_some([0; 2]);
             ring.cq.post(Cqe { user_data, result, flags: 0, big });
-            ring.compare_counts();
+            ring.commit();
         }
         Outcome::done(result)
     }
@@ -287,7 +287,7 @@ impl Model {
         let overflow_in_order = self.kernel.overflow_in_order;
         let ring = self.ring(r);
         if ring.done.is_empty() {
-            return ring.compare_counts_if_posted();
+            return ring.commit_if_posted();
         }
         let done = std::mem::take(&mut ring.done);
         // On older kernels, completions that wait for room can be overtaken.
@@ -329,7 +329,7 @@ impl Model {
                 next.push(Work::Start(chain));
             }
         }
-        ring.compare_counts();
+        ring.commit();
         ring.work.extend(next);
         if !ring.drained.is_empty() {
             self.queue_drained(r);
@@ -346,6 +346,7 @@ impl Model {
         while !self.ring(r).work.is_empty() {
             rounds += 1;
             let ring = self.ring(r);
+            ring.signals_are_open(false);
             ring.taskrun_for_nothing = false;
             if ring.defers && rounds > 1 {
                 // The kernel need not do more than one round per call. New work during a round sets
@@ -488,6 +489,7 @@ impl Model {
         }
         let needs_room = self.kernel.multishot_needs_room;
         let ring = self.ring(r);
+        ring.signals_are_open(false);
         let big = (ring.cq.size == Size::Big).then_some([0; 2]);
         let cqe = Cqe { user_data, result, flags: flags | F_MORE, big };
         if !needs_room {
