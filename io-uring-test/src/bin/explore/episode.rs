@@ -28,7 +28,6 @@ use std::os::fd::OwnedFd;
 use proptest::prelude::*;
 use rustix_uring::Errno;
 
-use crate::build;
 use crate::model::buffers::GROUPS;
 use crate::model::operation::{Op, Receive};
 use crate::model::regular::FILES;
@@ -40,6 +39,7 @@ use crate::real::{Ring, Seen};
 use crate::step::{self, Step};
 use crate::workers;
 use crate::world::World;
+use crate::{build, footprint};
 
 /// A step as it is drawn: a number for its kind, and four small numbers.
 pub(crate) type Drawn = (u16, [u8; 4]);
@@ -122,7 +122,7 @@ pub(crate) fn run(kernel: &Kernel, episode: &Episode, watch: &mut dyn Watch) -> 
         both.compare()?;
     }
     for ring in 0..2 {
-        both.drop_ring(ring);
+        both.drop_ring(ring)?;
     }
     both.world.leak();
     Ok(())
@@ -224,14 +224,18 @@ impl Lockstep<'_> {
         }
     }
 
-    fn drop_ring(&mut self, r: usize) {
+    fn drop_ring(&mut self, r: usize) -> Same {
         self.close_all_installed(r);
-        if self.rings[r].take().is_none() {
-            return;
-        }
+        let Some(ring) = self.rings[r].take() else { return Ok(()) };
+        let mut expected = footprint::look();
+        let frees = self.model.ring(r).holds();
+        expected.descriptors -= frees.descriptors;
+        expected.mappings -= frees.mappings;
+        drop(ring);
         say!(self, "drop({});", op::name(r));
-        self.memory[r] = None;
         self.groups[r] = Default::default();
+        same("after the drop, the process holds", &footprint::look(), &expected)?;
+        self.memory[r] = None;
         self.eventfds[r] = None;
         if let Some(gone) = self.model.rings[r].take() {
             // The requests in flight end at an unknown time. Until then, they may read bytes that
@@ -246,6 +250,7 @@ impl Lockstep<'_> {
             }
         }
         self.model.system_call();
+        Ok(())
     }
 
     /// Compares the visible state of both rings.
@@ -463,7 +468,7 @@ impl Lockstep<'_> {
             Step::Quiesce { limit, .. } => self.quiesce(r, limit),
             Step::Drop { .. } => {
                 if !op::is_sent_to(&self.model, r) {
-                    self.drop_ring(r);
+                    self.drop_ring(r)?;
                 }
                 Ok(())
             }

@@ -228,7 +228,7 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
     let mut shared = Shared::new()?;
     let end = in_child(&mut shared, HUNG, |shared| {
         let start = Instant::now();
-        let footprint = footprint::look();
+        let (footprint, pinned) = (footprint::look(), footprint::pinned());
         for number in plan.first.. {
             shared.board().episode.store(number, Ordering::Relaxed);
             let done = number - plan.first;
@@ -251,7 +251,13 @@ pub(crate) fn run(kernel: &Kernel, plan: &Plan) -> Result<Outcome> {
                 return 1;
             }
         }
-        0
+        match footprint::same_pinned(&pinned) {
+            Ok(()) => 0,
+            Err(what) => {
+                shared.write(&what);
+                1
+            }
+        }
     })?;
     let board = shared.board();
     let what = end.difference(|| shared.read());

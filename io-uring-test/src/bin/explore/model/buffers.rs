@@ -33,6 +33,8 @@ pub(crate) struct Group {
     /// Distinguishes this group from earlier ones with the same number.
     pub(crate) generation: u64,
     pub(crate) incremental: bool,
+    /// The buffer ring is in kernel memory, which the program has mapped.
+    pub(crate) is_mapped: bool,
     /// The buffers that the kernel may take, in this order.
     pub(crate) published: VecDeque<Buffer>,
     /// The buffers that the program has added, but not published.
@@ -59,9 +61,10 @@ pub(crate) struct Taken {
 }
 
 impl Group {
-    pub(crate) fn new(generation: u64, incremental: bool, entries: u16) -> Self {
+    pub(crate) fn new(generation: u64, incremental: bool, is_mapped: bool, entries: u16) -> Self {
         let (published, added) = (VecDeque::new(), Vec::new());
-        Self { generation, incremental, published, added, free: (0..entries).collect() }
+        let free = (0..entries).collect();
+        Self { generation, incremental, is_mapped, published, added, free }
     }
 
     /// How many bytes fit in the next buffer, if there is one.

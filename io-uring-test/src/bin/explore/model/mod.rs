@@ -16,6 +16,7 @@ pub(crate) mod eventfd;
 pub(crate) mod files;
 mod fixed;
 pub(crate) mod fork;
+pub(crate) mod holds;
 mod iopoll;
 mod kernel;
 pub(crate) mod operation;

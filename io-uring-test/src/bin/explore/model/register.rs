@@ -161,7 +161,7 @@ impl Ring {
         if self.groups[group].is_some() {
             return Err(EEXIST);
         }
-        self.groups[group] = Some(Group::new(generation, group == 1, entries));
+        self.groups[group] = Some(Group::new(generation, group == 1, kernels, entries));
         Ok(())
     }
 }

@@ -1,0 +1,28 @@
+//! What a ring holds of the process: descriptors, and mappings of kernel memory.
+//!
+//! - A ring has one descriptor, unless it was built without one or the program has closed it.
+//! - Both queues are one mapping, and the entries of the submission queue are another one. A resize
+//!   replaces both. A ring in the program's memory has no mappings, and a ring that was lost keeps
+//!   only the address space.
+//! - A group of provided buffers in kernel memory is one mapping.
+//! - A registered eventfd, file or buffer takes no descriptor and no mapping.
+
+use super::ring::Ring;
+
+/// Numbers of descriptors and mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holds {
+    pub(crate) descriptors: usize,
+    pub(crate) mappings: usize,
+}
+
+impl Ring {
+    pub(crate) fn holds(&self) -> Holds {
+        let mapped = |group: &&super::buffers::Group| group.is_mapped;
+        let groups = self.groups.iter().flatten().filter(mapped).count();
+        Holds {
+            descriptors: usize::from(self.built.descriptor),
+            mappings: groups + if self.built.in_memory { 0 } else { 2 },
+        }
+    }
+}
