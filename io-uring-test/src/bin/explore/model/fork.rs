@@ -27,6 +27,8 @@ pub(crate) struct Observed {
     pub(crate) pushed: Vec<bool>,
     /// The result of the submit, or the possible errors.
     pub(crate) submitted: Option<Result<usize, Vec<i32>>>,
+    /// A thread that is awake may consume entries before the submit, which then returns less.
+    pub(crate) is_awake: bool,
 }
 
 impl Model {
@@ -50,15 +52,16 @@ impl Model {
         let pushed =
             entries.iter().map(|entry| ring.sq.push(vec![entry.clone()]).is_ok()).collect();
         ring.sq.publish();
-        let childs = ring.sq.len();
+        let left = ring.sq.len();
+        let is_awake = ring.thread.is_some_and(|thread| !thread.sleeps);
         if ring.built.in_memory {
             ring.sq = parents.clone();
         }
-        let submitted = submits.then(|| self.child_submits(r, childs));
+        let submitted = submits.then(|| self.child_submits(r, left));
         if self.ring(r).built.rewound {
             self.ring(r).sq = parents;
         }
-        Observed { queued, ready, pushed, submitted }
+        Observed { queued, ready, pushed, submitted, is_awake }
     }
 
     /// A child submits. Its queue holds `queued` slots.
