@@ -306,6 +306,8 @@ impl Model {
             let watches =
                 |next: &Entry| matches!(next.op, Op::LinkTimeout { .. }) && next.failed.is_none();
             if chain.front().is_some_and(watches) {
+                // On older kernels, it ends at once, and not by work.
+                ring.unordered |= !in_order;
                 let chain: Chain = chain.pop_front().into_iter().collect();
                 if chain[0].op.runs_out() {
                     // The timeout may have expired meanwhile without finding a request to cancel.
