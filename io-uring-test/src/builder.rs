@@ -163,7 +163,7 @@ const fn granted<const FLAGS: u32>(name: &'static str) -> Case {
         if flags.contains(SetupFlags::R_DISABLED) {
             ring.submitter().register_enable_rings()?;
         }
-        // An IOPOLL ring cannot run NOPs.
+        // Older kernels cannot run NOPs on an IOPOLL ring.
         if flags.contains(SetupFlags::IOPOLL) { Ok(()) } else { ring.works(50) }
     };
     let needs = const { &[RingWith(SetupFlags::from_bits_retain(FLAGS))] };

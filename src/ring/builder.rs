@@ -88,10 +88,15 @@ impl<S: squeue::Kind, C: cqueue::Kind> Builder<S, C> {
     /// Polls for completions instead of waiting for interrupts (`IORING_SETUP_IOPOLL`). Since Linux
     /// 5.1.
     ///
-    /// This works only for files that are open with `O_DIRECT` on devices that support polling. On
-    /// other files, operations complete with -EOPNOTSUPP. Before Linux 7.1, operations that cannot
-    /// be polled complete with -EINVAL. The kernel posts completions only when a task enters and
-    /// asks for them.
+    /// This works only for reads and writes of files that are open with `O_DIRECT` on devices that
+    /// support polling. On other files, they complete with -EOPNOTSUPP. So do
+    /// [commands](crate::opcode::UringCmd80) before Linux 7.1, if the file cannot poll them. Newer
+    /// kernels run such commands. Most other operations complete with -EINVAL. Current kernels
+    /// accept NOPs and messages to other rings.
+    ///
+    /// The kernel posts completions of polled operations only when a task enters and asks for them.
+    /// If none is in flight, a wait returns at once, even if it asks for more completions than are
+    /// ready.
     pub fn setup_iopoll(&mut self) -> &mut Self {
         self.set(SetupFlags::IOPOLL)
     }

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
-use rustix_uring::opcode::Read;
+use rustix::pipe::pipe;
+use rustix_uring::opcode::{AsyncCancel, PollAdd, Read, Timeout};
 use rustix_uring::squeue::Entry;
-use rustix_uring::types::{SubmitArgs, Timespec};
+use rustix_uring::types::{PollFlags, SubmitArgs, Timespec};
 use rustix_uring::{Errno, Features, SetupFlags};
 
 use crate::harness::Need::*;
@@ -20,6 +21,8 @@ const DRIVE: &str = "/dev/nvme0n1";
 
 pub(crate) const CASES: &[Case] = &[
     Case::kinds("file_that_does_not_poll", &[RingWith(IOPOLL)], file_that_does_not_poll)
+        .setup(Setup::USUAL.flags(IOPOLL)),
+    Case::kinds("other_operations", &[RingWith(IOPOLL)], other_operations)
         .setup(Setup::USUAL.flags(IOPOLL)),
     Case::kinds(
         "nothing_in_flight",
@@ -43,6 +46,25 @@ fn file_that_does_not_poll(ring: &mut dyn Ring) -> Result {
         // SAFETY: `file` and `buf` outlive the read, for which `run` waits.
         assert_eq!(unsafe { ring.run(read) }?.to_result(), Err(Errno::OPNOTSUPP));
     }
+    Ok(())
+}
+
+/// No kernel so far runs operations that wait for something else. Older kernels do not run NOPs.
+fn other_operations(ring: &mut dyn Ring) -> Result {
+    static HOUR: Timespec = Timespec::new().sec(3600);
+    let (reader, _writer) = pipe()?;
+    let refused = [
+        PollAdd::new(&reader, PollFlags::IN).build(),
+        Timeout::new(&HOUR).build(),
+        AsyncCancel::new(1).build(),
+    ];
+    for entry in refused {
+        // SAFETY: the pipe outlives the operation, for which `run` waits.
+        assert_eq!(unsafe { ring.run(entry) }?.to_result(), Err(Errno::INVAL), "{entry:?}");
+    }
+    // SAFETY: a NOP uses no memory.
+    let nop = unsafe { ring.run(nop(1)) }?.to_result();
+    assert!(matches!(nop, Ok(0) | Err(Errno::INVAL)), "{nop:?}");
     Ok(())
 }
 
