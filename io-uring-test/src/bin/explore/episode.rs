@@ -7,6 +7,7 @@ macro_rules! say {
 }
 
 mod buffers;
+mod bundles;
 mod calls;
 mod enter;
 mod eventfd;
@@ -382,6 +383,7 @@ impl Lockstep<'_> {
             | Step::Eventfd { ring, .. }
             | Step::RegisterEventfd { ring, .. }
             | Step::EventfdGone { ring }
+            | Step::Bundles { ring, .. }
             | Step::Quiesce { ring, .. }
             | Step::Drop { ring } => {
                 if !self.has(ring) {

@@ -234,6 +234,13 @@ pub(crate) enum Step {
         ring: usize,
         disable: bool,
     },
+    /// Runs a multishot bundle with `n` buffers.
+    Bundles {
+        ring: usize,
+        n: u16,
+        feeds: [u8; 6],
+        cancels: bool,
+    },
     /// Registers an eventfd.
     RegisterEventfd {
         ring: usize,
@@ -302,6 +309,7 @@ const WEIGHTS: &[(u16, Kind)] = &[
     (6, Kind::Eventfd),
     (12, Kind::RegisterEventfd),
     (2, Kind::EventfdGone),
+    (30, Kind::Bundles),
     (10, Kind::Quiesce),
     (2, Kind::Drop),
     (20, Kind::Make),
@@ -352,6 +360,7 @@ pub(crate) enum Kind {
     Eventfd,
     RegisterEventfd,
     EventfdGone,
+    Bundles,
     Quiesce,
     Drop,
     Make,
@@ -518,6 +527,12 @@ impl Step {
             Kind::Eventfd => Self::Eventfd { ring, disable: b & 3 == 3 },
             Kind::RegisterEventfd => Self::RegisterEventfd { ring, only_async: b & 3 == 3 },
             Kind::EventfdGone => Self::EventfdGone { ring },
+            Kind::Bundles => Self::Bundles {
+                ring,
+                n: 1 + u16::from(a % 8),
+                feeds: [b % 32, b >> 5, c % 64, c >> 4, d % 24, d >> 3],
+                cancels: a & 16 != 0,
+            },
             Kind::Quiesce => {
                 let limit = match b {
                     0..150 => Limit::Hung,

@@ -138,6 +138,7 @@ impl Lockstep<'_> {
             }
             Step::RegisterEventfd { only_async, .. } => self.register_eventfd(r, only_async),
             Step::EventfdGone { .. } => self.unregister_eventfd(r),
+            Step::Bundles { n, feeds, cancels, .. } => self.bundles(r, n, feeds, cancels),
             _ => Ok(()),
         }
     }

@@ -14,8 +14,8 @@ use crate::model::restrict::call;
 use crate::op;
 
 /// The maximum length of a buffer, and the maximum number of buffers in a group.
-const LEN: usize = 16;
-const MOST: usize = 8;
+pub(super) const LEN: usize = 16;
+pub(super) const MOST: usize = 8;
 
 /// The handle of a group, and the memory that it uses.
 pub(super) struct Group {
@@ -34,7 +34,7 @@ fn handle(r: usize, group: usize) -> String {
 }
 
 /// The library's type for a completion.
-fn entry(cqe: &Cqe) -> cqueue::Entry {
+pub(super) fn entry(cqe: &Cqe) -> cqueue::Entry {
     #[repr(C)]
     struct Raw(u64, i32, u32);
     // SAFETY: a completion is the kernel's struct of these three fields, and every value of them is

@@ -36,6 +36,7 @@ pub(super) fn allows(step: &Step) -> bool {
             | Step::Elsewhere { .. }
             | Step::RegisterEventfd { .. }
             | Step::EventfdGone { .. }
+            | Step::Bundles { .. }
     )
 }
 

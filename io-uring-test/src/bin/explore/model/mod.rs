@@ -8,6 +8,7 @@
 //! ([`state`]), then what happens to them.
 
 pub(crate) mod buffers;
+pub(crate) mod bundles;
 pub(crate) mod cancel;
 mod count;
 pub(crate) mod cqueue;

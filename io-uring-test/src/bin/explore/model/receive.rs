@@ -15,6 +15,7 @@ use super::state::{Model, STREAM};
 impl Model {
     pub(super) fn receive(&mut self, r: usize, user_data: u64, what: &mut Receive) -> Outcome {
         let (tells_rest, counts_read) = (self.kernel.tells_rest, self.kernel.counts_what_was_read);
+        self.ring(r).reuses_messages |= what.by == By::Bundle;
         loop {
             let source = self.pipes[what.source].clone();
             let Some(group) = &mut self.ring(r).groups[usize::from(what.group)] else {

@@ -136,6 +136,8 @@ pub(crate) struct Ring {
     /// The user data of linked timeouts that expired while their requests ended by themselves. Only
     /// the result of such a timeout tells which came first.
     pub(crate) too_late: Vec<u64>,
+    /// A bundle may reuse the memory of an earlier one.
+    pub(crate) reuses_messages: bool,
     pub(super) counts: Counts,
     pub(super) eventfd: Option<Eventfd>,
     /// The program has set the flag that disables the eventfd.
@@ -175,6 +177,7 @@ impl Ring {
             taskrun_is_open: false,
             workers: false,
             too_late: Vec::new(),
+            reuses_messages: false,
             counts: Counts::default(),
             eventfd: None,
             eventfd_disabled: false,
