@@ -41,7 +41,7 @@ fn a_difference_is_printed_as_a_program_that_compiles_and_runs() {
     let manifest = format!(
         "[package]\nname = \"explored\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
          [dependencies]\nrustix-uring = {{ path = {root:?}, features = [\"raw-syscall\"] }}\n\
-         rustix = {{ version = \"1\", features = [\"mm\", \"net\", \"pipe\"] }}\n"
+         rustix = {{ version = \"1\", features = [\"event\", \"fs\", \"mm\", \"net\", \"pipe\"] }}\n"
     );
     fs::write(folder.join("Cargo.toml"), manifest).expect("cannot write the manifest");
     fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock"))

@@ -85,6 +85,10 @@ impl Ring {
         let filled = self.cq.filled();
         let (count, may_signal, is_open) = (0, false, false);
         self.eventfd = Some(Eventfd { only_async, filled, count, may_signal, is_open });
+        if self.restless > 0 || self.workers {
+            // The kernel may do some rounds of work only after the call.
+            self.signals_are_open(true);
+        }
         Ok(())
     }
 
