@@ -10,7 +10,9 @@ use crate::sys::io_uring_register_op::*;
 /// # The eventfd
 ///
 /// A registered eventfd tells an event loop that is not based on io_uring that completions have
-/// arrived. Its counter does not tell how many arrived. To stop the signals for a while, call
+/// arrived. Its counter does not tell how many arrived. On a ring with `DEFER_TASKRUN`, the kernel
+/// also signals it when work waits for your task. Linux 7.2 and 7.3 do that shortly after the event.
+/// To stop the signals for a while, call
 /// [`disable_eventfd`](crate::CompletionQueue::disable_eventfd).
 impl<H: Handle> Submitter<'_, H> {
     /// Registers an eventfd that the kernel signals with each completion

@@ -7,7 +7,8 @@
 //! - While the program has set the flag that disables the eventfd, the kernel adds nothing. It looks
 //!   at the filled slots again when the flag is cleared: the next batch then counts, even a silent one.
 //! - An eventfd for asynchronous completions is signaled only by worker threads.
-//! - On a ring with DEFER_TASKRUN, the kernel also adds 1 when work waits for the task.
+//! - On a ring with DEFER_TASKRUN, the kernel also adds 1 when work waits for the task. Linux 7.2 and
+//!   7.3 do that some time later, maybe when the task has done the work.
 //! - How many batches there are is exact only for completions that need no work: a task that is
 //!   preempted posts in the middle of a round of work. Of the others, at least one signal is sure.
 
@@ -26,6 +27,8 @@ pub(crate) struct Eventfd {
     may_signal: bool,
     /// The number of batches is not specified.
     is_open: bool,
+    /// The kernel may signal at any time that work waits, or has waited.
+    is_late: bool,
 }
 
 /// What the program may read from the eventfd.
@@ -72,6 +75,7 @@ impl Ring {
         let enabled = !self.eventfd_disabled;
         if let Some(eventfd) = &mut self.eventfd {
             eventfd.is_open = true;
+            eventfd.is_late |= self.defers;
             eventfd.may_signal |= enabled && (by_worker || !eventfd.only_async);
         }
     }
@@ -83,8 +87,8 @@ impl Ring {
             return Err(EBUSY);
         }
         let filled = self.cq.filled();
-        let (count, may_signal, is_open) = (0, false, false);
-        self.eventfd = Some(Eventfd { only_async, filled, count, may_signal, is_open });
+        let (count, may_signal, is_open, is_late) = (0, false, false, false);
+        self.eventfd = Some(Eventfd { only_async, filled, count, may_signal, is_open, is_late });
         if self.restless > 0 || self.workers {
             // The kernel may do some rounds of work only after the call.
             self.signals_are_open(true);
@@ -104,8 +108,10 @@ impl Ring {
             self.signals_are_open(false);
         }
         let eventfd = self.eventfd.as_mut()?;
-        let count = match (eventfd.may_signal, exact && !eventfd.is_open) {
-            (false, _) => Count::Exactly(0),
+        let is_open = eventfd.is_open || eventfd.is_late;
+        let count = match (eventfd.may_signal, exact && !is_open) {
+            (false, _) if !eventfd.is_late => Count::Exactly(0),
+            (false, _) => Count::AtLeast(0),
             (true, true) => Count::Exactly(eventfd.count),
             (true, false) => Count::AtLeast(eventfd.count.min(1)),
         };
