@@ -144,6 +144,11 @@ impl Lockstep<'_> {
             if how.at_once {
                 let all = all.join(", ");
                 code += &match how.in_place {
+                    // The compiler could not tell the type of an empty array.
+                    true if entries.is_empty() => format!(
+                        "let _ = unsafe {{ queue.push_each(0, |_| -> {} {{ unreachable!() }}) }};\n",
+                        if only_sqe128 { "Entry128" } else { "Entry" }
+                    ),
                     true => format!("let _ = unsafe {{ queue.push_each({}, |i| [{all}][i]) }};\n", entries.len()),
                     false => format!("let _ = unsafe {{ queue.push_multiple(&[{all}]) }};\n"),
                 };
