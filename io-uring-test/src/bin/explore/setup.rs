@@ -22,7 +22,7 @@ pub(crate) const SETTERS: &[(u32, &str)] = &[
 ];
 
 /// Adds SQPOLL, and removes what a ring cannot have together with it.
-fn sqpoll(flags: u32) -> u32 {
+pub(crate) fn sqpoll(flags: u32) -> u32 {
     let excluded = flag::COOP_TASKRUN | flag::TASKRUN_FLAG | flag::DEFER_TASKRUN;
     flags & !excluded | flag::SQPOLL
 }
@@ -103,6 +103,7 @@ impl Setup {
             },
             flags: set,
             attach,
+            joins: settings & 0x10 != 0,
             wq_fd: -1,
             sleeps: settings & 12 == 0,
             sqarray: array >= 192,

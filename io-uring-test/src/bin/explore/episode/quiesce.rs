@@ -43,6 +43,14 @@ impl Lockstep<'_> {
             return Ok(());
         }
         let has_room = self.threads_have_room();
+        // The call may or may not wake a thread that sleeps. If it does, the thread also consumes the
+        // entries of the other ring.
+        let thread = self.model.ring(r).thread;
+        let other = self.model.rings[1 - r].as_ref().filter(|other| other.sq.len() > 0);
+        let other = other.and_then(|other| other.thread);
+        if thread.is_some_and(|thread| other.is_some_and(|other| other.id == thread.id)) {
+            return Ok(());
+        }
         // The library cancels by a register call or, if restrictions forbid the call, by an entry.
         let ring = self.model.ring(r);
         let by_call = ring.may_call(call::SYNC_CANCEL).is_ok();

@@ -7,6 +7,7 @@ use crate::model::operation::{ASYNC, DRAIN, Entry, LINKS, Op, SKIP};
 use crate::model::setup::{Attach, Setup, flag};
 use crate::model::sqpoll::Thread;
 use crate::op;
+use crate::setup::sqpoll;
 use crate::step::Step;
 use crate::workers;
 
@@ -78,6 +79,11 @@ impl Lockstep<'_> {
         let other = self.model.rings[1 - r].as_ref();
         let thread = other.and_then(|other| other.thread);
         setup.sleeps &= self.model.kernel.workers_show;
+        if setup.joins && thread.is_some() {
+            setup.attach = Some(Attach::Ring { sqpoll: true });
+            setup.flags = sqpoll(setup.flags) & !(flag::IOPOLL | flag::HYBRID_IOPOLL);
+            setup.rewound = false;
+        }
         if let Some(thread) = thread {
             setup.sleeps = thread.sleeps;
         }

@@ -75,6 +75,8 @@ pub(crate) struct Setup {
     /// The flags that the setters of the builder have set.
     pub(crate) flags: u32,
     pub(crate) attach: Option<Attach>,
+    /// If the other ring has an SQPOLL thread, the ring is to share it.
+    pub(crate) joins: bool,
     /// The descriptor that this means.
     pub(crate) wq_fd: i32,
     /// The SQPOLL thread sleeps as soon as it is idle. Otherwise, it stays awake.

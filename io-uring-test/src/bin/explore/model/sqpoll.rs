@@ -11,6 +11,7 @@
 //!   of all of them. It continues when one of them is dropped.
 
 use super::errno::EBADFD;
+use super::ring::Ring;
 use super::state::Model;
 
 /// The SQPOLL thread of a ring.
@@ -38,6 +39,12 @@ impl Model {
     /// The thread of this ring is awake, and runs until it finds nothing to do.
     pub(crate) fn sq_thread_runs(&mut self, r: usize) {
         let Some(id) = self.ring(r).thread.map(|thread| thread.id) else { return };
+        // The thread may consume the entries of either ring first, and these may be messages.
+        let shares = |ring: &&mut Ring| ring.thread.is_some_and(|thread| thread.id == id);
+        let all: Vec<_> = self.rings.iter_mut().flatten().filter(shares).collect();
+        if all.iter().filter(|ring| ring.sq.len() > 0).count() > 1 {
+            all.into_iter().for_each(|ring| ring.unordered = true);
+        }
         let mut idle = false;
         while !idle {
             idle = true;
