@@ -91,6 +91,7 @@ impl Lockstep<'_> {
                 if !self.model.kernel.sparse_files {
                     return Ok(());
                 }
+                self.model.register_begins(r);
                 let expected = self.model.ring(r).register_files(vec![None; n as usize]);
                 self.register(r, &format!("register_files_sparse({n})"), expected, &mut |it| {
                     it.files_sparse(n)
@@ -106,6 +107,7 @@ impl Lockstep<'_> {
             }
             Step::FilesGone { .. } => {
                 // Waiting requests hold their files themselves.
+                self.model.register_begins(r);
                 let expected = self.model.ring(r).unregister_files();
                 self.register(r, "unregister_files()", expected, &mut |it| it.unregister_files())
             }

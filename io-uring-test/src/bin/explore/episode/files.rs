@@ -64,6 +64,7 @@ impl Lockstep<'_> {
         }
         let tags = tags && self.model.kernel.clones;
         let new = pipe.map(|pipe| File { pipe, tag: self.tag(tags) });
+        self.model.register_begins(r);
         let expected = self.model.ring(r).update_file(slot, new, tags);
         self.model.register_call(r);
         let tag = new.map_or(0, |new| new.tag);

@@ -402,10 +402,15 @@ impl Model {
 
     /// The task makes a register call.
     pub(crate) fn register_call(&mut self, ring: usize) {
+        self.register_begins(ring);
+        self.system_call();
+    }
+
+    /// The task enters a register call, which has not changed anything yet.
+    pub(crate) fn register_begins(&mut self, ring: usize) {
         if self.kernel.register_runs_work {
             self.run(ring);
         }
-        self.system_call();
     }
 
     /// The task returns from a system call and runs its work, except on rings that defer it.
