@@ -196,9 +196,12 @@ impl Lockstep<'_> {
             real.ready() == ready && real.queued() == queued && (!overflows || real.overflows())
         };
         self.await_thread(|both| {
-            let asleep =
-                |both: &mut Self| workers::sqpoll_sleeps(tid) && both.real(r).need_wakeup();
-            done(both) && (!sleeps || asleep(both) && done(both))
+            let rests = match sleeps {
+                true => workers::sqpoll_sleeps(tid) && both.real(r).need_wakeup(),
+                // Enabling a ring wakes its thread, which may take a while.
+                false => !stirred || !both.real(r).need_wakeup(),
+            };
+            rests && done(both)
         });
         Ok(())
     }
