@@ -14,8 +14,9 @@ use anyhow::{Result, ensure};
 use callbacks::{Buffer, Context, File, Offset, Op, OpResult, Ring, RingError, RunCondition, Task};
 use figures::compare;
 use figures::load::{self, AT_A_TIME, BLOCK, CONNECTIONS, MESSAGE, MESSAGES, READS, ROWS};
-use rustix_uring::squeue::Entry;
-use rustix_uring::{Errno, IoUring, opcode};
+use rustix_uring::cqueue::CompletionQueue;
+use rustix_uring::squeue::{Entry, SubmissionQueue};
+use rustix_uring::{Errno, IoUring, Submitter, opcode};
 
 fn main() -> Result<()> {
     compare(ROWS, &[("callbacks", ours), ("by hand", by_hand)])
@@ -103,6 +104,23 @@ fn ring(tasks: u32) -> Result<IoUring, Errno> {
     IoUring::builder().setup_cqsize(tasks.max(slots) * 2).build(slots)
 }
 
+/// Submits what was pushed, and waits for a completion.
+#[inline]
+fn submit_and_wait(
+    submitter: &Submitter<'_>,
+    queue: &mut SubmissionQueue<'_>,
+    completions: &mut CompletionQueue<'_>,
+) -> Result<(), Errno> {
+    queue.sync();
+    match submitter.submit_and_wait(1) {
+        Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
+        Err(errno) => return Err(errno),
+    }
+    queue.sync();
+    completions.sync();
+    Ok(())
+}
+
 const ROOM: &str = "there are as many slots as operations";
 
 fn read_by_hand(file: &fs::File, at_a_time: u32) -> Result<(), Errno> {
@@ -125,13 +143,7 @@ fn read_by_hand(file: &fs::File, at_a_time: u32) -> Result<(), Errno> {
         started += 1;
     }
     while done < READS {
-        queue.sync();
-        match submitter.submit_and_wait(1) {
-            Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
-            Err(errno) => return Err(errno),
-        }
-        queue.sync();
-        completions.sync();
+        submit_and_wait(&submitter, &mut queue, &mut completions)?;
         for cqe in &mut completions {
             assert_eq!(cqe.to_result()?, BLOCK as u32);
             done += 1;
@@ -186,13 +198,7 @@ fn serve_by_hand(listener: &TcpListener, connections: usize) -> Result<u64, Errn
     // SAFETY: the entry points to no memory.
     unsafe { queue.push(&accept()) }.expect(ROOM);
     while all.len() < connections || open > 0 {
-        queue.sync();
-        match submitter.submit_and_wait(1) {
-            Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
-            Err(errno) => return Err(errno),
-        }
-        queue.sync();
-        completions.sync();
+        submit_and_wait(&submitter, &mut queue, &mut completions)?;
         for cqe in &mut completions {
             let number = cqe.user_data() >> 2;
             let next = match cqe.user_data() & 3 {

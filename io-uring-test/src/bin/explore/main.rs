@@ -117,7 +117,8 @@ fn explore(args: &Args) -> Result<bool> {
     }
     let start = Instant::now();
     let mut outcome = supervise::run(&kernel, &plan)?;
-    for _ in 1..if args.only { args.tries } else { 1 } {
+    let tries = if args.only { args.tries } else { 1 };
+    for _ in 1..tries {
         if outcome.found.is_some() {
             break;
         }
