@@ -82,9 +82,12 @@ impl Ring {
 
     /// Completions that overflowed move to the queue while there is room.
     pub(crate) fn flush_overflow(&mut self) {
-        let moves = self.cq.overflows() && !self.cq.is_full();
-        self.cq.flush();
-        if moves {
+        let commits = self.cq.overflows() && !self.cq.is_full();
+        if self.cq.flush() > 1 {
+            // A task that is preempted between two of them makes two batches.
+            self.signals_are_open(false);
+        }
+        if commits {
             self.commit();
         }
     }

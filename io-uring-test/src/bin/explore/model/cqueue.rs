@@ -126,16 +126,18 @@ impl Cq {
     }
 
     /// A task asks for events: completions that overflowed move to the queue while there is room.
-    pub(crate) fn flush(&mut self) {
-        if self.is_full() {
-            return;
-        }
-        while let Some(cqe) = self.overflow.front().copied() {
-            if !self.fits(cqe) {
-                break;
+    /// Returns how many have moved.
+    pub(crate) fn flush(&mut self) -> usize {
+        let before = self.overflow.len();
+        if !self.is_full() {
+            while let Some(cqe) = self.overflow.front().copied() {
+                if !self.fits(cqe) {
+                    break;
+                }
+                self.overflow.pop_front();
             }
-            self.overflow.pop_front();
         }
+        before - self.overflow.len()
     }
 
     /// The program consumes the next completion and the filler before it. If no completion is left,

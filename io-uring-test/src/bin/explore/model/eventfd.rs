@@ -10,7 +10,8 @@
 //! - On a ring with DEFER_TASKRUN, the kernel also adds 1 when work waits for the task. Linux 7.2 and
 //!   7.3 do that some time later, maybe when the task has done the work.
 //! - How many batches there are is exact only for completions that need no work: a task that is
-//!   preempted posts in the middle of a round of work. Of the others, at least one signal is sure.
+//!   preempted posts in the middle of a round of work, and in the middle of a flush of completions that
+//!   overflowed. Of the others, at least one signal is sure.
 
 use super::errno::{EBUSY, ENXIO};
 use super::restrict::call;
