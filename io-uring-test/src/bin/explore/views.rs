@@ -34,6 +34,8 @@ pub(crate) unsafe fn run<S: Kind, C: CKind, H: Handle>(
         }
         (glance.queued, glance.full) = (queue.len(), queue.is_full());
         glance.ready = completions.len();
+        glance.queued_by_status = queue.status().len();
+        glance.ready_by_status = completions.status().ready();
         glance
     };
     parts.iter().zip(entries).map(step).collect()

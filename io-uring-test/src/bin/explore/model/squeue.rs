@@ -123,6 +123,11 @@ impl Sq {
         })
     }
 
+    /// The number of slots that the kernel sees.
+    pub(super) fn published(&self) -> usize {
+        self.len() - self.unpublished
+    }
+
     /// The view is synced or dropped.
     pub(crate) fn publish(&mut self) {
         self.unpublished = 0;
@@ -130,12 +135,12 @@ impl Sq {
 
     /// The view is forgotten.
     pub(crate) fn forget(&mut self) {
-        self.truncate(self.len() - self.unpublished);
+        self.truncate(self.published());
     }
 
     /// Removes the unpublished slots, which the kernel does not see, and returns them.
     pub(super) fn hold_back(&mut self) -> VecDeque<Slot> {
-        self.slots.split_off(self.len() - self.unpublished)
+        self.slots.split_off(self.published())
     }
 
     pub(super) fn restore(&mut self, held: VecDeque<Slot>) {

@@ -1,9 +1,10 @@
 //! Views of both queues that are held over several calls.
 //!
-//! - What a view of the submission queue has pushed is queued from its next sync: a submission before
-//!   that does not see it. The view sees what the kernel has consumed only when it syncs.
+//! - What a view of the submission queue has pushed is queued from its next sync: neither a submission
+//!   before that nor the status sees it. The view sees what the kernel has consumed only when it syncs.
 //! - The slots that a view of the completion queue has consumed are released at its next sync, or when
-//!   it reaches the end of what it sees. It does not see completions posted in between.
+//!   it reaches the end of what it sees. The view does not see completions posted in between; the
+//!   status does.
 
 use super::cqueue::Cqe;
 use super::operation::Entry;
@@ -28,6 +29,9 @@ pub(crate) struct Glance {
     pub(crate) queued: usize,
     pub(crate) full: bool,
     pub(crate) ready: usize,
+    /// What the queues' status shows meanwhile.
+    pub(crate) queued_by_status: usize,
+    pub(crate) ready_by_status: usize,
 }
 
 /// The views.
@@ -88,6 +92,8 @@ impl Model {
         glance.queued = sq.len() + views.gone;
         glance.full = glance.queued == sq.capacity as usize;
         glance.ready = views.seen - views.taken;
+        glance.queued_by_status = sq.published();
+        glance.ready_by_status = self.ring(r).cq.len();
         glance
     }
 
