@@ -203,10 +203,7 @@ impl Lockstep<'_> {
                 )?;
                 // On 32-bit kernels, the thread does not sleep in the first five minutes after boot.
                 let never_sleeps = sqpoll && cfg!(target_pointer_width = "32");
-                // A ring with polled I/O that defers its work does it only while no completions are
-                // ready.
-                let polls = known & flag::IOPOLL != 0;
-                if polls && (sqpoll || built.defers) || never_sleeps {
+                if never_sleeps {
                     // Such a ring is only set up and checked.
                     ring.look(&mut self.seen);
                     return same(

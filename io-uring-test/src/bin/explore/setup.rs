@@ -53,10 +53,8 @@ impl Setup {
         }
         match rare {
             0..181 => {}
-            181..186 => {
-                set &= !(flag::TASKRUN_FLAG | flag::DEFER_TASKRUN);
-                set |= flag::IOPOLL;
-            }
+            181..186 if flags & 3 == 3 => set = sqpoll(set) | flag::IOPOLL,
+            181..186 => set |= flag::IOPOLL,
             186..192 => set = sqpoll(set),
             192..220 => set |= flag::R_DISABLED,
             220..230 => set |= flag::CLAMP,

@@ -42,7 +42,7 @@ impl Lockstep<'_> {
             ring.restless = 0;
             self.model.time_passes(r);
             if self.model.ring(r).thread.is_none() {
-                self.model.run(r);
+                self.model.run_for_events(r);
             }
             self.model.ring(r).flush_overflow();
             self.model.system_call();
@@ -229,6 +229,10 @@ impl Lockstep<'_> {
         let mut open: Option<bool> = None;
         for entry in ring.sq.entries() {
             open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
+        }
+        // On such a ring, the completion that the worker prepares may wait for a long time.
+        if open.is_some() && ring.defers_beside_polling() {
+            return false;
         }
         // Repeated cancellations do find the request, but it may already have read by then.
         let reads = |entry: &Entry| entry.op.reads();

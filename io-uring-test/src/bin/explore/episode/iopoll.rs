@@ -2,9 +2,9 @@
 
 use crate::model::operation::{ASYNC, BUFFER_SELECT, DRAIN, Entry, LINKS, Op};
 
-/// Replaces what the model does not know on an IOPOLL ring. `last` is whether it is the last entry of
-/// a push.
-pub(super) fn adapt(entry: &mut Entry, last: bool) {
+/// Replaces what the model does not know on an IOPOLL ring. `ends` is whether the entry must end its
+/// chain.
+pub(super) fn adapt(entry: &mut Entry, ends: bool) {
     match &mut entry.op {
         Op::Nop { task_work, .. } => *task_work = false,
         Op::NoSuchOpcode
@@ -19,6 +19,5 @@ pub(super) fn adapt(entry: &mut Entry, last: bool) {
         | Op::TimeoutRemove { .. } => {}
         _ => entry.op = Op::NOP,
     }
-    // Worker threads would run a chain that ends with the submission.
-    entry.flags &= !(DRAIN | ASYNC | BUFFER_SELECT | if last { LINKS } else { 0 });
+    entry.flags &= !(DRAIN | ASYNC | BUFFER_SELECT | if ends { LINKS } else { 0 });
 }

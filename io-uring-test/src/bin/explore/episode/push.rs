@@ -58,7 +58,11 @@ impl Lockstep<'_> {
                 }
             }
             if self.model.ring(r).built.flags & flag::IOPOLL != 0 {
-                iopoll::adapt(&mut entry, i + 1 == n);
+                // Worker threads would run a chain that ends with the submission. How many rounds of
+                // deferred work the kernel does for a longer chain depends on the call.
+                let linked = entries.last().is_some_and(Entry::is_linked);
+                let ends = i + 1 == n || linked && self.model.ring(r).defers_beside_polling();
+                iopoll::adapt(&mut entry, ends);
             }
             let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
             let sqe64 = op::entry(entry.op, entry.flags, user_data, &mut things);

@@ -70,7 +70,8 @@ impl Model {
         let ring = self.ring(r);
         // The library makes no call if it needs none. The thread of an SQPOLL ring submits by itself.
         let submits = queued > 0 && ring.thread.is_none();
-        if !submits && !ring.polls_devices() && !need_wakeup {
+        let polls = ring.task_polls();
+        if !submits && !polls && !need_wakeup {
             return Ok(queued);
         }
         if ring.built.registered {
@@ -79,10 +80,12 @@ impl Model {
         if ring.thread.is_some() {
             return self.submit(r, None).map_err(|errno| vec![errno]);
         }
-        if ring.built.flags & SINGLE_ISSUER != 0 && !ring.disabled && queued > 0 {
+        // Only the task itself may do deferred work.
+        let issues = queued > 0 || ring.defers_beside_polling();
+        if ring.built.flags & SINGLE_ISSUER != 0 && !ring.disabled && issues {
             return Err(vec![EEXIST]);
         }
-        let want = ring.polls_devices().then_some(0);
+        let want = polls.then_some(0);
         self.enter(r, queued, want).map_err(|errno| vec![errno])
     }
 }

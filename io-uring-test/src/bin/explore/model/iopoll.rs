@@ -6,15 +6,27 @@
 //!   test does not use here). Kernels before 5.19 or so run NOPs too, but they end with -EINVAL.
 //! - A wait polls while polled operations are in flight. If there are none, it returns at once, however
 //!   many completions it asks for, and whatever its time limit.
-//! - The library asks for events in every call.
+//! - The library asks for events in every call, except if an SQPOLL thread polls.
+//! - A ring that defers its work does it only while no completions are ready.
 
 use super::errno::*;
 use super::operation::{Entry, Op};
 use super::ring::{Outcome, Ring};
+use super::state::Model;
 
 impl Ring {
     pub(super) fn polls_devices(&self) -> bool {
         self.built.flags & super::setup::flag::IOPOLL != 0
+    }
+
+    /// Whether the task itself polls, in each call that asks for events.
+    pub(super) fn task_polls(&self) -> bool {
+        self.polls_devices() && self.thread.is_none()
+    }
+
+    /// Whether the task does its work only while no completions are ready.
+    pub(crate) fn defers_beside_polling(&self) -> bool {
+        self.defers && self.task_polls()
     }
 
     /// The error with which the kernel rejects an entry because the ring polls.
@@ -36,5 +48,20 @@ impl Ring {
             Op::Read { .. } => Some(Outcome::done(-EOPNOTSUPP)),
             _ => None,
         }
+    }
+}
+
+impl Model {
+    /// The task does its work in a call that asks for events. Returns whether it may do some.
+    pub(crate) fn run_for_events(&mut self, r: usize) -> bool {
+        let ring = self.ring(r);
+        if ring.defers_beside_polling() {
+            ring.flush_overflow();
+            if ring.cq.len() > 0 {
+                return false;
+            }
+        }
+        self.run(r);
+        true
     }
 }

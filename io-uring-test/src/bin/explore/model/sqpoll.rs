@@ -60,6 +60,9 @@ impl Model {
                 if queued > 0 {
                     self.take(r, queued);
                     self.flush(r);
+                    // After a rejected entry, entries are left.
+                    let ring = self.ring(r);
+                    ring.unordered |= ring.sq.len() > 0 && !ring.work.is_empty();
                     idle = false;
                 }
                 if !self.ring(r).work.is_empty() {

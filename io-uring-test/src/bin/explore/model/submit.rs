@@ -30,7 +30,7 @@ impl Model {
         let wants = want.is_some_and(|want| want > 0);
         // The library makes no call if nothing is queued, nothing is wanted, and nothing waits for
         // the task to ask for events.
-        let asks = wants || ring.cq.overflows() || ring.taskrun() || ring.polls_devices();
+        let asks = wants || ring.cq.overflows() || ring.taskrun() || ring.task_polls();
         if queued == 0 && !asks {
             return Ok(0);
         }
@@ -49,7 +49,7 @@ impl Model {
             return self.wait_for_thread(r, want);
         }
         let there = want <= ring.cq.len() as u64;
-        let asks = ring.cq.overflows() || ring.taskrun() || ring.polls_devices();
+        let asks = ring.cq.overflows() || ring.taskrun() || ring.task_polls();
         if (want == 0 || there) && !asks {
             return Ok(0);
         }
@@ -87,8 +87,7 @@ impl Model {
             if let Some(want) = want {
                 let before = self.ring(r).workers;
                 let least = want.min(u64::from(self.ring(r).cq.capacity)) as usize;
-                loop {
-                    self.run(r);
+                while self.run_for_events(r) {
                     let ring = self.ring(r);
                     ring.flush_overflow();
                     // What has moved to the queue may have ended a timeout by its count.
@@ -98,7 +97,7 @@ impl Model {
                 }
                 let ring = self.ring(r);
                 let workers = before || ring.workers;
-                if !ring.polls_devices() {
+                if !ring.task_polls() {
                     (self.ran_out, waited) = ring.wait_is_over(want);
                 }
                 self.ran_out_or_not = self.ran_out && taken == 0 && workers;
