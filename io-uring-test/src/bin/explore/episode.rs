@@ -14,6 +14,7 @@ mod eventfd;
 mod files;
 mod fork;
 mod groups;
+mod holds;
 mod iopoll;
 mod lost;
 mod push;
@@ -118,7 +119,11 @@ pub(crate) fn run(kernel: &Kernel, episode: &Episode, watch: &mut dyn Watch) -> 
         both.watch.step(Step::kind(*draw));
         match Step::of(*draw, *numbers) {
             Step::Lose => lost::run(kernel, episode, i, both.watch)?,
-            step => both.apply(step)?,
+            step => {
+                let others = both.others(&step);
+                both.apply(step)?;
+                both.compare_others(others)?;
+            }
         }
         both.compare()?;
     }
@@ -201,9 +206,7 @@ impl Lockstep<'_> {
                     &ring.registered_index().is_some(),
                     &built.registered,
                 )?;
-                // On 32-bit kernels, the thread does not sleep in the first five minutes after boot.
-                let never_sleeps = sqpoll && cfg!(target_pointer_width = "32");
-                if never_sleeps {
+                if sqpoll && built.disabled && sqpoll::STARTS_AWAKE {
                     // Such a ring is only set up and checked.
                     ring.look(&mut self.seen);
                     return same(
@@ -225,10 +228,7 @@ impl Lockstep<'_> {
     fn drop_ring(&mut self, r: usize) -> Same {
         self.close_all_installed(r);
         let Some(ring) = self.rings[r].take() else { return Ok(()) };
-        let mut expected = footprint::look();
-        let frees = self.model.ring(r).holds();
-        expected.descriptors -= frees.descriptors;
-        expected.mappings -= frees.mappings;
+        let expected = footprint::look() - self.model.ring(r).holds();
         drop(ring);
         say!(self, "drop({});", op::name(r));
         self.groups[r] = Default::default();

@@ -10,10 +10,10 @@ pub(crate) fn look() -> Holds {
     // Memory that the first thread needs stays allocated: an allocator arena and a stack.
     static FIRST: std::sync::Once = std::sync::Once::new();
     FIRST.call_once(|| _ = std::thread::spawn(|| vec![0; 100].len()).join());
-    let descriptors = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let descriptors = fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as isize);
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let ours = |line: &&str| line.contains("io_uring") || line.contains(" ---p ");
-    Holds { descriptors, mappings: maps.lines().filter(ours).count() }
+    Holds { descriptors, mappings: maps.lines().filter(ours).count() as isize }
 }
 
 /// Fails if something was left behind.

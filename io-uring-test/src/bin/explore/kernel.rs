@@ -308,7 +308,7 @@ fn file_buf_more() -> Result<bool> {
 fn workers_show() -> Result<bool> {
     run(opcode::Nop::new().build().flags(Flags::ASYNC))?;
     for _ in 0..2000 {
-        if crate::workers::exist() && crate::workers::are_at_rest() {
+        if crate::workers::exist() && crate::workers::are_at_rest(&[]) {
             return Ok(true);
         }
         std::thread::sleep(std::time::Duration::from_millis(1));

@@ -210,6 +210,8 @@ fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
     let (pipe, stream, messages) = (usize::from(arg >> 4) % PIPES, STREAM, MESSAGES);
     let plain =
         Receive { source: pipe, group, by: By::Read, len: 0, multi: false, tells_length: false };
+    // How many buffers a later bundle fills at once depends on the kernel's cache.
+    let fresh = model.rings[ring].as_ref().is_some_and(|it| !it.reuses_messages);
     // In an incremental group, the result must tell how many bytes were put into the buffer.
     let tells_length = arg & 0x80 != 0 && group == 0;
     let what = match arg >> 1 & 7 {
@@ -218,7 +220,7 @@ fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
         2 => Receive { len: 5, ..plain },
         3 => Receive { source: stream, by: By::Recv, len: u32::from(arg >> 4 & 8), ..plain },
         4 => Receive { source: stream, by: By::Recv, multi: true, ..plain },
-        5 if group == 0 => Receive { source: stream, by: By::Bundle, ..plain },
+        5 if group == 0 && fresh => Receive { source: stream, by: By::Bundle, ..plain },
         6 => Receive { source: messages, by: By::Recv, tells_length, ..plain },
         _ => Receive { source: messages, by: By::Recv, multi: true, tells_length, ..plain },
     };

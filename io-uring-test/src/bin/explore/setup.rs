@@ -52,9 +52,9 @@ impl Setup {
             set |= flag::NO_SQARRAY;
         }
         match rare {
-            0..181 => {}
-            181..186 if flags & 3 == 3 => set = sqpoll(set) | flag::IOPOLL,
-            181..186 => set |= flag::IOPOLL,
+            0..176 => {}
+            176..186 if flags & 3 == 3 => set = sqpoll(set) | flag::IOPOLL,
+            176..186 => set |= flag::IOPOLL,
             186..192 => set = sqpoll(set),
             192..220 => set |= flag::R_DISABLED,
             220..230 => set |= flag::CLAMP,

@@ -7,18 +7,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whether each worker waits for work or for data to read.
-pub(crate) fn are_at_rest() -> bool {
+/// Whether each worker waits for work or for data to read. `sqpoll` are the threads of SQPOLL rings:
+/// their names do not tell them apart, because a new worker has the name of its parent for a moment.
+pub(crate) fn are_at_rest(sqpoll: &[u32]) -> bool {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return true };
     let main = std::process::id();
     threads.flatten().all(|thread| {
         let path = thread.path();
-        if path.ends_with(main.to_string()) || is_sqpoll(&path) {
+        if [main].iter().chain(sqpoll).any(|tid| path.ends_with(tid.to_string())) {
             return true;
         }
         // An error means that the thread has exited. "0" is a thread that does not sleep.
         fs::read_to_string(path.join("wchan")).map_or(true, |place| {
-            place.starts_with("io_wq") && place.ends_with("worker") || place.ends_with("pipe_read")
+            let worker = place.starts_with("io_wq") && place.ends_with("worker");
+            // The thread of a ring that was dropped exits at some later time.
+            worker || place.ends_with("pipe_read") || place == "io_sq_thread"
         })
     })
 }

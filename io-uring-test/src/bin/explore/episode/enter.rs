@@ -18,12 +18,12 @@ static SHORT: Timespec = Timespec::new().nsec(20_000);
 const HUNG: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Waits until the worker threads are idle. Returns whether they are.
-fn workers_rest() -> bool {
+fn workers_rest(sqpoll: &[u32]) -> bool {
     (0..100_000).any(|i| {
         if i > 100 {
             std::thread::sleep(std::time::Duration::from_micros(50));
         }
-        workers::are_at_rest()
+        workers::are_at_rest(sqpoll)
     })
 }
 
@@ -51,6 +51,7 @@ impl Lockstep<'_> {
                 break;
             }
         }
+        let sqpoll = self.model.sq_threads();
         let ring = self.model.ring(r);
         let (workers, len, overflows) = (ring.workers, ring.cq.len(), ring.cq.overflows());
         say!(self, "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}", op::name(r));
@@ -58,7 +59,7 @@ impl Lockstep<'_> {
         let real = self.real(r);
         let since = std::time::Instant::now();
         for i in 0..patience {
-            if workers && shows && !workers_rest() {
+            if workers && shows && !workers_rest(&sqpoll) {
                 return Err(
                     "a worker thread kept running; it must go to sleep once its work is done"
                         .into(),
@@ -76,7 +77,7 @@ impl Lockstep<'_> {
             }
         }
         if workers && shows {
-            if !workers_rest() {
+            if !workers_rest(&sqpoll) {
                 return Err(
                     "a worker thread kept running; it must go to sleep once its work is done"
                         .into(),

@@ -7,7 +7,9 @@ use crate::op;
 
 impl Lockstep<'_> {
     pub(super) fn register_eventfd(&mut self, r: usize, only_async: bool) -> Same {
-        if self.would_wait(r) {
+        // Nothing shows when a thread that stays awake signals.
+        let awake = self.model.ring(r).thread.is_some_and(|thread| !thread.sleeps);
+        if awake || self.would_wait(r) {
             return Ok(());
         }
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)

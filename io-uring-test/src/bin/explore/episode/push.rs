@@ -50,10 +50,10 @@ impl Lockstep<'_> {
                 entry.op = Op::NOP;
                 entry.flags &= !BUFFER_SELECT;
             }
-            if let Some(thread) = self.model.ring(r).thread {
+            if self.model.ring(r).thread.is_some_and(|thread| !thread.sleeps) {
                 let queued = self.model.ring(r).sq.entries().last();
-                sqpoll::adapt(&mut entry, entries.last().or(queued), thread.sleeps);
-                if !thread.sleeps && i + 1 == n {
+                sqpoll::adapt_awake(&mut entry, entries.last().or(queued));
+                if i + 1 == n {
                     entry.flags &= !LINKS;
                 }
             }

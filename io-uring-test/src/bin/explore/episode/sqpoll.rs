@@ -7,13 +7,19 @@ use crate::model::operation::{ASYNC, DRAIN, Entry, LINKS, Op, SKIP};
 use crate::model::setup::{Attach, Setup, flag};
 use crate::model::sqpoll::Thread;
 use crate::op;
+use crate::real::Sized;
 use crate::setup::sqpoll;
-use crate::step::Step;
+use crate::step::{Push, Reap, Step};
 use crate::workers;
+use crate::world::Borrowed;
 
 /// How long to wait until the thread has done what the model predicts. After that, the visible state
 /// is compared in any case.
 const HUNG: Duration = Duration::from_secs(3);
+
+/// In the first five minutes after boot, the thread of a 32-bit kernel does not sleep before it has had
+/// an entry. Later, it may.
+pub(super) const STARTS_AWAKE: bool = cfg!(target_pointer_width = "32");
 
 /// Whether a step can run on an SQPOLL ring: the test must be able to tell when the thread is done.
 pub(super) fn allows(step: &Step) -> bool {
@@ -22,27 +28,14 @@ pub(super) fn allows(step: &Step) -> bool {
         Step::Clear { .. }
             | Step::Watch { .. }
             | Step::Split { .. }
-            | Step::Group { .. }
-            | Step::Provide { .. }
-            | Step::GroupGone { .. }
-            | Step::Available { .. }
-            | Step::Buffers { .. }
-            | Step::BufferUpdate { .. }
-            | Step::BuffersGone { .. }
-            | Step::Clone { .. }
-            | Step::Files { .. }
-            | Step::FileRange { .. }
-            | Step::FileUpdate { .. }
-            | Step::FilesGone { .. }
             | Step::Elsewhere { .. }
-            | Step::RegisterEventfd { .. }
-            | Step::EventfdGone { .. }
             | Step::Bundles { .. }
     )
 }
 
-/// Replaces what cannot run on an SQPOLL ring. `before` is the entry before this one.
-pub(super) fn adapt(entry: &mut Entry, before: Option<&Entry>, sleeps: bool) {
+/// Replaces what cannot run on an SQPOLL ring whose thread stays awake: nothing shows when such a thread
+/// has done its work. `before` is the entry before this one.
+pub(super) fn adapt_awake(entry: &mut Entry, before: Option<&Entry>) {
     let plain = matches!(
         entry.op,
         Op::Nop { .. }
@@ -59,16 +52,15 @@ pub(super) fn adapt(entry: &mut Entry, before: Option<&Entry>, sleeps: bool) {
             | Op::TimeoutRemove { .. }
             | Op::Message { .. }
     );
-    // While the thread is awake, nothing shows when it has started the next request of a chain.
+    // The thread may start the next request of a chain at any time.
     let linked = before.is_some_and(Entry::is_linked);
-    let is_nop = matches!(entry.op, Op::Nop { result: None, big: None, .. });
-    if !plain || !sleeps && linked && !is_nop {
+    let is_nop = |entry: &Entry| matches!(entry.op, Op::Nop { result: None, big: None, .. });
+    if !plain || linked && !is_nop(entry) {
         entry.op = Op::NOP;
     }
-    let is_nop = matches!(entry.op, Op::Nop { result: None, big: None, .. });
     entry.flags &= !(DRAIN | ASYNC);
-    if !is_nop {
-        entry.flags &= if sleeps { !SKIP } else { !(SKIP | LINKS) };
+    if !is_nop(entry) {
+        entry.flags &= !(SKIP | LINKS);
     }
 }
 
@@ -123,6 +115,9 @@ impl Lockstep<'_> {
         self.model.ring(r).thread = Some(Thread { id, sleeps, stirred: true, restless: false });
         // The kernel wakes a thread to give it another ring.
         self.model.sq_thread_runs(r);
+        if STARTS_AWAKE && !shared {
+            return self.first_entry(r);
+        }
         if sleeps || shared || self.model.ring(r).disabled {
             // A thread that has just started may still find the first entries before it sleeps.
             return self.rest_of_thread(r);
@@ -138,6 +133,32 @@ impl Lockstep<'_> {
         returned("submit", &raw(self.real(r).submit(false)), &Ok(0))?;
         self.await_thread(|both| !both.real(r).need_wakeup());
         same("the thread sleeps:", &self.real(r).need_wakeup(), &false)
+    }
+
+    /// Gives the thread its first entry. After that, it sleeps or stays awake as it was set up to do.
+    fn first_entry(&mut self, r: usize) -> Same {
+        let built = &self.model.ring(r).built;
+        let only_sqe128 = built.accepts_sqe128 && !built.mixed_sq;
+        let mut nop = Entry::new(self.next, Op::NOP, 0);
+        self.next += 1;
+        nop.sqe128 = only_sqe128;
+        let how =
+            Push { at_once: true, in_place: false, reserved: 2, sync_after: None, forget: false };
+        self.say_push(r, how, std::slice::from_ref(&nop), only_sqe128);
+        say!(self, "{0}.submit().unwrap();\n{0}.completion().next();", op::name(r));
+        let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
+        let sqe64 = op::entry(nop.op, 0, nop.user_data, &mut things);
+        let real = if only_sqe128 { Sized::Sqe128(sqe64.into()) } else { Sized::Sqe64(sqe64) };
+        // SAFETY: a NOP uses no memory.
+        let pushed = unsafe { self.real(r).push(&[real], &how) };
+        same("pushed:", &pushed.iter().all(Result::is_ok), &true)?;
+        raw(self.real(r).submit(false)).map_err(|e| format!("submit failed with errno {e}"))?;
+        let sq = &mut self.model.ring(r).sq;
+        let _ = sq.push(vec![nop]);
+        sq.publish();
+        self.model.sq_thread_runs(r);
+        self.rest_of_thread(r)?;
+        self.reap(r, Reap::All, 1)
     }
 
     /// Waits for the thread.
@@ -218,7 +239,10 @@ impl Lockstep<'_> {
     /// Whether entries may be pushed to an SQPOLL ring, whose thread may consume them at once.
     pub(super) fn may_publish(&mut self, r: usize, entries: &[Entry]) -> bool {
         let before = self.model.ring(r).sq.clone();
-        let _ = self.model.ring(r).sq.push(entries.to_vec());
+        for entry in entries {
+            // Those that have no room are not pushed.
+            let _ = self.model.ring(r).sq.push(vec![entry.clone()]);
+        }
         let plain = |entry: &Entry| entry.op == Op::NOP && !entry.is_linked();
         let plain = self.model.ring(r).sq.entries().all(plain);
         let may = (plain || self.threads_have_room()) && self.may_submit(r, false);

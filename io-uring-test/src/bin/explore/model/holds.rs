@@ -7,13 +7,26 @@
 //! - A group of provided buffers in kernel memory is one mapping.
 //! - A registered eventfd, file or buffer takes no descriptor and no mapping.
 
+use std::ops::Sub;
+
 use super::ring::Ring;
 
 /// Numbers of descriptors and mappings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holds {
-    pub(crate) descriptors: usize,
-    pub(crate) mappings: usize,
+    pub(crate) descriptors: isize,
+    pub(crate) mappings: isize,
+}
+
+impl Sub for Holds {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            descriptors: self.descriptors - other.descriptors,
+            mappings: self.mappings - other.mappings,
+        }
+    }
 }
 
 impl Ring {
@@ -21,8 +34,8 @@ impl Ring {
         let mapped = |group: &&super::buffers::Group| group.is_mapped;
         let groups = self.groups.iter().flatten().filter(mapped).count();
         Holds {
-            descriptors: usize::from(self.built.descriptor),
-            mappings: groups + if self.built.in_memory { 0 } else { 2 },
+            descriptors: isize::from(self.built.descriptor),
+            mappings: groups as isize + if self.built.in_memory { 0 } else { 2 },
         }
     }
 }

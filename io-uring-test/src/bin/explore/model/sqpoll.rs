@@ -36,6 +36,11 @@ impl Model {
         })
     }
 
+    /// The threads of all SQPOLL rings.
+    pub(crate) fn sq_threads(&self) -> Vec<u32> {
+        self.rings.iter().flatten().filter_map(|ring| Some(ring.thread?.id)).collect()
+    }
+
     /// The thread of this ring is awake, and runs until it finds nothing to do.
     pub(crate) fn sq_thread_runs(&mut self, r: usize) {
         let Some(id) = self.ring(r).thread.map(|thread| thread.id) else { return };
@@ -54,6 +59,7 @@ impl Model {
                     continue;
                 };
                 thread.stirred = true;
+                ring.signals_are_open(false);
                 let queued = if ring.disabled { 0 } else { ring.sq.len() };
                 // The thread may do the work first, or consume the entries first.
                 ring.unordered |= queued > 0 && !ring.work.is_empty();
@@ -125,7 +131,10 @@ impl Model {
         if self.kernel.sqpoll_enter_flushes {
             self.ring(r).flush_overflow();
         }
-        let queued = self.ring(r).sq.len() > 0;
+        // The entries of a ring that shares the thread may be messages to this one.
+        let id = self.ring(r).thread.map(|thread| thread.id);
+        let shares = |ring: &&Ring| ring.thread.map(|thread| thread.id) == id;
+        let queued = self.rings.iter().flatten().filter(shares).any(|ring| ring.sq.len() > 0);
         if wakes {
             self.sq_thread_runs(r);
         }
