@@ -392,7 +392,7 @@ impl Lockstep<'_> {
     }
 
     fn feed(&mut self, pipe: usize, n: usize) -> Same {
-        if !self.multishot_has_room() || !self.threads_have_room() {
+        if !self.multishot_has_room() || !self.threads_may_work() {
             return Ok(());
         }
         let there = &mut self.model.pipes[pipe];
@@ -433,7 +433,7 @@ impl Lockstep<'_> {
         if pipe == MESSAGES || fills {
             return Ok(());
         }
-        let room = self.multishot_has_room() && self.threads_have_room();
+        let room = self.multishot_has_room() && self.threads_may_work();
         if self.model.pipes[pipe].hung_up || !room {
             return Ok(());
         }

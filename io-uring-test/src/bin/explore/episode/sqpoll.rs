@@ -236,6 +236,16 @@ impl Lockstep<'_> {
         })
     }
 
+    /// Whether something may happen that gives the threads work. A thread that wakes up for it also
+    /// consumes what is queued, before or after the work.
+    pub(super) fn threads_may_work(&self) -> bool {
+        let threads = self.model.rings.iter().flatten().filter(|ring| ring.thread.is_some());
+        let depends = |entry: &Entry| {
+            entry.op.cancels() || matches!(entry.op, Op::Timeout { count: 1.., .. })
+        };
+        self.threads_have_room() && !threads.flat_map(|ring| ring.sq.entries()).any(depends)
+    }
+
     /// Whether entries may be pushed to an SQPOLL ring, whose thread may consume them at once.
     pub(super) fn may_publish(&mut self, r: usize, entries: &[Entry]) -> bool {
         let before = self.model.ring(r).sq.clone();
