@@ -115,17 +115,8 @@ fn raw<T>(result: Result<T, Errno>) -> Result<T, i32> {
 pub(crate) fn run(kernel: &Kernel, episode: &Episode, watch: &mut dyn Watch) -> Same {
     let mut both = Lockstep::new(kernel, watch);
     both.make(0, &Setup::of(episode.setup))?;
-    for (i, (draw, numbers)) in episode.steps.iter().enumerate() {
-        both.watch.step(Step::kind(*draw));
-        match Step::of(*draw, *numbers) {
-            Step::Lose => lost::run(kernel, episode, i, both.watch)?,
-            step => {
-                let others = both.others(&step);
-                both.apply(step)?;
-                both.compare_others(others)?;
-            }
-        }
-        both.compare()?;
+    for i in 0..episode.steps.len() {
+        both.run(kernel, episode, i).map_err(|what| format!("step {i}: {what}"))?;
     }
     for ring in 0..2 {
         both.drop_ring(ring)?;
@@ -156,6 +147,21 @@ impl<'w> Lockstep<'w> {
 }
 
 impl Lockstep<'_> {
+    /// Runs one step on both sides, and compares them.
+    fn run(&mut self, kernel: &Kernel, episode: &Episode, i: usize) -> Same {
+        let (draw, numbers) = episode.steps[i];
+        self.watch.step(Step::kind(draw));
+        match Step::of(draw, numbers) {
+            Step::Lose => lost::run(kernel, episode, i, self.watch)?,
+            step => {
+                let others = self.others(&step);
+                self.apply(step)?;
+                self.compare_others(others)?;
+            }
+        }
+        self.compare()
+    }
+
     /// Whether the ring of a step exists.
     fn has(&self, ring: usize) -> bool {
         self.rings[ring].is_some()
