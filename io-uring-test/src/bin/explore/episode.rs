@@ -154,9 +154,9 @@ impl Lockstep<'_> {
         match Step::of(draw, numbers) {
             Step::Lose => lost::run(kernel, episode, i, self.watch)?,
             step => {
-                let others = self.others(&step);
+                let before = self.besides_rings_before(&step);
                 self.apply(step)?;
-                self.compare_others(others)?;
+                self.compare_besides_rings(before)?;
             }
         }
         self.compare()
@@ -212,8 +212,9 @@ impl Lockstep<'_> {
                     &ring.registered_index().is_some(),
                     &built.registered,
                 )?;
-                if sqpoll && built.disabled && sqpoll::STARTS_AWAKE {
-                    // Such a ring is only set up and checked.
+                if sqpoll && built.disabled && sqpoll::MAY_START_AWAKE {
+                    // The thread consumes nothing while the ring is disabled, so it cannot get a first
+                    // entry. Such a ring is only set up and checked.
                     ring.look(&mut self.seen);
                     return same(
                         "(queued, ready) of a new ring is",
@@ -398,7 +399,7 @@ impl Lockstep<'_> {
     }
 
     fn feed(&mut self, pipe: usize, n: usize) -> Same {
-        if !self.multishot_has_room() || !self.threads_may_work() {
+        if !self.multishot_has_room() || !self.threads_may_wake() {
             return Ok(());
         }
         let there = &mut self.model.pipes[pipe];
@@ -439,8 +440,8 @@ impl Lockstep<'_> {
         if pipe == MESSAGES || fills {
             return Ok(());
         }
-        let room = self.multishot_has_room() && self.threads_may_work();
-        if self.model.pipes[pipe].hung_up || !room {
+        let may_wake = self.multishot_has_room() && self.threads_may_wake();
+        if self.model.pipes[pipe].hung_up || !may_wake {
             return Ok(());
         }
         self.model.pipes[pipe].hung_up = true;

@@ -210,7 +210,8 @@ fn receive(kernel: &Kernel, model: &Model, ring: usize, arg: u8) -> Op {
     let (pipe, stream, messages) = (usize::from(arg >> 4) % PIPES, STREAM, MESSAGES);
     let plain =
         Receive { source: pipe, group, by: By::Read, len: 0, multi: false, tells_length: false };
-    // How many buffers a later bundle fills at once depends on the kernel's cache.
+    // How many buffers a bundle fills at once depends on what an earlier one has left in the kernel's
+    // cache. So this draws one bundle for each ring.
     let fresh = model.rings[ring].as_ref().is_some_and(|it| !it.reuses_messages);
     // In an incremental group, the result must tell how many bytes were put into the buffer.
     let tells_length = arg & 0x80 != 0 && group == 0;

@@ -41,8 +41,8 @@ pub(crate) fn program(kernel: &Kernel, plan: &Plan) -> Result<bool> {
 
 fn print(episode: &Episode, lines: &str, difference: Option<&str>) {
     println!("// {:?}", crate::model::setup::Setup::of(episode.setup));
-    for (draw, numbers) in &episode.steps {
-        println!("// {:?}", step::Step::of(*draw, *numbers));
+    for (i, (draw, numbers)) in episode.steps.iter().enumerate() {
+        println!("// {i}: {:?}", step::Step::of(*draw, *numbers));
     }
     println!("{PROLOGUE}");
     for line in lines.lines() {

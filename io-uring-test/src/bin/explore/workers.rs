@@ -7,8 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whether each worker waits for work or for data to read. `sqpoll` are the threads of SQPOLL rings:
-/// their names do not tell them apart, because a new worker has the name of its parent for a moment.
+/// Whether each worker waits for work or for data to read. `sqpoll` lists the threads of SQPOLL rings,
+/// which do not count. Names cannot identify them: for a moment, a worker that such a thread creates has
+/// its name.
 pub(crate) fn are_at_rest(sqpoll: &[u32]) -> bool {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return true };
     let main = std::process::id();

@@ -233,7 +233,7 @@ impl Lockstep<'_> {
         if !self.model.kernel.sync_cancel || !self.multishot_has_room() {
             return Ok(());
         }
-        if self.model.ring(r).thread.is_some() && !self.threads_may_work() {
+        if self.model.ring(r).thread.is_some() && !self.threads_may_wake() {
             return Ok(());
         }
         let by = op::criteria(&self.model, r, by);

@@ -51,7 +51,7 @@ impl Lockstep<'_> {
                 break;
             }
         }
-        let sqpoll = self.model.sq_threads();
+        let sqpoll = self.sq_threads();
         let ring = self.model.ring(r);
         let (workers, len, overflows) = (ring.workers, ring.cq.len(), ring.cq.overflows());
         say!(self, "for _ in 0..{least} {{ {}.submitter().get_events().unwrap(); }}", op::name(r));
@@ -231,13 +231,14 @@ impl Lockstep<'_> {
         for entry in ring.sq.entries() {
             open = entry.is_linked().then(|| open.unwrap_or(false) | entry.op.may_wait());
         }
-        // On such a ring, the completion that the worker prepares may wait for a long time.
-        if open.is_some() && ring.defers_beside_polling() {
-            return false;
-        }
         // Repeated cancellations do find the request, but it may already have read by then.
         let reads = |entry: &Entry| entry.op.reads();
         if open == Some(true) && (!cancels || ring.sq.entries().any(reads)) {
+            return false;
+        }
+        // The worker's completion is work of the task. Such a ring does it only while no completions
+        // are ready.
+        if open.is_some() && ring.defers_beside_polling() {
             return false;
         }
         // The test cannot tell when a worker thread has ended a silent request.
@@ -273,7 +274,7 @@ impl Lockstep<'_> {
         {
             return false;
         }
-        // For the same reason, no request may start to wait after a drain.
+        // The test cannot tell when a drain has started a request that waits.
         let drains = ring.drain_active || ring.sq.entries().any(|entry| entry.flags & DRAIN != 0);
         if drains && ring.sq.entries().any(|entry| entry.op.may_wait()) {
             return false;
@@ -323,7 +324,7 @@ impl Lockstep<'_> {
         if !self.has_room_for_big(r, drains) {
             return false;
         }
-        // The same applies to the position of a 32-byte completion, and to the filler before it.
+        // The position of a 32-byte completion decides whether filler comes before it.
         let big = |entry: &Entry| matches!(entry.op, Op::Nop { big: Some(_), .. });
         let mixed = ring.cq.size == Size::Mixed;
         if mixed && (drains || workers || ring.workers) && ring.sq.entries().any(big) {
@@ -359,7 +360,8 @@ impl Lockstep<'_> {
         let silent = every().any(Entry::is_silent);
         let repeats = |entry: &Entry| matches!(entry.op, Op::Timeout { repeats: Some(_), .. });
         let waiting = every().filter(waits).count();
-        // A completion that overflows does the same. Kernels without the fault do not compare then.
+        // A completion that overflows makes the counts go backwards too. Kernels without the fault do
+        // not compare then.
         let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
         let backwards = self.model.kernel.known.has("counts_backwards");
         if waiting > 1 && !backwards && room < ring.outstanding() {

@@ -13,11 +13,11 @@ impl Lockstep<'_> {
         let own = child & 1 != 0;
         // If the child had a ring, an inherited index could refer to it.
         let registered = self.model.ring(r).built.registered;
-        if child & 2 == 0 || own && registered || !self.model.child_may_use(r) {
+        let (n, submits) = (usize::from(child >> 2 & 3), child & 16 != 0);
+        if child & 2 == 0 || own && registered || !self.model.child_may_use(r, n) {
             say!(self, "// A forked child drops its copies of the rings here.");
             return forked::run(&mut self.rings, own, None);
         }
-        let (n, submits) = (usize::from(child >> 2 & 3), child & 16 != 0);
         let built = &self.model.ring(r).built;
         let only_sqe128 = built.accepts_sqe128 && !built.mixed_sq;
         let (mut entries, mut real) = (Vec::new(), Vec::new());

@@ -46,7 +46,7 @@ pub(super) fn run(kernel: &Kernel, episode: &Episode, at: usize, watch: &dyn Wat
             match status {
                 0 => Ok(()),
                 _ => Err(format!(
-                    "the child that loses its ring at step {at} ended with wait status {status:#x}: {what}"
+                    "the child that loses its ring ended with wait status {status:#x}: {what}"
                 )),
             }
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Lockstep, Same, raw, returned, same};
-use crate::model::operation::{ASYNC, DRAIN, Entry, LINKS, Op, SKIP};
+use crate::model::operation::{ASYNC, BUFFER_SELECT, DRAIN, Entry, LINKS, Op, SKIP};
 use crate::model::setup::{Attach, Setup, flag};
 use crate::model::sqpoll::Thread;
 use crate::op;
@@ -17,11 +17,12 @@ use crate::world::Borrowed;
 /// is compared in any case.
 const HUNG: Duration = Duration::from_secs(3);
 
-/// In the first five minutes after boot, the thread of a 32-bit kernel does not sleep before it has had
-/// an entry. Later, it may.
-pub(super) const STARTS_AWAKE: bool = cfg!(target_pointer_width = "32");
+/// A new thread may stay awake until it has had an entry: its first time limit is jiffy 0, which 32-bit
+/// kernels reach five minutes after boot.
+pub(super) const MAY_START_AWAKE: bool = cfg!(target_pointer_width = "32");
 
-/// Whether a step can run on an SQPOLL ring: the test must be able to tell when the thread is done.
+/// Whether a step can run on an SQPOLL or IOPOLL ring. The others clear the queue under the thread, or
+/// make the test's own threads enter the ring, or expect that the task itself does the ring's work.
 pub(super) fn allows(step: &Step) -> bool {
     !matches!(
         step,
@@ -57,6 +58,7 @@ pub(super) fn adapt_awake(entry: &mut Entry, before: Option<&Entry>) {
     let is_nop = |entry: &Entry| matches!(entry.op, Op::Nop { result: None, big: None, .. });
     if !plain || linked && !is_nop(entry) {
         entry.op = Op::NOP;
+        entry.flags &= !BUFFER_SELECT;
     }
     entry.flags &= !(DRAIN | ASYNC);
     if !is_nop(entry) {
@@ -73,7 +75,7 @@ impl Lockstep<'_> {
         setup.sleeps &= self.model.kernel.workers_show;
         if setup.joins && thread.is_some() {
             setup.attach = Some(Attach::Ring { sqpoll: true });
-            setup.flags = sqpoll(setup.flags) & !(flag::IOPOLL | flag::HYBRID_IOPOLL);
+            setup.flags = sqpoll(setup.flags);
             setup.rewound = false;
         }
         if let Some(thread) = thread {
@@ -115,7 +117,7 @@ impl Lockstep<'_> {
         self.model.ring(r).thread = Some(Thread { id, sleeps, stirred: true, restless: false });
         // The kernel wakes a thread to give it another ring.
         self.model.sq_thread_runs(r);
-        if STARTS_AWAKE && !shared {
+        if MAY_START_AWAKE && !shared {
             return self.first_entry(r);
         }
         if sleeps || shared || self.model.ring(r).disabled {
@@ -125,7 +127,8 @@ impl Lockstep<'_> {
         self.wake_for_good(r)
     }
 
-    /// Wakes a thread that has not had its first entries yet: until then it sleeps at once.
+    /// Wakes a new thread, so that it stays awake. Before its first wakeup, a thread sleeps at once,
+    /// whatever its idle time.
     fn wake_for_good(&mut self, r: usize) -> Same {
         say!(self, "while !{}.submission_status().need_wakeup() {{}}", op::name(r));
         self.await_thread(|both| both.real(r).need_wakeup());
@@ -145,7 +148,7 @@ impl Lockstep<'_> {
         let how =
             Push { at_once: true, in_place: false, reserved: 2, sync_after: None, forget: false };
         self.say_push(r, how, std::slice::from_ref(&nop), only_sqe128);
-        say!(self, "{0}.submit().unwrap();\n{0}.completion().next();", op::name(r));
+        say!(self, "{}.submit().unwrap();", op::name(r));
         let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
         let sqe64 = op::entry(nop.op, 0, nop.user_data, &mut things);
         let real = if only_sqe128 { Sized::Sqe128(sqe64.into()) } else { Sized::Sqe64(sqe64) };
@@ -191,7 +194,7 @@ impl Lockstep<'_> {
         }
         let ring = self.model.ring(r);
         if ring.restless > 0 {
-            // The thread hands requests to worker threads before it frees their slots.
+            // A worker may start while the slot of its entry still counts as queued.
             let queued = ring.sq.len();
             let asleep = || !thread.sleeps || workers::sqpoll_sleeps(thread.id);
             self.await_thread(|both| both.real(r).queued() == queued && asleep());
@@ -224,11 +227,17 @@ impl Lockstep<'_> {
             };
             rests && done(both)
         });
+        if stirred {
+            // A message may have made work for the task, which it does when it returns from any call.
+            say!(self, "std::thread::yield_now();");
+            std::thread::yield_now();
+            self.model.system_call();
+        }
         Ok(())
     }
 
-    /// Whether everything that waits on SQPOLL rings has room for its completion. Completions that
-    /// overflow do not show, and neither does the time when the thread is done.
+    /// Whether everything that waits on SQPOLL rings has room for its completion. The test does not
+    /// see completions that overflow, so it could not tell when the thread is done.
     pub(super) fn threads_have_room(&self) -> bool {
         self.model.rings.iter().flatten().filter(|ring| ring.thread.is_some()).all(|ring| {
             let room = (ring.cq.capacity as usize).saturating_sub(ring.cq.len());
@@ -237,25 +246,34 @@ impl Lockstep<'_> {
     }
 
     /// Whether something may happen that gives the threads work. A thread that wakes up for it also
-    /// consumes what is queued, before or after the work.
-    pub(super) fn threads_may_work(&self) -> bool {
+    /// consumes what is queued, before or after the work. This must make no difference.
+    pub(super) fn threads_may_wake(&self) -> bool {
         let threads = self.model.rings.iter().flatten().filter(|ring| ring.thread.is_some());
-        let depends = |entry: &Entry| {
-            entry.op.cancels() || matches!(entry.op, Op::Timeout { count: 1.., .. })
-        };
-        self.threads_have_room() && !threads.flat_map(|ring| ring.sq.entries()).any(depends)
+        let is_nop = |entry: &Entry| matches!(entry.op, Op::Nop { .. });
+        self.threads_have_room() && threads.flat_map(|ring| ring.sq.entries()).all(is_nop)
     }
 
-    /// Whether entries may be pushed to an SQPOLL ring, whose thread may consume them at once.
+    /// The threads of all SQPOLL rings.
+    pub(super) fn sq_threads(&self) -> Vec<u32> {
+        let rings = self.model.rings.iter().flatten();
+        rings.filter_map(|ring| ring.thread.map(|thread| thread.id)).collect()
+    }
+
+    /// Whether entries may be pushed to an SQPOLL ring, whose thread may consume them at once. This
+    /// assumes that each entry that has room is pushed.
     pub(super) fn may_publish(&mut self, r: usize, entries: &[Entry]) -> bool {
         let before = self.model.ring(r).sq.clone();
         for entry in entries {
-            // Those that have no room are not pushed.
             let _ = self.model.ring(r).sq.push(vec![entry.clone()]);
         }
         let plain = |entry: &Entry| entry.op == Op::NOP && !entry.is_linked();
         let plain = self.model.ring(r).sq.entries().all(plain);
-        let may = (plain || self.threads_have_room()) && self.may_submit(r, false);
+        // A message or a tag may end a timeout by its count. That would be work for the thread.
+        let counts = |op| matches!(op, Op::Timeout { count: 1.., .. });
+        let may = plain
+            || self.threads_have_room()
+                && !self.model.ring(r).in_flight().any(|entry| counts(entry.op));
+        let may = may && self.may_submit(r, false);
         self.model.ring(r).sq = before;
         may
     }

@@ -3,7 +3,7 @@
 //! - The kernel counts the slots of the completion queue that it has filled since it issued the
 //!   timeout, whichever request or message they are for. A silent request counts for nothing, and a
 //!   completion that overflows counts when it moves to the queue. In a mixed queue, a 32-byte
-//!   completion counts twice, and so does filler count.
+//!   completion counts as two, and filler as one.
 //! - A timeout that ends by its time or its count is not counted, but a canceled one is. The kernel
 //!   subtracts the former when it ends, which is before it posts the completion.
 //! - The kernel compares the counts after it has posted a batch of completions. A timeout that has
@@ -84,8 +84,7 @@ impl Ring {
     pub(crate) fn flush_overflow(&mut self) {
         let commits = self.cq.overflows() && !self.cq.is_full();
         if self.cq.flush() > 1 {
-            // A task that is preempted between two of them makes two batches.
-            self.signals_are_open(false);
+            self.batches_are_open();
         }
         if commits {
             self.commit();

@@ -9,9 +9,9 @@
 //! - An eventfd for asynchronous completions is signaled only by worker threads.
 //! - On a ring with DEFER_TASKRUN, the kernel also adds 1 when work waits for the task. Linux 7.2 and
 //!   7.3 do that some time later, maybe when the task has done the work.
-//! - How many batches there are is exact only for completions that need no work: a task that is
-//!   preempted posts in the middle of a round of work, and in the middle of a flush of completions that
-//!   overflowed. Of the others, at least one signal is sure.
+//! - The number of batches is not exact for completions by work, for completions that overflowed, and on
+//!   SQPOLL rings: a task that is preempted posts what it has in the middle of a round of work, or of a
+//!   flush. For these, at least one signal is certain.
 
 use super::errno::{EBUSY, ENXIO};
 use super::restrict::call;
@@ -67,6 +67,13 @@ impl Ring {
     pub(super) fn commit_if_posted(&mut self) {
         if self.has_posted() {
             self.commit();
+        }
+    }
+
+    /// Completions that overflowed move to the queue in an unknown number of batches.
+    pub(super) fn batches_are_open(&mut self) {
+        if let Some(eventfd) = &mut self.eventfd {
+            eventfd.is_open = true;
         }
     }
 

@@ -9,7 +9,7 @@
 //! - A ring in the program's private memory is copied. The kernel uses the memory of the parent. What
 //!   the child pushes never runs. When the child submits, the kernel consumes the entries that the
 //!   parent has queued, at most as many as the child has.
-//! - Only the task of a ring with SINGLE_ISSUER can submit. A registered index is not inherited.
+//! - Only the task of a ring with SINGLE_ISSUER can submit, or do deferred work. A registered index is not inherited.
 //! - Dropping the ring in the child changes nothing for the parent.
 
 use super::errno::*;
@@ -32,15 +32,20 @@ pub(crate) struct Observed {
 }
 
 impl Model {
-    /// Whether a child may use the ring, if the test is to know what happens. Requests that do not end
-    /// at once would end with the child.
-    pub(crate) fn child_may_use(&self, r: usize) -> bool {
+    /// Whether a child may push `n` entries and submit, if the test is to know what happens. Requests
+    /// that do not end at once would end with the child.
+    pub(crate) fn child_may_use(&self, r: usize, n: usize) -> bool {
         let Some(ring) = &self.rings[r] else { return false };
         let plain = |entry: &Entry| entry.op == Op::NOP && entry.flags == 0;
         // The kernel would run whatever is in the parent's slots, or consumes nothing.
         let no_copy = ring.built.in_memory
             && (ring.built.rewound || ring.built.flags & SQPOLL != 0 || ring.polls_devices());
         let waits = ring.taskrun() || ring.cq.overflows() || ring.drain_active;
+        // A thread that is awake may complete them before the child submits. A completion that
+        // overflows would make the submit ask for events.
+        let is_awake = ring.thread.is_some_and(|thread| !thread.sleeps);
+        let overflows = ring.cq.len() + ring.sq.len() + n > ring.cq.capacity as usize;
+        let waits = waits || is_awake && overflows;
         !ring.lost && !ring.built.dontfork && !no_copy && !waits && ring.sq.entries().all(plain)
     }
 
@@ -81,8 +86,8 @@ impl Model {
             return self.submit(r, None).map_err(|errno| vec![errno]);
         }
         // Only the task itself may do deferred work.
-        let issues = queued > 0 || ring.defers_beside_polling();
-        if ring.built.flags & SINGLE_ISSUER != 0 && !ring.disabled && issues {
+        let needs_its_task = queued > 0 || ring.defers_beside_polling();
+        if ring.built.flags & SINGLE_ISSUER != 0 && !ring.disabled && needs_its_task {
             return Err(vec![EEXIST]);
         }
         let want = polls.then_some(0);

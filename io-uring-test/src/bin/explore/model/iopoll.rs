@@ -1,13 +1,14 @@
 //! IOPOLL rings, which poll devices for completions.
 //!
-//! - Only reads and writes with O_DIRECT can be polled, if the device of the file can. On any other
-//!   file they end with -EOPNOTSUPP: the test has no device that can be polled, only pipes.
+//! - The kernel polls only reads and writes with O_DIRECT, on devices that support it. Others end with
+//!   -EOPNOTSUPP. The test has only pipes, so its reads always do.
 //! - The kernel rejects every other operation with EINVAL, except NOPs (and a few operations that the
 //!   test does not use here). Kernels before 5.19 or so run NOPs too, but they end with -EINVAL.
 //! - A wait polls while polled operations are in flight. If there are none, it returns at once, however
 //!   many completions it asks for, and whatever its time limit.
 //! - The library asks for events in every call, except if an SQPOLL thread polls.
-//! - A ring that defers its work does it only while no completions are ready.
+//! - If a ring defers its work, an enter call does the work only while no completions are ready.
+//! - If an SQPOLL thread polls, a wait is an ordinary one.
 
 use super::errno::*;
 use super::operation::{Entry, Op};
@@ -30,7 +31,7 @@ impl Ring {
     }
 
     /// The error with which the kernel rejects an entry because the ring polls.
-    /// `at_once` is whether it looks at the file of a read before it runs the read.
+    /// `at_once` is whether it looks up the file of a read at submission, and not when the read runs.
     pub(super) fn cannot_poll(&self, entry: &Entry, at_once: bool) -> Option<i32> {
         match entry.op {
             _ if !self.polls_devices() => None,
@@ -52,7 +53,8 @@ impl Ring {
 }
 
 impl Model {
-    /// The task does its work in a call that asks for events. Returns whether it may do some.
+    /// The task does its work in a call that asks for events. Returns false if the
+    /// task does none, because completions are ready.
     pub(crate) fn run_for_events(&mut self, r: usize) -> bool {
         let ring = self.ring(r);
         if ring.defers_beside_polling() {

@@ -100,7 +100,7 @@ pub(crate) struct Ring {
     pub(crate) built: Built,
     pub(crate) sq: Sq,
     pub(crate) cq: Cq,
-    /// Completions are posted only when the task asks for events.
+    /// The task does its work only when it asks for events (DEFER_TASKRUN).
     pub(crate) defers: bool,
     pub(crate) disabled: bool,
     /// The thread that submits, if there is one.

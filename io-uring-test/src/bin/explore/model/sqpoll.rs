@@ -2,10 +2,11 @@
 //!
 //! - A thread of the kernel consumes the entries, and does the work of the ring's requests. An enter
 //!   call consumes nothing: it returns the number of entries that it was given.
-//! - While the thread is awake, it consumes whatever is published. A rejected entry ends a submission,
-//!   and the thread begins the next one at once.
+//! - While the thread is awake, it consumes whatever is published. A rejected entry ends a submission.
+//!   The thread then begins the next one, or does work first.
 //! - When the thread has been idle for some time, it sets a flag (NEED_WAKEUP) and sleeps. It then
-//!   consumes nothing, until an enter call asks to wake it, or one of its requests has work.
+//!   consumes nothing, until an enter call asks to wake it, or a request of its rings has work. Then it
+//!   also consumes what is queued.
 //! - The thread of a disabled ring sleeps, and consumes the entries once the ring is enabled.
 //! - Rings can share a thread (`ATTACH_WQ`). If it wakes up for one of them, it consumes the entries
 //!   of all of them. It continues when one of them is dropped.
@@ -17,15 +18,21 @@ use super::state::Model;
 /// The SQPOLL thread of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Thread {
-    /// Rings that share a thread have the same number here.
+    /// The kernel's number for the thread. Rings that share it have the same number here.
     pub(crate) id: u32,
     /// The thread sleeps as soon as it is idle. Otherwise it stays awake.
     pub(crate) sleeps: bool,
-    /// The thread was awake since the test last saw it asleep.
+    /// The thread may have woken up since the test last saw it asleep.
     pub(crate) stirred: bool,
     /// Another ring that shared the thread was dropped. The kernel wakes the thread at some later
     /// time, to take that ring away.
     pub(crate) restless: bool,
+}
+
+impl Ring {
+    fn shares(&self, thread: Option<Thread>) -> bool {
+        self.thread.map(|it| it.id) == thread.map(|it| it.id)
+    }
 }
 
 impl Model {
@@ -36,18 +43,13 @@ impl Model {
         })
     }
 
-    /// The threads of all SQPOLL rings.
-    pub(crate) fn sq_threads(&self) -> Vec<u32> {
-        self.rings.iter().flatten().filter_map(|ring| Some(ring.thread?.id)).collect()
-    }
-
     /// The thread of this ring is awake, and runs until it finds nothing to do.
     pub(crate) fn sq_thread_runs(&mut self, r: usize) {
-        let Some(id) = self.ring(r).thread.map(|thread| thread.id) else { return };
-        // The thread may consume the entries of either ring first, and these may be messages.
-        let shares = |ring: &&mut Ring| ring.thread.is_some_and(|thread| thread.id == id);
+        let Some(thread) = self.ring(r).thread else { return };
+        // The thread may serve either ring first, and entries may be messages.
+        let shares = |ring: &&mut Ring| ring.shares(Some(thread));
         let all: Vec<_> = self.rings.iter_mut().flatten().filter(shares).collect();
-        if all.iter().filter(|ring| ring.sq.len() > 0).count() > 1 {
+        if all.iter().filter(|ring| ring.sq.len() > 0 || !ring.work.is_empty()).count() > 1 {
             all.into_iter().for_each(|ring| ring.unordered = true);
         }
         let mut idle = false;
@@ -55,18 +57,20 @@ impl Model {
             idle = true;
             for r in 0..self.rings.len() {
                 let Some(ring) = &mut self.rings[r] else { continue };
-                let Some(thread) = ring.thread.as_mut().filter(|thread| thread.id == id) else {
+                let Some(it) = ring.thread.as_mut().filter(|it| it.id == thread.id) else {
                     continue;
                 };
-                thread.stirred = true;
-                ring.signals_are_open(false);
+                it.stirred = true;
                 let queued = if ring.disabled { 0 } else { ring.sq.len() };
                 // The thread may do the work first, or consume the entries first.
                 ring.unordered |= queued > 0 && !ring.work.is_empty();
                 if queued > 0 {
+                    // The thread may take them in several batches.
+                    ring.signals_are_open(false);
                     self.take(r, queued);
                     self.flush(r);
-                    // After a rejected entry, entries are left.
+                    // A rejected entry has ended the submission. The thread may do work before the
+                    // next one.
                     let ring = self.ring(r);
                     ring.unordered |= ring.sq.len() > 0 && !ring.work.is_empty();
                     idle = false;
@@ -131,9 +135,9 @@ impl Model {
         if self.kernel.sqpoll_enter_flushes {
             self.ring(r).flush_overflow();
         }
-        // The entries of a ring that shares the thread may be messages to this one.
-        let id = self.ring(r).thread.map(|thread| thread.id);
-        let shares = |ring: &&Ring| ring.thread.map(|thread| thread.id) == id;
+        // If another ring shares the thread, its entries may be messages to this ring.
+        let thread = self.ring(r).thread;
+        let shares = |ring: &&Ring| ring.shares(thread);
         let queued = self.rings.iter().flatten().filter(shares).any(|ring| ring.sq.len() > 0);
         if wakes {
             self.sq_thread_runs(r);

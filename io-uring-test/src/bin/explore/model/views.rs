@@ -1,9 +1,9 @@
 //! Views of both queues that are held over several calls.
 //!
-//! - What a view of the submission queue has pushed is queued from its next sync: neither a submission
-//!   before that nor the status sees it. The view sees what the kernel has consumed only when it syncs.
+//! - Entries that a view of the submission queue pushes are queued when it syncs. Before that, neither a
+//!   submission nor the status sees them. The view sees what the kernel has consumed only when it syncs.
 //! - The slots that a view of the completion queue has consumed are released at its next sync, or when
-//!   it reaches the end of what it sees. The view does not see completions posted in between; the
+//!   it reaches the end of what it sees. Until then, the status counts them as ready. The view does not see completions posted in between; the
 //!   status does.
 
 use super::cqueue::Cqe;
@@ -29,7 +29,7 @@ pub(crate) struct Glance {
     pub(crate) queued: usize,
     pub(crate) full: bool,
     pub(crate) ready: usize,
-    /// What the queues' status shows meanwhile.
+    /// What the status of each queue shows meanwhile.
     pub(crate) queued_by_status: usize,
     pub(crate) ready_by_status: usize,
 }
