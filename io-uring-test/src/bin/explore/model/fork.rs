@@ -9,7 +9,8 @@
 //! - A ring in the program's private memory is copied. The kernel uses the memory of the parent. What
 //!   the child pushes never runs. When the child submits, the kernel consumes the entries that the
 //!   parent has queued, at most as many as the child has.
-//! - Only the task of a ring with SINGLE_ISSUER can submit, or do deferred work. A registered index is not inherited.
+//! - Only the task of a ring with SINGLE_ISSUER can submit, or do deferred work. A registered index is
+//!   not inherited.
 //! - Dropping the ring in the child changes nothing for the parent.
 
 use super::errno::*;

@@ -3,8 +3,8 @@
 //! - Entries that a view of the submission queue pushes are queued when it syncs. Before that, neither a
 //!   submission nor the status sees them. The view sees what the kernel has consumed only when it syncs.
 //! - The slots that a view of the completion queue has consumed are released at its next sync, or when
-//!   it reaches the end of what it sees. Until then, the status counts them as ready. The view does not see completions posted in between; the
-//!   status does.
+//!   it reaches the end of what it sees. Until then, the status counts them as ready. The view does not
+//!   see completions posted in between; the status does.
 
 use super::cqueue::Cqe;
 use super::operation::Entry;
