@@ -114,7 +114,8 @@ impl Lockstep<'_> {
             None => workers::new_sqpoll(before).ok_or("there is no SQPOLL thread")?,
         };
         let sleeps = setup.sleeps;
-        self.model.ring(r).thread = Some(Thread { id, sleeps, stirred: true, restless: false });
+        self.model.ring(r).thread =
+            Some(Thread { id, sleeps, stirred: true, restless: false, woken: false });
         // The kernel wakes a thread to give it another ring.
         self.model.sq_thread_runs(r);
         if MAY_START_AWAKE && !shared {
@@ -203,8 +204,9 @@ impl Lockstep<'_> {
         let ring = self.model.ring(r);
         let Some(thread) = &mut ring.thread else { return Ok(()) };
         let stirred = std::mem::take(&mut thread.stirred);
-        let sleeps = stirred && (thread.sleeps || disabled);
         let tid = thread.id;
+        let sleeps = stirred && self.model.need_wakeup(r);
+        let ring = self.model.ring(r);
         let (ready, queued, overflows) = (ring.cq.len(), ring.sq.len(), ring.cq.overflows());
         if stirred {
             say!(

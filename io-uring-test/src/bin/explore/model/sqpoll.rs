@@ -7,7 +7,9 @@
 //! - When the thread has been idle for some time, it sets a flag (NEED_WAKEUP) and sleeps. It then
 //!   consumes nothing, until an enter call asks to wake it, or a request of its rings has work. Then it
 //!   also consumes what is queued.
-//! - The thread of a disabled ring sleeps, and consumes the entries once the ring is enabled.
+//! - The thread of a disabled ring sleeps, and consumes the entries once the ring is enabled. If anything
+//!   else wakes it while the ring has entries, it stays awake, but consumes nothing. (Linux 7.2 does that
+//!   once in a great while.)
 //! - Rings can share a thread (`ATTACH_WQ`). If it wakes up for one of them, it consumes the entries
 //!   of all of them. It continues when one of them is dropped.
 
@@ -27,6 +29,8 @@ pub(crate) struct Thread {
     /// Another ring that shared the thread was dropped. The kernel wakes the thread at some later
     /// time, to take that ring away.
     pub(crate) restless: bool,
+    /// The thread of a disabled ring was seen awake. It stays awake while the ring is disabled.
+    pub(crate) woken: bool,
 }
 
 impl Ring {
@@ -39,7 +43,11 @@ impl Model {
     /// Whether the flag is set that tells the program to wake the thread.
     pub(crate) fn need_wakeup(&self, r: usize) -> bool {
         self.rings[r].as_ref().is_some_and(|ring| {
-            ring.thread.is_some_and(|thread| thread.sleeps || ring.disabled) && !ring.lost
+            let sleeps = |thread: Thread| match ring.disabled {
+                true => !thread.woken,
+                false => thread.sleeps,
+            };
+            ring.thread.is_some_and(sleeps) && !ring.lost
         })
     }
 
