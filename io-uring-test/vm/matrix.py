@@ -155,7 +155,8 @@ def run_one(result, tests, logs, timeout, refresh):
         if seconds - heard[0] > 20:
             heard[0] = seconds
             cases = len(re.findall(r"^(?:ok  |skip|FAIL) ", output.read_text(errors="replace"), re.M))
-            say("%s: %d cases after %d s" % (entry, cases, seconds))
+            so_far = "%d cases" % cases if cases else "running"
+            say("%s: %s after %d s" % (entry, so_far, seconds))
 
     with tempfile.TemporaryDirectory(prefix="rustix-uring-") as folder:
         work = Path(folder)
