@@ -280,14 +280,11 @@ impl Lockstep<'_> {
     }
 
     fn compare_ring(&mut self, r: usize) -> Same {
-        let mut need_wakeup = self.model.need_wakeup(r);
+        self.notice_wakeup(r);
+        let need_wakeup = self.model.need_wakeup(r);
         let injected = self.model.kernel.injected;
         if let (Some(real), Some(model)) = (&mut self.rings[r], &mut self.model.rings[r]) {
             real.look(&mut self.seen);
-            if let Some(thread) = model.thread.as_mut().filter(|_| model.disabled) {
-                thread.woken |= model.sq.len() > 0 && !self.seen.need_wakeup;
-                need_wakeup &= !thread.woken;
-            }
             let expected = &mut self.expected;
             expected.queued = model.sq.len();
             expected.queue_full = model.sq.is_full();

@@ -62,8 +62,7 @@ fn use_inherited(ring: &mut dyn Ring, uses: &Use<'_>) -> Result<(), i32> {
     if (ring.queued(), ring.ready()) != (*queued, *ready) {
         return Err(LENGTHS);
     }
-    let how =
-        Push { at_once: false, in_place: false, reserved: 2, sync_after: None, forget: false };
+    let how = Push { at_once: false, ..Push::AT_ONCE };
     // SAFETY: the entries are NOPs, which use no memory.
     let results = unsafe { ring.push(uses.entries, &how) };
     if !results.iter().map(Result::is_ok).eq(pushed.iter().copied()) {

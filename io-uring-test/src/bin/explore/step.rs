@@ -22,6 +22,12 @@ pub(crate) struct Push {
     pub(crate) forget: bool,
 }
 
+impl Push {
+    /// All at once with `push_multiple`.
+    pub(crate) const AT_ONCE: Self =
+        Self { at_once: true, in_place: false, reserved: 2, sync_after: None, forget: false };
+}
+
 /// How completions are consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reap {

@@ -65,10 +65,8 @@ impl Lockstep<'_> {
             op::name(r)
         );
         let request = opcode::RecvMultiBundle::new(&reader, GROUP).build().user_data(user_data);
-        let how =
-            Push { at_once: true, in_place: false, reserved: 2, sync_after: None, forget: false };
         // SAFETY: the request uses the group, whose memory lives until the request has ended.
-        let pushed = unsafe { self.real(r).push(&[Sized::Sqe64(request)], &how) };
+        let pushed = unsafe { self.real(r).push(&[Sized::Sqe64(request)], &Push::AT_ONCE) };
         same("pushed:", &pushed.iter().all(Result::is_ok), &true)?;
         returned("submit", &raw(self.real(r).submit(false)), &Ok(1))?;
         let sq = &mut self.model.ring(r).sq;

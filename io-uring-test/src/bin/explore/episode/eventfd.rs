@@ -8,8 +8,7 @@ use crate::op;
 impl Lockstep<'_> {
     pub(super) fn register_eventfd(&mut self, r: usize, only_async: bool) -> Same {
         // The test cannot tell when a thread that stays awake has signaled.
-        let awake = self.model.ring(r).thread.is_some_and(|thread| !thread.sleeps);
-        if awake || self.would_wait(r) {
+        if self.model.ring(r).thread_stays_awake() || self.would_wait(r) {
             return Ok(());
         }
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)

@@ -2,10 +2,7 @@
 
 use super::{Lockstep, Same};
 use crate::forked::{self, Use};
-use crate::model::operation::{Entry, Op};
 use crate::op;
-use crate::real::Sized;
-use crate::world::Borrowed;
 
 impl Lockstep<'_> {
     pub(super) fn fork(&mut self, r: usize, child: u8) -> Same {
@@ -18,18 +15,7 @@ impl Lockstep<'_> {
             say!(self, "// A forked child drops its copies of the rings here.");
             return forked::run(&mut self.rings, own, None);
         }
-        let built = &self.model.ring(r).built;
-        let only_sqe128 = built.accepts_sqe128 && !built.mixed_sq;
-        let (mut entries, mut real) = (Vec::new(), Vec::new());
-        for _ in 0..n {
-            let mut entry = Entry::new(self.next, Op::NOP, 0);
-            self.next += 1;
-            entry.sqe128 = only_sqe128;
-            let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
-            let sqe64 = op::entry(entry.op, 0, entry.user_data, &mut things);
-            real.push(if only_sqe128 { Sized::Sqe128(sqe64.into()) } else { Sized::Sqe64(sqe64) });
-            entries.push(entry);
-        }
+        let (entries, real): (Vec<_>, Vec<_>) = (0..n).map(|_| self.nop(r)).unzip();
         let observed = self.model.child_uses(r, &entries, submits);
         say!(
             self,

@@ -9,6 +9,18 @@ use crate::step::{Push, Raw};
 use crate::world::Borrowed;
 
 impl Lockstep<'_> {
+    /// A plain NOP of the size that the queue accepts, for both sides.
+    pub(super) fn nop(&mut self, r: usize) -> (Entry, Sized) {
+        let built = &self.model.ring(r).built;
+        let mut entry = Entry::new(self.next, Op::NOP, 0);
+        self.next += 1;
+        entry.sqe128 = built.accepts_sqe128 && !built.mixed_sq;
+        let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
+        let sqe64 = op::entry(entry.op, entry.flags, entry.user_data, &mut things);
+        let real = if entry.sqe128 { Sized::Sqe128(sqe64.into()) } else { Sized::Sqe64(sqe64) };
+        (entry, real)
+    }
+
     pub(super) fn push(&mut self, r: usize, n: usize, mut how: Push, draw: Raw) -> Same {
         let accepts_sqe128 = self.model.ring(r).built.accepts_sqe128;
         let only_sqe128 = accepts_sqe128 && !self.model.ring(r).built.mixed_sq;
@@ -50,7 +62,7 @@ impl Lockstep<'_> {
                 entry.op = Op::NOP;
                 entry.flags &= !BUFFER_SELECT;
             }
-            if self.model.ring(r).thread.is_some_and(|thread| !thread.sleeps) {
+            if self.model.ring(r).thread_stays_awake() {
                 let queued = self.model.ring(r).sq.entries().last();
                 sqpoll::adapt_awake(&mut entry, entries.last().or(queued));
                 if i + 1 == n {

@@ -1,15 +1,11 @@
 //! Views of both queues that are held over several calls.
 
-use rustix_uring::squeue::Entry as RealEntry;
-
 use super::{Lockstep, Same, same};
 use crate::model::cqueue::Size;
 use crate::model::operation::{Entry, Op};
 use crate::model::restrict::opcode;
 use crate::model::views::Part;
 use crate::op;
-use crate::real::Sized;
-use crate::world::Borrowed;
 
 /// The Rust code that does the same.
 fn code(name: &str, parts: &[Part], entries: &[Entry]) -> String {
@@ -55,18 +51,7 @@ impl Lockstep<'_> {
         if odd || !may || !plain || !counts || !in_order || made || !ring.waiting.is_empty() {
             return Ok(());
         }
-        let only_sqe128 = ring.built.accepts_sqe128 && !ring.built.mixed_sq;
-        let (mut entries, mut real) = (Vec::new(), Vec::new());
-        for _ in parts {
-            let user_data = self.next;
-            self.next += 1;
-            let mut entry = Entry::new(user_data, Op::NOP, 0);
-            entry.sqe128 = only_sqe128;
-            let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
-            let sqe64: RealEntry = op::entry(entry.op, 0, user_data, &mut things);
-            real.push(if only_sqe128 { Sized::Sqe128(sqe64.into()) } else { Sized::Sqe64(sqe64) });
-            entries.push(entry);
-        }
+        let (entries, real): (Vec<_>, Vec<_>) = parts.iter().map(|_| self.nop(r)).unzip();
         say!(self, "{}", code(op::name(r), parts, &entries));
         let mut views = self.model.views(r);
         let mut expected = Vec::new();

@@ -7,11 +7,9 @@ use crate::model::operation::{ASYNC, BUFFER_SELECT, DRAIN, Entry, LINKS, Op, SKI
 use crate::model::setup::{Attach, Setup, flag};
 use crate::model::sqpoll::Thread;
 use crate::op;
-use crate::real::Sized;
 use crate::setup::sqpoll;
 use crate::step::{Push, Reap, Step};
 use crate::workers;
-use crate::world::Borrowed;
 
 /// How long to wait until the thread has done what the model predicts. After that, the visible state
 /// is compared in any case.
@@ -141,20 +139,11 @@ impl Lockstep<'_> {
 
     /// Gives the thread its first entry. After that, it sleeps or stays awake as it was set up to do.
     fn first_entry(&mut self, r: usize) -> Same {
-        let built = &self.model.ring(r).built;
-        let only_sqe128 = built.accepts_sqe128 && !built.mixed_sq;
-        let mut nop = Entry::new(self.next, Op::NOP, 0);
-        self.next += 1;
-        nop.sqe128 = only_sqe128;
-        let how =
-            Push { at_once: true, in_place: false, reserved: 2, sync_after: None, forget: false };
-        self.say_push(r, how, std::slice::from_ref(&nop), only_sqe128);
+        let (nop, real) = self.nop(r);
+        self.say_push(r, Push::AT_ONCE, std::slice::from_ref(&nop), nop.sqe128);
         say!(self, "{}.submit().unwrap();", op::name(r));
-        let mut things = Borrowed { world: &mut self.world, rings: &self.rings };
-        let sqe64 = op::entry(nop.op, 0, nop.user_data, &mut things);
-        let real = if only_sqe128 { Sized::Sqe128(sqe64.into()) } else { Sized::Sqe64(sqe64) };
         // SAFETY: a NOP uses no memory.
-        let pushed = unsafe { self.real(r).push(&[real], &how) };
+        let pushed = unsafe { self.real(r).push(&[real], &Push::AT_ONCE) };
         same("pushed:", &pushed.iter().all(Result::is_ok), &true)?;
         raw(self.real(r).submit(false)).map_err(|e| format!("submit failed with errno {e}"))?;
         let sq = &mut self.model.ring(r).sq;
@@ -253,6 +242,15 @@ impl Lockstep<'_> {
         let threads = self.model.rings.iter().flatten().filter(|ring| ring.thread.is_some());
         let is_nop = |entry: &Entry| matches!(entry.op, Op::Nop { .. });
         self.threads_have_room() && threads.flat_map(|ring| ring.sq.entries()).all(is_nop)
+    }
+
+    /// Notices that the thread of a disabled ring is awake, although nothing has woken it.
+    pub(super) fn notice_wakeup(&mut self, r: usize) {
+        let (Some(real), Some(ring)) = (&self.rings[r], &mut self.model.rings[r]) else { return };
+        let has_entries = ring.sq.len() > 0;
+        if let Some(thread) = ring.thread.as_mut().filter(|_| ring.disabled && has_entries) {
+            thread.woken |= !real.need_wakeup();
+        }
     }
 
     /// The threads of all SQPOLL rings.

@@ -44,9 +44,8 @@ impl Model {
         let waits = ring.taskrun() || ring.cq.overflows() || ring.drain_active;
         // A thread that is awake may complete them before the child submits. A completion that
         // overflows would make the submit ask for events.
-        let is_awake = ring.thread.is_some_and(|thread| !thread.sleeps);
         let overflows = ring.cq.len() + ring.sq.len() + n > ring.cq.capacity as usize;
-        let waits = waits || is_awake && overflows;
+        let waits = waits || ring.thread_stays_awake() && overflows;
         !ring.lost && !ring.built.dontfork && !no_copy && !waits && ring.sq.entries().all(plain)
     }
 
@@ -59,7 +58,7 @@ impl Model {
             entries.iter().map(|entry| ring.sq.push(vec![entry.clone()]).is_ok()).collect();
         ring.sq.publish();
         let left = ring.sq.len();
-        let is_awake = ring.thread.is_some_and(|thread| !thread.sleeps);
+        let is_awake = ring.thread_stays_awake();
         if ring.built.in_memory {
             ring.sq = parents.clone();
         }

@@ -53,8 +53,8 @@ impl Ring {
 }
 
 impl Model {
-    /// The task does its work in a call that asks for events. Returns false if the
-    /// task does none, because completions are ready.
+    /// The task does its work in a call that asks for events. Returns false if the task does none,
+    /// because completions are ready.
     pub(crate) fn run_for_events(&mut self, r: usize) -> bool {
         let ring = self.ring(r);
         if ring.defers_beside_polling() {

@@ -8,8 +8,8 @@
 //!   consumes nothing, until an enter call asks to wake it, or a request of its rings has work. Then it
 //!   also consumes what is queued.
 //! - The thread of a disabled ring sleeps, and consumes the entries once the ring is enabled. If anything
-//!   else wakes it while the ring has entries, it stays awake, but consumes nothing. (Linux 7.2 does that
-//!   once in a great while.)
+//!   else wakes it while the ring has entries, it stays awake, but consumes nothing. (Seen twice on
+//!   Linux 7.2; what woke the thread is not known.)
 //! - Rings can share a thread (`ATTACH_WQ`). If it wakes up for one of them, it consumes the entries
 //!   of all of them. It continues when one of them is dropped.
 
@@ -34,6 +34,11 @@ pub(crate) struct Thread {
 }
 
 impl Ring {
+    /// Whether the ring has a thread that does not sleep when it is idle.
+    pub(crate) fn thread_stays_awake(&self) -> bool {
+        self.thread.is_some_and(|thread| !thread.sleeps)
+    }
+
     fn shares(&self, thread: Option<Thread>) -> bool {
         self.thread.map(|it| it.id) == thread.map(|it| it.id)
     }
